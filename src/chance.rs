@@ -1,0 +1,35 @@
+//! The only source of randomness.
+//!
+//! Tickets and identifiers are drawn here, so that a simulation can seed everything else and nothing in the house
+//! decides by luck unseen.
+
+use rand::rngs::SmallRng;
+use rand::{RngExt, SeedableRng};
+use uuid::Uuid;
+
+use crate::domain::time::Timestamp;
+
+/// A fast generator of uniform 64-bit tickets, seeded by the operating system; one a thread.
+#[expect(clippy::disallowed_methods, reason = "the owner of chance")]
+pub fn ticket_source() -> SmallRng {
+    SmallRng::from_rng(&mut rand::rng())
+}
+
+/// The same generator from a seed: same seed, same tickets.
+pub fn seeded(seed: u64) -> SmallRng {
+    SmallRng::seed_from_u64(seed)
+}
+
+/// Random bytes that nobody can guess.
+#[expect(clippy::disallowed_methods, reason = "the owner of chance")]
+pub fn secret_bytes() -> [u8; 32] {
+    rand::rng().random()
+}
+
+/// A new identifier that sorts by the time it was made (UUID version 7).
+#[expect(clippy::disallowed_methods, reason = "the owner of chance")]
+pub fn new_id(at: Timestamp) -> Uuid {
+    let random: [u8; 10] = rand::rng().random();
+    let millis = u64::try_from(at.0).unwrap_or(0);
+    uuid::Builder::from_unix_timestamp_millis(millis, &random).into_uuid()
+}

@@ -1,0 +1,370 @@
+//! Names as AWS Lambda writes them: functions, aliases, versions, qualifiers and ARNs.
+//!
+//! A value of these types is well-formed by construction. Region and account are no part of what serin stores: they
+//! belong to the request, so ARNs are put together at the edge.
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+
+/// Why a text is not a name of the kind asked for; the constraint in words.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct NameError(pub &'static str);
+
+fn is_name_text(text: &str) -> bool {
+    !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_')
+}
+
+macro_rules! name_type {
+    ($(#[$doc:meta])* $name:ident) => {
+        $(#[$doc])*
+        #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+        #[serde(try_from = "String", into = "String")]
+        pub struct $name(String);
+
+        impl $name {
+            /// The name as text.
+            pub fn as_str(&self) -> &str {
+                &self.0
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.pad(&self.0)
+            }
+        }
+
+        impl From<$name> for String {
+            fn from(name: $name) -> String {
+                name.0
+            }
+        }
+
+        impl TryFrom<String> for $name {
+            type Error = NameError;
+
+            fn try_from(text: String) -> Result<$name, NameError> {
+                text.parse()
+            }
+        }
+    };
+}
+
+name_type! {
+    /// A function's bare name: 1 to 64 letters, digits, hyphens and underscores.
+    FunctionName
+}
+
+impl FromStr for FunctionName {
+    type Err = NameError;
+
+    fn from_str(text: &str) -> Result<FunctionName, NameError> {
+        if is_name_text(text) && text.len() <= 64 {
+            Ok(FunctionName(text.to_owned()))
+        } else {
+            Err(NameError("a function name is 1 to 64 letters, digits, hyphens and underscores"))
+        }
+    }
+}
+
+name_type! {
+    /// An alias's name: 1 to 128 letters, digits, hyphens and underscores, not digits alone.
+    AliasName
+}
+
+impl FromStr for AliasName {
+    type Err = NameError;
+
+    fn from_str(text: &str) -> Result<AliasName, NameError> {
+        if is_name_text(text) && text.len() <= 128 && !text.bytes().all(|byte| byte.is_ascii_digit()) {
+            Ok(AliasName(text.to_owned()))
+        } else {
+            Err(NameError(
+                "an alias name is 1 to 128 letters, digits, hyphens and underscores, and not digits alone",
+            ))
+        }
+    }
+}
+
+/// The number of a published version, counted from 1.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct VersionNumber(pub u64);
+
+impl fmt::Display for VersionNumber {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(&self.0, f)
+    }
+}
+
+/// Reads plain digits without a leading zero, as AWS writes versions.
+impl FromStr for VersionNumber {
+    type Err = NameError;
+
+    fn from_str(text: &str) -> Result<VersionNumber, NameError> {
+        let plain =
+            !text.is_empty() && !text.starts_with('0') && text.bytes().all(|byte| byte.is_ascii_digit());
+        match text.parse() {
+            Ok(number) if plain => Ok(VersionNumber(number)),
+            _ => {
+                Err(NameError("a version is a whole number from 1, as `serin function versions` lists them"))
+            }
+        }
+    }
+}
+
+/// A version in the widest sense: a published one, or the unpublished `$LATEST`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub enum VersionId {
+    /// `$LATEST`, what was published or updated last.
+    Latest,
+    /// A published, immutable version.
+    Number(VersionNumber),
+}
+
+impl VersionId {
+    /// The number, unless it is `$LATEST`.
+    pub fn number(self) -> Option<VersionNumber> {
+        match self {
+            VersionId::Latest => None,
+            VersionId::Number(number) => Some(number),
+        }
+    }
+}
+
+impl From<VersionNumber> for VersionId {
+    fn from(number: VersionNumber) -> VersionId {
+        VersionId::Number(number)
+    }
+}
+
+impl fmt::Display for VersionId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            VersionId::Latest => f.pad("$LATEST"),
+            VersionId::Number(number) => fmt::Display::fmt(number, f),
+        }
+    }
+}
+
+impl FromStr for VersionId {
+    type Err = NameError;
+
+    fn from_str(text: &str) -> Result<VersionId, NameError> {
+        if text == "$LATEST" { Ok(VersionId::Latest) } else { text.parse().map(VersionId::Number) }
+    }
+}
+
+impl From<VersionId> for String {
+    fn from(version: VersionId) -> String {
+        version.to_string()
+    }
+}
+
+impl TryFrom<String> for VersionId {
+    type Error = NameError;
+
+    fn try_from(text: String) -> Result<VersionId, NameError> {
+        text.parse()
+    }
+}
+
+/// What follows the function's name: an alias or a version.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Qualifier {
+    /// An alias.
+    Alias(AliasName),
+    /// A version, or `$LATEST`.
+    Version(VersionId),
+}
+
+impl fmt::Display for Qualifier {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Qualifier::Alias(alias) => fmt::Display::fmt(alias, f),
+            Qualifier::Version(version) => fmt::Display::fmt(version, f),
+        }
+    }
+}
+
+/// Reads digits as a version, `$LATEST`, and everything else as an alias.
+impl FromStr for Qualifier {
+    type Err = NameError;
+
+    fn from_str(text: &str) -> Result<Qualifier, NameError> {
+        if text.starts_with('$') || text.bytes().all(|byte| byte.is_ascii_digit()) {
+            text.parse().map(Qualifier::Version)
+        } else {
+            text.parse().map(Qualifier::Alias)
+        }
+    }
+}
+
+/// An alias of a function: what a rollout moves, written `function:alias`.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct AliasId {
+    /// The function.
+    pub function: FunctionName,
+    /// Its alias.
+    pub alias: AliasName,
+}
+
+impl fmt::Display for AliasId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(&format!("{}:{}", self.function, self.alias))
+    }
+}
+
+impl FromStr for AliasId {
+    type Err = NameError;
+
+    fn from_str(text: &str) -> Result<AliasId, NameError> {
+        let (function, alias) = text.split_once(':').ok_or(NameError("an alias is named function:alias"))?;
+        Ok(AliasId { function: function.parse()?, alias: alias.parse()? })
+    }
+}
+
+impl From<AliasId> for String {
+    fn from(id: AliasId) -> String {
+        id.to_string()
+    }
+}
+
+impl TryFrom<String> for AliasId {
+    type Error = NameError;
+
+    fn try_from(text: String) -> Result<AliasId, NameError> {
+        text.parse()
+    }
+}
+
+/// Where an ARN lives: the region and the account of the request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Place {
+    /// AWS region, such as `us-east-1`.
+    pub region: String,
+    /// Twelve digits.
+    pub account: String,
+}
+
+impl Place {
+    /// The account serin answers for unless configured otherwise.
+    pub const ACCOUNT: &str = "000000000000";
+    /// The region when neither the configuration nor a signature names one.
+    pub const REGION: &str = "us-east-1";
+
+    /// The unqualified function ARN.
+    pub fn function_arn(&self, function: &str) -> String {
+        format!("arn:aws:lambda:{}:{}:function:{function}", self.region, self.account)
+    }
+
+    /// The ARN of a version or an alias.
+    pub fn qualified_arn(&self, function: &str, qualifier: impl fmt::Display) -> String {
+        format!("{}:{qualifier}", self.function_arn(function))
+    }
+}
+
+/// What a Lambda request calls a function: a name, `name:qualifier`, a partial ARN or a full ARN.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FunctionRef {
+    /// The bare name.
+    pub name: FunctionName,
+    /// What follows it, as text: operations disagree about what is a faulty qualifier.
+    pub qualifier: Option<String>,
+    /// The account, where an ARN names one.
+    pub account: Option<String>,
+    /// The region, where a full ARN names one.
+    pub region: Option<String>,
+}
+
+/// Reads a decoded `{F}` path segment.
+impl FromStr for FunctionRef {
+    type Err = NameError;
+
+    fn from_str(text: &str) -> Result<FunctionRef, NameError> {
+        let parts: Vec<&str> = text.split(':').collect();
+        let (region, account, rest) = match parts.as_slice() {
+            ["arn", partition, "lambda", region, account, "function", rest @ ..]
+                if partition.starts_with("aws") =>
+            {
+                (Some(*region), Some(*account), rest)
+            }
+            [account, "function", rest @ ..] => (None, Some(*account), rest),
+            rest => (None, None, rest),
+        };
+        let is_account = |text: &str| text.len() == 12 && text.bytes().all(|byte| byte.is_ascii_digit());
+        if account.is_some_and(|account| !is_account(account)) || region.is_some_and(str::is_empty) {
+            return Err(NameError("an account is twelve digits, and a region is not empty"));
+        }
+        let (name, qualifier) = match rest {
+            [name] => (name, None),
+            [name, qualifier] => (name, Some(*qualifier)),
+            _ => {
+                return Err(NameError("a function is named by name, name:qualifier, partial ARN or full ARN"));
+            }
+        };
+        Ok(FunctionRef {
+            name: name.parse()?,
+            qualifier: qualifier.map(str::to_owned),
+            account: account.map(str::to_owned),
+            region: region.map(str::to_owned),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn functions_are_named_in_four_ways() {
+        for (text, qualifier, account) in [
+            ("f", None, None),
+            ("f:live", Some("live"), None),
+            ("123456789012:function:f", None, Some("123456789012")),
+            ("123456789012:function:f:7", Some("7"), Some("123456789012")),
+            (
+                "arn:aws:lambda:eu-west-1:123456789012:function:f:$LATEST",
+                Some("$LATEST"),
+                Some("123456789012"),
+            ),
+        ] {
+            let read: FunctionRef = text.parse().unwrap();
+            assert_eq!(
+                (read.name.as_str(), read.qualifier.as_deref(), read.account.as_deref()),
+                ("f", qualifier, account)
+            );
+        }
+        for text in [
+            "",
+            "f:",
+            ":live",
+            "f:live:x",
+            "a b",
+            "arn:aws:lambda:eu:1:function:f",
+            "arn:aws:s3:::bucket",
+            "f/g",
+        ] {
+            let read = text.parse::<FunctionRef>();
+            assert!(read.is_err() || read.unwrap().qualifier.as_deref() == Some(""), "{text}");
+        }
+    }
+
+    #[test]
+    fn qualifiers_tell_versions_from_aliases() {
+        assert_eq!(
+            "7".parse::<Qualifier>().unwrap(),
+            Qualifier::Version(VersionId::Number(VersionNumber(7)))
+        );
+        assert_eq!("$LATEST".parse::<Qualifier>().unwrap(), Qualifier::Version(VersionId::Latest));
+        assert_eq!("2024-01-02".parse::<Qualifier>().unwrap().to_string(), "2024-01-02");
+        for text in ["", "007", "$NEWEST", "a.b", "99999999999999999999999"] {
+            assert!(text.parse::<Qualifier>().is_err(), "{text}");
+        }
+    }
+}

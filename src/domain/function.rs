@@ -1,0 +1,262 @@
+//! Functions and their published versions.
+//!
+//! A version is immutable: publishing makes a new one, and an unchanged target publishes the same one again, as AWS
+//! does for unchanged code. What a version runs as is its target.
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+
+use super::alias::AliasId;
+use super::arn::{FunctionName, VersionNumber};
+use super::rollout::RolloutId;
+use super::time::Timestamp;
+
+/// The change of the store that made a record what it is; every change has a larger one.
+///
+/// It is the sequence number of the event that journals the change, so a revision is never used twice, not even
+/// for an alias deleted and made again. Its opaque form for Lambda clients is the RevisionId.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Revision(pub u64);
+
+/// What a version runs as.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "camelCase")]
+pub enum Target {
+    /// An HTTP service that serves this version at a URL of its own.
+    Http {
+        /// Where the version answers.
+        url: UpstreamUrl,
+    },
+}
+
+/// The URL of an HTTP version: `http://host[:port][/base/path]`, without credentials, query or fragment.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct UpstreamUrl {
+    authority: String,
+    base_path: String,
+}
+
+impl UpstreamUrl {
+    /// `host` or `host:port`, as it goes into the Host header.
+    pub fn authority(&self) -> &str {
+        &self.authority
+    }
+
+    /// What stands before every forwarded path: empty, or `/…` without a trailing slash.
+    pub fn base_path(&self) -> &str {
+        &self.base_path
+    }
+
+    /// Host and port to connect to; the port is 80 unless named. IPv6 brackets are taken off.
+    pub fn host_port(&self) -> (&str, u16) {
+        let (host, port) = match self.authority.rsplit_once(':') {
+            Some((host, port)) if !port.ends_with(']') => (host, port.parse().unwrap_or(80)),
+            _ => (self.authority.as_str(), 80),
+        };
+        (host.trim_start_matches('[').trim_end_matches(']'), port)
+    }
+}
+
+impl fmt::Display for UpstreamUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "http://{}{}", self.authority, self.base_path)
+    }
+}
+
+/// Why a text is not the URL of an HTTP version.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum UrlError {
+    /// `https:` and the like.
+    #[error("only http:// upstreams are served; terminate TLS in front of the version or on its host")]
+    Scheme,
+    /// A user name or password in the URL.
+    #[error("credentials do not belong in a version's URL")]
+    Credentials,
+    /// `?…` or `#…`.
+    #[error("a version's URL has no query and no fragment; each request brings its own")]
+    QueryOrFragment,
+    /// Anything else.
+    #[error("not a URL of the form http://host[:port][/path]")]
+    Malformed,
+}
+
+impl FromStr for UpstreamUrl {
+    type Err = UrlError;
+
+    fn from_str(text: &str) -> Result<UpstreamUrl, UrlError> {
+        let (scheme, rest) = text.split_once("://").ok_or(UrlError::Malformed)?;
+        if !scheme.eq_ignore_ascii_case("http") {
+            return Err(if scheme.bytes().all(|byte| byte.is_ascii_alphanumeric()) {
+                UrlError::Scheme
+            } else {
+                UrlError::Malformed
+            });
+        }
+        if rest.contains(['?', '#']) {
+            return Err(UrlError::QueryOrFragment);
+        }
+        let (authority, path) = rest.find('/').map_or((rest, ""), |slash| rest.split_at(slash));
+        if authority.contains('@') {
+            return Err(UrlError::Credentials);
+        }
+        let visible = |byte: u8| byte.is_ascii_graphic() && !b"\"<>\\^`{|}".contains(&byte);
+        if !text.bytes().all(visible) || !is_authority(authority) {
+            return Err(UrlError::Malformed);
+        }
+        Ok(UpstreamUrl {
+            authority: authority.to_ascii_lowercase(),
+            base_path: path.trim_end_matches('/').to_owned(),
+        })
+    }
+}
+
+fn is_authority(text: &str) -> bool {
+    let (host, port) = match text.strip_prefix('[') {
+        Some(rest) => match rest.split_once(']') {
+            Some((host, port)) if host.parse::<std::net::Ipv6Addr>().is_ok() => ("host", port),
+            _ => return false,
+        },
+        None => text.find(':').map_or((text, ""), |colon| text.split_at(colon)),
+    };
+    let is_host = !host.is_empty()
+        && host.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-._".contains(&byte))
+        && !host.starts_with('.');
+    let is_port = port.is_empty()
+        || port.strip_prefix(':').is_some_and(|digits| {
+            digits.bytes().all(|byte| byte.is_ascii_digit())
+                && digits.parse::<u16>().is_ok_and(|port| port > 0)
+        });
+    is_host && is_port
+}
+
+impl From<UpstreamUrl> for String {
+    fn from(url: UpstreamUrl) -> String {
+        url.to_string()
+    }
+}
+
+impl TryFrom<String> for UpstreamUrl {
+    type Error = UrlError;
+
+    fn try_from(text: String) -> Result<UpstreamUrl, UrlError> {
+        text.parse()
+    }
+}
+
+/// What `$LATEST` is and a version freezes: the target and all that belongs to it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Configuration {
+    /// What it runs as.
+    pub target: Target,
+    /// The execution role's ARN; versions behind one alias share it.
+    pub role: String,
+    /// Where events that failed for good go; versions behind one alias share it.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub dead_letter: Option<String>,
+    /// Free text, at most 256 characters.
+    #[serde(default)]
+    pub description: String,
+    /// The commit the version was built from, as whoever published it says.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub commit: Option<String>,
+}
+
+/// The role of versions that were published without one.
+pub const DEFAULT_ROLE: &str = "arn:aws:iam::000000000000:role/serin";
+
+/// A function: a name, what would be published next, and a count of what was.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Function {
+    /// Its name.
+    pub name: FunctionName,
+    /// `$LATEST`.
+    pub latest: Configuration,
+    /// The last change of `$LATEST`.
+    pub revision: Revision,
+    /// The highest number ever published; numbers are not used again after a deletion.
+    pub last_version: u64,
+    /// When it was made.
+    pub created_at: Timestamp,
+    /// When `$LATEST` last changed.
+    pub modified_at: Timestamp,
+}
+
+/// A published, immutable version.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Version {
+    /// Its function.
+    pub function: FunctionName,
+    /// Its number.
+    pub number: VersionNumber,
+    /// What it froze.
+    pub configuration: Configuration,
+    /// The change that published it.
+    pub revision: Revision,
+    /// When it was published.
+    pub published_at: Timestamp,
+}
+
+/// Why a version cannot be deleted: who still needs it.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum VersionInUse {
+    /// Aliases name it. The text is AWS's.
+    #[error("Unable to delete version because the following aliases reference it: [{}]", .0.join(", "))]
+    Aliases(Vec<String>),
+    /// A rollout is moving to or from it.
+    #[error(
+        "version is part of rollout {rollout} on {alias}; wait for its end or `serin abort {alias}` first"
+    )]
+    Rollout {
+        /// The rollout.
+        rollout: RolloutId,
+        /// The alias it moves.
+        alias: AliasId,
+    },
+    /// `serin rollback` would return to it.
+    #[error("version is what `serin rollback {alias}` would restore until the next rollout there succeeds")]
+    RollbackTarget {
+        /// The alias it would be restored on.
+        alias: AliasId,
+    },
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn upstream_urls() {
+        for (text, shown, host_port) in [
+            ("http://127.0.0.1:8080", "http://127.0.0.1:8080", ("127.0.0.1", 8080)),
+            ("HTTP://Shop.internal/", "http://shop.internal", ("shop.internal", 80)),
+            ("http://[::1]:9000/v2/", "http://[::1]:9000/v2", ("::1", 9000)),
+            ("http://[::1]", "http://[::1]", ("::1", 80)),
+        ] {
+            let url: UpstreamUrl = text.parse().unwrap();
+            assert_eq!((url.to_string().as_str(), url.host_port()), (shown, host_port));
+        }
+        use UrlError::*;
+        for (text, why) in [
+            ("https://shop", Scheme),
+            ("shop:8080", Malformed),
+            ("http://", Malformed),
+            ("http://user:pw@shop", Credentials),
+            ("http://shop?x=1", QueryOrFragment),
+            ("http://shop:0", Malformed),
+            ("http://shop:99999", Malformed),
+            ("http://shop:+80", Malformed),
+            ("http://a b", Malformed),
+            ("http://[::1", Malformed),
+            ("http://shop/\r\nx: y", Malformed),
+        ] {
+            assert_eq!(text.parse::<UpstreamUrl>(), Err(why), "{text}");
+        }
+    }
+}

@@ -1,0 +1,14 @@
+//! What serin knows and decides: pure functions and the types they speak in.
+//!
+//! Nothing here is async, reads a clock, draws a number, opens a file or logs. The rest of the house is made of doors
+//! to this floor.
+
+pub mod alias;
+pub mod analysis;
+pub mod arn;
+pub mod function;
+pub mod plan;
+pub mod policy;
+pub mod rollout;
+pub mod time;
+pub mod weight;
