@@ -305,7 +305,9 @@ impl FromStr for FunctionRef {
             [name] => (name, None),
             [name, qualifier] => (name, Some(*qualifier)),
             _ => {
-                return Err(NameError("a function is named by name, name:qualifier, partial ARN or full ARN"));
+                return Err(NameError(
+                    "a function is named by name, name:qualifier, partial ARN or full ARN",
+                ));
             }
         };
         Ok(FunctionRef {

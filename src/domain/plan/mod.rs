@@ -1,1 +1,11 @@
-//! Plans.
+//! Rollout plans: YAML text in, a `Plan` that is valid once built out.
+//!
+//! `load` reads a plan (and the defaults it `use`s) and answers with the plan or with *all* its faults, each with a
+//! place in a file. Nothing outside this folder can build a faulty plan, so nothing outside checks one again. It never
+//! opens a file: whoever calls brings the text.
+
+mod calendar;
+mod model;
+
+pub use calendar::*;
+pub use model::*;

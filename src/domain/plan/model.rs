@@ -1,4 +1,11 @@
-use super::weight::Weight;
+//! A plan as the rest of the house sees it: valid once built.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use super::calendar::{CronSchedule, PlanTimeZone, Windows};
+use crate::domain::arn::{AliasId, VersionNumber};
+use crate::domain::weight::Weight;
 
 /// A rollout plan: what to move, in which steps, guarded by what.
 #[derive(Clone, Debug, PartialEq)]
