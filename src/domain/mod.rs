@@ -3,6 +3,7 @@
 //! Nothing here is async, reads a clock, draws a number, opens a file or logs. The rest of the house is made of doors
 //! to this floor.
 
+pub mod actor;
 pub mod alias;
 pub mod analysis;
 pub mod arn;

@@ -1,1 +1,111 @@
-//! Evidence.
+//! Evidence: counts in, verdict out.
+//!
+//! Two questions are asked of every canary, by two processes that never look at a clock and stay valid however often
+//! anybody looks at them. `harm`: should it be rolled back? `proof`: may the next weight be let in? Both are products
+//! of likelihood ratios against the nearest point of their null hypothesis (`boundary`), with a baseline learnt from
+//! the stable arm's past (`baseline`). `ceiling` guards against a fixed rate where there is no arm to compare with,
+//! `ratio` is for people to look at, `evidence` puts them together. Each file derives what it computes.
+//!
+//! What is a theorem here: with known weights, independent failures, and counts taken by dispatch, a canary within its
+//! limits is rolled back with probability at most alpha over a whole rollout, and one outside its proof margin is let
+//! in with probability at most beta at each step. What is a heuristic is said where it stands.
+
+pub mod baseline;
+pub mod boundary;
+pub mod capital;
+pub mod ceiling;
+pub mod evidence;
+pub mod harm;
+pub mod proof;
+pub mod ratio;
+
+use serde::{Deserialize, Serialize};
+
+/// Requests of one version in one block, and how many of them failed.
+///
+/// Requests are counted when dispatched and failures when known, so a block may hold more failures than requests: an
+/// earlier request, counted as a success until then, has turned.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Counts {
+    /// Requests dispatched.
+    pub requests: u64,
+    /// Failures that became known.
+    pub failures: u64,
+}
+
+impl Counts {
+    /// What was counted since `earlier`; never negative, whatever a reader saw halfway.
+    pub fn since(self, earlier: Counts) -> Counts {
+        Counts {
+            requests: self.requests.saturating_sub(earlier.requests),
+            failures: self.failures.saturating_sub(earlier.failures),
+        }
+    }
+
+    /// Both sums.
+    pub fn plus(self, more: Counts) -> Counts {
+        Counts {
+            requests: self.requests.saturating_add(more.requests),
+            failures: self.failures.saturating_add(more.failures),
+        }
+    }
+
+    /// Whether nothing was counted.
+    pub fn is_empty(self) -> bool {
+        self == Counts::default()
+    }
+
+    /// Successes; negative where earlier ones turned.
+    fn successes(self) -> f64 {
+        self.requests as f64 - self.failures as f64
+    }
+}
+
+/// Both arms over the same stretch of time at the same weight.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Arms {
+    /// The additional version.
+    pub canary: Counts,
+    /// The function version.
+    pub stable: Counts,
+}
+
+impl Arms {
+    /// What was counted since `earlier`.
+    pub fn since(self, earlier: Arms) -> Arms {
+        Arms { canary: self.canary.since(earlier.canary), stable: self.stable.since(earlier.stable) }
+    }
+
+    /// Both sums.
+    pub fn plus(self, more: Arms) -> Arms {
+        Arms { canary: self.canary.plus(more.canary), stable: self.stable.plus(more.stable) }
+    }
+
+    /// Whether nothing was counted.
+    pub fn is_empty(self) -> bool {
+        self.canary.is_empty() && self.stable.is_empty()
+    }
+}
+
+/// `ln(exp(a) + exp(b))` without overflow; `-inf` is nothing.
+fn ln_add(a: f64, b: f64) -> f64 {
+    let (high, low) = if a >= b { (a, b) } else { (b, a) };
+    if low == f64::NEG_INFINITY { high } else { high + (low - high).exp().ln_1p() }
+}
+
+/// `ln` of a sum of terms given by their logarithms.
+fn ln_sum(terms: impl Iterator<Item = f64> + Clone) -> f64 {
+    let high = terms.clone().fold(f64::NEG_INFINITY, f64::max);
+    if high == f64::NEG_INFINITY {
+        return high;
+    }
+    high + terms.map(|term| (term - high).exp()).sum::<f64>().ln()
+}
+
+fn logit(p: f64) -> f64 {
+    (p / (1.0 - p)).ln()
+}
+
+fn expit(x: f64) -> f64 {
+    1.0 / (1.0 + (-x).exp())
+}

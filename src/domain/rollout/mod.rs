@@ -1,14 +1,22 @@
-//! One rollout: a total state machine over phases and events.
+//! One rollout of a plan: a total, pure state machine.
+//!
+//! `Rollout::apply` takes an event (what somebody asked for or what was observed) and answers with the next state and
+//! the effects to perform, with "no change, because", or with a refusal that says why. Every phase answers every event.
+//! `gates` says what stands between a rollout and its next step, `Rollout::due` which event time and evidence alone now
+//! lead to, and `Rollout::deadline` when to look again. Nothing here reads a clock, a counter or a file.
 
-use serde::{Deserialize, Serialize};
+mod apply;
+mod event;
+mod gates;
+mod state;
 
-/// Names a rollout; sorts by the time it was made.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(transparent)]
-pub struct RolloutId(pub uuid::Uuid);
+pub use apply::Cause;
+pub use event::{Base, Effect, Event, Harm, Outcome, Refusal, Resumption, Transition};
+pub use gates::{Facts, Gate, Need, WaitingFor};
+pub use state::{
+    AfterWait, ApprovalGiven, Committed, Drift, Ending, Origin, Pause, PauseCause, Phase, Rollout, RolloutId,
+    RolloutRecord, NewRollout,
+};
 
-impl std::fmt::Display for RolloutId {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        std::fmt::Display::fmt(&self.0, f)
-    }
-}
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,450 @@
+//! What stands between a rollout and its next step, and when to look again.
+//!
+//! A step is over when its own wait is over and, where the next step raises the weight, when the bake is served, the
+//! proof stands and no window or freeze forbids it. The same list decides, explains, and sets the alarm clock.
+
+use std::time::Duration;
+
+use super::event::{Base, Event, Harm};
+use super::state::{PauseCause, Phase, Rollout, RolloutId};
+use crate::domain::analysis::evidence::{Evidence, Settings};
+use crate::domain::function::Revision;
+use crate::domain::plan::{Closed, OnFailure, Step, Timeout};
+use crate::domain::time::{Moment, Stopwatch, Timestamp, Uptime, human};
+use crate::domain::weight::Weight;
+
+/// All that a rollout's next step may depend on.
+#[derive(Clone, Copy, Debug)]
+pub struct Facts<'a> {
+    /// Now.
+    pub at: Moment,
+    /// The evidence and what the plan asks of it; `None` under `analysis: none` or before the rollout begins.
+    pub evidence: Option<(&'a Evidence, &'a Settings)>,
+    /// The alias's revision that live routers serve.
+    pub serving: Option<Revision>,
+    /// The canary's present request rate, for estimates.
+    pub canary_requests_per_s: Option<f64>,
+    /// What a Pending rollout would begin from, or why it cannot.
+    pub base: Result<&'a Base, &'a str>,
+    /// The rollout a Pending one is queued behind.
+    pub ahead: Option<RolloutId>,
+}
+
+/// One thing the next step needs.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Need {
+    /// The routing is committed but no router has confirmed it.
+    Served,
+    /// The weight has been served this long.
+    Bake {
+        /// How long it has.
+        served: Duration,
+        /// How long it must.
+        of: Duration,
+    },
+    /// The canary is proven harmless enough for the next weight.
+    Proof {
+        /// The next weight.
+        next: Weight,
+        /// How far the proof is, 0 to 1.
+        progress: f64,
+        /// Estimated clean canary requests to go; `None` where no number would do.
+        more_requests: Option<u64>,
+    },
+    /// A window is open.
+    Window {
+        /// When the next one opens; `None` if never again.
+        until: Option<Timestamp>,
+    },
+    /// No freeze is on.
+    Freeze {
+        /// When it ends.
+        until: Option<Timestamp>,
+    },
+    /// Enough people approved.
+    Approval {
+        /// How many have.
+        given: usize,
+        /// How many must.
+        of: u32,
+    },
+    /// Somebody says `resume`.
+    Resume,
+    /// The rollout ahead ends.
+    Queue {
+        /// Which.
+        ahead: RolloutId,
+    },
+    /// Another alias has served this version long enough.
+    After {
+        /// How long it has.
+        served: Duration,
+        /// How long it must.
+        of: Duration,
+    },
+}
+
+/// A need and whether it is met.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Gate {
+    /// What is needed.
+    pub need: Need,
+    /// Whether it is.
+    pub met: bool,
+}
+
+/// What a rollout waits for, as `status` says it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct WaitingFor {
+    /// bake, proof, pause, approval, drift, window, freeze, queue, after.
+    pub kind: &'static str,
+    /// Since when.
+    pub since: Timestamp,
+    /// Until when at the latest, as far as is known.
+    pub until: Option<Timestamp>,
+    /// What happens then.
+    pub then: String,
+    /// What it takes, in words.
+    pub needs: String,
+}
+
+impl Need {
+    /// The name as JSON and people see it.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Need::Served => "routing",
+            Need::Bake { .. } => "bake",
+            Need::Proof { .. } => "proof",
+            Need::Window { .. } => "window",
+            Need::Freeze { .. } => "freeze",
+            Need::Approval { .. } => "approval",
+            Need::Resume => "pause",
+            Need::Queue { .. } => "queue",
+            Need::After { .. } => "after",
+        }
+    }
+
+    /// Whether only the calendar can meet it: such a wait is nobody's fault and is never late.
+    fn is_calendar(&self) -> bool {
+        matches!(self, Need::Window { .. } | Need::Freeze { .. })
+    }
+}
+
+impl Rollout {
+    /// What the next step needs, met or not, in the order people should read it.
+    pub fn gates(&self, facts: &Facts<'_>) -> Vec<Gate> {
+        match self.record.phase {
+            Phase::Pending => self.start_gates(facts),
+            Phase::Progressing | Phase::Paused(_) => self.step_gates(facts),
+            _ => Vec::new(),
+        }
+    }
+
+    fn start_gates(&self, facts: &Facts<'_>) -> Vec<Gate> {
+        let mut gates = Vec::new();
+        if let Some(ahead) = facts.ahead {
+            gates.push(Gate { need: Need::Queue { ahead }, met: false });
+        }
+        if let Some(after) = &self.record.after {
+            let served = after.served.elapsed(facts.at.up);
+            gates.push(Gate { need: Need::After { served, of: after.span }, met: served >= after.span });
+        }
+        if self.plan.weight_at(1).is_some() {
+            gates.extend(self.calendar_gate(facts.at));
+        }
+        gates
+    }
+
+    fn step_gates(&self, facts: &Facts<'_>) -> Vec<Gate> {
+        let record = &self.record;
+        let mut gates = Vec::new();
+        match self.current_step() {
+            Some(Step::Bake(of)) => {
+                let served = record.baked.elapsed(facts.at.up);
+                gates.push(Gate { need: Need::Bake { served, of: *of }, met: served >= *of });
+            }
+            Some(Step::Pause) => gates.push(Gate { need: Need::Resume, met: record.released }),
+            Some(Step::Approval(approval)) => {
+                let (given, of) = (record.approvals.len(), approval.min_approvers);
+                gates.push(Gate { need: Need::Approval { given, of }, met: self.is_approved() });
+            }
+            _ => {}
+        }
+        if record.committed.as_ref().is_some_and(|committed| !committed.served) {
+            gates.push(Gate { need: Need::Served, met: false });
+        }
+        let landing = self.landing(record.step + 1);
+        let Some(next) = self.plan.weight_at(landing.step) else {
+            return gates;
+        };
+        let weight_step = landing.passed.map_or(record.weight_step, |(step, _)| step);
+        let of = self.plan.default_bake_after(weight_step);
+        if self.share() > Weight::ZERO && of > Duration::ZERO {
+            let served = record.served.elapsed(facts.at.up);
+            gates.push(Gate { need: Need::Bake { served, of }, met: served >= of });
+        }
+        if self.share() > Weight::ZERO {
+            gates.extend(self.proof_gate(facts, next));
+        }
+        gates.extend(self.calendar_gate(facts.at));
+        gates
+    }
+
+    fn proof_gate(&self, facts: &Facts<'_>, next: Weight) -> Option<Gate> {
+        let (evidence, settings) = facts.evidence?;
+        let limit = settings.ln_proof_limit()?;
+        let ln_proof = evidence.ln_proof().unwrap_or(0.0);
+        let met = evidence.is_proven(settings);
+        let need = Need::Proof {
+            next,
+            progress: (ln_proof / limit).clamp(0.0, 1.0),
+            more_requests: evidence.more_clean_requests(settings, self.share()),
+        };
+        Some(Gate { need, met })
+    }
+
+    fn calendar_gate(&self, at: Moment) -> Option<Gate> {
+        let windows = &self.plan.windows;
+        if windows.allow.is_empty() && windows.freeze.is_empty() {
+            return None;
+        }
+        Some(match windows.closed_at(at.wall, &self.plan.time_zone) {
+            Some(Closed::Window { until }) => Gate { need: Need::Window { until }, met: false },
+            Some(Closed::Freeze { until }) => Gate { need: Need::Freeze { until }, met: false },
+            None => Gate { need: Need::Window { until: None }, met: true },
+        })
+    }
+
+    /// The event that time and evidence alone now lead to, if any.
+    ///
+    /// Harm comes first, whatever else is due.
+    pub fn due(&self, facts: &Facts<'_>) -> Option<Event> {
+        let record = &self.record;
+        if record.phase.is_final() {
+            return None;
+        }
+        if let Some(harm) = self.harm_found(facts) {
+            return Some(Event::HarmFound { harm });
+        }
+        if let Some(revision) = self.newly_served(facts) {
+            return Some(Event::RoutingServed { revision });
+        }
+        let gates = self.gates(facts);
+        let open = gates.iter().all(|gate| gate.met);
+        match &record.phase {
+            Phase::Pending if open => Some(match facts.base {
+                Ok(base) => Event::Began { base: base.clone() },
+                Err(why) => Event::Unstartable { why: why.to_owned() },
+            }),
+            Phase::Progressing => self.exposure_reached(facts).or_else(|| {
+                if open {
+                    return Some(Event::Passed { step: record.step });
+                }
+                self.overdue(facts, &gates)
+            }),
+            _ => None,
+        }
+    }
+
+    /// The revision counted on, once routers serve it and while nobody else's stands in its way.
+    fn newly_served(&self, facts: &Facts<'_>) -> Option<Revision> {
+        let record = &self.record;
+        let committed = record.committed.as_ref().filter(|_| record.drift.is_none())?;
+        let known = committed.served && (record.served.is_running() || !record.phase.is_active());
+        (!known && facts.serving == Some(committed.revision)).then_some(committed.revision)
+    }
+
+    fn harm_found(&self, facts: &Facts<'_>) -> Option<Harm> {
+        let (evidence, settings) = facts.evidence?;
+        if !self.record.is_armed() {
+            return None;
+        }
+        let limit = self.plan.max_exposure.failures;
+        let failures = evidence.exposure.failures;
+        if let Some(limit) = limit.filter(|limit| failures >= *limit) {
+            return Some(Harm::Exposure { failures, limit });
+        }
+        // A paused rollout is not paused again for harm; if a person lifts the pause, harm pauses it then.
+        let waits = matches!(self.record.phase, Phase::Paused(_)) && self.plan.on_failure == OnFailure::Pause;
+        if waits || self.record.harm_reported || !evidence.is_harmful(settings) {
+            return None;
+        }
+        Some(Harm::Evidence {
+            ln_harm: evidence.ln_harm(settings),
+            ln_harm_limit: settings.ln_harm_limit(),
+            requests: evidence.exposure.requests,
+            failures,
+        })
+    }
+
+    fn exposure_reached(&self, facts: &Facts<'_>) -> Option<Event> {
+        let (evidence, _) = facts.evidence?;
+        let limit = self.plan.max_exposure.requests?;
+        let requests = evidence.exposure.requests;
+        let reached = requests >= limit && !self.record.exposure_waived;
+        reached.then_some(Event::ExposureReached { requests, limit })
+    }
+
+    fn overdue(&self, facts: &Facts<'_>, gates: &[Gate]) -> Option<Event> {
+        let step = self.record.step;
+        let waited = self.record.waited.elapsed(facts.at.up);
+        if let Some(Step::Approval(approval)) = self.current_step()
+            && !self.is_approved()
+        {
+            return (waited >= approval.timeout).then_some(Event::ApprovalTimedOut { step });
+        }
+        let late = waited >= self.plan.step_deadline.after;
+        let only_calendar = gates.iter().filter(|gate| !gate.met).all(|gate| gate.need.is_calendar());
+        (late && !only_calendar).then_some(Event::StepLate { step })
+    }
+
+    /// When to look again if nothing else happens: on the daemon's clock, and on the wall.
+    pub fn deadline(&self, facts: &Facts<'_>) -> (Option<Uptime>, Option<Timestamp>) {
+        let gates = self.gates(facts);
+        let record = &self.record;
+        let mut up: Vec<Uptime> = Vec::new();
+        let mut wall = None;
+        for gate in gates.iter().filter(|gate| !gate.met) {
+            match &gate.need {
+                Need::Bake { of, .. } => {
+                    let watch: &Stopwatch = match self.current_step() {
+                        Some(Step::Bake(_)) => &record.baked,
+                        _ => &record.served,
+                    };
+                    up.extend(watch.reaches(*of));
+                }
+                Need::After { of, .. } => {
+                    up.extend(record.after.as_ref().and_then(|after| after.served.reaches(*of)));
+                }
+                Need::Window { until } | Need::Freeze { until } => wall = *until,
+                _ => {}
+            }
+        }
+        if record.phase == Phase::Progressing {
+            let limit = match self.current_step() {
+                Some(Step::Approval(approval)) if !self.is_approved() => approval.timeout,
+                _ => self.plan.step_deadline.after,
+            };
+            up.extend(record.waited.reaches(limit));
+        }
+        (up.into_iter().filter(|due| *due > facts.at.up).min(), wall)
+    }
+
+    /// What it waits for, for people; `None` when it waits for nothing or has ended.
+    pub fn waiting_for(&self, facts: &Facts<'_>) -> Option<WaitingFor> {
+        let record = &self.record;
+        if let Phase::Paused(pause) = &record.phase {
+            return Some(self.paused_for(pause.cause, pause.since));
+        }
+        let gates = self.gates(facts);
+        let gate = gates.iter().find(|gate| !gate.met && gate.need != Need::Served)?;
+        let (until, then) = self.until_and_then(facts, &gate.need);
+        Some(WaitingFor {
+            kind: gate.need.kind(),
+            since: record.step_since,
+            until,
+            then,
+            needs: self.in_words(facts, &gate.need),
+        })
+    }
+
+    fn paused_for(&self, cause: PauseCause, since: Timestamp) -> WaitingFor {
+        let (kind, needs) = match (cause, &self.record.drift) {
+            (_, Some(drift)) => (
+                "drift",
+                format!(
+                    "{} changed the alias from {} to {}: `resume --restore` or `resume --adopt`",
+                    drift.by, drift.expected, drift.found
+                ),
+            ),
+            (PauseCause::Plan, None) => ("pause", "the plan pauses here: `resume`".to_owned()),
+            (PauseCause::Harm, None) => ("pause", "harm was found: `abort`, or `resume` to go on anyway".to_owned()),
+            (PauseCause::ApprovalTimeout, None) => ("pause", "nobody approved in time: `resume`, then `approve`".to_owned()),
+            _ => ("pause", "`resume`".to_owned()),
+        };
+        WaitingFor { kind, since, until: None, then: "nothing happens by itself".to_owned(), needs }
+    }
+
+    fn until_and_then(&self, facts: &Facts<'_>, need: &Need) -> (Option<Timestamp>, String) {
+        let record = &self.record;
+        let in_span = |span: Duration| Some(facts.at.wall.plus(span));
+        let onward = self.onward();
+        match need {
+            Need::Bake { served, of } => (in_span(of.saturating_sub(*served)), onward),
+            Need::After { served, of } => (in_span(of.saturating_sub(*served)), onward),
+            Need::Window { until } | Need::Freeze { until } => (*until, onward),
+            Need::Approval { .. } => {
+                let Some(Step::Approval(approval)) = self.current_step() else { return (None, onward) };
+                let left = approval.timeout.saturating_sub(record.waited.elapsed(facts.at.up));
+                (in_span(left), timeout_name(approval.on_timeout).to_owned())
+            }
+            Need::Proof { .. } => {
+                let deadline = self.plan.step_deadline;
+                let left = deadline.after.saturating_sub(record.waited.elapsed(facts.at.up));
+                (in_span(left), timeout_name(deadline.then).to_owned())
+            }
+            _ => (None, onward),
+        }
+    }
+
+    /// What comes next, in two or three words.
+    pub fn onward(&self) -> String {
+        match self.plan.step(self.landing(self.record.step + 1).step) {
+            None => "promote".to_owned(),
+            Some(Step::SetWeight(weight)) => format!("go to {weight}"),
+            Some(step) => format!("go on to {}", step.kind()),
+        }
+    }
+
+    /// A need in words, with what is left of it.
+    pub fn in_words(&self, facts: &Facts<'_>, need: &Need) -> String {
+        match need {
+            Need::Served => "the router to confirm the weight".to_owned(),
+            Need::Bake { served, of } => {
+                format!("{} more at {} (bake {})", human(of.saturating_sub(*served)), self.share(), human(*of))
+            }
+            Need::Proof { next, more_requests, .. } => {
+                let time = match (more_requests, facts.canary_requests_per_s) {
+                    (Some(more), Some(rate)) if rate > 0.0 => {
+                        format!(", ~{} at the present rate", human(Duration::from_secs((*more as f64 / rate).ceil() as u64)))
+                    }
+                    _ => "; no canary traffic now".to_owned(),
+                };
+                match more_requests {
+                    Some(more) => format!("~{more} more clean canary requests before {next}{time}"),
+                    None => format!("proof before {next} that no number of requests at this weight can give"),
+                }
+            }
+            Need::Window { until } => match until {
+                Some(until) => format!("its window, which opens {until}"),
+                None => "a window that never opens again; change the plan or `promote --reason …`".to_owned(),
+            },
+            Need::Freeze { until } => match until {
+                Some(until) => format!("the freeze to end, {until}"),
+                None => "a freeze that never ends; change the plan or `promote --reason …`".to_owned(),
+            },
+            Need::Approval { given, of } => {
+                let who = match self.current_step() {
+                    Some(Step::Approval(approval)) if !approval.approvers.is_empty() => {
+                        format!(" of {}", approval.approvers.join(", "))
+                    }
+                    _ => String::new(),
+                };
+                format!("{} more approval(s){who} ({given} of {of} given): `approve`", of.saturating_sub(*given as u32))
+            }
+            Need::Resume => "the plan pauses here: `resume`".to_owned(),
+            Need::Queue { ahead } => format!("rollout {} to end", ahead.short()),
+            Need::After { served, of } => {
+                let target = self.record.after.as_ref().map_or(String::new(), |after| after.target.to_string());
+                format!("{} more of v{} on {target}", human(of.saturating_sub(*served)), self.record.canary)
+            }
+        }
+    }
+}
+
+fn timeout_name(timeout: Timeout) -> &'static str {
+    match timeout {
+        Timeout::Rollback => "roll back",
+        Timeout::Pause => "pause",
+    }
+}

@@ -1,0 +1,340 @@
+//! What a rollout is at any moment; plain data that is stored whole with every change.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::domain::actor::Actor;
+use crate::domain::alias::{AliasId, Routing};
+use crate::domain::arn::VersionNumber;
+use crate::domain::function::Revision;
+use crate::domain::plan::Plan;
+use crate::domain::time::{Stopwatch, Timestamp};
+use crate::domain::weight::Weight;
+
+/// Names a rollout; sorts by the time it was made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct RolloutId(pub uuid::Uuid);
+
+impl RolloutId {
+    /// The last four characters, for people; unique enough beside an alias's name.
+    pub fn short(self) -> String {
+        let text = self.0.simple().to_string();
+        text[text.len() - 4..].to_owned()
+    }
+}
+
+impl fmt::Display for RolloutId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(&self.0, f)
+    }
+}
+
+/// How a rollout ends that does not succeed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Ending {
+    /// By evidence, a ceiling, a bound or a timeout.
+    RolledBack,
+    /// By a person.
+    Aborted,
+    /// By another rollout, or because somebody else took the alias over.
+    Superseded,
+}
+
+/// Why a rollout waits for a person.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum PauseCause {
+    /// Somebody said `pause`.
+    Operator,
+    /// The plan has a pause step.
+    Plan,
+    /// Somebody else changed the alias.
+    Drift,
+    /// Harm was found and the plan says `onFailure: pause`.
+    Harm,
+    /// The canary has had `maxExposure.requests`.
+    Exposure,
+    /// The step waited longer than `stepDeadline`.
+    Late,
+    /// Nobody approved in time and the plan says `onTimeout: pause`.
+    ApprovalTimeout,
+}
+
+/// A pause: why, since when, and by whom.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Pause {
+    /// Why.
+    pub cause: PauseCause,
+    /// Since when.
+    pub since: Timestamp,
+    /// Who or what made it.
+    pub by: Actor,
+}
+
+/// Where a rollout stands.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "name", content = "detail", rename_all = "camelCase")]
+pub enum Phase {
+    /// Not begun: behind another rollout, before its time, or outside its window.
+    Pending,
+    /// On its way, whatever it waits for.
+    Progressing,
+    /// Waiting for a person.
+    Paused(Pause),
+    /// The promotion is committed, not yet known to be served.
+    Promoting,
+    /// The way back is committed, not yet known to be served.
+    RollingBack(Ending),
+    /// The canary is the function version.
+    Succeeded,
+    /// The canary was found harmful, or late, and is at weight 0.
+    RolledBack,
+    /// A person ended it.
+    Aborted,
+    /// Another rollout or another hand took over.
+    Superseded,
+}
+
+impl Phase {
+    /// The name as JSON and people see it.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Phase::Pending => "Pending",
+            Phase::Progressing => "Progressing",
+            Phase::Paused(_) => "Paused",
+            Phase::Promoting => "Promoting",
+            Phase::RollingBack(_) => "RollingBack",
+            Phase::Succeeded => "Succeeded",
+            Phase::RolledBack => "RolledBack",
+            Phase::Aborted => "Aborted",
+            Phase::Superseded => "Superseded",
+        }
+    }
+
+    /// Whether nothing will ever change any more.
+    pub fn is_final(&self) -> bool {
+        matches!(self, Phase::Succeeded | Phase::RolledBack | Phase::Aborted | Phase::Superseded)
+    }
+
+    /// Whether the rollout has begun and not ended: it owns its alias's routing.
+    pub fn is_active(&self) -> bool {
+        !self.is_final() && *self != Phase::Pending
+    }
+}
+
+impl From<Ending> for Phase {
+    fn from(ending: Ending) -> Phase {
+        match ending {
+            Ending::RolledBack => Phase::RolledBack,
+            Ending::Aborted => Phase::Aborted,
+            Ending::Superseded => Phase::Superseded,
+        }
+    }
+}
+
+/// The routing a rollout counts on, and whether the router is known to serve it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Committed {
+    /// The alias's routing as committed by this rollout, or as found when it began.
+    pub routing: Routing,
+    /// The change of the alias that made it so.
+    pub revision: Revision,
+    /// Whether a live router has confirmed it.
+    pub served: bool,
+}
+
+/// A change of the alias that the rollout did not make.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Drift {
+    /// Who made it.
+    pub by: Actor,
+    /// When.
+    pub at: Timestamp,
+    /// What the rollout had committed.
+    pub expected: Routing,
+    /// What the alias is now.
+    pub found: Routing,
+}
+
+/// One approval.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ApprovalGiven {
+    /// By whom.
+    pub by: Actor,
+    /// When.
+    pub at: Timestamp,
+}
+
+/// A start that waits until another alias has served this version for a while.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct AfterWait {
+    /// The other alias.
+    pub target: AliasId,
+    /// How long it must serve the version alone.
+    pub span: Duration,
+    /// How long it has.
+    pub served: Stopwatch,
+}
+
+/// Who or what started a rollout, and what they said.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Origin {
+    /// Who.
+    pub actor: Actor,
+    /// Why, in their words or the trigger's.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub reason: Option<String>,
+}
+
+/// One rollout of a plan.
+///
+/// The plan is pinned: it is the one that was read from the bytes with `plan_digest` when the rollout was made.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Rollout {
+    /// The plan, pinned.
+    pub plan: Arc<Plan>,
+    /// Everything that is stored.
+    pub record: RolloutRecord,
+}
+
+/// What is stored of a rollout.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RolloutRecord {
+    /// Its name.
+    pub id: RolloutId,
+    /// The plan's name: its file's stem.
+    pub plan_name: String,
+    /// SHA-256 of the plan's bytes, in hex.
+    pub plan_digest: String,
+    /// The alias it moves.
+    pub alias: AliasId,
+    /// The version it moves away from; provisional while Pending.
+    pub stable: VersionNumber,
+    /// The version it moves to.
+    pub canary: VersionNumber,
+    /// The rollout this one repeats.
+    pub retry_of: Option<RolloutId>,
+    /// Who started it.
+    pub origin: Origin,
+    /// When it was made.
+    pub started_at: Timestamp,
+    /// When it last changed.
+    pub updated_at: Timestamp,
+    /// Where it stands.
+    pub phase: Phase,
+    /// Why it stands there, in a sentence; empty when that goes without saying.
+    pub reason: String,
+    /// The current step, from 1; 0 before the first.
+    pub step: usize,
+    /// When the current step began.
+    pub step_since: Timestamp,
+    /// The weight the plan has reached; zero before the first.
+    pub planned: Weight,
+    /// The step that set the present weight; 0 before the first.
+    pub weight_step: usize,
+    /// What the alias is counted on to be; `None` while Pending.
+    pub committed: Option<Committed>,
+    /// How long the present weight has been served.
+    pub served: Stopwatch,
+    /// How long it has been served within the current bake step.
+    pub baked: Stopwatch,
+    /// How long the current step has waited for what is not a person; for deadlines.
+    pub waited: Stopwatch,
+    /// Approvals of the current step.
+    pub approvals: Vec<ApprovalGiven>,
+    /// Whether the current pause step was resumed.
+    pub released: bool,
+    /// The foreign change that is not yet dealt with.
+    pub drift: Option<Drift>,
+    /// What a Pending rollout waits for, besides its place in the queue.
+    pub after: Option<AfterWait>,
+    /// Whether harm was said under `onFailure: report`.
+    pub harm_reported: bool,
+    /// Whether a person let the rollout go on past `maxExposure.requests`.
+    pub exposure_waived: bool,
+}
+
+impl RolloutRecord {
+    /// The routing as the rollout last knew it, foreign changes included; `None` while Pending.
+    pub fn known_routing(&self) -> Option<Routing> {
+        match (&self.drift, &self.committed) {
+            (Some(drift), _) => Some(drift.found),
+            (None, Some(committed)) => Some(committed.routing),
+            (None, None) => None,
+        }
+    }
+
+    /// Whether harm would still clear the canary's weight: the alias names both versions and nothing has ended.
+    pub fn is_armed(&self) -> bool {
+        let names_both = self
+            .known_routing()
+            .is_some_and(|routing| routing.names(self.canary) && routing.names(self.stable));
+        names_both && matches!(self.phase, Phase::Progressing | Phase::Paused(_))
+    }
+}
+
+/// What a new rollout is made from.
+#[derive(Clone, Debug)]
+pub struct NewRollout {
+    /// Its name.
+    pub id: RolloutId,
+    /// The plan's name: its file's stem.
+    pub plan_name: String,
+    /// SHA-256 of the plan's bytes, in hex.
+    pub plan_digest: String,
+    /// The plan, pinned.
+    pub plan: Arc<Plan>,
+    /// Where it would begin from if it began now.
+    pub stable: VersionNumber,
+    /// Where it goes.
+    pub canary: VersionNumber,
+    /// The rollout it repeats.
+    pub retry_of: Option<RolloutId>,
+    /// Who started it.
+    pub origin: Origin,
+    /// What it waits for besides its place in the queue.
+    pub after: Option<AfterWait>,
+}
+
+impl Rollout {
+    /// A rollout that has not begun.
+    pub fn pending(start: NewRollout, at: Timestamp) -> Rollout {
+        Rollout {
+            record: RolloutRecord {
+                id: start.id,
+                plan_name: start.plan_name,
+                plan_digest: start.plan_digest,
+                alias: start.plan.target.clone(),
+                stable: start.stable,
+                canary: start.canary,
+                retry_of: start.retry_of,
+                origin: start.origin,
+                started_at: at,
+                updated_at: at,
+                phase: Phase::Pending,
+                reason: String::new(),
+                step: 0,
+                step_since: at,
+                planned: Weight::ZERO,
+                weight_step: 0,
+                committed: None,
+                served: Stopwatch::default(),
+                baked: Stopwatch::default(),
+                waited: Stopwatch::default(),
+                approvals: Vec::new(),
+                released: false,
+                drift: None,
+                after: start.after,
+                harm_reported: false,
+                exposure_waived: false,
+            },
+            plan: start.plan,
+        }
+    }
+}
