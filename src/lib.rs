@@ -4,3 +4,4 @@ pub mod domain;
 
 pub mod chance;
 pub mod clock;
+pub mod store;

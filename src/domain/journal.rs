@@ -1,0 +1,152 @@
+//! What happened: the entries of the append-only journal, and how aliases are rebuilt from them.
+//!
+//! Every change of state is one entry, made in the same transaction as the change, naming who and why. An entry that
+//! changes an alias carries the whole alias as it became, so it is a snapshot too: the last such entry of an alias
+//! rebuilds it alone, and everything older may be pruned.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use super::actor::Actor;
+use super::alias::{Alias, AliasId, Routing};
+use super::arn::{AliasName, FunctionName, VersionNumber};
+use super::function::Revision;
+use super::rollout::{Event, RolloutId};
+use super::time::Timestamp;
+
+/// What an entry says happened.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "camelCase")]
+pub enum Happening {
+    /// A function came to be.
+    FunctionCreated,
+    /// A function and all its versions are gone.
+    FunctionDeleted,
+    /// A version was published.
+    VersionPublished {
+        /// Its number.
+        version: VersionNumber,
+        /// What it runs as, in words.
+        target: String,
+        /// The commit it was built from, as its publisher said.
+        #[serde(skip_serializing_if = "Option::is_none", default)]
+        commit: Option<String>,
+    },
+    /// A version is gone.
+    VersionDeleted {
+        /// Its number.
+        version: VersionNumber,
+    },
+    /// An alias came to be.
+    AliasCreated,
+    /// Somebody changed an alias.
+    AliasUpdated {
+        /// Where its traffic went.
+        from: Routing,
+        /// Where it goes.
+        to: Routing,
+    },
+    /// An alias is gone.
+    AliasDeleted,
+    /// Somebody was allowed something.
+    PermissionAdded {
+        /// The version or alias; empty for the function.
+        qualifier: String,
+        /// The statement.
+        sid: String,
+    },
+    /// Somebody is no longer allowed something.
+    PermissionRemoved {
+        /// The version or alias; empty for the function.
+        qualifier: String,
+        /// The statement.
+        sid: String,
+    },
+    /// A rollout was made.
+    #[serde(rename_all = "camelCase")]
+    RolloutStarted {
+        /// Its plan's name.
+        plan: String,
+        /// The plan's digest.
+        plan_digest: String,
+        /// Where it goes.
+        canary: VersionNumber,
+        /// The rollout it repeats.
+        #[serde(skip_serializing_if = "Option::is_none", default)]
+        retry_of: Option<RolloutId>,
+    },
+    /// A rollout took an event.
+    Rollout {
+        /// The event.
+        #[serde(flatten)]
+        event: Event,
+        /// The phase after it.
+        phase: String,
+        /// The step after it.
+        step: usize,
+        /// Why it stands there, in a sentence.
+        #[serde(skip_serializing_if = "String::is_empty", default)]
+        outcome: String,
+    },
+    /// The version before a succeeded rollout was restored.
+    PreviousRestored {
+        /// Where traffic went.
+        from: Routing,
+        /// Where it goes.
+        to: Routing,
+    },
+}
+
+/// One entry of the journal.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Entry {
+    /// Its place: gapless in one store, and the revision of whatever it changed.
+    pub seq: Revision,
+    /// When.
+    pub at: Timestamp,
+    /// Who.
+    pub actor: Actor,
+    /// Why, in their words.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub reason: Option<String>,
+    /// On which function.
+    pub function: FunctionName,
+    /// On which alias of it.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub alias: Option<AliasName>,
+    /// For which rollout.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub rollout: Option<RolloutId>,
+    /// What.
+    #[serde(flatten)]
+    pub what: Happening,
+    /// The alias as it became, where the entry changed it.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub alias_after: Option<Alias>,
+}
+
+impl Entry {
+    /// Its alias, if it is about one.
+    pub fn alias_id(&self) -> Option<AliasId> {
+        let alias = self.alias.clone()?;
+        Some(AliasId { function: self.function.clone(), alias })
+    }
+}
+
+/// Rebuilds every alias from entries in their order.
+pub fn fold<'a>(entries: impl IntoIterator<Item = &'a Entry>) -> BTreeMap<AliasId, Alias> {
+    let mut aliases = BTreeMap::new();
+    for entry in entries {
+        match (&entry.alias_after, &entry.what, entry.alias_id()) {
+            (Some(alias), _, _) => {
+                aliases.insert(alias.id.clone(), alias.clone());
+            }
+            (None, Happening::AliasDeleted, Some(id)) => {
+                aliases.remove(&id);
+            }
+            _ => {}
+        }
+    }
+    aliases
+}

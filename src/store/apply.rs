@@ -1,0 +1,217 @@
+//! A change as SQL.
+
+use rusqlite::{OptionalExtension, Transaction, params};
+use serde::Serialize;
+
+use super::StoreError;
+use super::change::{Commit, Write};
+use super::load::tells_alias;
+use crate::domain::alias::Alias;
+use crate::domain::arn::VersionNumber;
+use crate::domain::function::Revision;
+use crate::domain::journal::Entry;
+use crate::domain::policy::PolicyScope;
+use crate::domain::rollout::Ending;
+
+/// Makes sure that no other daemon has taken the store over since this one opened it.
+pub(super) fn check_epoch(transaction: &Transaction<'_>, epoch: i64) -> Result<(), StoreError> {
+    let found: Option<i64> = transaction
+        .query_row("SELECT CAST(value AS INTEGER) FROM meta WHERE key = 'epoch'", [], |row| row.get(0))
+        .optional()
+        .map_err(StoreError::sqlite("read the store's epoch"))?;
+    if found == Some(epoch) { Ok(()) } else { Err(StoreError::Fenced) }
+}
+
+pub(super) fn apply(transaction: &Transaction<'_>, commit: &Commit) -> Result<(), StoreError> {
+    for write in &commit.writes {
+        apply_write(transaction, write)?;
+    }
+    for entry in &commit.entries {
+        insert_entry(transaction, entry)?;
+    }
+    for reply in &commit.replies {
+        execute(
+            transaction,
+            "keep a reply for its idempotency key",
+            "INSERT INTO idempotency (key, fingerprint, reply, at) VALUES (?1, ?2, ?3, ?4)",
+            params![reply.key, reply.fingerprint, reply.reply, reply.at.0],
+        )?;
+    }
+    execute(
+        transaction,
+        "keep the daemon's uptime",
+        "INSERT INTO meta (key, value) VALUES ('uptime_ms', ?1) ON CONFLICT (key) DO UPDATE SET value = excluded.value",
+        params![commit.uptime.0.to_string()],
+    )?;
+    Ok(())
+}
+
+fn apply_write(transaction: &Transaction<'_>, write: &Write) -> Result<(), StoreError> {
+    let run = |attempt, sql, values: &[&dyn rusqlite::ToSql]| execute(transaction, attempt, sql, values);
+    match write {
+        Write::PutFunction(function) => run(
+            "store a function",
+            "INSERT INTO functions (name, record) VALUES (?1, ?2)
+             ON CONFLICT (name) DO UPDATE SET record = excluded.record",
+            params![function.name.as_str(), json(function)],
+        ),
+        Write::DeleteFunction(name) => {
+            run("delete a function", "DELETE FROM functions WHERE name = ?1", params![name.as_str()])
+        }
+        Write::PutVersion(version) => run(
+            "store a version",
+            "INSERT INTO versions (function, number, record) VALUES (?1, ?2, ?3)",
+            params![version.function.as_str(), number(version.number), json(version)],
+        ),
+        Write::DeleteVersion(function, version) => run(
+            "delete a version",
+            "DELETE FROM versions WHERE function = ?1 AND number = ?2",
+            params![function.as_str(), number(*version)],
+        ),
+        Write::PutAlias { alias, previous_stable, expected } => {
+            return put_alias(transaction, alias, *previous_stable, *expected);
+        }
+        Write::DeleteAlias(id) => run(
+            "delete an alias",
+            "DELETE FROM aliases WHERE function = ?1 AND name = ?2",
+            params![id.function.as_str(), id.alias.as_str()],
+        ),
+        Write::PutPolicy(scope, policy) => run(
+            "store a policy",
+            "INSERT INTO policies (function, scope, name, record) VALUES (?1, ?2, ?3, ?4)
+             ON CONFLICT (function, scope, name) DO UPDATE SET record = excluded.record",
+            params![policy.function.as_str(), scope_kind(scope), scope.to_string(), json(policy)],
+        ),
+        Write::DeletePolicy(function, scope) => run(
+            "delete a policy",
+            "DELETE FROM policies WHERE function = ?1 AND scope = ?2 AND name = ?3",
+            params![function.as_str(), scope_kind(scope), scope.to_string()],
+        ),
+        Write::PutPlan(plan) => run(
+            "pin a plan",
+            "INSERT INTO plans (digest, name, bytes, defaults_name, defaults) VALUES (?1, ?2, ?3, ?4, ?5)
+             ON CONFLICT (digest) DO NOTHING",
+            params![
+                plan.digest,
+                plan.name,
+                plan.bytes,
+                plan.defaults.as_ref().map(|(name, _)| name),
+                plan.defaults.as_ref().map(|(_, bytes)| bytes),
+            ],
+        ),
+        Write::PutRollout { record, evidence } => run(
+            "store a rollout",
+            "INSERT INTO rollouts (id, function, alias, phase, live, updated_at, plan_digest, record, evidence)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)
+             ON CONFLICT (id) DO UPDATE SET phase = excluded.phase, live = excluded.live,
+                 updated_at = excluded.updated_at, record = excluded.record,
+                 evidence = coalesce(excluded.evidence, evidence)",
+            params![
+                record.id.to_string(),
+                record.alias.function.as_str(),
+                record.alias.alias.as_str(),
+                record.phase.name(),
+                !record.phase.is_final(),
+                record.updated_at.0,
+                record.plan_digest,
+                json(record),
+                evidence,
+            ],
+        ),
+        Write::Remember { alias, version, ending } => run(
+            "remember a version that was taken out",
+            "INSERT INTO remembered (function, alias, version, ending) VALUES (?1, ?2, ?3, ?4)
+             ON CONFLICT (function, alias, version) DO UPDATE SET ending = excluded.ending",
+            params![alias.function.as_str(), alias.alias.as_str(), number(*version), ending_name(*ending)],
+        ),
+    }
+    .map(|_| ())
+}
+
+fn put_alias(
+    transaction: &Transaction<'_>,
+    alias: &Alias,
+    previous_stable: Option<VersionNumber>,
+    expected: Option<Revision>,
+) -> Result<(), StoreError> {
+    let additional = alias.routing.additional;
+    let values = params![
+        alias.id.function.as_str(),
+        alias.id.alias.as_str(),
+        alias.routing.function_version.number().map(number),
+        additional.map(|additional| number(additional.version)),
+        additional.map(|additional| additional.weight.ppm()),
+        alias.description,
+        alias.revision.0 as i64,
+        alias.updated_at.0,
+        previous_stable.map(number),
+        expected.map(|revision| revision.0 as i64),
+    ];
+    let sql = match expected {
+        None => {
+            "INSERT INTO aliases (function, name, function_version, additional_version, additional_weight, description,
+                                  revision, updated_at, previous_stable)
+             SELECT ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9 WHERE ?10 IS NULL"
+        }
+        Some(_) => {
+            "UPDATE aliases SET function_version = ?3, additional_version = ?4, additional_weight = ?5,
+                                description = ?6, revision = ?7, updated_at = ?8, previous_stable = ?9
+             WHERE function = ?1 AND name = ?2 AND revision = ?10"
+        }
+    };
+    match execute(transaction, "store an alias", sql, values)? {
+        1 => Ok(()),
+        _ => Err(StoreError::Stale(format!("alias {}", alias.id))),
+    }
+}
+
+pub(super) fn insert_entry(transaction: &Transaction<'_>, entry: &Entry) -> Result<(), StoreError> {
+    execute(
+        transaction,
+        "write the journal",
+        "INSERT INTO events (seq, at, function, alias, rollout, tells_alias, entry) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
+        params![
+            entry.seq.0 as i64,
+            entry.at.0,
+            entry.function.as_str(),
+            entry.alias.as_ref().map(|alias| alias.as_str()),
+            entry.rollout.map(|id| id.to_string()),
+            tells_alias(entry),
+            json(entry),
+        ],
+    )
+    .map(|_| ())
+}
+
+fn execute(
+    transaction: &Transaction<'_>,
+    attempt: &'static str,
+    sql: &str,
+    values: &[&dyn rusqlite::ToSql],
+) -> Result<usize, StoreError> {
+    let failed = StoreError::sqlite(attempt);
+    transaction.prepare_cached(sql).and_then(|mut statement| statement.execute(values)).map_err(failed)
+}
+
+pub(super) fn json(value: &impl Serialize) -> String {
+    serde_json::to_string(value).expect("domain records have string keys and no failing serializers")
+}
+
+pub(super) fn number(version: VersionNumber) -> i64 {
+    i64::try_from(version.0).unwrap_or(i64::MAX)
+}
+
+pub(super) fn scope_kind(scope: &PolicyScope) -> &'static str {
+    match scope {
+        PolicyScope::Function => "function",
+        PolicyScope::Version(_) => "version",
+        PolicyScope::Alias(_) => "alias",
+    }
+}
+
+fn ending_name(ending: Ending) -> &'static str {
+    match ending {
+        Ending::RolledBack => "rolledBack",
+        Ending::Aborted | Ending::Superseded => "aborted",
+    }
+}

@@ -1,0 +1,70 @@
+//! Forgetting what nobody needs any more.
+//!
+//! Kept whatever its age: the last entry that tells what each alias became, every live rollout with its plan and its
+//! entries, and the newest rollout of each alias.
+
+use rusqlite::{Connection, TransactionBehavior, params};
+
+use super::StoreError;
+use crate::domain::time::Timestamp;
+
+/// How much was removed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Pruned {
+    /// Entries of the journal.
+    pub entries: usize,
+    /// Rollouts that ended.
+    pub rollouts: usize,
+    /// Plans that no rollout pins any more.
+    pub plans: usize,
+    /// Replies to idempotency keys.
+    pub replies: usize,
+}
+
+/// At most so many rows of a kind go in one transaction, so that a commit never waits long behind it.
+const BATCH: u32 = 1000;
+
+/// Removes a batch of what is older than `before`, and of replies older than `replies_before`.
+pub(super) fn prune(
+    connection: &mut Connection,
+    before: Timestamp,
+    replies_before: Timestamp,
+) -> Result<Pruned, StoreError> {
+    let failed = StoreError::sqlite("prune the store");
+    let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate).map_err(&failed)?;
+    let delete = |sql: &str, at: Timestamp| transaction.execute(sql, params![at.0, BATCH]).map_err(&failed);
+    let rollouts = delete(
+        "DELETE FROM rollouts WHERE id IN (
+             SELECT id FROM rollouts r WHERE live = 0 AND updated_at < ?1
+                AND EXISTS (SELECT 1 FROM rollouts n WHERE n.function = r.function AND n.alias = r.alias AND n.id > r.id)
+             LIMIT ?2)",
+        before,
+    )?;
+    let entries = delete(
+        "DELETE FROM events WHERE seq IN (
+             SELECT seq FROM events e WHERE at < ?1
+                AND seq < (SELECT max(seq) FROM events)
+                AND NOT (tells_alias = 1 AND seq = (SELECT max(seq) FROM events l
+                         WHERE l.tells_alias = 1 AND l.function = e.function AND l.alias = e.alias))
+                AND (rollout IS NULL OR rollout NOT IN (SELECT id FROM rollouts))
+             LIMIT ?2)",
+        before,
+    )?;
+    let plans = transaction
+        .execute("DELETE FROM plans WHERE digest NOT IN (SELECT plan_digest FROM rollouts)", [])
+        .map_err(&failed)?;
+    let replies = delete(
+        "DELETE FROM idempotency WHERE key IN (SELECT key FROM idempotency WHERE at < ?1 LIMIT ?2)",
+        replies_before,
+    )?;
+    if entries > 0 {
+        transaction
+            .execute(
+                "INSERT INTO meta (key, value) VALUES ('pruned', '1') ON CONFLICT (key) DO NOTHING",
+                [],
+            )
+            .map_err(&failed)?;
+    }
+    transaction.commit().map_err(&failed)?;
+    Ok(Pruned { entries, rollouts, plans, replies })
+}

@@ -1,0 +1,171 @@
+//! Questions to the store: short, read-only, each on a connection of its own.
+
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
+
+use rusqlite::{Connection, OptionalExtension, params};
+
+use super::StoreError;
+use super::change::{IdempotentReply, PinnedPlan};
+use super::load::plan_of;
+use super::open::connect_for_reading;
+use crate::domain::alias::AliasId;
+use crate::domain::journal::Entry;
+use crate::domain::rollout::{RolloutId, RolloutRecord};
+use crate::domain::time::Timestamp;
+
+/// Connections kept open between questions.
+const IDLE_MAX: usize = 4;
+
+/// Which entries of the journal are asked for.
+#[derive(Clone, Debug, Default)]
+pub struct EntryFilter {
+    /// Only of this alias.
+    pub alias: Option<AliasId>,
+    /// Only of this rollout.
+    pub rollout: Option<RolloutId>,
+    /// Only later than this.
+    pub after: u64,
+    /// The newest instead of the oldest that fit.
+    pub newest: bool,
+    /// At most so many.
+    pub limit: u32,
+}
+
+/// Which rollouts are asked for, newest first.
+#[derive(Clone, Debug, Default)]
+pub struct RolloutFilter {
+    /// Only of this alias.
+    pub alias: Option<AliasId>,
+    /// Only in this phase.
+    pub phase: Option<String>,
+    /// Only older than this one.
+    pub before: Option<RolloutId>,
+    /// At most so many.
+    pub limit: u32,
+}
+
+/// Answers questions about what is committed.
+#[derive(Clone)]
+pub struct Reader {
+    path: PathBuf,
+    idle: Arc<Mutex<Vec<Connection>>>,
+}
+
+impl Reader {
+    pub(super) fn new(path: &Path) -> Reader {
+        Reader { path: path.to_owned(), idle: Arc::default() }
+    }
+
+    fn ask<T>(
+        &self,
+        attempt: &'static str,
+        question: impl FnOnce(&Connection) -> rusqlite::Result<T>,
+    ) -> Result<T, StoreError> {
+        let lock = || self.idle.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let kept = lock().pop();
+        let connection = match kept {
+            Some(connection) => connection,
+            None => connect_for_reading(&self.path)?,
+        };
+        let answer = question(&connection).map_err(StoreError::sqlite(attempt));
+        let mut idle = lock();
+        if answer.is_ok() && idle.len() < IDLE_MAX {
+            idle.push(connection);
+        }
+        answer
+    }
+
+    /// Entries of the journal, oldest first.
+    pub fn entries(&self, filter: &EntryFilter) -> Result<Vec<Entry>, StoreError> {
+        let order = if filter.newest { "DESC" } else { "ASC" };
+        // Each kind of question has the index that serves it; a filter by OR would scan.
+        let which = match (&filter.rollout, &filter.alias) {
+            (Some(_), _) => "rollout = ?2",
+            (None, Some(_)) => "function = ?3 AND alias = ?4",
+            (None, None) => "1",
+        };
+        let sql = format!("SELECT seq, entry FROM events WHERE seq > ?1 AND {which} ORDER BY seq {order} LIMIT ?5");
+        let texts: Vec<(i64, String)> = self.ask("read the journal", |connection| {
+            let mut statement = connection.prepare_cached(&sql)?;
+            let (function, alias) = names(filter.alias.as_ref());
+            let rollout = filter.rollout.map(|id| id.to_string());
+            let values = params![filter.after as i64, rollout, function, alias, filter.limit];
+            statement.query_map(values, |row| Ok((row.get(0)?, row.get(1)?)))?.collect()
+        })?;
+        let mut entries = Vec::with_capacity(texts.len());
+        for (seq, text) in texts {
+            entries.push(parse(&format!("journal entry {seq}"), &text)?);
+        }
+        if filter.newest {
+            entries.reverse();
+        }
+        Ok(entries)
+    }
+
+    /// Rollouts, newest first.
+    pub fn rollouts(&self, filter: &RolloutFilter) -> Result<Vec<RolloutRecord>, StoreError> {
+        let texts: Vec<(String, String)> = self.ask("read the rollouts", |connection| {
+            let (function, alias) = names(filter.alias.as_ref());
+            let sql = "SELECT id, record FROM rollouts
+                       WHERE (?1 IS NULL OR (function = ?1 AND alias = ?2)) AND (?3 IS NULL OR phase = ?3)
+                         AND (?4 IS NULL OR id < ?4)
+                       ORDER BY id DESC LIMIT ?5";
+            let mut statement = connection.prepare_cached(sql)?;
+            let before = filter.before.map(|id| id.to_string());
+            let rows = statement
+                .query_map(params![function, alias, filter.phase, before, filter.limit], |row| {
+                    Ok((row.get(0)?, row.get(1)?))
+                })?;
+            rows.collect()
+        })?;
+        texts.iter().map(|(id, text)| parse(&format!("rollout {id}"), text)).collect()
+    }
+
+    /// Rollouts whose id is `text` or ends with it, at most two of them.
+    pub fn rollouts_named(&self, text: &str) -> Result<Vec<RolloutRecord>, StoreError> {
+        let texts: Vec<String> = self.ask("find a rollout", |connection| {
+            let sql = "SELECT record FROM rollouts WHERE id = ?1
+                       UNION ALL
+                       SELECT record FROM rollouts WHERE id <> ?1 AND substr(id, -length(?1)) = ?1 LIMIT 2";
+            let mut statement = connection.prepare_cached(sql)?;
+            statement.query_map([text], |row| row.get(0))?.collect()
+        })?;
+        texts.iter().map(|record| parse("a rollout", record)).collect()
+    }
+
+    /// The plan with a digest.
+    pub fn plan(&self, digest: &str) -> Result<Option<PinnedPlan>, StoreError> {
+        self.ask("read a plan", |connection| {
+            let sql = "SELECT digest, name, bytes, defaults_name, defaults FROM plans WHERE digest = ?1";
+            connection.prepare_cached(sql)?.query_row([digest], |row| plan_of(row, 0)).optional()
+        })
+    }
+
+    /// The reply given to an idempotency key before.
+    pub fn reply(&self, key: &str) -> Result<Option<IdempotentReply>, StoreError> {
+        self.ask("look up an idempotency key", |connection| {
+            let sql = "SELECT fingerprint, reply, at FROM idempotency WHERE key = ?1";
+            connection
+                .prepare_cached(sql)?
+                .query_row([key], |row| {
+                    Ok(IdempotentReply {
+                        key: key.to_owned(),
+                        fingerprint: row.get(0)?,
+                        reply: row.get(1)?,
+                        at: Timestamp(row.get(2)?),
+                    })
+                })
+                .optional()
+        })
+    }
+}
+
+fn names(alias: Option<&AliasId>) -> (Option<String>, Option<String>) {
+    (alias.map(|id| id.function.to_string()), alias.map(|id| id.alias.to_string()))
+}
+
+fn parse<T: serde::de::DeserializeOwned>(what: &str, text: &str) -> Result<T, StoreError> {
+    serde_json::from_str(text)
+        .map_err(|why| StoreError::Unreadable { what: what.to_owned(), why: why.to_string() })
+}
