@@ -6,3 +6,5 @@ pub mod chance;
 pub mod clock;
 
 pub mod metrics;
+
+pub mod router;
