@@ -4,4 +4,6 @@ pub mod domain;
 
 pub mod chance;
 pub mod clock;
+pub mod metrics;
+pub mod router;
 pub mod store;

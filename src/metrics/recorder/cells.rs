@@ -1,0 +1,337 @@
+//! Counters that one worker writes and everybody reads.
+//!
+//! Each worker has a cell of its own for each version of a weight epoch, made when it first needs one. A cell is
+//! written by plain loads and stores, which is an order of magnitude cheaper than atomic additions; that only its
+//! worker writes it is held by types: a credit comes from the worker's one `Writer`, and neither leaves its thread.
+
+use std::marker::PhantomData;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering, fence};
+use std::sync::{Arc, OnceLock};
+use std::time::Instant;
+
+use super::counts::{Counts, FailureKind, VersionCounts};
+use super::recent::{FailureLog, FailureNote, RecentFailure};
+use crate::clock;
+use crate::domain::alias::{AliasId, Routing};
+use crate::domain::arn::{VersionId, VersionNumber};
+use crate::domain::function::Revision;
+use crate::metrics::histogram::{self, HistogramSnapshot};
+
+/// Which of the versions a routing names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Arm {
+    /// The function version.
+    Primary,
+    /// The additional version.
+    Additional,
+}
+
+/// Whom the recorder calls when a canary fails.
+pub type Alarm = Arc<dyn Fn(&AliasId) + Send + Sync>;
+
+/// What all counters of a recorder have in common.
+pub(super) struct Common {
+    pub(super) worker_count: usize,
+    pub(super) alarm: Alarm,
+}
+
+/// The right to count as one worker; there is one at a time for each, and it stays on its thread.
+pub struct Writer {
+    worker: usize,
+    claim: Arc<AtomicBool>,
+    _stays_on_its_thread: PhantomData<*const ()>,
+}
+
+impl Writer {
+    /// Takes the claim; `None` while somebody else has it.
+    pub(super) fn claim(worker: usize, claim: &Arc<AtomicBool>) -> Option<Writer> {
+        // Acquire: what the last holder stored is where this one goes on counting.
+        let free = claim.compare_exchange(false, true, Ordering::Acquire, Ordering::Relaxed).is_ok();
+        free.then(|| Writer { worker, claim: Arc::clone(claim), _stays_on_its_thread: PhantomData })
+    }
+}
+
+impl Drop for Writer {
+    fn drop(&mut self) {
+        self.claim.store(false, Ordering::Release);
+    }
+}
+
+/// One worker's counters for one version; two cells never share a cache line.
+#[repr(align(128))]
+struct Cell {
+    dispatched: AtomicU64,
+    completed: AtomicU64,
+    cancelled: AtomicU64,
+    failures: [AtomicU64; FailureKind::ALL.len()],
+    latency_sum_us: AtomicU64,
+    latency: [AtomicU64; histogram::BUCKETS],
+}
+
+impl Default for Cell {
+    fn default() -> Cell {
+        Cell {
+            dispatched: AtomicU64::new(0),
+            completed: AtomicU64::new(0),
+            cancelled: AtomicU64::new(0),
+            failures: [const { AtomicU64::new(0) }; FailureKind::ALL.len()],
+            latency_sum_us: AtomicU64::new(0),
+            latency: [const { AtomicU64::new(0) }; histogram::BUCKETS],
+        }
+    }
+}
+
+/// Adds to a counter that nobody else writes.
+fn add(counter: &AtomicU64, more: u64) {
+    // Release: whoever sees a failure or an end also sees the dispatch before it.
+    counter.store(counter.load(Ordering::Relaxed).wrapping_add(more), Ordering::Release);
+}
+
+/// The cells of one version, one a worker.
+struct ArmCells {
+    version: VersionId,
+    cells: OnceLock<Box<[OnceLock<Box<Cell>>]>>,
+}
+
+impl ArmCells {
+    fn of(version: VersionId) -> ArmCells {
+        ArmCells { version, cells: OnceLock::new() }
+    }
+
+    fn cell(&self, worker: usize, worker_count: usize) -> &Cell {
+        let cells = self.cells.get_or_init(|| (0..worker_count).map(|_| OnceLock::new()).collect());
+        cells[worker].get_or_init(Box::default)
+    }
+
+    fn touched(&self) -> impl Iterator<Item = &Cell> {
+        self.cells.get().into_iter().flatten().filter_map(|cell| cell.get().map(|cell| &**cell))
+    }
+}
+
+/// What the requests were addressed to.
+pub(super) enum Subject {
+    /// An alias at one of its revisions.
+    Alias { alias: Arc<AliasId>, epoch: Revision, routing: Routing, log: Arc<FailureLog> },
+    /// A version by its number, or `$LATEST`.
+    Version,
+}
+
+/// The counters of one weight epoch of an alias, or of the requests addressed to one version by number.
+pub struct EpochCounters {
+    subject: Subject,
+    /// The canary's number; 0 without one, as versions count from 1.
+    canary: AtomicU64,
+    alarm_raised: AtomicBool,
+    common: Arc<Common>,
+    primary: ArmCells,
+    additional: Option<ArmCells>,
+}
+
+impl EpochCounters {
+    pub(super) fn of_alias(
+        (alias, log): (&Arc<AliasId>, &Arc<FailureLog>),
+        (epoch, routing): (Revision, &Routing),
+        canary: Option<VersionNumber>,
+        common: &Arc<Common>,
+    ) -> EpochCounters {
+        let additional = routing.additional.map(|additional| ArmCells::of(additional.version.into()));
+        EpochCounters {
+            subject: Subject::Alias {
+                alias: Arc::clone(alias),
+                epoch,
+                routing: *routing,
+                log: Arc::clone(log),
+            },
+            canary: AtomicU64::new(canary.map_or(0, |canary| canary.0)),
+            alarm_raised: AtomicBool::new(false),
+            common: Arc::clone(common),
+            primary: ArmCells::of(routing.function_version),
+            additional,
+        }
+    }
+
+    pub(super) fn of_version(version: VersionId, common: &Arc<Common>) -> EpochCounters {
+        EpochCounters {
+            subject: Subject::Version,
+            canary: AtomicU64::new(0),
+            alarm_raised: AtomicBool::new(false),
+            common: Arc::clone(common),
+            primary: ArmCells::of(version),
+            additional: None,
+        }
+    }
+
+    /// Counts one request as dispatched to a version, and gives the credit that says what becomes of it.
+    ///
+    /// An arm the routing does not name is the function version's.
+    pub fn dispatch(self: &Arc<Self>, writer: &Writer, arm: Arm, at: Instant) -> Credit {
+        add(&self.cell_of(arm, writer.worker).dispatched, 1);
+        Credit {
+            counters: Arc::clone(self),
+            arm,
+            worker: writer.worker,
+            at,
+            failed: false,
+            ended: false,
+            _stays_on_its_thread: PhantomData,
+        }
+    }
+
+    /// The version that an arm stands for.
+    pub fn version(&self, arm: Arm) -> VersionId {
+        self.cells_of(arm).version
+    }
+
+    pub(super) fn subject(&self) -> &Subject {
+        &self.subject
+    }
+
+    pub(super) fn set_canary(&self, canary: Option<VersionNumber>) {
+        self.canary.store(canary.map_or(0, |canary| canary.0), Ordering::Relaxed);
+    }
+
+    pub(super) fn clear_alarm(&self) {
+        self.alarm_raised.store(false, Ordering::SeqCst);
+        // Together with the fence in `raise_alarm`: either the reader sees the failure, or its writer sees the
+        // cleared alarm and raises it again.
+        fence(Ordering::SeqCst);
+    }
+
+    pub(super) fn arms(&self) -> impl Iterator<Item = Arm> {
+        [Some(Arm::Primary), self.additional.is_some().then_some(Arm::Additional)].into_iter().flatten()
+    }
+
+    /// Counts of both arms; the additional one's are zero where there is none.
+    ///
+    /// What happened to requests is read before how many there were, over all cells, so that failures never exceed
+    /// requests and a request that begins meanwhile errs towards health.
+    pub(super) fn counts(&self) -> [Counts; 2] {
+        let mut both = [Counts::default(); 2];
+        for arm in self.arms() {
+            for cell in self.cells_of(arm).touched() {
+                for kind in FailureKind::ALL {
+                    let failures = cell.failures[kind as usize].load(Ordering::Acquire);
+                    both[arm as usize].failures.add(kind, failures);
+                }
+                both[arm as usize].completed += cell.completed.load(Ordering::Acquire);
+                both[arm as usize].cancelled += cell.cancelled.load(Ordering::Acquire);
+            }
+        }
+        for arm in self.arms() {
+            for cell in self.cells_of(arm).touched() {
+                both[arm as usize].dispatched += cell.dispatched.load(Ordering::Relaxed);
+            }
+        }
+        both
+    }
+
+    /// Counts and latencies of every arm.
+    pub(super) fn version_counts(&self) -> Vec<(VersionId, VersionCounts)> {
+        let latencies: Vec<HistogramSnapshot> = self.arms().map(|arm| self.latency(arm)).collect();
+        let counts = self.counts();
+        let arms = self.arms().zip(latencies);
+        arms.map(|(arm, latency)| {
+            (self.version(arm), VersionCounts { counts: counts[arm as usize], latency })
+        })
+        .collect()
+    }
+
+    fn latency(&self, arm: Arm) -> HistogramSnapshot {
+        let mut latency = HistogramSnapshot::default();
+        for cell in self.cells_of(arm).touched() {
+            for (bucket, count) in cell.latency.iter().enumerate() {
+                latency.add(bucket, count.load(Ordering::Acquire));
+            }
+            latency.add_sum_us(cell.latency_sum_us.load(Ordering::Relaxed));
+        }
+        latency
+    }
+
+    fn cells_of(&self, arm: Arm) -> &ArmCells {
+        match (arm, &self.additional) {
+            (Arm::Additional, Some(additional)) => additional,
+            _ => &self.primary,
+        }
+    }
+
+    fn cell_of(&self, arm: Arm, worker: usize) -> &Cell {
+        self.cells_of(arm).cell(worker, self.common.worker_count)
+    }
+
+    fn raise_alarm(&self, version: VersionId) {
+        let Subject::Alias { alias, .. } = &self.subject else { return };
+        let canary = self.canary.load(Ordering::Relaxed);
+        if canary == 0 || version != VersionNumber(canary).into() {
+            return;
+        }
+        fence(Ordering::SeqCst);
+        if !self.alarm_raised.swap(true, Ordering::SeqCst) {
+            (self.common.alarm)(alias);
+        }
+    }
+}
+
+/// One request under way: what becomes of it is counted for the version and the epoch it was dispatched in.
+///
+/// However late that becomes known, it counts there. A credit that is dropped without an end is a request whose
+/// client went away.
+pub struct Credit {
+    counters: Arc<EpochCounters>,
+    arm: Arm,
+    worker: usize,
+    at: Instant,
+    failed: bool,
+    ended: bool,
+    _stays_on_its_thread: PhantomData<*const ()>,
+}
+
+impl Credit {
+    /// When the request was dispatched.
+    pub fn dispatched_at(&self) -> Instant {
+        self.at
+    }
+
+    /// The version it was dispatched to.
+    pub fn version(&self) -> VersionId {
+        self.counters.version(self.arm)
+    }
+
+    /// Counts the latency of an answer whose head came at `at`.
+    pub fn head(&self, at: Instant) {
+        let latency_us = u64::try_from(at.saturating_duration_since(self.at).as_micros()).unwrap_or(u64::MAX);
+        let cell = self.cell();
+        add(&cell.latency_sum_us, latency_us);
+        add(&cell.latency[histogram::bucket_of(latency_us)], 1);
+    }
+
+    /// Counts a failure, unless one was counted before; `note` says for people which request it was.
+    pub fn fail(&mut self, kind: FailureKind, note: impl FnOnce() -> FailureNote) {
+        if std::mem::replace(&mut self.failed, true) {
+            return;
+        }
+        add(&self.cell().failures[kind as usize], 1);
+        let version = self.version();
+        if let Subject::Alias { log, .. } = &self.counters.subject {
+            log.offer(RecentFailure { at: clock::wall_now(), version, kind, note: note() });
+        }
+        self.counters.raise_alarm(version);
+    }
+
+    /// Counts the request as ended, well or badly.
+    pub fn complete(mut self) {
+        self.ended = true;
+        add(&self.cell().completed, 1);
+    }
+
+    fn cell(&self) -> &Cell {
+        self.counters.cell_of(self.arm, self.worker)
+    }
+}
+
+impl Drop for Credit {
+    fn drop(&mut self) {
+        if !self.ended {
+            add(&self.cell().cancelled, 1);
+        }
+    }
+}

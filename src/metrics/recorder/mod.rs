@@ -1,0 +1,297 @@
+//! Counts what the router carries: per alias, weight epoch and version, and per version addressed by number.
+//!
+//! A weight epoch is the time during which one revision of an alias serves. A request counts in the epoch it was
+//! dispatched in, however late it ends, so that the weight is exact in every epoch. Workers write, each its own
+//! cells (`cells`), and never wait; everybody else reads (`counts`). Failures of a rollout's canary raise the alarm.
+//!
+//! What is counted dies with the process: evidence that must survive is stored with its rollout.
+
+mod cells;
+mod counts;
+mod recent;
+
+use std::collections::HashMap;
+use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+
+pub use cells::{Alarm, Arm, Credit, EpochCounters, Writer};
+pub use counts::{Counts, EpochCounts, EpochSample, FailureCounts, FailureKind, VersionCounts};
+pub use recent::{FailureNote, KEPT_PER_VERSION, RecentFailure};
+
+use crate::domain::alias::{AliasId, Routing};
+use crate::domain::arn::{FunctionName, VersionId, VersionNumber};
+use crate::domain::function::Revision;
+use cells::{Common, Subject};
+use recent::FailureLog;
+
+/// How many superseded epochs an alias keeps when nobody retires them.
+const SUPERSEDED_MAX: usize = 4;
+/// How many versions of an alias keep their totals; the one retired longest ago makes room.
+const RETIRED_VERSIONS_MAX: usize = 16;
+
+/// All counters of one process.
+pub struct Recorder {
+    common: Arc<Common>,
+    claims: Vec<Arc<AtomicBool>>,
+    aliases: RwLock<HashMap<AliasId, Arc<Ledger>>>,
+    versions: RwLock<HashMap<(FunctionName, VersionId), Arc<EpochCounters>>>,
+}
+
+/// What is known of one alias.
+struct Ledger {
+    alias: Arc<AliasId>,
+    log: Arc<FailureLog>,
+    pages: Mutex<Pages>,
+}
+
+#[derive(Default)]
+struct Pages {
+    /// Oldest first; the last one serves.
+    epochs: Vec<Arc<EpochCounters>>,
+    /// Sums of the epochs that were retired, the version retired last at the end.
+    retired: Vec<(VersionId, VersionCounts)>,
+    retired_events: u64,
+    events_when_asked: u64,
+}
+
+impl Recorder {
+    /// A recorder without counts for so many workers; `alarm` is called when a canary fails.
+    ///
+    /// The alarm runs on the worker's thread in the midst of a request: it must not wait.
+    pub fn new(worker_count: usize, alarm: Alarm) -> Arc<Recorder> {
+        Arc::new(Recorder {
+            common: Arc::new(Common { worker_count, alarm }),
+            claims: (0..worker_count).map(|_| Arc::default()).collect(),
+            aliases: RwLock::default(),
+            versions: RwLock::default(),
+        })
+    }
+
+    /// How many workers may count.
+    pub fn worker_count(&self) -> usize {
+        self.common.worker_count
+    }
+
+    /// Gives the right to count as one worker; `None` if that worker does not exist or somebody already is it.
+    pub fn writer(&self, worker: usize) -> Option<Writer> {
+        Writer::claim(worker, self.claims.get(worker)?)
+    }
+
+    /// Opens the counters of an alias at a revision, superseding those before.
+    ///
+    /// The same revision with the same routing gives the same counters, so that a table published again loses no
+    /// count; `canary` is then taken over. The same revision with another routing (the emergency overlay) is an
+    /// epoch of its own, for its weights are others.
+    pub fn open_epoch(
+        &self,
+        alias: &AliasId,
+        epoch: Revision,
+        routing: &Routing,
+        canary: Option<VersionNumber>,
+    ) -> Arc<EpochCounters> {
+        let ledger = self.ledger_or_new(alias);
+        let mut pages = locked(&ledger.pages);
+        if let Some(serving) = pages.epochs.last()
+            && let Subject::Alias { epoch: known, routing: drawn_by, .. } = serving.subject()
+            && (*known, drawn_by) == (epoch, routing)
+        {
+            serving.set_canary(canary);
+            return Arc::clone(serving);
+        }
+        let counters = Arc::new(EpochCounters::of_alias(
+            (&ledger.alias, &ledger.log),
+            (epoch, routing),
+            canary,
+            &self.common,
+        ));
+        pages.epochs.push(Arc::clone(&counters));
+        let superfluous = pages.epochs.len().saturating_sub(1 + SUPERSEDED_MAX);
+        pages.retire_first(superfluous);
+        counters
+    }
+
+    /// Opens the counters of the requests that address a version by number; the same ones for the same version.
+    ///
+    /// Such requests were not drawn by weight and are evidence for nothing.
+    pub fn open_version(&self, function: &FunctionName, version: VersionId) -> Arc<EpochCounters> {
+        let mut versions = self.versions.write().unwrap_or_else(PoisonError::into_inner);
+        let counters = versions
+            .entry((function.clone(), version))
+            .or_insert_with(|| Arc::new(EpochCounters::of_version(version, &self.common)));
+        Arc::clone(counters)
+    }
+
+    /// Forgets an alias that was deleted, its totals included.
+    pub fn close_alias(&self, alias: &AliasId) {
+        self.aliases.write().unwrap_or_else(PoisonError::into_inner).remove(alias);
+    }
+
+    /// Forgets a version that was deleted.
+    pub fn close_version(&self, function: &FunctionName, version: VersionId) {
+        let key = (function.clone(), version);
+        self.versions.write().unwrap_or_else(PoisonError::into_inner).remove(&key);
+    }
+
+    /// Counts and latencies of every epoch of an alias that is not retired, oldest first.
+    pub fn sample(&self, alias: &AliasId) -> Vec<EpochSample> {
+        let mut samples = Vec::new();
+        self.visit(alias, |subject, is_final, counters| {
+            if let Subject::Alias { epoch, routing, .. } = subject {
+                let versions = counters.version_counts();
+                samples.push(EpochSample { epoch: *epoch, routing: *routing, versions, is_final });
+            }
+        });
+        samples
+    }
+
+    /// The same without latencies, into `out`, which is emptied first; allocates nothing once `out` has grown.
+    pub fn counts(&self, alias: &AliasId, out: &mut Vec<EpochCounts>) {
+        out.clear();
+        self.visit(alias, |subject, is_final, counters| {
+            if let Subject::Alias { epoch, routing, .. } = subject {
+                let [primary, additional] = counters.counts();
+                out.push(EpochCounts { epoch: *epoch, routing: *routing, primary, additional, is_final });
+            }
+        });
+    }
+
+    /// Whether anything was counted for an alias since this was last asked.
+    ///
+    /// It compares the sum of all events (dispatches, ends, failures) with the sum it saw last: true once for each
+    /// burst, for one caller. A request moves it when it is dispatched, when it fails and when it ends.
+    pub fn moved(&self, alias: &AliasId) -> bool {
+        let Some(ledger) = self.ledger(alias) else { return false };
+        let mut pages = locked(&ledger.pages);
+        let live: u64 = pages.epochs.iter().map(|epoch| events_of(epoch)).sum();
+        let events = pages.retired_events + live;
+        std::mem::replace(&mut pages.events_when_asked, events) != events
+    }
+
+    /// Retires superseded epochs of an alias up to a revision: folds them into its totals.
+    ///
+    /// Only what is final goes, so whoever judges calls this with the newest revision it has taken final counts of,
+    /// and misses none. Epochs that nobody retires make room once a fifth supersedes them.
+    pub fn retire(&self, alias: &AliasId, through: Revision) {
+        let Some(ledger) = self.ledger(alias) else { return };
+        let mut pages = locked(&ledger.pages);
+        let passed = |counters: &Arc<EpochCounters>| matches!(counters.subject(), Subject::Alias { epoch, .. } if *epoch <= through);
+        let candidates = pages.epochs.len().saturating_sub(1);
+        let count = pages.epochs.iter().take(candidates).take_while(|epoch| passed(epoch)).count();
+        pages.retire_first(count);
+    }
+
+    /// Lets the alarm of an alias ring again; called before its counts are read.
+    pub fn clear_alarm(&self, alias: &AliasId) {
+        if let Some(ledger) = self.ledger(alias) {
+            locked(&ledger.pages).epochs.iter().for_each(|epoch| epoch.clear_alarm());
+        }
+    }
+
+    /// The last few failures of each version of an alias, the newest first.
+    pub fn recent_failures(&self, alias: &AliasId) -> Vec<RecentFailure> {
+        self.ledger(alias).map(|ledger| ledger.log.newest_first()).unwrap_or_default()
+    }
+
+    /// Shows what each version got through each alias since the process began, retired epochs included.
+    ///
+    /// The numbers never fall. A series ends when its alias is deleted, or when sixteen other versions of the alias
+    /// were retired after it.
+    pub fn totals(&self, mut visit: impl FnMut(&AliasId, VersionId, &VersionCounts)) {
+        let ledgers: Vec<Arc<Ledger>> = {
+            let aliases = self.aliases.read().unwrap_or_else(PoisonError::into_inner);
+            aliases.values().cloned().collect()
+        };
+        for ledger in ledgers {
+            for (version, counts) in locked(&ledger.pages).totals() {
+                visit(&ledger.alias, version, &counts);
+            }
+        }
+    }
+
+    /// Shows what each version got from requests that addressed it by number; these are in no alias's totals.
+    pub fn direct_totals(&self, mut visit: impl FnMut(&FunctionName, VersionId, &VersionCounts)) {
+        let versions = self.versions.read().unwrap_or_else(PoisonError::into_inner);
+        for ((function, version), counters) in &*versions {
+            for (_, counts) in counters.version_counts() {
+                visit(function, *version, &counts);
+            }
+        }
+    }
+
+    fn visit(&self, alias: &AliasId, mut see: impl FnMut(&Subject, bool, &EpochCounters)) {
+        let Some(ledger) = self.ledger(alias) else { return };
+        let mut pages = locked(&ledger.pages);
+        let serving = pages.epochs.len().saturating_sub(1);
+        for (index, epoch) in pages.epochs.iter_mut().enumerate() {
+            // Asked before the counts are read: what is final now cannot change while it is read.
+            let is_final = index < serving && is_unused(epoch);
+            see(epoch.subject(), is_final, epoch);
+        }
+    }
+
+    fn ledger(&self, alias: &AliasId) -> Option<Arc<Ledger>> {
+        self.aliases.read().unwrap_or_else(PoisonError::into_inner).get(alias).cloned()
+    }
+
+    fn ledger_or_new(&self, alias: &AliasId) -> Arc<Ledger> {
+        if let Some(ledger) = self.ledger(alias) {
+            return ledger;
+        }
+        let mut aliases = self.aliases.write().unwrap_or_else(PoisonError::into_inner);
+        let ledger = aliases.entry(alias.clone()).or_insert_with(|| {
+            Arc::new(Ledger { alias: Arc::new(alias.clone()), log: Arc::default(), pages: Mutex::default() })
+        });
+        Arc::clone(ledger)
+    }
+}
+
+impl Pages {
+    /// Folds the oldest epochs into the totals, at most `count` of them, and leaves those still in use.
+    fn retire_first(&mut self, count: usize) {
+        let mut index = 0;
+        for _ in 0..count {
+            if !is_unused(&mut self.epochs[index]) {
+                index += 1;
+                continue;
+            }
+            let epoch = self.epochs.remove(index);
+            self.retired_events += events_of(&epoch);
+            for (version, counts) in epoch.version_counts() {
+                let known = self.retired.iter().position(|(known, _)| *known == version);
+                let mut total = known.map(|index| self.retired.remove(index).1).unwrap_or_default();
+                total.merge(&counts);
+                self.retired.push((version, total));
+            }
+        }
+        let superfluous = self.retired.len().saturating_sub(RETIRED_VERSIONS_MAX);
+        self.retired.drain(..superfluous);
+    }
+
+    fn totals(&self) -> Vec<(VersionId, VersionCounts)> {
+        let mut totals = self.retired.clone();
+        for (version, counts) in self.epochs.iter().flat_map(|epoch| epoch.version_counts()) {
+            match totals.iter_mut().find(|(known, _)| *known == version) {
+                Some((_, total)) => total.merge(&counts),
+                None => totals.push((version, counts)),
+            }
+        }
+        totals
+    }
+}
+
+/// Whether no table names these counters any more and no request holds a credit of theirs.
+fn is_unused(counters: &mut Arc<EpochCounters>) -> bool {
+    // Unlike a look at the reference count, this also sees everything the last holder counted.
+    Arc::get_mut(counters).is_some()
+}
+
+fn events_of(counters: &EpochCounters) -> u64 {
+    counters.counts().iter().map(Counts::events).sum()
+}
+
+fn locked(pages: &Mutex<Pages>) -> MutexGuard<'_, Pages> {
+    pages.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,526 @@
+//! Who gets which request: an immutable table that is replaced whole.
+//!
+//! Readers take a snapshot without a lock and keep it for one request, so a request sees one table and a publish is
+//! visible all at once. The table is cut into shards, so that publishing one alias among ten thousand copies one
+//! small shard and a list of pointers. What is published is what the control plane has committed; this module stores
+//! nothing and decides nothing.
+
+use std::collections::HashMap;
+use std::hash::{BuildHasher, BuildHasherDefault, Hasher};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use arc_swap::ArcSwap;
+use hyper::header::HeaderValue;
+
+use super::pick::Split;
+use crate::domain::alias::{AliasId, Routing};
+use crate::domain::arn::{FunctionName, VersionId, VersionNumber};
+use crate::domain::function::{Revision, Target};
+use crate::metrics::recorder::{Arm, EpochCounters, Recorder};
+
+/// The statuses that are failures unless a plan says otherwise.
+pub const FAILURE_STATUS_DEFAULT: (u16, u16) = (500, 599);
+
+const SHARDS: usize = 256;
+
+/// Everything the router needs to know of an alias.
+#[derive(Clone, Debug)]
+pub struct RouteSpec {
+    /// The alias.
+    pub alias: AliasId,
+    /// The change that made it so; its requests are counted under it.
+    pub epoch: Revision,
+    /// Which versions get which share.
+    pub routing: Routing,
+    /// What the function version runs as.
+    pub primary: Target,
+    /// What the additional version runs as; without it the additional version gets nothing.
+    pub additional: Option<Target>,
+    /// The statuses that count as failures, as inclusive ranges.
+    pub failure_status: Vec<(u16, u16)>,
+    /// The version whose failures raise the alarm.
+    pub canary: Option<VersionNumber>,
+}
+
+/// One change of the table.
+#[derive(Clone, Debug)]
+pub enum Edit {
+    /// An alias was made or changed.
+    Alias(RouteSpec),
+    /// An alias was deleted.
+    RemoveAlias(AliasId),
+    /// A function was made, or its `$LATEST` changed.
+    Function {
+        /// The function.
+        name: FunctionName,
+        /// What `$LATEST` runs as.
+        latest: Target,
+    },
+    /// A version was published.
+    Version {
+        /// Its function.
+        function: FunctionName,
+        /// Its number.
+        number: VersionNumber,
+        /// What it runs as.
+        target: Target,
+    },
+    /// A version was deleted.
+    RemoveVersion {
+        /// Its function.
+        function: FunctionName,
+        /// Its number.
+        number: VersionNumber,
+    },
+    /// A function was deleted, with its versions and aliases.
+    RemoveFunction(FunctionName),
+}
+
+/// The table in use and the way to change it.
+pub struct RoutingTable {
+    current: Arc<ArcSwap<Table>>,
+    recorder: Arc<Recorder>,
+    publishing: Mutex<()>,
+}
+
+impl RoutingTable {
+    /// An empty table whose requests are counted by `recorder`.
+    pub fn new(recorder: Arc<Recorder>) -> Arc<RoutingTable> {
+        let current = Arc::new(ArcSwap::from_pointee(Table::default()));
+        Arc::new(RoutingTable { current, recorder, publishing: Mutex::new(()) })
+    }
+
+    /// Makes all edits visible at once, in their order; requests that begin after the return see them.
+    ///
+    /// An alias at an older revision than the one it serves is left as it is: what is served never goes back in
+    /// time. That does not happen while one writer publishes what it has committed, and is logged as an error.
+    pub fn publish(&self, edits: Vec<Edit>) {
+        let _one_at_a_time = self.publishing.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut next = Table::clone(&self.current.load());
+        let mut closed = Vec::new();
+        for edit in edits {
+            self.apply(edit, &mut next, &mut closed);
+        }
+        // What was removed and made again in one go keeps its counters.
+        closed.retain(|route| next.route(&route.address.key()).is_none());
+        self.current.store(Arc::new(next));
+        // Only now does no new request find what was removed, so only now may its counters go.
+        for route in closed {
+            match &route.address {
+                Address::Alias { alias, .. } => self.recorder.close_alias(alias),
+                Address::Version { function, version } => self.recorder.close_version(function, *version),
+            }
+        }
+    }
+
+    /// The revision and the routing that an alias serves right now.
+    pub fn serving(&self, alias: &AliasId) -> Option<(Revision, Routing)> {
+        let table = self.current.load();
+        match &table.route(&alias.to_string())?.address {
+            Address::Alias { epoch, routing, .. } => Some((*epoch, *routing)),
+            Address::Version { .. } => None,
+        }
+    }
+
+    /// A reader for one thread, which looks at the shared pointer only when it has changed.
+    pub(super) fn reader(&self) -> TableReader {
+        arc_swap::Cache::new(Arc::clone(&self.current))
+    }
+
+    /// Who counts the requests.
+    pub(super) fn recorder(&self) -> &Arc<Recorder> {
+        &self.recorder
+    }
+
+    fn apply(&self, edit: Edit, table: &mut Table, closed: &mut Vec<Arc<Route>>) {
+        match edit {
+            Edit::Alias(spec) => {
+                let key = spec.alias.to_string();
+                let served = table.route(&key).and_then(|route| route.epoch());
+                if served.is_some_and(|served| served > spec.epoch) {
+                    tracing::error!(
+                        alias = key,
+                        served = served.map(|epoch| epoch.0),
+                        published = spec.epoch.0,
+                        "an older revision was published; the alias stays as it is"
+                    );
+                    return;
+                }
+                table.insert(key, self.alias_route(spec));
+            }
+            Edit::RemoveAlias(alias) => closed.extend(table.remove(&alias.to_string())),
+            Edit::Function { name, latest } => self.insert_version(table, name, VersionId::Latest, &latest),
+            Edit::Version { function, number, target } => {
+                self.insert_version(table, function, number.into(), &target);
+            }
+            Edit::RemoveVersion { function, number } => {
+                closed.extend(table.remove(&version_key(&function, number.into())));
+            }
+            Edit::RemoveFunction(name) => closed.extend(table.remove_function(&name)),
+        }
+    }
+
+    fn alias_route(&self, spec: RouteSpec) -> Route {
+        let RouteSpec { alias, epoch, mut routing, primary, additional, failure_status, canary } = spec;
+        if additional.is_none() && routing.additional.take().is_some() {
+            tracing::error!(alias = %alias, "the additional version has no target; the function version gets all");
+        }
+        Route {
+            split: Split::of(&routing),
+            primary: Upstream::of(routing.function_version, &primary),
+            additional: routing
+                .additional
+                .zip(additional)
+                .map(|(beside, target)| Upstream::of(beside.version.into(), &target)),
+            failure_status,
+            counters: self.recorder.open_epoch(&alias, epoch, &routing, canary),
+            address: Address::Alias { alias, epoch, routing },
+        }
+    }
+
+    fn insert_version(&self, table: &mut Table, function: FunctionName, version: VersionId, target: &Target) {
+        let route = Route {
+            split: Split::All(Arm::Primary),
+            primary: Upstream::of(version, target),
+            additional: None,
+            failure_status: vec![FAILURE_STATUS_DEFAULT],
+            counters: self.recorder.open_version(&function, version),
+            address: Address::Version { function: function.clone(), version },
+        };
+        table.insert(version_key(&function, version), route);
+    }
+}
+
+fn version_key(function: &FunctionName, version: VersionId) -> String {
+    format!("{function}:{version}")
+}
+
+/// A thread's view of the table.
+pub(super) type TableReader = arc_swap::Cache<Arc<ArcSwap<Table>>, Arc<Table>>;
+
+type Shard = HashMap<Box<str>, Arc<Route>, BuildHasherDefault<KeyHasher>>;
+
+/// One immutable table: routes by `function:alias`, `function:7` and `function:$LATEST`.
+#[derive(Clone)]
+pub(super) struct Table {
+    shards: Box<[Arc<Shard>]>,
+}
+
+impl Default for Table {
+    fn default() -> Table {
+        Table { shards: (0..SHARDS).map(|_| Arc::default()).collect() }
+    }
+}
+
+impl Table {
+    /// The route of `function:qualifier`.
+    pub(super) fn route(&self, key: &str) -> Option<&Arc<Route>> {
+        self.shards[shard_of(key)].get(key)
+    }
+
+    /// Whether a function exists.
+    pub(super) fn has_function(&self, name: &str) -> bool {
+        self.route(&format!("{name}:$LATEST")).is_some()
+    }
+
+    fn insert(&mut self, key: String, route: Route) {
+        let shard = shard_of(&key);
+        Arc::make_mut(&mut self.shards[shard]).insert(key.into_boxed_str(), Arc::new(route));
+    }
+
+    fn remove(&mut self, key: &str) -> Option<Arc<Route>> {
+        self.route(key)?;
+        Arc::make_mut(&mut self.shards[shard_of(key)]).remove(key)
+    }
+
+    fn remove_function(&mut self, name: &FunctionName) -> Vec<Arc<Route>> {
+        let belongs = |key: &str| key.strip_prefix(name.as_str()).is_some_and(|rest| rest.starts_with(':'));
+        let mut removed = Vec::new();
+        for shard in &mut self.shards {
+            if shard.keys().any(|key| belongs(key)) {
+                removed
+                    .extend(Arc::make_mut(shard).extract_if(|key, _| belongs(key)).map(|(_, route)| route));
+            }
+        }
+        removed
+    }
+}
+
+fn shard_of(key: &str) -> usize {
+    // The map inside uses the low and the very highest bits.
+    (BuildHasherDefault::<KeyHasher>::default().hash_one(key) >> 40) as usize % SHARDS
+}
+
+/// FNV-1a: short keys, few collisions, and only operators choose what is stored.
+struct KeyHasher(u64);
+
+impl Default for KeyHasher {
+    fn default() -> KeyHasher {
+        KeyHasher(0xcbf2_9ce4_8422_2325)
+    }
+}
+
+impl Hasher for KeyHasher {
+    fn write(&mut self, bytes: &[u8]) {
+        for byte in bytes {
+            self.0 = (self.0 ^ u64::from(*byte)).wrapping_mul(0x100_0000_01b3);
+        }
+    }
+
+    fn finish(&self) -> u64 {
+        self.0
+    }
+}
+
+/// What a client addresses.
+#[derive(Clone, Debug)]
+pub(super) enum Address {
+    /// An alias at its revision.
+    Alias { alias: AliasId, epoch: Revision, routing: Routing },
+    /// A version by number, or `$LATEST`.
+    Version { function: FunctionName, version: VersionId },
+}
+
+impl Address {
+    /// The text it is found by.
+    fn key(&self) -> String {
+        match self {
+            Address::Alias { alias, .. } => alias.to_string(),
+            Address::Version { function, version } => version_key(function, *version),
+        }
+    }
+}
+
+/// Where the requests to one address go.
+pub(super) struct Route {
+    /// What the clients address.
+    pub(super) address: Address,
+    /// How requests are drawn.
+    pub(super) split: Split,
+    /// Where they are counted.
+    pub(super) counters: Arc<EpochCounters>,
+    primary: Upstream,
+    additional: Option<Upstream>,
+    failure_status: Vec<(u16, u16)>,
+}
+
+impl Route {
+    /// The upstream of a version; the function version's if there is no other.
+    pub(super) fn upstream(&self, arm: Arm) -> &Upstream {
+        match (arm, &self.additional) {
+            (Arm::Additional, Some(additional)) => additional,
+            _ => &self.primary,
+        }
+    }
+
+    /// Whether an answer with this status is a failure.
+    pub(super) fn is_failure(&self, status: u16) -> bool {
+        self.failure_status.iter().any(|(first, last)| (*first..=*last).contains(&status))
+    }
+
+    fn epoch(&self) -> Option<Revision> {
+        match self.address {
+            Address::Alias { epoch, .. } => Some(epoch),
+            Address::Version { .. } => None,
+        }
+    }
+}
+
+/// How to reach one version, in the pieces a request is put together from.
+pub(super) struct Upstream {
+    /// The version.
+    pub(super) version: VersionId,
+    /// The version as it goes into `x-amz-executed-version`.
+    pub(super) label: HeaderValue,
+    /// `host[:port]`, by which connections are pooled.
+    pub(super) authority: Arc<str>,
+    /// The same as it goes into `host`.
+    pub(super) host_header: HeaderValue,
+    /// The host to connect to.
+    pub(super) host: String,
+    /// The port to connect to.
+    pub(super) port: u16,
+    /// What stands before every path: empty, or `/…` without a trailing slash.
+    pub(super) base_path: String,
+}
+
+impl Upstream {
+    fn of(version: VersionId, target: &Target) -> Upstream {
+        let Target::Http { url } = target;
+        let (host, port) = url.host_port();
+        Upstream {
+            version,
+            label: HeaderValue::try_from(version.to_string()).expect("digits or $LATEST"),
+            authority: url.authority().into(),
+            host_header: HeaderValue::try_from(url.authority()).expect("an authority is visible ASCII"),
+            host: host.to_owned(),
+            port,
+            base_path: url.base_path().to_owned(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    use super::*;
+    use crate::domain::weight::Weight;
+
+    fn target(host: &str) -> Target {
+        Target::Http { url: format!("http://{host}").parse().unwrap() }
+    }
+
+    fn spec(alias: &str, epoch: u64, weight_ppm: u32) -> RouteSpec {
+        RouteSpec {
+            alias: alias.parse().unwrap(),
+            epoch: Revision(epoch),
+            routing: Routing::split(
+                VersionNumber(1),
+                VersionNumber(2),
+                Weight::from_ppm(weight_ppm).unwrap(),
+            ),
+            primary: target("one"),
+            additional: Some(target("two")),
+            failure_status: vec![FAILURE_STATUS_DEFAULT],
+            canary: None,
+        }
+    }
+
+    fn table() -> Arc<RoutingTable> {
+        RoutingTable::new(Recorder::new(1, Arc::new(|_| {})))
+    }
+
+    fn function(name: &str) -> Edit {
+        Edit::Function { name: name.parse().unwrap(), latest: target("latest") }
+    }
+
+    #[test]
+    fn routes_are_found_by_alias_version_and_latest() {
+        let table = table();
+        table.publish(vec![
+            function("shop"),
+            Edit::Version {
+                function: "shop".parse().unwrap(),
+                number: VersionNumber(7),
+                target: target("seven"),
+            },
+            Edit::Alias(spec("shop:live", 1, 30_000)),
+        ]);
+        let mut reader = table.reader();
+        let snapshot = reader.load();
+        assert_eq!(snapshot.route("shop:live").unwrap().upstream(Arm::Additional).host, "two");
+        assert_eq!(snapshot.route("shop:7").unwrap().upstream(Arm::Primary).host, "seven");
+        assert_eq!(snapshot.route("shop:$LATEST").unwrap().upstream(Arm::Primary).label, "$LATEST");
+        assert!(snapshot.has_function("shop") && !snapshot.has_function("sho"));
+        assert!(snapshot.route("shop").is_none() && snapshot.route("shop:8").is_none());
+    }
+
+    #[test]
+    fn what_is_removed_is_gone_and_nothing_else() {
+        let table = table();
+        let seven = |function: &str| Edit::Version {
+            function: function.parse().unwrap(),
+            number: VersionNumber(7),
+            target: target("seven"),
+        };
+        table.publish(vec![function("a"), seven("a"), Edit::Alias(spec("a:live", 1, 0))]);
+        table.publish(vec![function("ab"), seven("ab"), Edit::Alias(spec("ab:live", 2, 0))]);
+        table.publish(vec![Edit::RemoveFunction("a".parse().unwrap())]);
+        let snapshot = table.current.load_full();
+        for key in ["a:live", "a:7", "a:$LATEST"] {
+            assert!(snapshot.route(key).is_none(), "{key}");
+            assert!(snapshot.route(&key.replace('a', "ab")).is_some() || key.contains("LATEST"), "{key}");
+        }
+        table.publish(vec![
+            Edit::RemoveVersion { function: "ab".parse().unwrap(), number: VersionNumber(7) },
+            Edit::RemoveAlias("ab:live".parse().unwrap()),
+        ]);
+        let snapshot = table.current.load_full();
+        assert!(snapshot.route("ab:7").is_none() && snapshot.route("ab:live").is_none());
+        assert!(snapshot.has_function("ab"));
+        table.recorder.totals(|alias, _, _| panic!("{alias} is still counted"));
+    }
+
+    #[test]
+    fn what_is_removed_and_made_again_at_once_is_still_counted() {
+        let table = table();
+        table.publish(vec![Edit::Alias(spec("shop:live", 1, 0))]);
+        let again = Edit::Alias(spec("shop:live", 2, 30_000));
+        table.publish(vec![Edit::RemoveAlias("shop:live".parse().unwrap()), again]);
+        assert!(!table.recorder.sample(&"shop:live".parse().unwrap()).is_empty());
+    }
+
+    #[test]
+    fn what_is_served_never_goes_back_in_time() {
+        let table = table();
+        table.publish(vec![Edit::Alias(spec("shop:live", 5, 30_000))]);
+        table.publish(vec![Edit::Alias(spec("shop:live", 4, 900_000))]);
+        let (epoch, routing) = table.serving(&"shop:live".parse().unwrap()).unwrap();
+        assert_eq!((epoch, routing.share_of(VersionNumber(2)).ppm()), (Revision(5), 30_000));
+        table.publish(vec![Edit::Alias(spec("shop:live", 5, 0))]);
+        let (_, routing) = table.serving(&"shop:live".parse().unwrap()).unwrap();
+        assert_eq!(routing.share_of(VersionNumber(2)), Weight::ZERO, "an overlay keeps the revision");
+    }
+
+    #[test]
+    fn an_additional_version_without_a_target_gets_nothing() {
+        let table = table();
+        table.publish(vec![Edit::Alias(RouteSpec { additional: None, ..spec("shop:live", 1, 30_000) })]);
+        let (_, routing) = table.serving(&"shop:live".parse().unwrap()).unwrap();
+        assert_eq!(routing, Routing::only(VersionNumber(1)));
+    }
+
+    /// Each publish moves two aliases of different shards to the same revision and makes version and target agree;
+    /// a reader that finds them at different revisions, or a target of another revision, saw half a publish.
+    #[test]
+    fn a_reader_never_sees_half_a_publish() {
+        const PUBLISHES: u64 = 20_000;
+        let table = table();
+        let (left, right) = ("shop:live", "desk:live");
+        assert_ne!(shard_of(left), shard_of(right));
+        let both = |revision: u64| {
+            [left, right].map(|alias| {
+                Edit::Alias(RouteSpec {
+                    primary: target(&format!("host-{revision}")),
+                    ..spec(alias, revision, (revision % 1_000_000) as u32)
+                })
+            })
+        };
+        table.publish(both(1).into());
+        let done = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            let readers: Vec<_> = (0..2)
+                .map(|_| {
+                    scope.spawn(|| {
+                        let (mut reader, mut lookups, mut last) = (table.reader(), 0_u64, Revision(0));
+                        while !done.load(Ordering::Relaxed) {
+                            let snapshot = reader.load();
+                            let [left, right] = [left, right].map(|key| snapshot.route(key).unwrap());
+                            let epoch = left.epoch().unwrap();
+                            assert_eq!(Some(epoch), right.epoch());
+                            for route in [left, right] {
+                                assert_eq!(route.upstream(Arm::Primary).host, format!("host-{}", epoch.0));
+                                let weight = Weight::from_ppm((epoch.0 % 1_000_000) as u32).unwrap();
+                                assert_eq!(
+                                    route.split,
+                                    Split::of(&Routing::split(VersionNumber(1), VersionNumber(2), weight))
+                                );
+                            }
+                            assert!(epoch >= last, "{epoch:?} after {last:?}");
+                            (last, lookups) = (epoch, lookups + 1);
+                        }
+                        lookups
+                    })
+                })
+                .collect();
+            for revision in 2..=PUBLISHES {
+                table.publish(both(revision).into());
+            }
+            done.store(true, Ordering::Relaxed);
+            let lookups: u64 = readers.into_iter().map(|reader| reader.join().unwrap()).sum();
+            assert!(lookups > 10_000, "only {lookups} lookups");
+        });
+        assert_eq!(table.serving(&left.parse().unwrap()).map(|(epoch, _)| epoch), Some(Revision(PUBLISHES)));
+    }
+}
