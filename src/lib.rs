@@ -2,8 +2,10 @@
 
 pub mod domain;
 
+pub mod api;
 pub mod chance;
 pub mod clock;
+pub mod control;
 pub mod metrics;
 pub mod router;
 pub mod store;

@@ -9,6 +9,7 @@ pub mod analysis;
 pub mod arn;
 pub mod function;
 pub mod journal;
+pub mod narrate;
 pub mod plan;
 pub mod policy;
 pub mod rollout;

@@ -71,11 +71,11 @@ fn apply_write(transaction: &Transaction<'_>, write: &Write) -> Result<(), Store
         Write::PutAlias { alias, previous_stable, expected } => {
             return put_alias(transaction, alias, *previous_stable, *expected);
         }
-        Write::DeleteAlias(id) => run(
-            "delete an alias",
-            "DELETE FROM aliases WHERE function = ?1 AND name = ?2",
-            params![id.function.as_str(), id.alias.as_str()],
-        ),
+        Write::DeleteAlias(id) => {
+            let key = params![id.function.as_str(), id.alias.as_str()];
+            run("forget an alias's past", "DELETE FROM remembered WHERE function = ?1 AND alias = ?2", key)?;
+            run("delete an alias", "DELETE FROM aliases WHERE function = ?1 AND name = ?2", key)
+        }
         Write::PutPolicy(scope, policy) => run(
             "store a policy",
             "INSERT INTO policies (function, scope, name, record) VALUES (?1, ?2, ?3, ?4)

@@ -37,7 +37,10 @@ fn finding(text: String) -> Finding {
 pub fn fsck(dir: &Path, repair: Option<(Timestamp, &str, &Actor)>) -> Result<Vec<Finding>, StoreError> {
     let path = dir.join(DATABASE_FILE);
     if !path.exists() {
-        return Err(StoreError::Unreadable { what: path.display().to_string(), why: "there is no such file".into() });
+        return Err(StoreError::Unreadable {
+            what: path.display().to_string(),
+            why: "there is no such file".into(),
+        });
     }
     match repair {
         None => {
@@ -95,10 +98,14 @@ fn check_sequence(connection: &Connection, findings: &mut Vec<Finding>) -> Resul
         return Ok(());
     }
     let (count, last): (i64, i64) = connection
-        .query_row("SELECT count(*), coalesce(max(seq), 0) FROM events", [], |row| Ok((row.get(0)?, row.get(1)?)))
+        .query_row("SELECT count(*), coalesce(max(seq), 0) FROM events", [], |row| {
+            Ok((row.get(0)?, row.get(1)?))
+        })
         .map_err(StoreError::sqlite("count the journal"))?;
     if count != last {
-        findings.push(finding(format!("the journal has {count} entries and ends at {last}: entries are missing")));
+        findings.push(finding(format!(
+            "the journal has {count} entries and ends at {last}: entries are missing"
+        )));
     }
     Ok(())
 }
@@ -165,7 +172,10 @@ fn check_rollouts(connection: &Connection, findings: &mut Vec<Finding>) -> Resul
             }
         };
         if record.phase.name() != phase || record.phase.is_final() == live || record.id.to_string() != id {
-            findings.push(finding(format!("rollout {id} is filed as {phase}, and says it is {}", record.phase.name())));
+            findings.push(finding(format!(
+                "rollout {id} is filed as {phase}, and says it is {}",
+                record.phase.name()
+            )));
         }
         if record.phase.is_active()
             && let Some(other) = active.insert(record.alias.clone(), record)

@@ -72,7 +72,8 @@ pub(super) fn load(connection: &Connection) -> Result<Loaded, StoreError> {
     loaded.uptime = Uptime(meta(connection, "uptime_ms")?.and_then(|text| text.parse().ok()).unwrap_or(0));
     loaded.seq = Revision(last_seq(connection)?);
     quick_check(connection, &mut loaded.problems)?;
-    loaded.functions = records(connection, "SELECT name, record FROM functions", "function", &mut loaded.problems)?;
+    loaded.functions =
+        records(connection, "SELECT name, record FROM functions", "function", &mut loaded.problems)?;
     loaded.versions = records(
         connection,
         "SELECT function || ':' || number, record FROM versions",
@@ -182,17 +183,20 @@ pub(super) fn aliases_by_journal(
     Ok(fold(&last))
 }
 
-pub(super) const ALIAS_COLUMNS: &str = "function, name, function_version, additional_version, additional_weight,
+pub(super) const ALIAS_COLUMNS: &str =
+    "function, name, function_version, additional_version, additional_weight,
      description, revision, updated_at, previous_stable";
 
 /// Reads an alias row; `Err` says in words what is wrong with it.
 pub(super) fn alias_of(row: &Row<'_>) -> rusqlite::Result<Result<StoredAlias, String>> {
     let (function, name): (String, String) = (row.get(0)?, row.get(1)?);
-    let (version, additional, weight): (Option<i64>, Option<i64>, Option<i64>) = (row.get(2)?, row.get(3)?, row.get(4)?);
+    let (version, additional, weight): (Option<i64>, Option<i64>, Option<i64>) =
+        (row.get(2)?, row.get(3)?, row.get(4)?);
     let (description, revision, updated_at): (String, i64, i64) = (row.get(5)?, row.get(6)?, row.get(7)?);
     let previous_stable: Option<i64> = row.get(8)?;
     let read = || {
-        let version_number = |number: i64| u64::try_from(number).map(VersionNumber).map_err(|why| why.to_string());
+        let version_number =
+            |number: i64| u64::try_from(number).map(VersionNumber).map_err(|why| why.to_string());
         let id = AliasId {
             function: function.parse().map_err(|why| format!("its function {function:?}: {why}"))?,
             alias: name.parse().map_err(|why| format!("its name {name:?}: {why}"))?,

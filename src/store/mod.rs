@@ -25,6 +25,7 @@ pub use open::{SCHEMA_VERSION, Store};
 pub use prune::Pruned;
 pub use read::{EntryFilter, Reader, RolloutFilter};
 pub use writer::Writer;
+pub(crate) use writer::wait_for;
 
 /// Why the store did not do what it was asked.
 #[derive(Debug, thiserror::Error)]
@@ -67,7 +68,9 @@ pub enum StoreError {
         path: PathBuf,
     },
     /// SQLite itself is one with a known corruption bug.
-    #[error("this build runs on SQLite {0}, which can corrupt a WAL database (fixed in 3.51.3); rebuild with a newer one")]
+    #[error(
+        "this build runs on SQLite {0}, which can corrupt a WAL database (fixed in 3.51.3); rebuild with a newer one"
+    )]
     AffectedSqlite(String),
     /// No space is left.
     #[error("the disk of the data directory is full; free some space, serin goes on by itself")]
@@ -116,7 +119,10 @@ impl StoreError {
         }
     }
 
-    pub(crate) fn file(attempt: &'static str, path: &std::path::Path) -> impl FnOnce(std::io::Error) -> StoreError {
+    pub(crate) fn file(
+        attempt: &'static str,
+        path: &std::path::Path,
+    ) -> impl FnOnce(std::io::Error) -> StoreError {
         let path = path.to_owned();
         move |source| StoreError::File { attempt, path, source }
     }

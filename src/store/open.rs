@@ -104,7 +104,8 @@ pub(super) fn schema_of(connection: &Connection) -> Result<i64, StoreError> {
 /// Checks that the file is serin's, and of a schema this binary knows.
 pub(super) fn check_schema(connection: &Connection, path: &Path) -> Result<i64, StoreError> {
     let failed = StoreError::sqlite("read the store's application id");
-    let application: i64 = connection.pragma_query_value(None, "application_id", |row| row.get(0)).map_err(&failed)?;
+    let application: i64 =
+        connection.pragma_query_value(None, "application_id", |row| row.get(0)).map_err(&failed)?;
     let tables: i64 =
         connection.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0)).map_err(&failed)?;
     if application != APPLICATION_ID && tables > 0 {

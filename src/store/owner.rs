@@ -32,7 +32,8 @@ impl Ownership {
         if flock(&file, FlockOperation::NonBlockingLockExclusive).is_err() {
             let mut text = String::new();
             let _ = file.read_to_string(&mut text);
-            let holder = if text.trim().is_empty() { "another process".to_owned() } else { text.trim().to_owned() };
+            let holder =
+                if text.trim().is_empty() { "another process".to_owned() } else { text.trim().to_owned() };
             return Err(StoreError::Held { dir: dir.to_owned(), holder });
         }
         let mut ownership = Ownership { file, path };

@@ -31,7 +31,8 @@ pub(super) fn prune(
     replies_before: Timestamp,
 ) -> Result<Pruned, StoreError> {
     let failed = StoreError::sqlite("prune the store");
-    let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate).map_err(&failed)?;
+    let transaction =
+        connection.transaction_with_behavior(TransactionBehavior::Immediate).map_err(&failed)?;
     let delete = |sql: &str, at: Timestamp| transaction.execute(sql, params![at.0, BATCH]).map_err(&failed);
     let rollouts = delete(
         "DELETE FROM rollouts WHERE id IN (
@@ -59,10 +60,7 @@ pub(super) fn prune(
     )?;
     if entries > 0 {
         transaction
-            .execute(
-                "INSERT INTO meta (key, value) VALUES ('pruned', '1') ON CONFLICT (key) DO NOTHING",
-                [],
-            )
+            .execute("INSERT INTO meta (key, value) VALUES ('pruned', '1') ON CONFLICT (key) DO NOTHING", [])
             .map_err(&failed)?;
     }
     transaction.commit().map_err(&failed)?;

@@ -85,7 +85,8 @@ impl Reader {
             (None, Some(_)) => "function = ?3 AND alias = ?4",
             (None, None) => "1",
         };
-        let sql = format!("SELECT seq, entry FROM events WHERE seq > ?1 AND {which} ORDER BY seq {order} LIMIT ?5");
+        let sql =
+            format!("SELECT seq, entry FROM events WHERE seq > ?1 AND {which} ORDER BY seq {order} LIMIT ?5");
         let texts: Vec<(i64, String)> = self.ask("read the journal", |connection| {
             let mut statement = connection.prepare_cached(&sql)?;
             let (function, alias) = names(filter.alias.as_ref());

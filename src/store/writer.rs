@@ -53,7 +53,11 @@ impl Writer {
     }
 
     /// Removes what is older than what people need; see `prune`.
-    pub fn prune(&self, before: Timestamp, replies_before: Timestamp) -> mpsc::Receiver<Result<Pruned, StoreError>> {
+    pub fn prune(
+        &self,
+        before: Timestamp,
+        replies_before: Timestamp,
+    ) -> mpsc::Receiver<Result<Pruned, StoreError>> {
         self.ask(|answer| Job::Prune { before, replies_before, answer })
     }
 
@@ -83,11 +87,6 @@ impl Writer {
             let _ = handle.join();
         }
     }
-}
-
-/// Waits for an answer of the writer.
-pub(crate) fn wait<T>(answer: mpsc::Receiver<Result<T, StoreError>>) -> Result<T, StoreError> {
-    answer.recv().unwrap_or(Err(StoreError::Closed))
 }
 
 /// Waits for an answer of the writer for a while; `None` when it takes longer.
@@ -144,7 +143,10 @@ impl Desk {
         }
         for (commit, answer) in group {
             let mut result = self.commit(&[&commit]);
-            if commit.urgent && matches!(result, Err(StoreError::Full)) && std::fs::remove_file(&self.reserve).is_ok() {
+            if commit.urgent
+                && matches!(result, Err(StoreError::Full))
+                && std::fs::remove_file(&self.reserve).is_ok()
+            {
                 result = self.commit(&[&commit]);
             }
             let _ = answer.send(result);

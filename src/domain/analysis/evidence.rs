@@ -194,13 +194,29 @@ impl Evidence {
         canary_failed
     }
 
-    fn judge(&mut self, settings: &Settings, block: &Block) {
-        let arms = block.arms;
-        self.exposure = self.exposure.plus(arms.canary);
-        match self.totals.iter_mut().find(|totals| totals.epoch == block.epoch) {
-            Some(totals) => totals.arms = totals.arms.plus(arms),
-            None => self.totals.push(EpochTotals { epoch: block.epoch, weight: block.weight, arms }),
+    /// Counts exposure alone, for plans that judge no evidence; true if a canary failure was among it.
+    pub fn expose(&mut self, blocks: &[Block]) -> bool {
+        let mut canary_failed = false;
+        for block in blocks.iter().filter(|block| !block.arms.is_empty()) {
+            self.count(block);
+            canary_failed |= block.arms.canary.failures > 0;
         }
+        canary_failed
+    }
+
+    fn count(&mut self, block: &Block) {
+        self.exposure = self.exposure.plus(block.arms.canary);
+        match self.totals.iter_mut().find(|totals| totals.epoch == block.epoch) {
+            Some(totals) => totals.arms = totals.arms.plus(block.arms),
+            None => {
+                self.totals.push(EpochTotals { epoch: block.epoch, weight: block.weight, arms: block.arms });
+            }
+        }
+    }
+
+    fn judge(&mut self, settings: &Settings, block: &Block) {
+        self.count(block);
+        let arms = block.arms;
         let index = self.table_of(settings, block);
         let table = &self.tables[index];
         self.harm.update(&table.harm, arms, settings.dispersion);
@@ -300,6 +316,12 @@ impl Evidence {
             })
             .collect();
         interval(&splits, settings.false_rollback_rate)
+    }
+
+    /// What was counted of both arms while the canary had this share.
+    pub fn arms_at(&self, weight: Weight) -> Arms {
+        let of_weight = self.totals.iter().filter(|totals| totals.weight == weight);
+        of_weight.fold(Arms::default(), |sum, totals| sum.plus(totals.arms))
     }
 
     /// What the stable arm's failure rate is taken to be.

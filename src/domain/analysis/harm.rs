@@ -36,7 +36,9 @@ impl HarmTable {
         if weight <= 0.0 || weight >= 1.0 {
             return HarmTable([LogFactors::default(); SHIFTS.len()]);
         }
-        HarmTable(SHIFTS.map(|shift| above(weight, alternative_rate(margin.at(stable), shift), stable, margin)))
+        HarmTable(
+            SHIFTS.map(|shift| above(weight, alternative_rate(margin.at(stable), shift), stable, margin)),
+        )
     }
 }
 

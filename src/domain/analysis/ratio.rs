@@ -52,9 +52,7 @@ fn ln_mixture(splits: &[FailureSplit]) -> f64 {
     let at = |index: usize| (index as f64 - half) / half * SPREAD;
     let ln_weight = |index: usize| -0.5 * at(index) * at(index);
     let ln_norm = ln_sum((0..POINTS).map(ln_weight));
-    ln_sum((0..POINTS).map(|index| {
-        ln_weight(index) - ln_norm + ln_likelihood(splits, at(index) * 4f64.ln())
-    }))
+    ln_sum((0..POINTS).map(|index| ln_weight(index) - ln_norm + ln_likelihood(splits, at(index) * 4f64.ln())))
 }
 
 /// The ratios not refuted at `alpha`; `None` while no failure says anything.

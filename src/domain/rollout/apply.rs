@@ -35,22 +35,28 @@ impl Rollout {
             (Phase::Pending, Began { base }) => change.begin(base),
             (Phase::Pending, Unstartable { why }) => change.finish(Ending::Superseded, why.clone()),
             (Phase::Pending, Promoted { base: Some(base), full, .. }) => change.begin_by_hand(base, *full),
-            (Phase::Pending, Promoted { base: None, .. }) => {
-                conflict("is queued behind the rollout that is running; it begins when that one ends".to_owned())
-            }
+            (Phase::Pending, Promoted { base: None, .. }) => conflict(
+                "is queued behind the rollout that is running; it begins when that one ends".to_owned(),
+            ),
             (Phase::Pending, PauseAsked) => {
                 conflict("has not begun, so there is nothing to pause; `abort` cancels it".to_owned())
             }
             (Phase::Pending, Resumed { .. }) => unchanged("is not paused; it has not begun"),
             (Phase::Pending, Approved) => conflict("has not begun and waits for no approval".to_owned()),
-            (Phase::Pending, AbortAsked) => change.finish(Ending::Aborted, "aborted before it began".to_owned()),
+            (Phase::Pending, AbortAsked) => {
+                change.finish(Ending::Aborted, "aborted before it began".to_owned())
+            }
             (Phase::Pending, SupersededBy { .. }) => {
                 change.finish(Ending::Superseded, "superseded before it began".to_owned())
             }
             (Phase::Pending, _) => unchanged("has not begun"),
 
-            (Phase::Progressing | Phase::Paused(_), Began { .. } | Unstartable { .. }) => unchanged("has begun"),
-            (Phase::Progressing, Passed { step }) if *step == self.record.step => change.enter_from(step + 1),
+            (Phase::Progressing | Phase::Paused(_), Began { .. } | Unstartable { .. }) => {
+                unchanged("has begun")
+            }
+            (Phase::Progressing, Passed { step, .. }) if *step == self.record.step => {
+                change.enter_from(step + 1)
+            }
             (Phase::Progressing | Phase::Paused(_), Passed { .. }) => unchanged("is not at that step"),
             (Phase::Progressing | Phase::Paused(_), RoutingServed { revision }) => change.serve(*revision),
             (Phase::Progressing | Phase::Paused(_), Touched { revision }) => change.touch(*revision),
@@ -58,16 +64,19 @@ impl Rollout {
                 change.drift(by, *found, *revision)
             }
             (Phase::Progressing | Phase::Paused(_), HarmFound { harm }) => change.harm(harm),
-            (Phase::Progressing, ExposureReached { requests, limit }) if !self.record.exposure_waived => change
-                .pause(
+            (Phase::Progressing, ExposureReached { requests, limit }) if !self.record.exposure_waived => {
+                change.pause(
                     PauseCause::Exposure,
                     format!("the canary has had {requests} requests; maxExposure.requests is {limit}"),
-                ),
+                )
+            }
             (Phase::Progressing | Phase::Paused(_), ExposureReached { .. }) => {
                 unchanged("is paused, or a person let it go on past maxExposure.requests")
             }
             (Phase::Progressing, StepLate { step }) if *step == self.record.step => change.late(),
-            (Phase::Progressing, ApprovalTimedOut { step }) if *step == self.record.step => change.unapproved(),
+            (Phase::Progressing, ApprovalTimedOut { step }) if *step == self.record.step => {
+                change.unapproved()
+            }
             (Phase::Progressing | Phase::Paused(_), StepLate { .. } | ApprovalTimedOut { .. }) => {
                 unchanged("does not wait there any more")
             }
@@ -113,10 +122,14 @@ impl Rollout {
             (Phase::Promoting, AbortAsked) => change.roll_back(Ending::Aborted, "aborted by hand".to_owned()),
             (Phase::Promoting, Promoted { .. }) => unchanged("is being promoted already"),
             (Phase::Promoting, Resumed { .. }) => unchanged("is not paused; it is being promoted"),
-            (Phase::Promoting, PauseAsked | Approved) => conflict("is being promoted; `abort` takes it back".to_owned()),
+            (Phase::Promoting, PauseAsked | Approved) => {
+                conflict("is being promoted; `abort` takes it back".to_owned())
+            }
             (Phase::Promoting, _) => unchanged("is being promoted"),
 
-            (Phase::RollingBack(ending), RoutingServed { revision }) => change.rolled_back(*ending, *revision),
+            (Phase::RollingBack(ending), RoutingServed { revision }) => {
+                change.rolled_back(*ending, *revision)
+            }
             (Phase::RollingBack(_), Touched { revision }) => change.touch(*revision),
             (Phase::RollingBack(ending), Drifted { by, found, .. }) => {
                 let reason = format!("{}; then {by} changed the alias to {found}", self.record.reason);
@@ -183,11 +196,8 @@ impl Change<'_> {
         let record = &mut self.next.record;
         record.stable = base.stable;
         record.after = None;
-        record.committed = Some(Committed {
-            routing: Routing::only(base.stable),
-            revision: base.revision,
-            served: true,
-        });
+        record.committed =
+            Some(Committed { routing: Routing::only(base.stable), revision: base.revision, served: true });
         record.served = Stopwatch::default();
     }
 
@@ -302,7 +312,9 @@ impl Change<'_> {
 
     /// Ends without touching the alias.
     fn finish(mut self, ending: Ending, reason: String) -> Answer {
-        if ending == Ending::Aborted && !self.effects.iter().any(|effect| matches!(effect, Effect::Remember { .. })) {
+        if ending == Ending::Aborted
+            && !self.effects.iter().any(|effect| matches!(effect, Effect::Remember { .. }))
+        {
             self.effects.push(Effect::Remember { ending });
         }
         self.stop_watches();
@@ -601,7 +613,9 @@ impl Rollout {
     /// Whether the current approval step has all it wants.
     pub fn is_approved(&self) -> bool {
         match self.current_step() {
-            Some(Step::Approval(approval)) => self.record.approvals.len() as u64 >= u64::from(approval.min_approvers),
+            Some(Step::Approval(approval)) => {
+                self.record.approvals.len() as u64 >= u64::from(approval.min_approvers)
+            }
             _ => false,
         }
     }

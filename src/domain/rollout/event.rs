@@ -86,6 +86,8 @@ pub enum Event {
     Passed {
         /// The step that is over.
         step: usize,
+        /// What held, by the gates' names.
+        held: Vec<String>,
     },
     /// A live router serves the alias's revision.
     RoutingServed {

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use super::event::{Base, Event, Harm};
 use super::state::{PauseCause, Phase, Rollout, RolloutId};
+use crate::domain::analysis::Counts;
 use crate::domain::analysis::evidence::{Evidence, Settings};
 use crate::domain::function::Revision;
 use crate::domain::plan::{Closed, OnFailure, Step, Timeout};
@@ -20,6 +21,8 @@ pub struct Facts<'a> {
     pub at: Moment,
     /// The evidence and what the plan asks of it; `None` under `analysis: none` or before the rollout begins.
     pub evidence: Option<(&'a Evidence, &'a Settings)>,
+    /// Canary requests by weight over the whole rollout, and how many failed.
+    pub exposure: Counts,
     /// The alias's revision that live routers serve.
     pub serving: Option<Revision>,
     /// The canary's present request rate, for estimates.
@@ -48,8 +51,6 @@ pub enum Need {
         next: Weight,
         /// How far the proof is, 0 to 1.
         progress: f64,
-        /// Estimated clean canary requests to go; `None` where no number would do.
-        more_requests: Option<u64>,
     },
     /// A window is open.
     Window {
@@ -195,12 +196,7 @@ impl Rollout {
         let limit = settings.ln_proof_limit()?;
         let ln_proof = evidence.ln_proof().unwrap_or(0.0);
         let met = evidence.is_proven(settings);
-        let need = Need::Proof {
-            next,
-            progress: (ln_proof / limit).clamp(0.0, 1.0),
-            more_requests: evidence.more_clean_requests(settings, self.share()),
-        };
-        Some(Gate { need, met })
+        Some(Gate { need: Need::Proof { next, progress: (ln_proof / limit).clamp(0.0, 1.0) }, met })
     }
 
     fn calendar_gate(&self, at: Moment) -> Option<Gate> {
@@ -238,7 +234,8 @@ impl Rollout {
             }),
             Phase::Progressing => self.exposure_reached(facts).or_else(|| {
                 if open {
-                    return Some(Event::Passed { step: record.step });
+                    let held = gates.iter().map(|gate| gate.need.kind().to_owned()).collect();
+                    return Some(Event::Passed { step: record.step, held });
                 }
                 self.overdue(facts, &gates)
             }),
@@ -255,15 +252,15 @@ impl Rollout {
     }
 
     fn harm_found(&self, facts: &Facts<'_>) -> Option<Harm> {
-        let (evidence, settings) = facts.evidence?;
         if !self.record.is_armed() {
             return None;
         }
         let limit = self.plan.max_exposure.failures;
-        let failures = evidence.exposure.failures;
+        let Counts { requests, failures } = facts.exposure;
         if let Some(limit) = limit.filter(|limit| failures >= *limit) {
             return Some(Harm::Exposure { failures, limit });
         }
+        let (evidence, settings) = facts.evidence?;
         // A paused rollout is not paused again for harm; if a person lifts the pause, harm pauses it then.
         let waits = matches!(self.record.phase, Phase::Paused(_)) && self.plan.on_failure == OnFailure::Pause;
         if waits || self.record.harm_reported || !evidence.is_harmful(settings) {
@@ -272,15 +269,14 @@ impl Rollout {
         Some(Harm::Evidence {
             ln_harm: evidence.ln_harm(settings),
             ln_harm_limit: settings.ln_harm_limit(),
-            requests: evidence.exposure.requests,
+            requests,
             failures,
         })
     }
 
     fn exposure_reached(&self, facts: &Facts<'_>) -> Option<Event> {
-        let (evidence, _) = facts.evidence?;
         let limit = self.plan.max_exposure.requests?;
-        let requests = evidence.exposure.requests;
+        let requests = facts.exposure.requests;
         let reached = requests >= limit && !self.record.exposure_waived;
         reached.then_some(Event::ExposureReached { requests, limit })
     }
@@ -358,8 +354,12 @@ impl Rollout {
                 ),
             ),
             (PauseCause::Plan, None) => ("pause", "the plan pauses here: `resume`".to_owned()),
-            (PauseCause::Harm, None) => ("pause", "harm was found: `abort`, or `resume` to go on anyway".to_owned()),
-            (PauseCause::ApprovalTimeout, None) => ("pause", "nobody approved in time: `resume`, then `approve`".to_owned()),
+            (PauseCause::Harm, None) => {
+                ("pause", "harm was found: `abort`, or `resume` to go on anyway".to_owned())
+            }
+            (PauseCause::ApprovalTimeout, None) => {
+                ("pause", "nobody approved in time: `resume`, then `approve`".to_owned())
+            }
             _ => ("pause", "`resume`".to_owned()),
         };
         WaitingFor { kind, since, until: None, then: "nothing happens by itself".to_owned(), needs }
@@ -396,25 +396,37 @@ impl Rollout {
         }
     }
 
+    /// What proof still takes: requests, and time at the present rate.
+    fn proof_in_words(&self, facts: &Facts<'_>, next: Weight) -> String {
+        let more = facts
+            .evidence
+            .and_then(|(evidence, settings)| evidence.more_clean_requests(settings, self.share()));
+        let Some(more) = more else {
+            return format!("proof before {next} that no number of requests at this weight can give");
+        };
+        let time = match facts.canary_requests_per_s.filter(|rate| *rate > 0.0) {
+            Some(rate) => {
+                let seconds = (more as f64 / rate).ceil() as u64;
+                format!(", ~{} at the present rate", human(Duration::from_secs(seconds)))
+            }
+            None => "; no canary traffic now".to_owned(),
+        };
+        format!("~{more} more clean canary requests before {next}{time}")
+    }
+
     /// A need in words, with what is left of it.
     pub fn in_words(&self, facts: &Facts<'_>, need: &Need) -> String {
         match need {
             Need::Served => "the router to confirm the weight".to_owned(),
             Need::Bake { served, of } => {
-                format!("{} more at {} (bake {})", human(of.saturating_sub(*served)), self.share(), human(*of))
+                format!(
+                    "{} more at {} (bake {})",
+                    human(of.saturating_sub(*served)),
+                    self.share(),
+                    human(*of)
+                )
             }
-            Need::Proof { next, more_requests, .. } => {
-                let time = match (more_requests, facts.canary_requests_per_s) {
-                    (Some(more), Some(rate)) if rate > 0.0 => {
-                        format!(", ~{} at the present rate", human(Duration::from_secs((*more as f64 / rate).ceil() as u64)))
-                    }
-                    _ => "; no canary traffic now".to_owned(),
-                };
-                match more_requests {
-                    Some(more) => format!("~{more} more clean canary requests before {next}{time}"),
-                    None => format!("proof before {next} that no number of requests at this weight can give"),
-                }
-            }
+            Need::Proof { next, .. } => self.proof_in_words(facts, *next),
             Need::Window { until } => match until {
                 Some(until) => format!("its window, which opens {until}"),
                 None => "a window that never opens again; change the plan or `promote --reason …`".to_owned(),
@@ -430,12 +442,16 @@ impl Rollout {
                     }
                     _ => String::new(),
                 };
-                format!("{} more approval(s){who} ({given} of {of} given): `approve`", of.saturating_sub(*given as u32))
+                format!(
+                    "{} more approval(s){who} ({given} of {of} given): `approve`",
+                    of.saturating_sub(*given as u32)
+                )
             }
             Need::Resume => "the plan pauses here: `resume`".to_owned(),
             Need::Queue { ahead } => format!("rollout {} to end", ahead.short()),
             Need::After { served, of } => {
-                let target = self.record.after.as_ref().map_or(String::new(), |after| after.target.to_string());
+                let target =
+                    self.record.after.as_ref().map_or(String::new(), |after| after.target.to_string());
                 format!("{} more of v{} on {target}", human(of.saturating_sub(*served)), self.record.canary)
             }
         }

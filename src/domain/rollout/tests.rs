@@ -83,7 +83,13 @@ impl Bench {
             after: None,
         };
         let at = Moment { wall: Timestamp(1_800_000_000_000), up: Uptime(1_000) };
-        Bench { rollout: Rollout::pending(start, at.wall), alias: Routing::only(STABLE), revision: Revision(1), at, seq: 1 }
+        Bench {
+            rollout: Rollout::pending(start, at.wall),
+            alias: Routing::only(STABLE),
+            revision: Revision(1),
+            at,
+            seq: 1,
+        }
     }
 
     fn apply(&mut self, event: Event, by: &Actor) -> Result<Outcome, Refusal> {
@@ -108,6 +114,7 @@ impl Bench {
             let facts = Facts {
                 at: self.at,
                 evidence: None,
+                exposure: Default::default(),
                 serving: Some(self.revision),
                 canary_requests_per_s: None,
                 base: Ok(&base),
@@ -206,7 +213,10 @@ fn events(bench: &Bench) -> Vec<(&'static str, Event)> {
     vec![
         ("promote", promote(bench, false)),
         ("promote --full", promote(bench, true)),
-        ("promote (other step)", Event::Promoted { step: step + 7, full: false, base: None, skipped: Vec::new() }),
+        (
+            "promote (other step)",
+            Event::Promoted { step: step + 7, full: false, base: None, skipped: Vec::new() },
+        ),
         ("pause", Event::PauseAsked),
         ("resume", Event::Resumed { drift: None }),
         ("resume --restore", Event::Resumed { drift: Some(Resumption::Restore) }),
@@ -216,14 +226,18 @@ fn events(bench: &Bench) -> Vec<(&'static str, Event)> {
         ("superseded", Event::SupersededBy { rollout: None }),
         ("began", Event::Began { base: Base { stable: STABLE, revision } }),
         ("unstartable", Event::Unstartable { why: "the alias is gone".into() }),
-        ("passed", Event::Passed { step }),
-        ("passed (other step)", Event::Passed { step: step + 7 }),
+        ("passed", Event::Passed { step, held: Vec::new() }),
+        ("passed (other step)", Event::Passed { step: step + 7, held: Vec::new() }),
         ("served", Event::RoutingServed { revision }),
         ("served (other revision)", Event::RoutingServed { revision: Revision(999) }),
         ("touched", Event::Touched { revision: Revision(bench.seq) }),
         (
             "drifted",
-            Event::Drifted { by: bo(), found: Routing::split(STABLE, CANARY, percent(77)), revision: Revision(bench.seq) },
+            Event::Drifted {
+                by: bo(),
+                found: Routing::split(STABLE, CANARY, percent(77)),
+                revision: Revision(bench.seq),
+            },
         ),
         ("harm (evidence)", evidence_of_harm()),
         ("harm (exposure)", exposure_of_harm()),
@@ -436,19 +450,21 @@ fn any_step() -> impl Strategy<Value = Vec<Step>> {
         Just(approval()),
         Just(Step::SetWeight(Weight::ZERO)),
     ];
-    (prop::collection::vec(between, 0..8), prop::collection::vec(Just(Step::Pause), 0..2)).prop_map(|(mut steps, tail)| {
-        // Weights rise by 10 % wherever a placeholder was drawn, and the list ends in 100 %.
-        let mut next = 0;
-        for step in &mut steps {
-            if let Step::SetWeight(weight) = step {
-                next += 10;
-                *weight = percent(next);
+    (prop::collection::vec(between, 0..8), prop::collection::vec(Just(Step::Pause), 0..2)).prop_map(
+        |(mut steps, tail)| {
+            // Weights rise by 10 % wherever a placeholder was drawn, and the list ends in 100 %.
+            let mut next = 0;
+            for step in &mut steps {
+                if let Step::SetWeight(weight) = step {
+                    next += 10;
+                    *weight = percent(next);
+                }
             }
-        }
-        steps.push(Step::SetWeight(Weight::FULL));
-        steps.extend(tail);
-        steps
-    })
+            steps.push(Step::SetWeight(Weight::FULL));
+            steps.extend(tail);
+            steps
+        },
+    )
 }
 
 fn any_choice() -> impl Strategy<Value = (usize, u32)> {
@@ -461,7 +477,11 @@ fn check_invariants(before: &Bench, after: &Bench, event: &str) {
         assert_eq!(old, new, "I5: a final phase is absorbing ({event})");
     }
     assert!(new.step >= old.step, "I3: steps only go on ({event})");
-    if new.phase == Phase::RolledBack && old.phase != Phase::RolledBack && event != "drifted" && event != "foreign" {
+    if new.phase == Phase::RolledBack
+        && old.phase != Phase::RolledBack
+        && event != "drifted"
+        && event != "foreign"
+    {
         assert_eq!(after.alias.share_of(CANARY), Weight::ZERO, "I6 ({event})");
     }
     let (low, high) = (before.alias.share_of(CANARY), after.alias.share_of(CANARY));

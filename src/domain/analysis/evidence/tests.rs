@@ -56,7 +56,12 @@ fn nearest_null_points() {
 }
 
 /// Replays a run tick by tick, one second each, and hands every state to `check`.
-fn replay(run: &Run, settings: &Settings, next_weight: Option<Weight>, check: impl Fn(usize, &Evidence, bool)) {
+fn replay(
+    run: &Run,
+    settings: &Settings,
+    next_weight: Option<Weight>,
+    check: impl Fn(usize, &Evidence, bool),
+) {
     let mut evidence = Evidence::begin(Uptime(0), Baseline::warmed(run.a0, run.b0));
     if let Some(next_weight) = next_weight {
         evidence.seek_proof(next_weight, Revision(0));
@@ -167,7 +172,8 @@ fn a_clean_canary_needs_this_many_requests() {
     for (next, about) in [(50_000, 37.0), (250_000, 185.0), (500_000, 370.0), (1_000_000, 740.0)] {
         let mut evidence = Evidence::begin(Uptime(0), Baseline::warmed(0.0, 1e9));
         evidence.seek_proof(Weight::from_ppm(next).unwrap(), Revision(1));
-        let needed = evidence.more_clean_requests(&settings, Weight::from_ppm(30_000).unwrap()).unwrap() as f64;
+        let needed =
+            evidence.more_clean_requests(&settings, Weight::from_ppm(30_000).unwrap()).unwrap() as f64;
         assert!((needed / about - 1.0).abs() < 0.15, "before {next} ppm: {needed} instead of about {about}");
     }
 }

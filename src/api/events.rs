@@ -1,0 +1,87 @@
+//! The journal as it is written: server-sent events, from any point on.
+
+use std::convert::Infallible;
+use std::time::Duration;
+
+use axum::extract::{Query, State};
+use axum::http::HeaderMap;
+use axum::response::sse::{Event, KeepAlive, Sse};
+use futures_core::Stream;
+use serde::Deserialize;
+
+use super::Api;
+use super::error::ApiError;
+use super::rollouts::blocking;
+use super::status::event_view;
+use crate::domain::alias::AliasId;
+use crate::domain::journal::Entry;
+use crate::store::EntryFilter;
+
+/// How often the journal is looked at while somebody listens and nothing was committed.
+const LOOK_EVERY: Duration = Duration::from_millis(200);
+const PAGE: u32 = 200;
+
+/// Which entries to stream.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct StreamQuery {
+    /// From after this sequence number on; from now on unless given.
+    after: Option<u64>,
+    /// Only of this function:alias.
+    target: Option<String>,
+}
+
+/// The journal from a point on, as server-sent events; `Last-Event-ID` goes on after a lost connection.
+#[utoipa::path(get, path = "/v1/events", tag = "events",
+    params(("after" = Option<u64>, Query, description = "from after this sequence number on; from now on unless given"),
+           ("target" = Option<String>, Query, description = "only of this function:alias")),
+    responses((status = 200, content_type = "text/event-stream",
+               description = "`id` is the sequence number, `event` the kind, `data` an EventView")))]
+pub async fn stream(
+    State(api): State<Api>,
+    Query(query): Query<StreamQuery>,
+    headers: HeaderMap,
+) -> Result<Sse<impl Stream<Item = Result<Event, Infallible>>>, ApiError> {
+    let alias: Option<AliasId> = query
+        .target
+        .as_deref()
+        .map(|target| target.parse().map_err(|why| ApiError::invalid(format!("target {target:?}: {why}"))))
+        .transpose()?;
+    let last_seen = headers.get("last-event-id").and_then(|id| id.to_str().ok()?.parse().ok());
+    let after = last_seen.or(query.after).unwrap_or_else(|| api.control.world().seq.0);
+    let stream = futures_util::stream::unfold((api, after, Vec::new().into_iter()), move |(api, after, page)| {
+        let alias = alias.clone();
+        async move {
+            let (entry, page) = next(&api, alias.as_ref(), after, page).await?;
+            let seq = entry.seq.0;
+            let view = event_view(&entry);
+            let event = Event::default().id(seq.to_string()).event(view.kind.clone());
+            let event = event.json_data(&view).unwrap_or_else(|_| Event::default().id(seq.to_string()));
+            Some((Ok(event), (api, seq, page)))
+        }
+    });
+    Ok(Sse::new(stream).keep_alive(KeepAlive::new().interval(Duration::from_secs(15))))
+}
+
+type Page = std::vec::IntoIter<Entry>;
+
+/// Waits for the next entry; `None` when the daemon is closing.
+async fn next(api: &Api, alias: Option<&AliasId>, after: u64, mut page: Page) -> Option<(Entry, Page)> {
+    loop {
+        if let Some(entry) = page.next() {
+            return Some((entry, page));
+        }
+        if api.control.world().seq.0 > after {
+            let filter = EntryFilter { alias: alias.cloned(), after, limit: PAGE, ..EntryFilter::default() };
+            let reader = api.reader.clone();
+            page = blocking(move || reader.entries(&filter)).await.ok()?.into_iter();
+            if page.len() > 0 {
+                continue;
+            }
+        }
+        if api.control.is_closed() {
+            return None;
+        }
+        tokio::time::sleep(LOOK_EVERY).await;
+    }
+}

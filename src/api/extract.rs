@@ -1,0 +1,115 @@
+//! What every change brings: who, why, and a key that makes asking twice do it once.
+
+use axum::Json;
+use axum::extract::rejection::JsonRejection;
+use axum::extract::{FromRequest, FromRequestParts, Request};
+use axum::http::request::Parts;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use sha2::{Digest, Sha256};
+
+use super::Api;
+use super::auth::Caller;
+use super::error::ApiError;
+use crate::chance;
+use crate::clock;
+use crate::control::door::{Action, Command, IdempotencyKey, Reply};
+
+/// The header that carries an idempotency key.
+pub const KEY_HEADER: &str = "idempotency-key";
+/// The header that carries a reason where the body has no place for one.
+pub const REASON_HEADER: &str = "x-serin-reason";
+
+const KEY_CHARS_MAX: usize = 200;
+const REASON_CHARS_MAX: usize = 1000;
+
+/// Who asks for a change, and with which key.
+pub struct Asker {
+    caller: Caller,
+    key: Option<String>,
+    reason: Option<String>,
+    path: String,
+}
+
+impl FromRequestParts<Api> for Asker {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, _: &Api) -> Result<Asker, ApiError> {
+        let caller = parts.extensions.get::<Caller>().cloned();
+        let caller = caller.ok_or_else(|| ApiError::unavailable("the request was not admitted"))?;
+        let header = |name: &str, chars_max: usize| match parts.headers.get(name) {
+            None => Ok(None),
+            Some(value) => match value.to_str() {
+                Ok(text) if !text.is_empty() && text.len() <= chars_max => Ok(Some(text.to_owned())),
+                _ => Err(ApiError::invalid(format!("{name} is 1 to {chars_max} visible ASCII characters"))),
+            },
+        };
+        Ok(Asker {
+            key: header(KEY_HEADER, KEY_CHARS_MAX)?,
+            reason: header(REASON_HEADER, REASON_CHARS_MAX)?,
+            path: format!("{} {}", parts.method, parts.uri),
+            caller,
+        })
+    }
+}
+
+impl Asker {
+    /// Asks the control plane for a change; `body` is what the request said, for the key's fingerprint.
+    pub async fn ask(
+        self,
+        api: &Api,
+        action: Action,
+        reason: Option<String>,
+        body: &impl Serialize,
+    ) -> Result<Reply, ApiError> {
+        let reason = reason.or(self.reason);
+        if reason.as_ref().is_some_and(|reason| reason.chars().count() > REASON_CHARS_MAX) {
+            return Err(ApiError::invalid(format!("a reason has at most {REASON_CHARS_MAX} characters")));
+        }
+        let fingerprint = || {
+            let body = serde_json::to_vec(body).unwrap_or_default();
+            let mut hash = Sha256::new();
+            hash.update(self.path.as_bytes());
+            hash.update([0]);
+            hash.update(&body);
+            hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
+        };
+        let key = self.key.map(|key| IdempotencyKey { key, fingerprint: fingerprint() });
+        let fresh = chance::new_id(clock::wall_now());
+        let command = Command { actor: self.caller.actor, reason, key, fresh, action };
+        Ok(api.control.submit(command).await?)
+    }
+}
+
+/// A JSON body; an empty one means every field's default, and a faulty one says where.
+pub struct Body<T>(pub T);
+
+impl<T: DeserializeOwned + Default> FromRequest<Api> for Body<T> {
+    type Rejection = ApiError;
+
+    async fn from_request(request: Request, api: &Api) -> Result<Body<T>, ApiError> {
+        let is_empty = request.headers().get("content-length").is_none_or(|length| length == "0")
+            && !request.headers().contains_key("transfer-encoding");
+        if is_empty {
+            return Ok(Body(T::default()));
+        }
+        Required::from_request(request, api).await.map(|Required(value)| Body(value))
+    }
+}
+
+/// A JSON body that must be there.
+pub struct Required<T>(pub T);
+
+impl<T: DeserializeOwned> FromRequest<Api> for Required<T> {
+    type Rejection = ApiError;
+
+    async fn from_request(request: Request, api: &Api) -> Result<Required<T>, ApiError> {
+        match Json::from_request(request, api).await {
+            Ok(Json(value)) => Ok(Required(value)),
+            Err(JsonRejection::MissingJsonContentType(_)) => {
+                Err(ApiError::invalid("the body must be JSON, with content-type: application/json"))
+            }
+            Err(rejection) => Err(ApiError::invalid(rejection.body_text())),
+        }
+    }
+}

@@ -1,0 +1,154 @@
+//! Functions and versions, as our own API shows and takes them.
+
+use axum::Json;
+use axum::extract::{Path, State};
+
+use super::Api;
+use super::error::ApiError;
+use super::extract::{Asker, Required};
+use super::wire::{
+    DeleteReply, ErrorBody, FunctionList, FunctionView, PublishReply, PublishRequest, VersionList, VersionView,
+};
+use crate::control::door::{Action, Reply};
+use crate::control::world::{FunctionState, World};
+use crate::domain::arn::{FunctionName, VersionNumber};
+use crate::domain::function::{Configuration, DEFAULT_ROLE, Target, Version};
+
+pub(super) fn function_name(text: &str) -> Result<FunctionName, ApiError> {
+    text.parse().map_err(|why| ApiError::invalid(format!("{text:?}: {why}")))
+}
+
+fn state<'a>(world: &'a World, name: &FunctionName) -> Result<&'a FunctionState, ApiError> {
+    world.function(name).map(|state| &**state).ok_or_else(|| {
+        ApiError::not_found(format!("there is no function {name}; `serin function publish {name} --url …` makes it"))
+    })
+}
+
+fn url(target: &Target) -> String {
+    match target {
+        Target::Http { url } => url.to_string(),
+    }
+}
+
+fn function_view(world: &World, state: &FunctionState) -> FunctionView {
+    FunctionView {
+        name: state.function.name.to_string(),
+        newest_version: state.newest().map(|version| version.number.to_string()),
+        url: url(&state.function.latest.target),
+        versions: state.versions.len(),
+        aliases: world.aliases_of(&state.function.name).count(),
+        modified_at: state.function.modified_at.to_string(),
+    }
+}
+
+fn version_view(world: &World, version: &Version) -> VersionView {
+    let configuration = &version.configuration;
+    let named = world.aliases_of(&version.function).filter(|state| state.alias.routing.names(version.number));
+    VersionView {
+        version: version.number.to_string(),
+        url: url(&configuration.target),
+        commit: configuration.commit.clone(),
+        description: configuration.description.clone(),
+        role: configuration.role.clone(),
+        dead_letter: configuration.dead_letter.clone(),
+        aliases: named.map(|state| state.alias.id.alias.to_string()).collect(),
+        published_at: version.published_at.to_string(),
+    }
+}
+
+/// All functions.
+#[utoipa::path(get, path = "/v1/functions", tag = "functions", responses((status = 200, body = FunctionList)))]
+pub async fn list(State(api): State<Api>) -> Json<FunctionList> {
+    let world = api.control.world();
+    Json(FunctionList { functions: world.functions.values().map(|state| function_view(&world, state)).collect() })
+}
+
+/// One function.
+#[utoipa::path(get, path = "/v1/functions/{function}", tag = "functions",
+    params(("function" = String, Path)),
+    responses((status = 200, body = FunctionView), (status = 404, body = ErrorBody)))]
+pub async fn get(State(api): State<Api>, Path(name): Path<String>) -> Result<Json<FunctionView>, ApiError> {
+    let world = api.control.world();
+    let state = state(&world, &function_name(&name)?)?;
+    Ok(Json(function_view(&world, state)))
+}
+
+/// A function's versions, newest first.
+#[utoipa::path(get, path = "/v1/functions/{function}/versions", tag = "functions",
+    params(("function" = String, Path)),
+    responses((status = 200, body = VersionList), (status = 404, body = ErrorBody)))]
+pub async fn versions(State(api): State<Api>, Path(name): Path<String>) -> Result<Json<VersionList>, ApiError> {
+    let world = api.control.world();
+    let state = state(&world, &function_name(&name)?)?;
+    let versions = state.versions.values().rev().map(|version| version_view(&world, version)).collect();
+    Ok(Json(VersionList { versions }))
+}
+
+/// Publishes a version of an HTTP service, making the function if need be.
+#[utoipa::path(post, path = "/v1/functions/{function}/versions", tag = "functions", request_body = PublishRequest,
+    params(("function" = String, Path)),
+    responses((status = 200, body = PublishReply), (status = 400, body = ErrorBody)))]
+pub async fn publish(
+    State(api): State<Api>,
+    asker: Asker,
+    Path(name): Path<String>,
+    Required(request): Required<PublishRequest>,
+) -> Result<Json<PublishReply>, ApiError> {
+    let url = request.url.parse().map_err(|why| ApiError::invalid(format!("url {:?}: {why}", request.url)))?;
+    let configuration = Configuration {
+        target: Target::Http { url },
+        role: request.role.clone().unwrap_or_else(|| DEFAULT_ROLE.to_owned()),
+        dead_letter: request.dead_letter.clone(),
+        description: request.description.clone(),
+        commit: request.commit.clone(),
+    };
+    let action = Action::Publish { function: function_name(&name)?, configuration, force_new: request.new };
+    match asker.ask(&api, action, request.reason.clone(), &request).await? {
+        Reply::Published { function, version, created, rollouts } => Ok(Json(PublishReply {
+            function: function.to_string(),
+            version: version.to_string(),
+            created,
+            rollouts: rollouts.iter().map(ToString::to_string).collect(),
+        })),
+        other => Err(unexpected(&other)),
+    }
+}
+
+pub(super) fn unexpected(reply: &Reply) -> ApiError {
+    ApiError::unavailable(format!("the control plane answered something else: {reply:?}"))
+}
+
+pub(super) fn deleted(reply: &Reply) -> Result<Json<DeleteReply>, ApiError> {
+    match reply {
+        Reply::Deleted { existed } => Ok(Json(DeleteReply { existed: *existed })),
+        other => Err(unexpected(other)),
+    }
+}
+
+/// Deletes a function with its versions and aliases.
+#[utoipa::path(delete, path = "/v1/functions/{function}", tag = "functions",
+    params(("function" = String, Path)),
+    responses((status = 200, body = DeleteReply), (status = 404, body = ErrorBody), (status = 409, body = ErrorBody)))]
+pub async fn delete(
+    State(api): State<Api>,
+    asker: Asker,
+    Path(name): Path<String>,
+) -> Result<Json<DeleteReply>, ApiError> {
+    let action = Action::DeleteFunction(function_name(&name)?);
+    deleted(&asker.ask(&api, action, None, &()).await?)
+}
+
+/// Deletes a version that no alias and no rollout needs.
+#[utoipa::path(delete, path = "/v1/functions/{function}/versions/{version}", tag = "functions",
+    params(("function" = String, Path), ("version" = String, Path)),
+    responses((status = 200, body = DeleteReply), (status = 404, body = ErrorBody), (status = 409, body = ErrorBody)))]
+pub async fn delete_version(
+    State(api): State<Api>,
+    asker: Asker,
+    Path((name, version)): Path<(String, String)>,
+) -> Result<Json<DeleteReply>, ApiError> {
+    let number: VersionNumber =
+        version.parse().map_err(|why| ApiError::invalid(format!("version {version:?}: {why}")))?;
+    let action = Action::DeleteVersion(function_name(&name)?, number);
+    deleted(&asker.ask(&api, action, None, &()).await?)
+}

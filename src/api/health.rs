@@ -1,0 +1,97 @@
+//! Whether serin lives and is ready, what stands at `/`, and what stands nowhere.
+
+use std::fmt::Write as _;
+
+use axum::Json;
+use axum::extract::State;
+use axum::http::{StatusCode, Uri, header};
+use axum::response::{IntoResponse, Response};
+use serde::Deserialize;
+
+use super::Api;
+use super::error::{ApiError, Face};
+use super::extract::Required;
+
+/// The process answers.
+#[utoipa::path(get, path = "/livez", tag = "health", responses((status = 200, body = String)))]
+pub async fn livez() -> &'static str {
+    "ok\n"
+}
+
+/// The process can decide and store; otherwise it says why not. Traffic flows either way.
+#[utoipa::path(get, path = "/readyz", tag = "health",
+    responses((status = 200, body = String), (status = 503, body = String)))]
+pub async fn readyz(State(api): State<Api>) -> Response {
+    let health = api.control.health();
+    let mut trouble: Vec<String> = health.trouble.iter().cloned().collect();
+    if api.writer.is_frozen() {
+        trouble.push("the store stopped writing after a failed sync to disk; check the disk, then restart".to_owned());
+    }
+    if api.control.ask(|_| ()).await.is_none() {
+        trouble.push("the control plane is shutting down".to_owned());
+    }
+    let mut text = String::new();
+    for problem in &health.problems {
+        let _ = writeln!(text, "note: {problem}");
+    }
+    if trouble.is_empty() {
+        return format!("ok\n{text}").into_response();
+    }
+    for why in trouble {
+        let _ = writeln!(text, "not ready: {why}");
+    }
+    (StatusCode::SERVICE_UNAVAILABLE, text).into_response()
+}
+
+/// Where things are.
+pub async fn index() -> Response {
+    let text = concat!(
+        "serin ", env!("CARGO_PKG_VERSION"), ", control listener\n\n",
+        "  /v1/…                 serin's API (/openapi.json describes it)\n",
+        "  /2015-03-31/…         AWS Lambda's API, for `aws lambda --endpoint-url`\n",
+        "  /metrics              for Prometheus\n",
+        "  /livez  /readyz       health\n\n",
+        "Traffic goes to the router's listener, at /{function}:{alias}/…\n",
+    );
+    ([(header::CONTENT_TYPE, "text/plain; charset=utf-8")], text).into_response()
+}
+
+/// There is nothing at a path.
+pub async fn nothing_here(uri: Uri) -> Response {
+    let path = uri.path();
+    if Face::of(path) == Face::Lambda {
+        return super::lambda::error::not_implemented(path).into_response();
+    }
+    ApiError::not_found(format!("there is nothing at {path}; /openapi.json lists what there is")).into_response()
+}
+
+/// A path does not take a method.
+pub async fn wrong_method(uri: Uri) -> Response {
+    let path = uri.path();
+    if Face::of(path) == Face::Lambda {
+        return super::lambda::error::not_implemented(path).into_response();
+    }
+    ApiError::method_not_allowed(format!("{path} does not take that method; /openapi.json lists what it takes"))
+        .into_response()
+}
+
+/// Where to write a backup.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct BackupRequest {
+    to: std::path::PathBuf,
+}
+
+/// Writes a whole, consistent copy of the store to a new file on the daemon's machine.
+pub async fn backup(
+    State(api): State<Api>,
+    Required(request): Required<BackupRequest>,
+) -> Result<Json<serde_json::Value>, ApiError> {
+    if !request.to.is_absolute() {
+        return Err(ApiError::invalid("name the backup by an absolute path on the daemon's machine"));
+    }
+    let to = request.to.clone();
+    let answer = api.writer.back_up(request.to);
+    super::rollouts::blocking(move || answer.recv().unwrap_or(Err(crate::store::StoreError::Closed))).await?;
+    Ok(Json(serde_json::json!({ "written": to })))
+}

@@ -1,0 +1,307 @@
+//! CreateAlias, GetAlias, ListAliases, UpdateAlias, DeleteAlias.
+
+use std::collections::BTreeMap;
+
+use axum::body::Bytes;
+use axum::extract::{Extension, Path, Query, State};
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use axum::Json;
+use serde::Deserialize;
+use serde_json::{Map, Value, json};
+
+use super::error::LambdaError;
+use super::validate::{Violations, is_word};
+use super::{Scope, ask};
+use crate::api::Api;
+use crate::api::auth::Caller;
+use crate::control::door::{Action, Reply};
+use crate::control::world::{RevisionOf, World};
+use crate::domain::alias::{AdditionalVersion, Alias, AliasId};
+use crate::domain::arn::{AliasName, VersionId, VersionNumber};
+use crate::domain::weight::Weight;
+
+const NAME_PATTERN: &str = "(?!^[0-9]+$)([a-zA-Z0-9-_]+)";
+const VERSION_PATTERN: &str = r"(\$LATEST(\.PUBLISHED)?|[0-9]+)";
+const WEIGHT_RANGE: &str = "Map value must satisfy constraint: [Member must have value less than or equal to 1.0, \
+                            Member must have value greater than or equal to 0.0, Member must not be null]";
+const WEIGHT_KEYS: &str = "Map keys must satisfy constraint: [Member must have length less than or equal to 1024, \
+                           Member must have length greater than or equal to 1, Member must satisfy regular expression \
+                           pattern: [0-9]+]";
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct AliasBody {
+    name: Option<String>,
+    function_version: Option<String>,
+    description: Option<String>,
+    routing_config: Option<RoutingConfig>,
+    revision_id: Option<String>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct RoutingConfig {
+    additional_version_weights: Option<BTreeMap<String, Option<f64>>>,
+}
+
+impl AliasBody {
+    fn read(bytes: &Bytes) -> Result<AliasBody, LambdaError> {
+        if bytes.is_empty() {
+            return Ok(AliasBody::default());
+        }
+        serde_json::from_slice(bytes)
+            .map_err(|why| LambdaError::serialization(format!("Could not parse request body into json: {why}")))
+    }
+
+    fn check(&self, violations: &mut Violations) {
+        if let Some(version) = &self.function_version {
+            violations.length("functionVersion", version, 1, 1024);
+            let is_version = version == "$LATEST"
+                || version == "$LATEST.PUBLISHED"
+                || (!version.is_empty() && version.bytes().all(|byte| byte.is_ascii_digit()));
+            if !is_version {
+                violations.pattern("functionVersion", version, VERSION_PATTERN);
+            }
+        }
+        if let Some(description) = &self.description {
+            violations.length("description", description, 0, 256);
+        }
+        let Some(weights) = self.weights() else { return };
+        let shown = shown_weights(weights);
+        let bad_key = |key: &String| key.is_empty() || key.len() > 1024 || !key.bytes().all(|b| b.is_ascii_digit());
+        if weights.keys().any(bad_key) {
+            violations.add("routingConfig.additionalVersionWeights", &shown, WEIGHT_KEYS);
+        }
+        if weights.values().any(|weight| weight.is_none_or(|weight| Weight::from_fraction(weight).is_none())) {
+            violations.add("routingConfig.additionalVersionWeights", &shown, WEIGHT_RANGE);
+        }
+    }
+
+    fn weights(&self) -> Option<&BTreeMap<String, Option<f64>>> {
+        self.routing_config.as_ref()?.additional_version_weights.as_ref()
+    }
+
+    /// The additional versions asked for; an empty object clears them just as an empty map does.
+    fn additional(&self, scope: &Scope) -> Result<Option<Vec<AdditionalVersion>>, LambdaError> {
+        let Some(config) = &self.routing_config else { return Ok(None) };
+        let none = BTreeMap::new();
+        let weights = config.additional_version_weights.as_ref().unwrap_or(&none);
+        let one = |(version, weight): (&String, &Option<f64>)| {
+            let number = version_number(scope, version)?;
+            let weight = weight.and_then(Weight::from_fraction).unwrap_or(Weight::ZERO);
+            Ok(AdditionalVersion { version: number, weight })
+        };
+        weights.iter().map(one).collect::<Result<Vec<_>, LambdaError>>().map(Some)
+    }
+
+    fn version(&self, scope: &Scope) -> Result<Option<VersionId>, LambdaError> {
+        match self.function_version.as_deref() {
+            None => Ok(None),
+            Some("$LATEST") => Ok(Some(VersionId::Latest)),
+            Some(text) => version_number(scope, text).map(|number| Some(number.into())),
+        }
+    }
+}
+
+/// A version number; digits that no version can have are a version that does not exist.
+fn version_number(scope: &Scope, text: &str) -> Result<VersionNumber, LambdaError> {
+    text.parse().map_err(|_| LambdaError::not_found(format!("Function not found: {}", scope.arn(Some(text)))))
+}
+
+/// A map as AWS's validator prints it: `{2=2.0}`.
+fn shown_weights(weights: &BTreeMap<String, Option<f64>>) -> String {
+    let one = |(version, weight): (&String, &Option<f64>)| match weight {
+        None => format!("{version}=null"),
+        Some(weight) if weight.fract() == 0.0 => format!("{version}={weight:.1}"),
+        Some(weight) => format!("{version}={weight}"),
+    };
+    format!("{{{}}}", weights.iter().map(one).collect::<Vec<_>>().join(", "))
+}
+
+fn check_name(name: &str, violations: &mut Violations) {
+    violations.length("name", name, 1, 128);
+    if !is_word(name) || name.bytes().all(|byte| byte.is_ascii_digit()) {
+        violations.pattern("name", name, NAME_PATTERN);
+    }
+}
+
+/// Function and alias of a path, checked; `others` adds what else is wrong with the request.
+fn target(
+    api: &Api,
+    caller: &Caller,
+    function: &str,
+    alias: &str,
+    others: impl FnOnce(&mut Violations),
+) -> Result<(Scope, AliasId), LambdaError> {
+    let mut violations = Violations::default();
+    let scope = Scope::of(api, caller, function, &mut violations);
+    check_name(alias, &mut violations);
+    others(&mut violations);
+    violations.refuse()?;
+    let name: Option<AliasName> = alias.parse().ok();
+    match (scope, name) {
+        (Some(scope), Some(name)) => {
+            let id = AliasId { function: scope.function.clone(), alias: name };
+            Ok((scope, id))
+        }
+        _ => Err(LambdaError::invalid("the function or the alias is not named as Lambda names them")),
+    }
+}
+
+/// An alias as Lambda writes it.
+fn shape(world: &World, scope: &Scope, alias: &Alias) -> Value {
+    let mut shape = Map::new();
+    shape.insert("AliasArn".into(), json!(scope.arn(Some(alias.id.alias.as_str()))));
+    shape.insert("Name".into(), json!(alias.id.alias));
+    shape.insert("FunctionVersion".into(), json!(alias.routing.function_version));
+    shape.insert("Description".into(), json!(alias.description));
+    if let Some(additional) = alias.routing.additional {
+        let weights = json!({ additional.version.to_string(): additional.weight.fraction() });
+        shape.insert("RoutingConfig".into(), json!({ "AdditionalVersionWeights": weights }));
+    }
+    shape.insert("RevisionId".into(), json!(world.revision_id(RevisionOf::Alias, alias.revision)));
+    Value::Object(shape)
+}
+
+fn answer(api: &Api, scope: &Scope, status: StatusCode, reply: Reply) -> Result<Response, LambdaError> {
+    match reply {
+        Reply::Alias { alias, .. } => {
+            Ok((status, Json(shape(&api.control.world(), scope, &alias))).into_response())
+        }
+        other => Err(LambdaError::conflict(format!("the control plane answered something else: {other:?}"))),
+    }
+}
+
+/// CreateAlias.
+pub async fn create(
+    State(api): State<Api>,
+    Extension(caller): Extension<Caller>,
+    Path(function): Path<String>,
+    bytes: Bytes,
+) -> Result<Response, LambdaError> {
+    let body = AliasBody::read(&bytes)?;
+    let mut violations = Violations::default();
+    let scope = Scope::of(&api, &caller, &function, &mut violations);
+    match &body.name {
+        Some(name) => check_name(name, &mut violations),
+        None => violations.missing("name"),
+    }
+    if body.function_version.is_none() {
+        violations.missing("functionVersion");
+    }
+    body.check(&mut violations);
+    violations.refuse()?;
+    let name = body.name.as_deref().and_then(|name| name.parse::<AliasName>().ok());
+    let (Some(scope), Some(name)) = (scope, name) else {
+        return Err(LambdaError::invalid("the function or the alias is not named as Lambda names them"));
+    };
+    let action = Action::CreateAlias {
+        id: AliasId { function: scope.function.clone(), alias: name },
+        function_version: body.version(&scope)?.unwrap_or(VersionId::Latest),
+        additional: body.additional(&scope)?.unwrap_or_default(),
+        description: body.description.clone().unwrap_or_default(),
+    };
+    let reply = ask(&api, &caller, &scope, action).await?;
+    answer(&api, &scope, StatusCode::CREATED, reply)
+}
+
+/// UpdateAlias.
+pub async fn update(
+    State(api): State<Api>,
+    Extension(caller): Extension<Caller>,
+    Path((function, alias)): Path<(String, String)>,
+    bytes: Bytes,
+) -> Result<Response, LambdaError> {
+    let body = AliasBody::read(&bytes)?;
+    let (scope, id) = target(&api, &caller, &function, &alias, |violations| body.check(violations))?;
+    let action = Action::UpdateAlias {
+        id,
+        function_version: body.version(&scope)?,
+        additional: body.additional(&scope)?,
+        description: body.description.clone(),
+        revision_id: body.revision_id.clone(),
+    };
+    let reply = ask(&api, &caller, &scope, action).await?;
+    answer(&api, &scope, StatusCode::OK, reply)
+}
+
+/// GetAlias.
+pub async fn get(
+    State(api): State<Api>,
+    Extension(caller): Extension<Caller>,
+    Path((function, alias)): Path<(String, String)>,
+) -> Result<Response, LambdaError> {
+    let (scope, id) = target(&api, &caller, &function, &alias, |_| {})?;
+    let world = api.control.world();
+    match world.alias(&id) {
+        Some(state) => Ok(Json(shape(&world, &scope, &state.alias)).into_response()),
+        None => Err(LambdaError::not_found(format!("Cannot find alias arn: {}", scope.arn(Some(id.alias.as_str()))))),
+    }
+}
+
+/// Which aliases to list.
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct ListQuery {
+    function_version: Option<String>,
+    marker: Option<String>,
+    max_items: Option<String>,
+}
+
+/// ListAliases.
+pub async fn list(
+    State(api): State<Api>,
+    Extension(caller): Extension<Caller>,
+    Path(function): Path<String>,
+    Query(query): Query<ListQuery>,
+) -> Result<Response, LambdaError> {
+    let mut violations = Violations::default();
+    let scope = Scope::of(&api, &caller, &function, &mut violations);
+    let max_items = match query.max_items.as_deref().map(str::parse::<usize>) {
+        None => 50,
+        Some(Ok(items)) if (1..=10_000).contains(&items) => items,
+        Some(_) => {
+            let constraint = "Member must have value between 1 and 10000";
+            violations.add("maxItems", query.max_items.as_deref().unwrap_or_default(), constraint);
+            50
+        }
+    };
+    violations.refuse()?;
+    let Some(scope) = scope else { return Err(LambdaError::invalid("no such function")) };
+    let world = api.control.world();
+    if world.function(&scope.function).is_none() {
+        return Err(LambdaError::not_found(format!("Function not found: {}", scope.arn(None))));
+    }
+    let wanted = |alias: &Alias| {
+        let version = query.function_version.as_ref();
+        version.is_none_or(|version| *version == alias.routing.function_version.to_string())
+    };
+    // A marker is the last name of the page before: it stays right while aliases come and go.
+    let after = |alias: &Alias| query.marker.as_deref().is_none_or(|marker| alias.id.alias.as_str() > marker);
+    let mut page: Vec<&Alias> = world
+        .aliases_of(&scope.function)
+        .map(|state| &state.alias)
+        .filter(|alias| wanted(alias) && after(alias))
+        .take(max_items + 1)
+        .collect();
+    let mut answer = Map::new();
+    if page.len() > max_items {
+        page.truncate(max_items);
+        answer.insert("NextMarker".into(), json!(page.last().map(|alias| alias.id.alias.as_str())));
+    }
+    let aliases: Vec<Value> = page.into_iter().map(|alias| shape(&world, &scope, alias)).collect();
+    answer.insert("Aliases".into(), json!(aliases));
+    Ok(Json(Value::Object(answer)).into_response())
+}
+
+/// DeleteAlias; deleting what is not there succeeds.
+pub async fn delete(
+    State(api): State<Api>,
+    Extension(caller): Extension<Caller>,
+    Path((function, alias)): Path<(String, String)>,
+) -> Result<Response, LambdaError> {
+    let (scope, id) = target(&api, &caller, &function, &alias, |_| {})?;
+    ask(&api, &caller, &scope, Action::DeleteAlias(id)).await?;
+    Ok(StatusCode::NO_CONTENT.into_response())
+}

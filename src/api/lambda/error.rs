@@ -1,0 +1,174 @@
+//! Errors as AWS Lambda words them: the header, the type, the text, and the case of the text's key.
+
+use axum::Json;
+use axum::http::{HeaderName, HeaderValue, StatusCode};
+use axum::response::{IntoResponse, Response};
+use serde_json::{Map, Value, json};
+
+use super::Scope;
+use crate::control::door::Refusal;
+use crate::control::scheduler::DoorError;
+use crate::domain::alias::RoutingFault;
+use crate::domain::arn::VersionId;
+use crate::store::StoreError;
+
+const ERROR_TYPE: HeaderName = HeaderName::from_static("x-amzn-errortype");
+
+/// An error a Lambda client understands.
+#[derive(Debug)]
+pub struct LambdaError {
+    status: StatusCode,
+    name: &'static str,
+    message: String,
+    /// The value of the body's `Type`; a few errors have none.
+    fault_of: Option<&'static str>,
+}
+
+const USER: Option<&str> = Some("User");
+const SERVICE: Option<&str> = Some("Service");
+
+impl LambdaError {
+    fn new(status: StatusCode, name: &'static str, message: impl Into<String>) -> LambdaError {
+        LambdaError { status, name, message: message.into(), fault_of: USER }
+    }
+
+    /// InvalidParameterValueException.
+    pub fn invalid(message: impl Into<String>) -> LambdaError {
+        LambdaError::new(StatusCode::BAD_REQUEST, "InvalidParameterValueException", message)
+    }
+
+    /// ValidationException: values that break their constraints.
+    pub fn validation(message: impl Into<String>) -> LambdaError {
+        let error = LambdaError::new(StatusCode::BAD_REQUEST, "ValidationException", message);
+        LambdaError { fault_of: None, ..error }
+    }
+
+    /// ResourceNotFoundException.
+    pub fn not_found(message: impl Into<String>) -> LambdaError {
+        LambdaError::new(StatusCode::NOT_FOUND, "ResourceNotFoundException", message)
+    }
+
+    /// ResourceConflictException.
+    pub fn conflict(message: impl Into<String>) -> LambdaError {
+        LambdaError::new(StatusCode::CONFLICT, "ResourceConflictException", message)
+    }
+
+    /// The body is not the JSON that the operation takes.
+    pub fn serialization(message: impl Into<String>) -> LambdaError {
+        LambdaError::new(StatusCode::BAD_REQUEST, "SerializationException", message)
+    }
+
+    /// An error that is not of an operation's own, such as a missing token.
+    pub fn plain(status: StatusCode, message: String) -> LambdaError {
+        let name = match status {
+            StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => "AccessDeniedException",
+            StatusCode::NOT_FOUND => "ResourceNotFoundException",
+            StatusCode::BAD_REQUEST => "InvalidParameterValueException",
+            _ => "ServiceException",
+        };
+        // botocore does not retry a 403, which a missing token is to it.
+        let status = if status == StatusCode::UNAUTHORIZED { StatusCode::FORBIDDEN } else { status };
+        LambdaError::new(status, name, message)
+    }
+
+    /// What the control plane answered, in Lambda's words.
+    pub fn of(error: DoorError, scope: &Scope) -> LambdaError {
+        match error {
+            DoorError::Refused(refusal) => LambdaError::refused(refusal, scope),
+            DoorError::NotStored(source) => {
+                let status = match &*source {
+                    StoreError::Full => StatusCode::INSUFFICIENT_STORAGE,
+                    _ => StatusCode::SERVICE_UNAVAILABLE,
+                };
+                let error = LambdaError::new(status, "ServiceException", format!("nothing was changed: {source}"));
+                LambdaError { fault_of: SERVICE, ..error }
+            }
+            DoorError::Closed => {
+                let error = LambdaError::new(StatusCode::SERVICE_UNAVAILABLE, "ServiceException", error.to_string());
+                LambdaError { fault_of: SERVICE, ..error }
+            }
+        }
+    }
+
+    fn refused(refusal: Refusal, scope: &Scope) -> LambdaError {
+        let not_found = |version: Option<VersionId>| {
+            let version = version.map(|version| version.to_string());
+            LambdaError::not_found(format!("Function not found: {}", scope.arn(version.as_deref())))
+        };
+        match refusal {
+            Refusal::FunctionNotFound(_, version) => not_found(version),
+            Refusal::Routing(_, RoutingFault::VersionAbsent(version)) => not_found(Some(version)),
+            Refusal::Routing(_, fault @ RoutingFault::LatestWithWeights) => {
+                LambdaError { fault_of: None, ..LambdaError::invalid(fault.to_string()) }
+            }
+            Refusal::Routing(_, fault) => LambdaError::invalid(fault.to_string()),
+            Refusal::AliasNotFound(id) => {
+                LambdaError::not_found(format!("Alias not found: {}", scope.arn(Some(id.alias.as_str()))))
+            }
+            Refusal::AliasExists(id) => {
+                LambdaError::conflict(format!("Alias already exists: {}", scope.arn(Some(id.alias.as_str()))))
+            }
+            Refusal::RevisionMismatch { .. } => LambdaError::new(
+                StatusCode::PRECONDITION_FAILED,
+                "PreconditionFailedException",
+                "The Revision Id provided does not match the latest Revision Id. Call the GetFunction/GetAlias API to \
+                 retrieve the latest Revision Id",
+            ),
+            Refusal::StatementExists(sid) => LambdaError::conflict(format!(
+                "The statement id ({sid}) provided already exists. Please provide a new statement id, or remove the \
+                 existing statement."
+            )),
+            Refusal::StatementNotFound(sid) => {
+                LambdaError::not_found(format!("Statement {sid} is not found in resource policy."))
+            }
+            Refusal::PolicyNotFound => LambdaError::not_found("No policy is associated with the given resource."),
+            Refusal::InUse(user) => LambdaError::conflict(user.to_string()),
+            Refusal::Busy(text) | Refusal::Conflict(text) | Refusal::Quarantined(text) => LambdaError::conflict(text),
+            Refusal::Invalid(text) => LambdaError::invalid(text),
+            Refusal::Forbidden(text) => LambdaError::plain(StatusCode::FORBIDDEN, text),
+            other => LambdaError::conflict(other.to_string()),
+        }
+    }
+
+    /// An absent alias in GetAlias's words; policy operations use them too.
+    pub fn with_alias_wording(self, arn: &str) -> LambdaError {
+        if self.message.starts_with("Alias not found: ") {
+            LambdaError { message: format!("Cannot find alias arn: {arn}"), ..self }
+        } else {
+            self
+        }
+    }
+
+    /// The same error with another text; AddPermission words a stale revision differently.
+    pub fn reworded(self, name: &str, message: impl Into<String>) -> LambdaError {
+        if self.name == name { LambdaError { message: message.into(), ..self } } else { self }
+    }
+}
+
+/// An operation of Lambda's that serin does not have, refused by name.
+pub fn not_implemented(path: &str) -> LambdaError {
+    let error = LambdaError::new(
+        StatusCode::NOT_IMPLEMENTED,
+        "NotImplementedException",
+        format!("serin does not implement the Lambda operation at {path} yet; it serves aliases, permissions and Invoke"),
+    );
+    LambdaError { fault_of: SERVICE, ..error }
+}
+
+impl IntoResponse for LambdaError {
+    fn into_response(self) -> Response {
+        // AWS writes `Message` for a few exceptions and `message` for the others.
+        let key = match self.name {
+            "ResourceNotFoundException" | "ServiceException" | "ResourceInUseException" => "Message",
+            _ => "message",
+        };
+        let mut body = Map::new();
+        if let Some(fault_of) = self.fault_of {
+            body.insert("Type".to_owned(), json!(fault_of));
+        }
+        body.insert(key.to_owned(), json!(self.message));
+        let mut response = (self.status, Json(Value::Object(body))).into_response();
+        response.headers_mut().insert(ERROR_TYPE, HeaderValue::from_static(self.name));
+        response
+    }
+}

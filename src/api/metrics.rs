@@ -1,0 +1,243 @@
+//! What Prometheus scrapes: traffic by executed version, weights, rollouts, and how serin itself is.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
+
+use axum::extract::State;
+use axum::http::header;
+use axum::response::{IntoResponse, Response};
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::text::encode;
+use prometheus_client::encoding::{DescriptorEncoder, MetricEncoder};
+use prometheus_client::metrics::MetricType;
+use prometheus_client::registry::{Registry, Unit};
+
+use super::Api;
+use super::error::ApiError;
+use crate::control::scheduler::Health;
+use crate::control::world::World;
+use crate::domain::alias::AliasId;
+use crate::domain::arn::VersionId;
+use crate::metrics::histogram::HistogramSnapshot;
+use crate::metrics::recorder::{FailureKind, Recorder, VersionCounts};
+
+const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
+/// One scrape's view of everything.
+struct Scrape {
+    world: Arc<World>,
+    recorder: Arc<Recorder>,
+    health: Arc<Health>,
+    plans_faulty: usize,
+    turns: u64,
+    frozen: bool,
+}
+
+impl fmt::Debug for Scrape {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Scrape")
+    }
+}
+
+/// Metrics in the OpenMetrics text format.
+#[utoipa::path(get, path = "/metrics", tag = "health", responses((status = 200, body = String)))]
+pub async fn serve(State(api): State<Api>) -> Result<Response, ApiError> {
+    let scrape = Scrape {
+        world: api.control.world(),
+        recorder: Arc::clone(&api.recorder),
+        health: api.control.health(),
+        plans_faulty: api.control.book().files.values().filter(|file| !file.is_sound()).count(),
+        turns: api.control.turns(),
+        frozen: api.writer.is_frozen(),
+    };
+    let text = tokio::task::spawn_blocking(move || {
+        let mut registry = Registry::default();
+        registry.register_collector(Box::new(scrape));
+        let mut text = String::new();
+        encode(&mut text, &registry).map(|()| text)
+    });
+    match text.await {
+        Ok(Ok(text)) => Ok(([(header::CONTENT_TYPE, CONTENT_TYPE)], text).into_response()),
+        _ => Err(ApiError::unavailable("the metrics could not be written")),
+    }
+}
+
+type Labels<'a> = [(&'a str, &'a str)];
+
+/// A family of series under one name.
+struct Family<'a>(MetricEncoder<'a>);
+
+impl<'a> Family<'a> {
+    fn of(
+        encoder: &'a mut DescriptorEncoder<'_>,
+        name: &str,
+        help: &str,
+        unit: Option<&Unit>,
+        kind: MetricType,
+    ) -> Result<Family<'a>, fmt::Error> {
+        encoder.encode_descriptor(name, help, unit, kind).map(Family)
+    }
+
+    fn count(&mut self, labels: &Labels<'_>, value: u64) -> fmt::Result {
+        self.0.encode_family(&labels)?.encode_counter::<(), _, u64>(&value, None)
+    }
+
+    fn gauge(&mut self, labels: &Labels<'_>, value: f64) -> fmt::Result {
+        self.0.encode_family(&labels)?.encode_gauge(&value)
+    }
+
+    fn histogram(&mut self, labels: &Labels<'_>, latency: &HistogramSnapshot) -> fmt::Result {
+        let buckets = octaves(latency);
+        let sum_s = latency.sum_us() as f64 / 1e6;
+        self.0.encode_family(&labels)?.encode_histogram::<()>(sum_s, latency.count(), &buckets, None)
+    }
+}
+
+/// Every eighth bucket edge, in seconds: fine enough to see a regression, coarse enough to scrape.
+fn octaves(latency: &HistogramSnapshot) -> Vec<(f64, u64)> {
+    let mut octaves = Vec::new();
+    let mut since_edge = 0;
+    for (index, (edge_us, count)) in latency.buckets().enumerate() {
+        since_edge += count;
+        match edge_us {
+            Some(edge_us) if index % 8 == 0 => {
+                octaves.push((edge_us as f64 / 1e6, since_edge));
+                since_edge = 0;
+            }
+            None => octaves.push((f64::MAX, since_edge)),
+            Some(_) => {}
+        }
+    }
+    octaves
+}
+
+type Series = BTreeMap<(String, String, String), VersionCounts>;
+
+impl Collector for Scrape {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
+        let mut series = Series::new();
+        self.recorder.totals(|alias: &AliasId, version: VersionId, counts: &VersionCounts| {
+            if counts.counts.dispatched > 0 {
+                let key = (alias.function.to_string(), alias.alias.to_string(), version.to_string());
+                series.insert(key, counts.clone());
+            }
+        });
+        self.traffic(&mut encoder, &series)?;
+        self.aliases(&mut encoder)?;
+        self.rollouts(&mut encoder)?;
+        self.own(&mut encoder)
+    }
+}
+
+impl Scrape {
+    fn traffic(&self, encoder: &mut DescriptorEncoder<'_>, series: &Series) -> fmt::Result {
+        let counter = MetricType::Counter;
+        let mut family = Family::of(encoder, "serin_requests", "Requests dispatched to a version by an alias's weights", None, counter)?;
+        for ((function, alias, version), counts) in series {
+            let labels = [("function", &**function), ("alias", &**alias), ("executed_version", &**version)];
+            family.count(&labels, counts.counts.dispatched)?;
+        }
+        let mut family = Family::of(encoder, "serin_request_failures", "Requests that failed, by kind", None, counter)?;
+        for ((function, alias, version), counts) in series {
+            for kind in FailureKind::ALL {
+                let kind_name = kind.to_string();
+                let labels = [
+                    ("function", &**function),
+                    ("alias", &**alias),
+                    ("executed_version", &**version),
+                    ("kind", &*kind_name),
+                ];
+                family.count(&labels, counts.counts.failures.of(kind))?;
+            }
+        }
+        let mut family = Family::of(encoder, "serin_requests_cancelled", "Requests whose client went away first", None, counter)?;
+        for ((function, alias, version), counts) in series {
+            let labels = [("function", &**function), ("alias", &**alias), ("executed_version", &**version)];
+            family.count(&labels, counts.counts.cancelled)?;
+        }
+        let mut family = Family::of(
+            encoder,
+            "serin_request_duration",
+            "Time from dispatch to the head of the answer",
+            Some(&Unit::Seconds),
+            MetricType::Histogram,
+        )?;
+        for ((function, alias, version), counts) in series {
+            let labels = [("function", &**function), ("alias", &**alias), ("executed_version", &**version)];
+            family.histogram(&labels, &counts.latency)?;
+        }
+        Ok(())
+    }
+
+    fn aliases(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
+        let mut family =
+            Family::of(encoder, "serin_alias_weight", "Share of an alias's traffic, 0 to 1", None, MetricType::Gauge)?;
+        for state in self.world.aliases.values() {
+            let id = &state.alias.id;
+            let routing = state.alias.routing;
+            let beside = routing.additional.map(|additional| (additional.version.to_string(), additional.weight));
+            let primary = beside.as_ref().map_or(1.0, |(_, weight)| weight.complement().fraction());
+            let version = routing.function_version.to_string();
+            let labels =
+                [("function", id.function.as_str()), ("alias", id.alias.as_str()), ("executed_version", &*version)];
+            family.gauge(&labels, primary)?;
+            if let Some((version, weight)) = beside {
+                let labels =
+                    [("function", id.function.as_str()), ("alias", id.alias.as_str()), ("executed_version", &*version)];
+                family.gauge(&labels, weight.fraction())?;
+            }
+        }
+        Ok(())
+    }
+
+    fn rollouts(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
+        let mut family = Family::of(
+            encoder,
+            "serin_rollout_step",
+            "Current step of a live rollout; its labels are the plan's, prefixed label_",
+            None,
+            MetricType::Gauge,
+        )?;
+        let mut phases: BTreeMap<&str, u64> = BTreeMap::new();
+        for id in &self.world.live {
+            let Some(rollout) = self.world.rollout(*id) else { continue };
+            let record = &rollout.record;
+            *phases.entry(record.phase.name()).or_default() += 1;
+            let (id, stable, canary) = (record.id.to_string(), record.stable.to_string(), record.canary.to_string());
+            let prefixed: Vec<(String, &String)> =
+                rollout.plan.labels.iter().map(|(key, value)| (format!("label_{key}"), value)).collect();
+            let mut labels = vec![
+                ("function", record.alias.function.as_str()),
+                ("alias", record.alias.alias.as_str()),
+                ("rollout", &*id),
+                ("plan", &*record.plan_name),
+                ("phase", record.phase.name()),
+                ("stable_version", &*stable),
+                ("canary_version", &*canary),
+            ];
+            labels.extend(prefixed.iter().map(|(key, value)| (&**key, &***value)));
+            family.gauge(&labels, record.step as f64)?;
+        }
+        let mut family = Family::of(encoder, "serin_rollouts", "Live rollouts by phase", None, MetricType::Gauge)?;
+        for phase in ["Pending", "Progressing", "Paused", "Promoting", "RollingBack"] {
+            family.gauge(&[("phase", phase)], phases.get(phase).copied().unwrap_or(0) as f64)?;
+        }
+        Ok(())
+    }
+
+    fn own(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
+        let gauge = MetricType::Gauge;
+        let flag = |on: bool| if on { 1.0 } else { 0.0 };
+        Family::of(encoder, "serin_build", "The version of serin that runs", None, MetricType::Gauge)?
+            .gauge(&[("version", env!("CARGO_PKG_VERSION"))], 1.0)?;
+        Family::of(encoder, "serin_journal_seq", "The last entry of the journal", None, gauge)?
+            .gauge(&[], self.world.seq.0 as f64)?;
+        Family::of(encoder, "serin_control_turns", "Turns of the control thread", None, MetricType::Counter)?
+            .count(&[], self.turns)?;
+        Family::of(encoder, "serin_store_trouble", "Whether changes cannot be stored", None, gauge)?
+            .gauge(&[], flag(self.health.trouble.is_some() || self.frozen))?;
+        Family::of(encoder, "serin_plans_faulty", "Plan files that are not in order", None, gauge)?
+            .gauge(&[], self.plans_faulty as f64)
+    }
+}

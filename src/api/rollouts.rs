@@ -1,0 +1,434 @@
+//! Rollouts: started, operated, looked at.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::{Path, Query, State};
+use axum::response::{IntoResponse, Response};
+use serde::Deserialize;
+
+use super::Api;
+use super::error::ApiError;
+use super::extract::{Asker, Body, Required};
+use super::status::{event_view, explanation, failure_view, status as status_of};
+use super::wire::{
+    DriftChoice, ErrorBody, EventList, Explanation, PromoteRequest, ResumeRequest, RolloutList, RolloutStatus,
+    StartRequest, VerbReply, VerbRequest, WouldStart,
+};
+use crate::control::door::{Action, Reply, RolloutRef, Trigger, Verb};
+use crate::control::plans::{ReadPlan, read_plan};
+use crate::control::scheduler::Sight;
+use crate::domain::alias::AliasId;
+use crate::domain::arn::VersionNumber;
+use crate::domain::plan::{Plan, Source};
+use crate::domain::rollout::{Resumption, Rollout, RolloutId, RolloutRecord};
+use crate::store::{EntryFilter, Reader, RolloutFilter, StoreError};
+
+/// Entries shown with an explanation.
+const HISTORY_SHOWN: u32 = 12;
+
+/// A rollout that is no longer in memory is read from the store, with its plan.
+async fn past(api: &Api, record: RolloutRecord) -> Result<Rollout, ApiError> {
+    let reader = api.reader.clone();
+    let digest = record.plan_digest.clone();
+    let pinned = blocking(move || reader.plan(&digest)).await?;
+    let plan = pinned.and_then(|pinned| {
+        let source = Source::new(pinned.name.clone(), pinned.bytes);
+        let defaults = pinned.defaults.map(|(name, bytes)| Source::new(name, bytes));
+        read_plan(&pinned.name, &source, defaults.as_ref()).ok()
+    });
+    let plan: Arc<Plan> = plan.map(|read| read.plan).ok_or_else(|| {
+        ApiError::unavailable(format!("the plan that rollout {} pinned cannot be read", record.id))
+    })?;
+    Ok(Rollout { plan, record })
+}
+
+/// Runs a question to the store where waiting does no harm.
+pub(super) async fn blocking<T: Send + 'static>(
+    question: impl FnOnce() -> Result<T, StoreError> + Send + 'static,
+) -> Result<T, ApiError> {
+    match tokio::task::spawn_blocking(question).await {
+        Ok(answer) => Ok(answer?),
+        Err(_) => Err(ApiError::unavailable("the question to the store was cut off by a shutdown")),
+    }
+}
+
+fn closing() -> ApiError {
+    ApiError::unavailable("serin is shutting down")
+}
+
+/// What a path's TARGET names: an alias, or a rollout by its id or the id's end.
+async fn find(api: &Api, target: &str) -> Result<RolloutRef, ApiError> {
+    if target.contains(':') {
+        return target.parse().map(RolloutRef::OfAlias).map_err(|why| {
+            ApiError::invalid(format!("{target:?} is neither function:alias nor a rollout's id: {why}"))
+        });
+    }
+    if let Ok(id) = target.parse() {
+        return Ok(RolloutRef::Id(RolloutId(id)));
+    }
+    let is_tail = target.len() >= 4 && target.bytes().all(|byte| byte.is_ascii_hexdigit() || byte == b'-');
+    if !is_tail {
+        return Err(ApiError::invalid(format!(
+            "{target:?} is neither function:alias nor a rollout's id (whole, or at least its last four characters)"
+        )));
+    }
+    let (reader, tail) = (api.reader.clone(), target.to_owned());
+    let found = blocking(move || reader.rollouts_named(&tail)).await?;
+    match found.as_slice() {
+        [one] => Ok(RolloutRef::Id(one.id)),
+        [] => Err(ApiError::not_found(format!("there is no rollout {target}"))),
+        _ => Err(ApiError::invalid(format!("more than one rollout's id ends with {target}; give more of it"))),
+    }
+}
+
+/// The rollout in memory that a reference means; `Err` says why there is none.
+fn in_memory(sight: &Sight<'_>, target: &RolloutRef) -> Result<Arc<Rollout>, Option<ApiError>> {
+    let world = &sight.core.world;
+    match target {
+        RolloutRef::Id(id) => world.rollout(*id).cloned().ok_or(None),
+        RolloutRef::OfAlias(alias) => {
+            let Some(state) = world.alias(alias) else {
+                return Err(Some(ApiError::not_found(format!("there is no alias {alias}"))));
+            };
+            state.newest.and_then(|id| world.rollout(id)).cloned().ok_or_else(|| {
+                Some(ApiError::not_found(format!("{alias} has had no rollout yet; `serin start PLAN` starts one")))
+            })
+        }
+    }
+}
+
+/// Looks at a rollout, in memory if it is there, else as the store has it.
+async fn look<T: Send + 'static>(
+    api: &Api,
+    target: &str,
+    see: impl Fn(&Sight<'_>, &Rollout) -> T + Send + Clone + 'static,
+) -> Result<T, ApiError> {
+    let target = find(api, target).await?;
+    let (asked, seen) = (target.clone(), see.clone());
+    let found = api
+        .control
+        .ask(move |sight| in_memory(sight, &asked).map(|rollout| seen(sight, &rollout)))
+        .await
+        .ok_or_else(closing)?;
+    match (found, target) {
+        (Ok(found), _) => Ok(found),
+        (Err(Some(error)), _) => Err(error),
+        (Err(None), RolloutRef::OfAlias(alias)) => Err(ApiError::not_found(format!("{alias} has no rollout"))),
+        (Err(None), RolloutRef::Id(id)) => {
+            let reader = api.reader.clone();
+            let records = blocking(move || reader.rollouts_named(&id.to_string())).await?;
+            let record = records.into_iter().next();
+            let record = record.ok_or_else(|| ApiError::not_found(format!("there is no rollout {id}")))?;
+            let rollout = past(api, record).await?;
+            api.control.ask(move |sight| see(sight, &rollout)).await.ok_or_else(closing)
+        }
+    }
+}
+
+/// A rollout's status.
+#[utoipa::path(get, path = "/v1/rollouts/{target}", tag = "rollouts",
+    params(("target" = String, Path, description = "function:alias, or a rollout's id or its last characters")),
+    responses((status = 200, body = RolloutStatus), (status = 404, body = ErrorBody)))]
+pub async fn status(State(api): State<Api>, Path(target): Path<String>) -> Result<Json<RolloutStatus>, ApiError> {
+    look(&api, &target, status_of).await.map(Json)
+}
+
+/// Why a rollout is where it is, what happens next and when.
+#[utoipa::path(get, path = "/v1/rollouts/{target}/explain", tag = "rollouts",
+    params(("target" = String, Path, description = "function:alias, or a rollout's id or its last characters")),
+    responses((status = 200, body = Explanation), (status = 404, body = ErrorBody)))]
+pub async fn explain(State(api): State<Api>, Path(target): Path<String>) -> Result<Json<Explanation>, ApiError> {
+    let recorder = Arc::clone(&api.recorder);
+    let seen = look(&api, &target, move |sight, rollout| {
+        (explanation(sight, rollout, &recorder), rollout.record.alias.clone(), rollout.record.id)
+    });
+    let (mut explanation, alias, id) = seen.await?;
+    let reader = api.reader.clone();
+    let filter = EntryFilter { rollout: Some(id), newest: true, limit: HISTORY_SHOWN, ..EntryFilter::default() };
+    let entries = blocking(move || reader.entries(&filter)).await?;
+    explanation.history = entries.iter().rev().map(event_view).collect();
+    explanation.recent_failures = api.recorder.recent_failures(&alias).iter().map(failure_view).collect();
+    Ok(Json(explanation))
+}
+
+/// Which rollouts to list.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ListQuery {
+    target: Option<String>,
+    phase: Option<String>,
+    before: Option<String>,
+    limit: Option<u32>,
+    live: Option<bool>,
+}
+
+/// Rollouts, newest first; `live=true` lists those that have not ended.
+#[utoipa::path(get, path = "/v1/rollouts", tag = "rollouts",
+    params(("target" = Option<String>, Query, description = "only of this function:alias"),
+           ("phase" = Option<String>, Query, description = "only in this phase"),
+           ("before" = Option<String>, Query, description = "only older than this rollout"),
+           ("limit" = Option<u32>, Query, description = "at most so many, 1 to 200; 50 unless given"),
+           ("live" = Option<bool>, Query, description = "only those that have not ended")),
+    responses((status = 200, body = RolloutList), (status = 400, body = ErrorBody)))]
+pub async fn list(State(api): State<Api>, Query(query): Query<ListQuery>) -> Result<Json<RolloutList>, ApiError> {
+    let limit = query.limit.unwrap_or(50);
+    if !(1..=200).contains(&limit) {
+        return Err(ApiError::invalid("limit is 1 to 200"));
+    }
+    let alias: Option<AliasId> = query
+        .target
+        .as_deref()
+        .map(|target| target.parse().map_err(|why| ApiError::invalid(format!("target {target:?}: {why}"))))
+        .transpose()?;
+    let before = query
+        .before
+        .as_deref()
+        .map(|id| id.parse().map(RolloutId).map_err(|_| ApiError::invalid(format!("{id:?} is not a rollout's id"))))
+        .transpose()?;
+    let plan_faults = plan_faults(&api);
+    if query.live == Some(true) {
+        let rollouts = api.control.ask(|sight| live(sight)).await.ok_or_else(closing)?;
+        let wanted = |status: &RolloutStatus| {
+            let of_alias = alias.as_ref().is_none_or(|alias| {
+                status.function == alias.function.as_str() && status.alias == alias.alias.as_str()
+            });
+            of_alias && query.phase.as_ref().is_none_or(|phase| *phase == status.phase)
+        };
+        let rollouts = rollouts.into_iter().filter(wanted).collect();
+        return Ok(Json(RolloutList { rollouts, next: None, plan_faults }));
+    }
+    let reader: Reader = api.reader.clone();
+    let filter = RolloutFilter { alias, phase: query.phase, before, limit };
+    let records = blocking(move || reader.rollouts(&filter)).await?;
+    let next = (records.len() == limit as usize).then(|| records.last().map(|record| record.id.to_string())).flatten();
+    let mut rollouts = Vec::with_capacity(records.len());
+    for record in records {
+        let id = record.id;
+        let fresh = api.control.ask(move |sight| sight.core.world.rollout(id).map(|rollout| status_of(sight, rollout)));
+        match fresh.await.ok_or_else(closing)? {
+            Some(status) => rollouts.push(status),
+            None => {
+                let rollout = past(&api, record).await?;
+                let status = api.control.ask(move |sight| status_of(sight, &rollout)).await.ok_or_else(closing)?;
+                rollouts.push(status);
+            }
+        }
+    }
+    Ok(Json(RolloutList { rollouts, next, plan_faults }))
+}
+
+fn live(sight: &Sight<'_>) -> Vec<RolloutStatus> {
+    let world = &sight.core.world;
+    let rollouts = world.live.iter().filter_map(|id| world.rollout(*id));
+    let mut found: Vec<RolloutStatus> = rollouts.map(|rollout| status_of(sight, rollout)).collect();
+    found.reverse();
+    found
+}
+
+fn plan_faults(api: &Api) -> Vec<String> {
+    let book = api.control.book();
+    let files = book.files.values().filter(|file| !file.is_sound());
+    let line = |file: &crate::control::plans::PlanFile| match (&file.problem, file.faults.first()) {
+        (Some(problem), _) => problem.clone(),
+        (None, Some(fault)) if file.faults.len() > 1 => format!("{fault} (and {} more)", file.faults.len() - 1),
+        (None, Some(fault)) => fault.to_string(),
+        (None, None) => String::new(),
+    };
+    book.problem.iter().cloned().chain(files.map(line)).collect()
+}
+
+/// What happened in a rollout, or on an alias.
+#[utoipa::path(get, path = "/v1/rollouts/{target}/events", tag = "rollouts",
+    params(("target" = String, Path, description = "function:alias for all of the alias's, or a rollout's id"),
+           ("after" = Option<u64>, Query, description = "only later than this sequence number"),
+           ("limit" = Option<u32>, Query, description = "at most so many, 1 to 1000; the newest 100 unless given")),
+    responses((status = 200, body = EventList), (status = 404, body = ErrorBody)))]
+pub async fn history(
+    State(api): State<Api>,
+    Path(target): Path<String>,
+    Query(query): Query<HistoryQuery>,
+) -> Result<Json<EventList>, ApiError> {
+    let limit = query.limit.unwrap_or(100);
+    if !(1..=1000).contains(&limit) {
+        return Err(ApiError::invalid("limit is 1 to 1000"));
+    }
+    let mut filter = EntryFilter { limit, after: query.after.unwrap_or(0), ..EntryFilter::default() };
+    filter.newest = query.after.is_none();
+    match find(&api, &target).await? {
+        RolloutRef::Id(id) => filter.rollout = Some(id),
+        RolloutRef::OfAlias(alias) => {
+            if api.control.world().alias(&alias).is_none() {
+                return Err(ApiError::not_found(format!("there is no alias {alias}")));
+            }
+            filter.alias = Some(alias);
+        }
+    }
+    let reader = api.reader.clone();
+    let entries = blocking(move || reader.entries(&filter)).await?;
+    Ok(Json(EventList { events: entries.iter().map(event_view).collect() }))
+}
+
+/// Which part of a history.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct HistoryQuery {
+    after: Option<u64>,
+    limit: Option<u32>,
+}
+
+fn version(text: &str) -> Result<VersionNumber, ApiError> {
+    text.parse().map_err(|why| ApiError::invalid(format!("version {text:?}: {why}")))
+}
+
+fn plan_of(api: &Api, request: &StartRequest) -> Result<Arc<ReadPlan>, ApiError> {
+    if let Some(text) = &request.plan_text {
+        let source = Source::new(format!("{}.yaml", request.plan), text.as_bytes());
+        let defaults = request.defaults_text.as_ref().map(|text| Source::new("defaults.yaml", text.as_bytes()));
+        return read_plan(&request.plan, &source, defaults.as_ref()).map(Arc::new).map_err(|faults| {
+            let lines: Vec<String> = faults.iter().map(ToString::to_string).collect();
+            ApiError::invalid(format!("the plan is not in order:\n{}", lines.join("\n")))
+        });
+    }
+    let book = api.control.book();
+    let Some(file) = book.files.get(&request.plan) else {
+        let place = book.directory.as_ref().map_or_else(
+            || "this serin has no plans directory (--plans)".to_owned(),
+            |directory| format!("there is none of that name in {directory}"),
+        );
+        return Err(ApiError::not_found(format!("no plan {:?}: {place}; `serin plan list` lists them", request.plan)));
+    };
+    if !file.is_sound() {
+        let what = file.problem.clone().or_else(|| file.faults.first().map(ToString::to_string));
+        return Err(ApiError::invalid(format!(
+            "plan {} is not in order: {}; `serin plan show {}` shows it all",
+            request.plan,
+            what.unwrap_or_default(),
+            request.plan
+        )));
+    }
+    file.read.clone().ok_or_else(|| {
+        ApiError::invalid(format!("{} holds defaults that other plans use; it cannot be started", request.plan))
+    })
+}
+
+/// Starts a rollout.
+#[utoipa::path(post, path = "/v1/rollouts", tag = "rollouts", request_body = StartRequest,
+    responses((status = 200, body = VerbReply, description = "started; with dryRun a WouldStart"),
+              (status = 400, body = ErrorBody), (status = 404, body = ErrorBody), (status = 409, body = ErrorBody)))]
+pub async fn start(
+    State(api): State<Api>,
+    asker: Asker,
+    Required(request): Required<StartRequest>,
+) -> Result<Response, ApiError> {
+    let plan = plan_of(&api, &request)?;
+    let to = request.to.as_deref().map(version).transpose()?;
+    let action =
+        Action::Start { plan, to, again: request.again, dry_run: request.dry_run, trigger: Trigger::Person };
+    let reply = asker.ask(&api, action, request.reason.clone(), &request).await?;
+    Ok(match reply {
+        Reply::WouldStart { alias, stable, canary, steps, message } => Json(WouldStart {
+            function: alias.function.to_string(),
+            alias: alias.alias.to_string(),
+            stable_version: stable.to_string(),
+            canary_version: canary.to_string(),
+            steps,
+            message,
+        })
+        .into_response(),
+        reply => Json(verb_reply(reply)?).into_response(),
+    })
+}
+
+fn verb_reply(reply: Reply) -> Result<VerbReply, ApiError> {
+    match reply {
+        Reply::Rollout { id, alias, phase, step, changed, message } => Ok(VerbReply {
+            id: id.to_string(),
+            function: alias.function.to_string(),
+            alias: alias.alias.to_string(),
+            phase,
+            step,
+            changed,
+            message,
+        }),
+        other => Err(ApiError::unavailable(format!("the control plane answered something else: {other:?}"))),
+    }
+}
+
+async fn operate(
+    api: &Api,
+    asker: Asker,
+    target: &str,
+    verb: Verb,
+    reason: Option<String>,
+    body: &impl serde::Serialize,
+) -> Result<Json<VerbReply>, ApiError> {
+    let target = find(api, target).await?;
+    let reply = asker.ask(api, Action::Operate { target, verb }, reason, body).await?;
+    verb_reply(reply).map(Json)
+}
+
+/// Passes what the current step waits for, once, or goes to the end.
+#[utoipa::path(post, path = "/v1/rollouts/{target}/promote", tag = "rollouts", request_body = PromoteRequest,
+    params(("target" = String, Path, description = "function:alias, or a rollout's id")),
+    responses((status = 200, body = VerbReply), (status = 404, body = ErrorBody), (status = 409, body = ErrorBody)))]
+pub async fn promote(
+    State(api): State<Api>,
+    asker: Asker,
+    Path(target): Path<String>,
+    Required(request): Required<PromoteRequest>,
+) -> Result<Json<VerbReply>, ApiError> {
+    let verb = Verb::Promote { step: request.step, full: request.full };
+    operate(&api, asker, &target, verb, request.reason.clone(), &request).await
+}
+
+/// Ends a pause by operator, plan or drift.
+#[utoipa::path(post, path = "/v1/rollouts/{target}/resume", tag = "rollouts", request_body = ResumeRequest,
+    params(("target" = String, Path, description = "function:alias, or a rollout's id")),
+    responses((status = 200, body = VerbReply), (status = 404, body = ErrorBody), (status = 409, body = ErrorBody)))]
+pub async fn resume(
+    State(api): State<Api>,
+    asker: Asker,
+    Path(target): Path<String>,
+    Body(request): Body<ResumeRequest>,
+) -> Result<Json<VerbReply>, ApiError> {
+    let drift = request.drift.map(|choice| match choice {
+        DriftChoice::Restore => Resumption::Restore,
+        DriftChoice::Adopt => Resumption::Adopt,
+    });
+    operate(&api, asker, &target, Verb::Resume(drift), request.reason.clone(), &request).await
+}
+
+macro_rules! plain_verb {
+    ($(#[$doc:meta])* $name:ident, $path:literal, $verb:expr) => {
+        $(#[$doc])*
+        #[utoipa::path(post, path = $path, tag = "rollouts", request_body = VerbRequest,
+            params(("target" = String, Path, description = "function:alias, or a rollout's id")),
+            responses((status = 200, body = VerbReply), (status = 404, body = ErrorBody),
+                      (status = 409, body = ErrorBody)))]
+        pub async fn $name(
+            State(api): State<Api>,
+            asker: Asker,
+            Path(target): Path<String>,
+            Body(request): Body<VerbRequest>,
+        ) -> Result<Json<VerbReply>, ApiError> {
+            operate(&api, asker, &target, $verb, request.reason.clone(), &request).await
+        }
+    };
+}
+
+plain_verb!(
+    /// Keeps the weight, and waits; the canary is still judged.
+    pause, "/v1/rollouts/{target}/pause", Verb::Pause);
+plain_verb!(
+    /// Approves the current approval step.
+    approve, "/v1/rollouts/{target}/approve", Verb::Approve);
+plain_verb!(
+    /// Ends the rollout: canary weight 0, phase Aborted.
+    abort, "/v1/rollouts/{target}/abort", Verb::Abort);
+plain_verb!(
+    /// In flight, abort; after success, restores the version before.
+    rollback, "/v1/rollouts/{target}/rollback", Verb::Rollback);
+plain_verb!(
+    /// Starts a new rollout of the same plan and version.
+    retry, "/v1/rollouts/{target}/retry", Verb::Retry);

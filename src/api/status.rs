@@ -1,0 +1,308 @@
+//! Rollouts as people and scripts see them, put together from the control plane's memory.
+
+use super::wire::{
+    ArmView, DriftView, EventView, EvidenceView, Explanation, ExposureView, FailureView, GateView, RolloutStatus,
+    RoutingView, StepPosition, StepView, TriggerView, WaitingForView, WeightView,
+};
+use crate::control::judge::Judge;
+use crate::control::scheduler::Sight;
+use crate::domain::alias::Routing;
+use crate::domain::arn::{VersionId, VersionNumber};
+use crate::domain::journal::{Entry, Happening};
+use crate::domain::narrate;
+use crate::domain::plan::{Plan, Step};
+use crate::domain::rollout::{Facts, Gate, Need, Phase, Rollout, RolloutRecord};
+use crate::domain::time::human;
+use crate::domain::weight::Weight;
+use crate::metrics::histogram::HistogramSnapshot;
+use crate::metrics::recorder::{RecentFailure, Recorder};
+
+/// A routing on the wire.
+pub fn routing_view(routing: Routing) -> RoutingView {
+    RoutingView {
+        function_version: routing.function_version.to_string(),
+        additional_version: routing.additional.map(|additional| additional.version.to_string()),
+        additional_weight: routing.additional.map(|additional| additional.weight.fraction()),
+        text: routing.to_string(),
+    }
+}
+
+/// A rollout's status as of now.
+pub fn status(sight: &Sight<'_>, rollout: &Rollout) -> RolloutStatus {
+    sight.core.with_facts(rollout, sight.at, sight.outside, |facts| status_by(sight, rollout, facts))
+}
+
+fn status_by(sight: &Sight<'_>, rollout: &Rollout, facts: &Facts<'_>) -> RolloutStatus {
+    let record = &rollout.record;
+    let state = sight.core.world.alias(&record.alias);
+    let committed = state.map_or(Weight::ZERO, |state| state.alias.routing.share_of(record.canary));
+    let serving = if sight.overlaid.contains(&record.alias) { Weight::ZERO } else { committed };
+    RolloutStatus {
+        id: record.id.to_string(),
+        plan: record.plan_name.clone(),
+        plan_digest: record.plan_digest.clone(),
+        labels: rollout.plan.labels.clone(),
+        function: record.alias.function.to_string(),
+        alias: record.alias.alias.to_string(),
+        stable_version: record.stable.to_string(),
+        canary_version: record.canary.to_string(),
+        previous_stable: state.and_then(|state| state.previous_stable).map(|version| version.to_string()),
+        retry_of: record.retry_of.map(|id| id.to_string()),
+        phase: record.phase.name().to_owned(),
+        waiting_for: rollout.waiting_for(facts).map(|waiting| WaitingForView {
+            kind: waiting.kind.to_owned(),
+            since: waiting.since.to_string(),
+            until: waiting.until.map(|until| until.to_string()),
+            then: waiting.then,
+            needs: waiting.needs,
+        }),
+        step: StepPosition {
+            index: record.step,
+            count: rollout.plan.steps.len(),
+            kind: rollout.current_step().map(|step| step.kind().to_owned()),
+        },
+        weight: WeightView {
+            planned: planned(record).fraction(),
+            committed: committed.fraction(),
+            serving: serving.fraction(),
+        },
+        exposure: ExposureView { requests: facts.exposure.requests, failures: facts.exposure.failures },
+        evidence: facts.evidence.map(|(evidence, settings)| EvidenceView {
+            ln_harm: evidence.ln_harm(settings),
+            ln_harm_limit: settings.ln_harm_limit(),
+            ln_proof: evidence.ln_proof(),
+            ln_proof_limit: settings.ln_proof_limit(),
+            ratio: evidence.ratio(settings).map(|ratio| (ratio.low, ratio.high)),
+        }),
+        drift: record.drift.as_ref().map(|drift| DriftView {
+            actor: drift.by.to_string(),
+            at: drift.at.to_string(),
+            expected: routing_view(drift.expected),
+            found: routing_view(drift.found),
+        }),
+        trigger: TriggerView { actor: record.origin.actor.to_string(), reason: record.origin.reason.clone() },
+        reason: record.reason.clone(),
+        started_at: record.started_at.to_string(),
+        updated_at: record.updated_at.to_string(),
+    }
+}
+
+/// The weight the plan has reached: nothing once the canary was taken out.
+fn planned(record: &RolloutRecord) -> Weight {
+    match record.phase {
+        Phase::RollingBack(_) | Phase::RolledBack | Phase::Aborted | Phase::Superseded => Weight::ZERO,
+        _ => record.planned,
+    }
+}
+
+/// Why a rollout is where it is; history and failures are added by the caller.
+pub fn explanation(sight: &Sight<'_>, rollout: &Rollout, recorder: &Recorder) -> Explanation {
+    sight.core.with_facts(rollout, sight.at, sight.outside, |facts| {
+        let gates = rollout.gates(facts);
+        Explanation {
+            status: status_by(sight, rollout, facts),
+            steps: steps(rollout),
+            onward: rollout.onward(),
+            gates: gates.iter().map(|gate| gate_view(rollout, facts, gate)).collect(),
+            arms: arms(sight, rollout, recorder),
+            canary_requests_per_s: facts.canary_requests_per_s,
+            armed: rollout.record.is_armed() && rollout.plan.analysis.is_some(),
+            proof_claim: proof_claim(rollout),
+            notices: notices(sight, rollout),
+            recent_failures: Vec::new(),
+            history: Vec::new(),
+            commands: commands(rollout),
+        }
+    })
+}
+
+/// A step in words.
+pub fn step_text(plan: &Plan, index: usize) -> String {
+    match plan.step(index) {
+        Some(Step::SetWeight(weight)) => weight.to_string(),
+        Some(Step::Bake(span)) => format!("bake {}", human(*span)),
+        Some(step) => step.kind().to_owned(),
+        None => String::new(),
+    }
+}
+
+fn steps(rollout: &Rollout) -> Vec<StepView> {
+    let record = &rollout.record;
+    let state = |index: usize| {
+        if index < record.step || record.phase == Phase::Succeeded {
+            "done"
+        } else if index == record.step {
+            "current"
+        } else {
+            "ahead"
+        }
+    };
+    let view = |(index, step): (usize, &Step)| StepView {
+        index: index + 1,
+        kind: step.kind().to_owned(),
+        text: step_text(&rollout.plan, index + 1),
+        state: state(index + 1).to_owned(),
+    };
+    rollout.plan.steps.iter().enumerate().map(view).collect()
+}
+
+fn gate_view(rollout: &Rollout, facts: &Facts<'_>, gate: &Gate) -> GateView {
+    let (label, progress) = match &gate.need {
+        Need::Bake { served, of } => {
+            let progress = served.as_secs_f64() / of.as_secs_f64().max(1e-3);
+            (format!("bake {}", human(*of)), Some(progress.min(1.0)))
+        }
+        Need::Proof { progress, .. } => ("proof".to_owned(), Some(*progress)),
+        Need::Approval { given, of } => (format!("approval {given}/{of}"), None),
+        need => (need.kind().to_owned(), None),
+    };
+    let needs = if gate.met { String::new() } else { rollout.in_words(facts, &gate.need) };
+    GateView { kind: gate.need.kind().to_owned(), met: gate.met, label, needs, progress }
+}
+
+fn arms(sight: &Sight<'_>, rollout: &Rollout, recorder: &Recorder) -> Vec<ArmView> {
+    let record = &rollout.record;
+    let Some(judge) = sight.core.judges.get(&record.id) else { return Vec::new() };
+    let share = rollout.share();
+    let counted = judge.evidence.arms_at(share);
+    let latency = |version: VersionNumber| latency_at(judge, rollout, recorder, version);
+    let arm = |version: VersionNumber, role: &str, share: Weight, counts: crate::domain::analysis::Counts| {
+        let latency = latency(version);
+        ArmView {
+            version: version.to_string(),
+            role: role.to_owned(),
+            share: share.fraction(),
+            requests: counts.requests,
+            failures: counts.failures,
+            p50_ms: quantile_ms(&latency, 0.5),
+            p99_ms: quantile_ms(&latency, 0.99),
+        }
+    };
+    vec![
+        arm(record.stable, "stable", share.complement(), counted.stable),
+        arm(record.canary, "canary", share, counted.canary),
+    ]
+}
+
+/// Latencies of a version in the epochs that had the present weight and are still in memory.
+fn latency_at(judge: &Judge, rollout: &Rollout, recorder: &Recorder, version: VersionNumber) -> HistogramSnapshot {
+    let mut sum = HistogramSnapshot::default();
+    for epoch in recorder.sample(&judge.alias) {
+        if epoch.routing.share_of(rollout.record.canary) != rollout.share() {
+            continue;
+        }
+        for (_, counts) in epoch.versions.iter().filter(|(known, _)| *known == VersionId::Number(version)) {
+            sum.merge(&counts.latency);
+        }
+    }
+    sum
+}
+
+fn quantile_ms(latency: &HistogramSnapshot, share: f64) -> Option<f64> {
+    latency.quantile(share).map(|latency| latency.as_secs_f64() * 1000.0)
+}
+
+fn proof_claim(rollout: &Rollout) -> Option<String> {
+    let proof = rollout.plan.analysis.as_ref()?.proof?;
+    let next = rollout.next_weight()?;
+    let points = proof.added_failures / next.fraction() * 100.0;
+    let points = format!("{points:.2}");
+    let points = points.trim_end_matches('0').trim_end_matches('.');
+    Some(format!("at most {points} points worse, before {next}"))
+}
+
+fn notices(sight: &Sight<'_>, rollout: &Rollout) -> Vec<String> {
+    let record = &rollout.record;
+    let mut notices = Vec::new();
+    if let Some(why) = sight.core.world.alias(&record.alias).and_then(|state| state.quarantine.clone()) {
+        notices.push(format!("quarantined: {why}"));
+    }
+    if sight.overlaid.contains(&record.alias) {
+        notices.push(
+            "the canary was taken out of the routing table; that could not be stored yet and is being tried again"
+                .to_owned(),
+        );
+    }
+    if let Some(drift) = &record.drift {
+        notices.push(format!(
+            "{} changed the alias from {} to {} at {}; nothing was overwritten",
+            drift.by, drift.expected, drift.found, drift.at
+        ));
+        let armed = if record.is_armed() {
+            "rollback stays armed: the alias still names both versions"
+        } else {
+            "rollback is not armed: the alias no longer names both versions"
+        };
+        notices.push(armed.to_owned());
+    }
+    if rollout.plan.analysis.is_none() && !record.phase.is_final() {
+        notices.push("the plan says `analysis: none`: only time, people and maxExposure decide".to_owned());
+    }
+    notices
+}
+
+/// What an operator may type now, most likely first.
+fn commands(rollout: &Rollout) -> Vec<String> {
+    let target = &rollout.record.alias;
+    let say = |verbs: &[&str]| verbs.iter().map(|verb| format!("serin {verb} {target}")).collect();
+    match &rollout.record.phase {
+        Phase::Pending => say(&["abort", "promote"]),
+        Phase::Progressing => match rollout.current_step() {
+            Some(Step::Approval(_)) if !rollout.is_approved() => say(&["approve", "abort"]),
+            _ => say(&["rollback", "pause"]),
+        },
+        Phase::Paused(_) if rollout.record.drift.is_some() => {
+            vec![
+                format!("serin resume {target} --restore"),
+                format!("serin resume {target} --adopt"),
+                format!("serin abort {target}"),
+            ]
+        }
+        Phase::Paused(_) => say(&["resume", "abort"]),
+        Phase::Promoting => say(&["abort"]),
+        Phase::RollingBack(_) => say(&["history"]),
+        Phase::Succeeded => say(&["rollback"]),
+        Phase::RolledBack | Phase::Aborted | Phase::Superseded => say(&["retry", "history"]),
+    }
+}
+
+/// A recent failure on the wire.
+pub fn failure_view(failure: &RecentFailure) -> FailureView {
+    FailureView {
+        at: failure.at.to_string(),
+        version: failure.version.to_string(),
+        method: failure.note.method.clone(),
+        path: failure.note.path.clone(),
+        fault: failure.note.fault.clone(),
+        trace: failure.note.trace_id.clone(),
+    }
+}
+
+/// An entry of the journal on the wire.
+pub fn event_view(entry: &Entry) -> EventView {
+    let value = serde_json::to_value(entry).unwrap_or_default();
+    let (phase, step) = match &entry.what {
+        Happening::Rollout { phase, step, .. } => (Some(phase.clone()), Some(*step)),
+        _ => (None, None),
+    };
+    let name = |key: &str| value.get(key).and_then(|name| name.as_str()).map(str::to_owned);
+    let kind = match name("kind").as_deref() {
+        Some("rollout") => name("event"),
+        kind => kind.map(str::to_owned),
+    };
+    EventView {
+        seq: entry.seq.0,
+        at: entry.at.to_string(),
+        actor: entry.actor.to_string(),
+        reason: entry.reason.clone(),
+        function: entry.function.to_string(),
+        alias: entry.alias.as_ref().map(ToString::to_string),
+        rollout: entry.rollout.map(|id| id.to_string()),
+        kind: kind.unwrap_or_default(),
+        phase,
+        step,
+        text: narrate::sentence(entry),
+        routing: entry.alias_after.as_ref().map(|alias| routing_view(alias.routing)),
+        entry: value,
+    }
+}

@@ -1,0 +1,640 @@
+//! The JSON of `/v1`: what the server writes and the client reads, one definition for both.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+/// A rollout, as `serin status -o json` prints it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct RolloutStatus {
+    /// Its name.
+    pub id: String,
+    /// Its plan's name.
+    pub plan: String,
+    /// SHA-256 of the plan's bytes, in hex.
+    pub plan_digest: String,
+    /// The plan's labels.
+    pub labels: BTreeMap<String, String>,
+    /// The function.
+    pub function: String,
+    /// Its alias.
+    pub alias: String,
+    /// The version it moves away from.
+    pub stable_version: String,
+    /// The version it moves to.
+    pub canary_version: String,
+    /// What `rollback` would restore after success.
+    pub previous_stable: Option<String>,
+    /// The rollout it repeats.
+    pub retry_of: Option<String>,
+    /// Pending, Progressing, Paused, Promoting, RollingBack, Succeeded, RolledBack, Aborted or Superseded.
+    pub phase: String,
+    /// What it waits for.
+    pub waiting_for: Option<WaitingForView>,
+    /// The current step.
+    pub step: StepPosition,
+    /// The canary's share of the alias.
+    pub weight: WeightView,
+    /// What the canary has had.
+    pub exposure: ExposureView,
+    /// The evidence; absent under `analysis: none`.
+    pub evidence: Option<EvidenceView>,
+    /// A foreign change that is not dealt with.
+    pub drift: Option<DriftView>,
+    /// Who started it.
+    pub trigger: TriggerView,
+    /// Why it stands where it stands.
+    pub reason: String,
+    /// RFC 3339.
+    pub started_at: String,
+    /// RFC 3339.
+    pub updated_at: String,
+}
+
+impl RolloutStatus {
+    /// Whether nothing will change any more.
+    pub fn is_final(&self) -> bool {
+        matches!(self.phase.as_str(), "Succeeded" | "RolledBack" | "Aborted" | "Superseded")
+    }
+
+    /// Whether only a person can move it on.
+    pub fn waits_for_person(&self) -> bool {
+        let kind = self.waiting_for.as_ref().map(|waiting| waiting.kind.as_str());
+        matches!(kind, Some("pause" | "approval" | "drift"))
+    }
+}
+
+/// What a rollout waits for.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct WaitingForView {
+    /// bake, proof, pause, approval, drift, window, freeze, queue, stable, webhook, metrics or after.
+    pub kind: String,
+    /// RFC 3339.
+    pub since: String,
+    /// RFC 3339, as far as is known.
+    pub until: Option<String>,
+    /// What happens then.
+    pub then: String,
+    /// What it takes, in words.
+    pub needs: String,
+}
+
+/// Where in its steps a rollout is.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct StepPosition {
+    /// From 1; 0 before the first.
+    pub index: usize,
+    /// How many there are.
+    pub count: usize,
+    /// setWeight, bake, pause, approval, analysis or webhook; absent before the first.
+    pub kind: Option<String>,
+}
+
+/// The canary's share of the alias, 0 to 1.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct WeightView {
+    /// By the plan's current step.
+    pub planned: f64,
+    /// By the alias.
+    pub committed: f64,
+    /// By the router.
+    pub serving: f64,
+}
+
+/// What the canary has had over the whole rollout.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct ExposureView {
+    /// Requests by weight.
+    pub requests: u64,
+    /// Those that failed.
+    pub failures: u64,
+}
+
+/// The evidence, as natural logarithms.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct EvidenceView {
+    /// Harm found.
+    pub ln_harm: f64,
+    /// Where it rolls back.
+    pub ln_harm_limit: f64,
+    /// Proof gathered for the next weight.
+    pub ln_proof: Option<f64>,
+    /// Where it lets the next weight in.
+    pub ln_proof_limit: Option<f64>,
+    /// The ratio of failure rates, canary to stable: low and high end; an absent end is unbounded.
+    pub ratio: Option<(Option<f64>, Option<f64>)>,
+}
+
+/// A foreign change of the alias.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct DriftView {
+    /// Who made it.
+    pub actor: String,
+    /// RFC 3339.
+    pub at: String,
+    /// What the rollout had committed.
+    pub expected: RoutingView,
+    /// What the alias is.
+    pub found: RoutingView,
+}
+
+/// Where an alias's traffic goes.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct RoutingView {
+    /// The function version.
+    pub function_version: String,
+    /// The additional version.
+    pub additional_version: Option<String>,
+    /// Its share, 0 to 1.
+    pub additional_weight: Option<f64>,
+    /// The same in words: `v41 95% / v42 5%`.
+    pub text: String,
+}
+
+/// Who started a rollout.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct TriggerView {
+    /// Who.
+    pub actor: String,
+    /// Why.
+    pub reason: Option<String>,
+}
+
+/// Why a rollout is where it is, what happens next and when.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Explanation {
+    /// The rollout.
+    pub status: RolloutStatus,
+    /// Its steps.
+    pub steps: Vec<StepView>,
+    /// What comes next, in words.
+    pub onward: String,
+    /// What the next step needs.
+    pub gates: Vec<GateView>,
+    /// Both versions at the present weight.
+    pub arms: Vec<ArmView>,
+    /// The canary's request rate of late.
+    pub canary_requests_per_s: Option<f64>,
+    /// Whether harm would still clear the canary's weight.
+    pub armed: bool,
+    /// What proof means here, in words.
+    pub proof_claim: Option<String>,
+    /// What is special about this alias right now, in sentences.
+    pub notices: Vec<String>,
+    /// The last failures, newest first.
+    pub recent_failures: Vec<FailureView>,
+    /// The last entries of its journal, newest first.
+    pub history: Vec<EventView>,
+    /// What an operator may type, most likely first.
+    pub commands: Vec<String>,
+}
+
+/// A step.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct StepView {
+    /// From 1.
+    pub index: usize,
+    /// setWeight, bake, pause, approval, analysis or webhook.
+    pub kind: String,
+    /// In words.
+    pub text: String,
+    /// done, current or ahead.
+    pub state: String,
+}
+
+/// A gate.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct GateView {
+    /// What is needed.
+    pub kind: String,
+    /// Whether it holds.
+    pub met: bool,
+    /// In a word or two.
+    pub label: String,
+    /// What it still takes.
+    pub needs: String,
+    /// How far it is, 0 to 1, where that can be said.
+    pub progress: Option<f64>,
+}
+
+/// One version at the present weight.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ArmView {
+    /// The version.
+    pub version: String,
+    /// stable or canary.
+    pub role: String,
+    /// Its share, 0 to 1.
+    pub share: f64,
+    /// Requests at the present weight.
+    pub requests: u64,
+    /// Those that failed.
+    pub failures: u64,
+    /// Median latency since the daemon started, at this weight.
+    pub p50_ms: Option<f64>,
+    /// 99th percentile.
+    pub p99_ms: Option<f64>,
+}
+
+/// A recent failure.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct FailureView {
+    /// RFC 3339.
+    pub at: String,
+    /// The version that answered, or did not.
+    pub version: String,
+    /// HTTP method.
+    pub method: String,
+    /// Path without its query.
+    pub path: String,
+    /// Status or fault.
+    pub fault: String,
+    /// Trace id, if the request carried one.
+    pub trace: Option<String>,
+}
+
+/// One entry of the journal.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct EventView {
+    /// Its place in the journal.
+    pub seq: u64,
+    /// RFC 3339.
+    pub at: String,
+    /// Who.
+    pub actor: String,
+    /// Why, in their words.
+    pub reason: Option<String>,
+    /// The function.
+    pub function: String,
+    /// Its alias.
+    pub alias: Option<String>,
+    /// The rollout.
+    pub rollout: Option<String>,
+    /// What kind of entry it is.
+    pub kind: String,
+    /// The phase a rollout was in afterwards.
+    pub phase: Option<String>,
+    /// The step a rollout was at afterwards.
+    pub step: Option<usize>,
+    /// In a sentence.
+    pub text: String,
+    /// The alias afterwards, where it changed.
+    pub routing: Option<RoutingView>,
+    /// The entry whole, as it is stored.
+    pub entry: serde_json::Value,
+}
+
+/// A list of rollouts.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct RolloutList {
+    /// Newest first.
+    pub rollouts: Vec<RolloutStatus>,
+    /// Pass as `before` for the next page; absent at the end.
+    pub next: Option<String>,
+    /// Plan files that are not in order, in a line each.
+    #[serde(rename = "planFaults")]
+    pub plan_faults: Vec<String>,
+}
+
+/// A page of the journal.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct EventList {
+    /// Oldest first.
+    pub events: Vec<EventView>,
+}
+
+/// Starts a rollout.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct StartRequest {
+    /// The plan's name in the daemon's plans directory; or, with `planText`, what to call it.
+    pub plan: String,
+    /// The plan's text, when it is not in the plans directory.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub plan_text: Option<String>,
+    /// The text of the defaults it uses.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub defaults_text: Option<String>,
+    /// The canary's version.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub to: Option<String>,
+    /// Even if the version was rolled back before.
+    #[serde(default)]
+    pub again: bool,
+    /// Say what would happen, and do nothing.
+    #[serde(default)]
+    pub dry_run: bool,
+    /// Why.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub reason: Option<String>,
+}
+
+/// What would be started.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct WouldStart {
+    /// The function.
+    pub function: String,
+    /// Its alias.
+    pub alias: String,
+    /// From.
+    pub stable_version: String,
+    /// To.
+    pub canary_version: String,
+    /// The steps, in words.
+    pub steps: Vec<String>,
+    /// What would happen first.
+    pub message: String,
+}
+
+/// Promotes a rollout.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct PromoteRequest {
+    /// The step that whoever asks has seen; another one is refused.
+    pub step: usize,
+    /// To the end.
+    #[serde(default)]
+    pub full: bool,
+    /// Why; wanted when proof, approval or a window is skipped.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub reason: Option<String>,
+}
+
+/// Resumes a rollout.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct ResumeRequest {
+    /// After drift: restore or adopt.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub drift: Option<DriftChoice>,
+    /// Why.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub reason: Option<String>,
+}
+
+/// What to do about a foreign change.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub enum DriftChoice {
+    /// Commit the plan's weight again.
+    Restore,
+    /// Go on from what was found.
+    Adopt,
+}
+
+/// Any other verb on a rollout.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct VerbRequest {
+    /// Why.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub reason: Option<String>,
+}
+
+/// What a verb did.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct VerbReply {
+    /// The rollout.
+    pub id: String,
+    /// The function.
+    pub function: String,
+    /// Its alias.
+    pub alias: String,
+    /// The phase afterwards.
+    pub phase: String,
+    /// The step afterwards.
+    pub step: usize,
+    /// Whether anything changed.
+    pub changed: bool,
+    /// What happened, in a sentence.
+    pub message: String,
+}
+
+/// Publishes a version of an HTTP service.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct PublishRequest {
+    /// Where the version answers: `http://host:port[/path]`.
+    pub url: String,
+    /// The commit it was built from.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub commit: Option<String>,
+    /// Free text.
+    #[serde(default)]
+    pub description: String,
+    /// Execution role; versions behind one alias share it.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub role: Option<String>,
+    /// Dead-letter target; versions behind one alias share it.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub dead_letter: Option<String>,
+    /// A new version even if nothing changed.
+    #[serde(default)]
+    pub new: bool,
+    /// Why.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub reason: Option<String>,
+}
+
+/// What publishing did.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct PublishReply {
+    /// The function.
+    pub function: String,
+    /// The version.
+    pub version: String,
+    /// Whether it is new.
+    pub created: bool,
+    /// Rollouts that this started.
+    pub rollouts: Vec<String>,
+}
+
+/// A function.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct FunctionView {
+    /// Its name.
+    pub name: String,
+    /// The newest version.
+    pub newest_version: Option<String>,
+    /// What `$LATEST` runs as.
+    pub url: String,
+    /// How many versions there are.
+    pub versions: usize,
+    /// How many aliases there are.
+    pub aliases: usize,
+    /// RFC 3339.
+    pub modified_at: String,
+}
+
+/// Functions, by name.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct FunctionList {
+    /// By name.
+    pub functions: Vec<FunctionView>,
+}
+
+/// A version.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct VersionView {
+    /// Its number.
+    pub version: String,
+    /// Where it answers.
+    pub url: String,
+    /// The commit it was built from.
+    pub commit: Option<String>,
+    /// Free text.
+    pub description: String,
+    /// Execution role.
+    pub role: String,
+    /// Dead-letter target.
+    pub dead_letter: Option<String>,
+    /// The aliases that name it.
+    pub aliases: Vec<String>,
+    /// RFC 3339.
+    pub published_at: String,
+}
+
+/// Versions, newest first.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct VersionList {
+    /// Newest first.
+    pub versions: Vec<VersionView>,
+}
+
+/// An alias.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct AliasView {
+    /// The function.
+    pub function: String,
+    /// The alias.
+    pub name: String,
+    /// Where its traffic goes.
+    pub routing: RoutingView,
+    /// Free text.
+    pub description: String,
+    /// Its RevisionId.
+    pub revision_id: String,
+    /// The rollout that moves it now.
+    pub rollout: Option<String>,
+    /// Why nobody may change it, if so.
+    pub quarantine: Option<String>,
+    /// RFC 3339.
+    pub updated_at: String,
+}
+
+/// Aliases, by name.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct AliasList {
+    /// By name.
+    pub aliases: Vec<AliasView>,
+}
+
+/// Makes an alias.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct CreateAliasRequest {
+    /// Its function version: a number, or `$LATEST`.
+    pub function_version: String,
+    /// Additional versions with their shares, 0 to 1.
+    #[serde(default)]
+    pub additional_weights: BTreeMap<String, f64>,
+    /// Free text.
+    #[serde(default)]
+    pub description: String,
+    /// Why.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub reason: Option<String>,
+}
+
+/// Changes an alias; what is absent stays.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct UpdateAliasRequest {
+    /// Its function version.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub function_version: Option<String>,
+    /// Additional versions with their shares, 0 to 1; an empty map clears them.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub additional_weights: Option<BTreeMap<String, f64>>,
+    /// Free text.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub description: Option<String>,
+    /// Only if this still is its RevisionId.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub revision_id: Option<String>,
+    /// Why.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub reason: Option<String>,
+}
+
+/// What a deletion did.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct DeleteReply {
+    /// Whether there was anything to delete.
+    pub existed: bool,
+}
+
+/// A plan file of the plans directory.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct PlanView {
+    /// Its name: the file's stem.
+    pub name: String,
+    /// The file.
+    pub file: String,
+    /// ok, warnings, faulty, or defaults.
+    pub state: String,
+    /// The alias it moves, while a reading of it is in force.
+    pub target: Option<String>,
+    /// Its steps in words.
+    pub steps: Vec<String>,
+    /// What starts it.
+    pub start: Option<String>,
+    /// SHA-256 of the reading in force.
+    pub digest: Option<String>,
+    /// Whether the reading in force is older than the file, which is faulty now.
+    pub stale: bool,
+    /// What is wrong, as `file:line:column: message` lines.
+    pub faults: Vec<String>,
+    /// The same drawn with excerpts.
+    pub rendered: Option<String>,
+    /// The plan with every default filled in, as YAML.
+    pub resolved: Option<String>,
+}
+
+/// The plans directory.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct PlanList {
+    /// The directory.
+    pub directory: Option<String>,
+    /// Why it cannot be read.
+    pub problem: Option<String>,
+    /// By name.
+    pub plans: Vec<PlanView>,
+}
+
+/// What went wrong, for people and for scripts.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct ErrorBody {
+    /// The error.
+    pub error: ErrorView,
+}
+
+/// An error.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct ErrorView {
+    /// What kind, for scripts: notFound, conflict, invalid, forbidden, unauthorized, reasonWanted, …
+    pub kind: String,
+    /// What was tried, on what, why it failed, what to do next.
+    pub message: String,
+}

@@ -1,0 +1,114 @@
+//! From what the store holds to a world and its evidence.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+use super::judge::Judge;
+use super::plans::read_plan;
+use super::world::{AliasState, FunctionState, World};
+use crate::domain::alias::Routing;
+use crate::domain::plan::{Plan, Source};
+use crate::domain::rollout::{Rollout, RolloutId};
+use crate::store::{Loaded, PinnedPlan};
+
+/// Builds the world as it was committed; what does not add up is quarantined or left out, and said.
+pub fn build(loaded: Loaded) -> (World, HashMap<RolloutId, Judge>, Vec<String>) {
+    let mut problems = loaded.problems;
+    let mut world = World::empty(&loaded.salt);
+    world.seq = loaded.seq;
+    for function in loaded.functions {
+        let name = function.name.clone();
+        let state = FunctionState { function, versions: BTreeMap::new(), policies: BTreeMap::new() };
+        world.functions.insert_mut(name, Arc::new(state));
+    }
+    for version in loaded.versions {
+        if let Some(state) = world.functions.get_mut(&version.function) {
+            Arc::make_mut(state).versions.insert(version.number, Arc::new(version));
+        }
+    }
+    for (scope, policy) in loaded.policies {
+        if let Some(state) = world.functions.get_mut(&policy.function) {
+            Arc::make_mut(state).policies.insert(scope, policy);
+        }
+    }
+    for stored in loaded.aliases {
+        let state = AliasState {
+            previous_stable: stored.previous_stable,
+            remembered: BTreeMap::new(),
+            active: None,
+            pending: Vec::new(),
+            newest: None,
+            quarantine: stored.quarantine,
+            alias: stored.alias,
+        };
+        world.aliases.insert_mut(state.alias.id.clone(), Arc::new(state));
+    }
+    for (id, version, ending) in loaded.remembered {
+        if let Some(state) = world.aliases.get_mut(&id) {
+            Arc::make_mut(state).remembered.insert(version, ending);
+        }
+    }
+    let mut judges = HashMap::new();
+    let mut plans: HashMap<String, Arc<Plan>> = HashMap::new();
+    for stored in loaded.rollouts {
+        let alias = stored.record.alias.clone();
+        let plan = match plans.get(&stored.plan.digest) {
+            Some(plan) => Arc::clone(plan),
+            None => match reread(&stored.plan) {
+                Ok(plan) => Arc::clone(plans.entry(stored.plan.digest.clone()).or_insert(plan)),
+                Err(why) => {
+                    let why = format!(
+                        "rollout {} of {alias}: its pinned plan cannot be read: {why}",
+                        stored.record.id
+                    );
+                    if !stored.record.phase.is_final() {
+                        quarantine(&mut world, &alias, &why);
+                    }
+                    problems.push(why);
+                    continue;
+                }
+            },
+        };
+        let rollout = Rollout { plan, record: stored.record };
+        file(&mut world, &rollout);
+        if rollout.record.phase.is_active() {
+            let judge = Judge::resume(&rollout, stored.evidence.as_deref(), loaded.uptime);
+            judges.insert(rollout.record.id, judge);
+        }
+        world.rollouts.insert_mut(rollout.record.id, Arc::new(rollout));
+    }
+    (world, judges, problems)
+}
+
+fn reread(pinned: &PinnedPlan) -> Result<Arc<Plan>, String> {
+    let source = Source::new(format!("{}.yaml", pinned.name), pinned.bytes.clone());
+    let defaults =
+        pinned.defaults.as_ref().map(|(name, bytes)| Source::new(format!("{name}.yaml"), bytes.clone()));
+    match read_plan(&pinned.name, &source, defaults.as_ref()) {
+        Ok(read) => Ok(read.plan),
+        Err(faults) => Err(faults.first().map_or_else(|| "no reason given".to_owned(), ToString::to_string)),
+    }
+}
+
+fn file(world: &mut World, rollout: &Rollout) {
+    let record = &rollout.record;
+    let Some(state) = world.aliases.get_mut(&record.alias) else { return };
+    let state = Arc::make_mut(state);
+    if record.phase.is_active() {
+        state.active = Some(record.id);
+    } else if !record.phase.is_final() {
+        state.pending.push(record.id);
+    }
+    state.newest = state.newest.max(Some(record.id));
+    if !record.phase.is_final() {
+        world.live.insert_mut(record.id);
+    }
+}
+
+fn quarantine(world: &mut World, id: &crate::domain::alias::AliasId, why: &str) {
+    if let Some(state) = world.aliases.get_mut(id) {
+        let state = Arc::make_mut(state);
+        state.alias.routing = Routing::only(state.alias.routing.function_version);
+        state.quarantine.get_or_insert(why.to_owned());
+    }
+}

@@ -1,0 +1,216 @@
+//! The control core: rounds of decisions over a world, with evidence and deadlines, and no IO at all.
+//!
+//! The daemon drives it with commands, counters and a clock; simulation drives the very same code with made-up ones. A
+//! round looks at the counters that moved, decides the commands and whatever has become due, and answers with the
+//! changes. They take effect when they are absorbed, which the daemon does after they are committed.
+
+use std::collections::{BTreeSet, HashMap};
+
+use super::door::{self, Command, Refusal, Reply, settle};
+use super::draft::{Draft, Finished, Surroundings, Touched};
+use super::judge::{EpochTally, Judge};
+use super::plans::PlanBook;
+use super::world::World;
+use crate::domain::alias::AliasId;
+use crate::domain::analysis::evidence::Block;
+use crate::domain::function::Revision;
+use crate::domain::rollout::{Facts, Rollout, RolloutId};
+use crate::domain::time::{Moment, Timestamp, Uptime};
+use crate::store::{IdempotentReply, PinnedPlan};
+
+/// What the core looks at and does not own.
+pub struct Outside<'a> {
+    /// The plans as they are in their directory.
+    pub book: &'a PlanBook,
+    /// Which revision of an alias live routers serve.
+    pub serving: &'a dyn Fn(&AliasId) -> Option<Revision>,
+    /// Finds a pinned plan by its digest.
+    pub pinned: &'a dyn Fn(&str) -> Option<PinnedPlan>,
+    /// Finds the reply given to an idempotency key before.
+    pub replied: &'a dyn Fn(&str) -> Result<Option<IdempotentReply>, String>,
+}
+
+/// What one command got.
+pub type Answer = Result<Reply, Refusal>;
+
+/// What a round decided.
+pub struct Round {
+    /// The changes; empty if nothing changed.
+    pub finished: Finished,
+    /// The answers, in the order of the commands; to be given once the changes are committed.
+    pub answers: Vec<Answer>,
+    /// Whether there is anything that must be on disk before it is true.
+    pub must_commit: bool,
+}
+
+/// A world, its evidence and its deadlines.
+pub struct Core {
+    /// The world as committed.
+    pub world: World,
+    /// Evidence of the active rollouts.
+    pub judges: HashMap<RolloutId, Judge>,
+    deadlines: Deadlines,
+    tallies: Vec<EpochTally>,
+    blocks: Vec<Block>,
+}
+
+#[derive(Default)]
+struct Deadlines {
+    up: BTreeSet<(Uptime, RolloutId)>,
+    wall: BTreeSet<(Timestamp, RolloutId)>,
+    of: HashMap<RolloutId, (Option<Uptime>, Option<Timestamp>)>,
+}
+
+impl Deadlines {
+    fn set(&mut self, id: RolloutId, deadline: (Option<Uptime>, Option<Timestamp>)) {
+        self.clear(id);
+        if let Some(up) = deadline.0 {
+            self.up.insert((up, id));
+        }
+        if let Some(wall) = deadline.1 {
+            self.wall.insert((wall, id));
+        }
+        self.of.insert(id, deadline);
+    }
+
+    fn clear(&mut self, id: RolloutId) {
+        if let Some((up, wall)) = self.of.remove(&id) {
+            up.map(|up| self.up.remove(&(up, id)));
+            wall.map(|wall| self.wall.remove(&(wall, id)));
+        }
+    }
+
+    fn due(&self, at: Moment) -> Vec<RolloutId> {
+        let by_up = self.up.iter().take_while(|(up, _)| *up <= at.up).map(|(_, id)| *id);
+        let by_wall = self.wall.iter().take_while(|(wall, _)| *wall <= at.wall).map(|(_, id)| *id);
+        by_up.chain(by_wall).collect()
+    }
+}
+
+impl Core {
+    /// A core over a world, with the evidence stored for its active rollouts.
+    pub fn new(world: World, judges: HashMap<RolloutId, Judge>) -> Core {
+        Core { world, judges, deadlines: Deadlines::default(), tallies: Vec::new(), blocks: Vec::new() }
+    }
+
+    /// Judges what the counters of an alias say; true if a canary failure was among it.
+    ///
+    /// `tally` fills in the cumulative counts, oldest epoch first.
+    pub fn observe(&mut self, id: &AliasId, at: Uptime, tally: impl FnOnce(&mut Vec<EpochTally>)) -> bool {
+        let Some(active) = self.world.alias(id).and_then(|state| state.active) else { return false };
+        let Some(judge) = self.judges.get_mut(&active) else { return false };
+        self.tallies.clear();
+        tally(&mut self.tallies);
+        judge.observe(at, &self.tallies, &mut self.blocks)
+    }
+
+    /// Aliases with a rollout that time alone may now move.
+    pub fn due_by_time(&self, at: Moment) -> BTreeSet<AliasId> {
+        let due = self.deadlines.due(at);
+        due.into_iter()
+            .filter_map(|id| self.world.rollout(id))
+            .map(|rollout| rollout.record.alias.clone())
+            .collect()
+    }
+
+    /// The least deadlines: on the daemon's clock, and on the wall.
+    pub fn next_deadline(&self) -> (Option<Uptime>, Option<Timestamp>) {
+        (self.deadlines.up.first().map(|(up, _)| *up), self.deadlines.wall.first().map(|(wall, _)| *wall))
+    }
+
+    /// Decides commands, then whatever is due on the aliases named.
+    pub fn round(
+        &self,
+        at: Moment,
+        commands: &[Command],
+        settle_aliases: &BTreeSet<AliasId>,
+        outside: &Outside<'_>,
+    ) -> Round {
+        let around = Surroundings {
+            judges: &self.judges,
+            book: outside.book,
+            serving: outside.serving,
+            pinned: outside.pinned,
+        };
+        let mut draft = Draft::new(self.world.clone(), at, &around);
+        let answers = commands.iter().map(|command| answer(&mut draft, command, outside)).collect();
+        for id in settle_aliases {
+            settle(&mut draft, id);
+        }
+        let must_commit = draft.has_changes();
+        Round { finished: draft.finish(), answers, must_commit }
+    }
+
+    /// Makes a round's changes true and resets the deadlines of what it changed.
+    pub fn absorb(&mut self, finished: Finished, at: Moment, outside: &Outside<'_>) {
+        self.world = finished.world;
+        self.judges.extend(finished.judges);
+        for id in finished.rollouts {
+            if !self.world.rollout(id).is_some_and(|rollout| rollout.record.phase.is_active()) {
+                self.judges.remove(&id);
+            }
+            if !self.world.live.contains(&id) {
+                self.deadlines.clear(id);
+            }
+        }
+        for touched in &finished.touched {
+            if let Touched::Alias(id) = touched {
+                self.reset_deadlines(id, at, outside);
+            }
+        }
+    }
+
+    /// Computes anew when the rollouts of an alias must be looked at; also after a look that led to nothing.
+    pub fn reset_deadlines(&mut self, id: &AliasId, at: Moment, outside: &Outside<'_>) {
+        for rollout in self.world.live_rollouts_of(id) {
+            let deadline = self.with_facts(&rollout, at, outside, |facts| rollout.deadline(facts));
+            self.deadlines.set(rollout.record.id, deadline);
+        }
+    }
+
+    /// Puts together what a rollout's next step may depend on, and asks.
+    pub fn with_facts<T>(
+        &self,
+        rollout: &Rollout,
+        at: Moment,
+        outside: &Outside<'_>,
+        ask: impl FnOnce(&Facts<'_>) -> T,
+    ) -> T {
+        let around = Surroundings {
+            judges: &self.judges,
+            book: outside.book,
+            serving: outside.serving,
+            pinned: outside.pinned,
+        };
+        let draft = Draft::new(self.world.clone(), at, &around);
+        door::with_facts(&draft, rollout, ask)
+    }
+}
+
+/// Decides one command; one that came before with the same key gets the same reply.
+fn answer(draft: &mut Draft<'_>, command: &Command, outside: &Outside<'_>) -> Answer {
+    let Some(key) = &command.key else { return door::decide(draft, command) };
+    let before = match draft.kept_reply(&key.key) {
+        Some(kept) => Some(kept.clone()),
+        None => (outside.replied)(&key.key).map_err(Refusal::Unavailable)?,
+    };
+    if let Some(before) = before {
+        if before.fingerprint != key.fingerprint {
+            return Err(Refusal::KeyReused);
+        }
+        return serde_json::from_str(&before.reply).map_err(|why| {
+            Refusal::Conflict(format!("the reply kept for this idempotency key cannot be read: {why}"))
+        });
+    }
+    let reply = door::decide(draft, command)?;
+    if !matches!(reply, Reply::WouldStart { .. }) {
+        draft.keep_reply(IdempotentReply {
+            key: key.key.clone(),
+            fingerprint: key.fingerprint.clone(),
+            reply: serde_json::to_string(&reply)
+                .expect("replies have string keys and no failing serializers"),
+            at: draft.at.wall,
+        });
+    }
+    Ok(reply)
+}

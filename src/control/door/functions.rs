@@ -1,0 +1,202 @@
+//! Functions and versions: publishing and deleting.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use uuid::Uuid;
+
+use super::start::{self, Trigger};
+use super::{Refusal, Reply};
+use crate::control::draft::{About, By, Draft, Touched};
+use crate::control::world::FunctionState;
+use crate::domain::alias::AliasId;
+use crate::domain::arn::{FunctionName, VersionNumber};
+use crate::domain::function::{Configuration, Function, Target, Version};
+use crate::domain::journal::Happening;
+use crate::domain::plan;
+use crate::domain::policy::PolicyScope;
+use crate::store::Write;
+
+/// Publishes a version; the newest again if nothing changed since and nobody insists on a new one.
+pub(super) fn publish(
+    draft: &mut Draft<'_>,
+    by: By<'_>,
+    name: &FunctionName,
+    configuration: &Configuration,
+    force_new: bool,
+    fresh: Uuid,
+) -> Result<Reply, Refusal> {
+    if configuration.description.chars().count() > 256 {
+        return Err(Refusal::Invalid("a description has at most 256 characters".to_owned()));
+    }
+    let known = draft.world.function(name).and_then(|state| state.newest()).cloned();
+    if let Some(newest) = known.filter(|newest| !force_new && is_same(&newest.configuration, configuration)) {
+        return Ok(Reply::Published {
+            function: name.clone(),
+            version: newest.number,
+            created: false,
+            rollouts: Vec::new(),
+        });
+    }
+    if draft.world.function(name).is_none() {
+        create(draft, by, name, configuration);
+    }
+    let number = append_version(draft, by, name, configuration)?;
+    let rollouts = start_published(draft, name, number, fresh);
+    Ok(Reply::Published { function: name.clone(), version: number, created: true, rollouts })
+}
+
+/// Whether publishing would make the same version again: the commit and the description are only words about it.
+fn is_same(one: &Configuration, other: &Configuration) -> bool {
+    one.target == other.target && one.role == other.role && one.dead_letter == other.dead_letter
+}
+
+fn create(draft: &mut Draft<'_>, by: By<'_>, name: &FunctionName, configuration: &Configuration) {
+    let about = About { function: name, alias: None, rollout: None };
+    let revision = draft.journal(by, about, Happening::FunctionCreated, None);
+    let function = Function {
+        name: name.clone(),
+        latest: configuration.clone(),
+        revision,
+        last_version: 0,
+        created_at: draft.at.wall,
+        modified_at: draft.at.wall,
+    };
+    let state = FunctionState { function, versions: BTreeMap::new(), policies: BTreeMap::new() };
+    draft.world.functions.insert_mut(name.clone(), Arc::new(state));
+}
+
+fn append_version(
+    draft: &mut Draft<'_>,
+    by: By<'_>,
+    name: &FunctionName,
+    configuration: &Configuration,
+) -> Result<VersionNumber, Refusal> {
+    let at = draft.at.wall;
+    let last = draft.world.function(name).map_or(0, |state| state.function.last_version);
+    let number = VersionNumber(last + 1);
+    let what = Happening::VersionPublished {
+        version: number,
+        target: describe(&configuration.target),
+        commit: configuration.commit.clone(),
+    };
+    let about = About { function: name, alias: None, rollout: None };
+    let revision = draft.journal(by, about, what, None);
+    let version = Version {
+        function: name.clone(),
+        number,
+        configuration: configuration.clone(),
+        revision,
+        published_at: at,
+    };
+    let state = draft.function_mut(name).ok_or_else(|| Refusal::FunctionNotFound(name.clone(), None))?;
+    state.function.latest = configuration.clone();
+    state.function.revision = revision;
+    state.function.modified_at = at;
+    state.function.last_version = number.0;
+    state.versions.insert(number, Arc::new(version.clone()));
+    let function = state.function.clone();
+    draft.write(Write::PutFunction(function));
+    draft.write(Write::PutVersion(version));
+    draft.touch(Touched::Function(name.clone()));
+    draft.touch(Touched::Version(name.clone(), number));
+    // An alias on $LATEST runs what was just published.
+    let on_latest: Vec<AliasId> = draft
+        .world
+        .aliases_of(name)
+        .filter(|state| state.alias.routing.function_version.number().is_none())
+        .map(|state| state.alias.id.clone())
+        .collect();
+    on_latest.into_iter().for_each(|id| draft.touch(Touched::Alias(id)));
+    Ok(number)
+}
+
+fn describe(target: &Target) -> String {
+    match target {
+        Target::Http { url } => url.to_string(),
+    }
+}
+
+/// Starts the rollouts of plans that say `start: onPublish`; a plan that cannot start now keeps nobody from publishing.
+fn start_published(
+    draft: &mut Draft<'_>,
+    name: &FunctionName,
+    number: VersionNumber,
+    fresh: Uuid,
+) -> Vec<crate::domain::rollout::RolloutId> {
+    let plans = draft.around.book.started_by(|start| matches!(start, plan::Start::OnPublish));
+    let of_function = plans.into_iter().filter(|read| read.plan.target.function == *name);
+    let mut started = Vec::new();
+    for (index, read) in of_function.enumerate() {
+        let trigger = Trigger::OnPublish { version: number };
+        let id = super::after::derived_id(fresh, index as u64);
+        if let Some(id) = start::start_by_trigger(draft, &read, Some(number), &trigger, id) {
+            started.push(id);
+        }
+    }
+    started
+}
+
+/// Deletes a function with everything under its name, unless a rollout is moving one of its aliases.
+pub(super) fn delete(draft: &mut Draft<'_>, by: By<'_>, name: &FunctionName) -> Result<Reply, Refusal> {
+    let Some(state) = draft.world.function(name).cloned() else {
+        return Err(Refusal::FunctionNotFound(name.clone(), None));
+    };
+    let aliases: Vec<AliasId> = draft.world.aliases_of(name).map(|state| state.alias.id.clone()).collect();
+    for id in &aliases {
+        if let Some(rollout) = draft.world.live_rollouts_of(id).first() {
+            return Err(Refusal::Busy(format!(
+                "function {name} has a rollout under way on {id} ({}); `serin abort {id}` first",
+                rollout.record.id.short()
+            )));
+        }
+    }
+    for id in &aliases {
+        super::aliases::remove(draft, by, id);
+    }
+    for scope in state.policies.keys() {
+        if !matches!(scope, PolicyScope::Alias(_)) {
+            draft.write(Write::DeletePolicy(name.clone(), scope.clone()));
+        }
+    }
+    for number in state.versions.keys() {
+        draft.write(Write::DeleteVersion(name.clone(), *number));
+        draft.touch(Touched::Version(name.clone(), *number));
+    }
+    draft.write(Write::DeleteFunction(name.clone()));
+    draft.world.functions.remove_mut(name);
+    draft.touch(Touched::Function(name.clone()));
+    let about = About { function: name, alias: None, rollout: None };
+    draft.journal(by, about, Happening::FunctionDeleted, None);
+    Ok(Reply::Deleted { existed: true })
+}
+
+/// Deletes a version that nobody needs; one that is not there is no error, as with AWS.
+pub(super) fn delete_version(
+    draft: &mut Draft<'_>,
+    by: By<'_>,
+    name: &FunctionName,
+    number: VersionNumber,
+) -> Result<Reply, Refusal> {
+    let Some(state) = draft.world.function(name) else {
+        return Err(Refusal::FunctionNotFound(name.clone(), None));
+    };
+    if !state.versions.contains_key(&number) {
+        return Ok(Reply::Deleted { existed: false });
+    }
+    if let Some(user) = draft.world.user_of(name, number) {
+        return Err(Refusal::InUse(user));
+    }
+    let scope = PolicyScope::Version(number);
+    if let Some(state) = draft.function_mut(name) {
+        state.versions.remove(&number);
+        if state.policies.remove(&scope).is_some() {
+            draft.write(Write::DeletePolicy(name.clone(), scope));
+        }
+    }
+    draft.write(Write::DeleteVersion(name.clone(), number));
+    draft.touch(Touched::Version(name.clone(), number));
+    let about = About { function: name, alias: None, rollout: None };
+    draft.journal(by, about, Happening::VersionDeleted { version: number }, None);
+    Ok(Reply::Deleted { existed: true })
+}

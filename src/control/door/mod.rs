@@ -1,0 +1,367 @@
+//! The one way in: every change of state, whoever asks for it, is a `Command` decided here.
+//!
+//! Deciding is pure: a draft of the world in, a reply or a refusal out, and the draft holds the changes, each with the
+//! entry that names who and why. What a change of an alias entails for rollouts is decided in the same breath
+//! (`after`), so that nothing is ever half done.
+
+mod after;
+mod aliases;
+mod functions;
+mod operate;
+mod permissions;
+mod rollouts;
+mod start;
+
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use super::draft::{By, Draft};
+use super::plans::ReadPlan;
+use crate::domain::actor::Actor;
+use crate::domain::alias::{AdditionalVersion, Alias, AliasId, RoutingFault};
+use crate::domain::arn::{FunctionName, VersionId, VersionNumber};
+use crate::domain::function::{Configuration, VersionInUse};
+use crate::domain::policy::{PolicyScope, Statement};
+use crate::domain::rollout::{self, Resumption, RolloutId};
+
+pub use after::{settle, with_facts};
+pub use start::Trigger;
+
+/// A change somebody asks for.
+#[derive(Clone, Debug)]
+pub struct Command {
+    /// Who asks.
+    pub actor: Actor,
+    /// Why, in their words.
+    pub reason: Option<String>,
+    /// So that asking twice does it once.
+    pub key: Option<IdempotencyKey>,
+    /// A fresh identifier, for whatever the command makes.
+    pub fresh: Uuid,
+    /// What is asked for.
+    pub action: Action,
+}
+
+/// A key that stands for one command.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct IdempotencyKey {
+    /// The key, chosen by whoever asks.
+    pub key: String,
+    /// What is asked, so that the key cannot stand for two commands.
+    pub fingerprint: String,
+}
+
+/// What is asked for.
+#[derive(Clone, Debug)]
+pub enum Action {
+    /// Publish a version, making the function if need be.
+    Publish {
+        /// The function.
+        function: FunctionName,
+        /// What to publish.
+        configuration: Configuration,
+        /// Even if nothing changed since the newest version.
+        force_new: bool,
+    },
+    /// Delete a function with its versions, aliases and policies.
+    DeleteFunction(FunctionName),
+    /// Delete one version.
+    DeleteVersion(FunctionName, VersionNumber),
+    /// Make an alias.
+    CreateAlias {
+        /// Function and name.
+        id: AliasId,
+        /// Its function version.
+        function_version: VersionId,
+        /// Its additional versions, as asked for.
+        additional: Vec<AdditionalVersion>,
+        /// Free text.
+        description: String,
+    },
+    /// Change an alias; what is `None` stays.
+    UpdateAlias {
+        /// Function and name.
+        id: AliasId,
+        /// Its function version.
+        function_version: Option<VersionId>,
+        /// Its additional versions, as asked for.
+        additional: Option<Vec<AdditionalVersion>>,
+        /// Free text.
+        description: Option<String>,
+        /// Only if this still is its RevisionId.
+        revision_id: Option<String>,
+    },
+    /// Delete an alias.
+    DeleteAlias(AliasId),
+    /// Allow somebody something.
+    AddPermission {
+        /// The function.
+        function: FunctionName,
+        /// The function itself, a version or an alias.
+        scope: PolicyScope,
+        /// What is allowed.
+        statement: Statement,
+        /// Only if this still is the policy's RevisionId, or the alias's.
+        revision_id: Option<String>,
+    },
+    /// Take a permission back.
+    RemovePermission {
+        /// The function.
+        function: FunctionName,
+        /// The function itself, a version or an alias.
+        scope: PolicyScope,
+        /// The statement.
+        sid: String,
+        /// Only if this still is the policy's RevisionId.
+        revision_id: Option<String>,
+    },
+    /// Start a rollout.
+    Start {
+        /// The plan.
+        plan: Arc<ReadPlan>,
+        /// The canary; the plan's choice unless given.
+        to: Option<VersionNumber>,
+        /// Even if this version was rolled back before.
+        again: bool,
+        /// Say what would happen, and do nothing.
+        dry_run: bool,
+        /// What starts it.
+        trigger: Trigger,
+    },
+    /// Do something with a rollout.
+    Operate {
+        /// Which.
+        target: RolloutRef,
+        /// What.
+        verb: Verb,
+    },
+}
+
+/// How a command names a rollout.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum RolloutRef {
+    /// The one an alias is about: active, else waiting, else the newest.
+    OfAlias(AliasId),
+    /// This one.
+    Id(RolloutId),
+}
+
+/// What an operator does with a rollout.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Verb {
+    /// Pass what the current step waits for, once, or go to the end.
+    Promote {
+        /// The step that whoever asks has seen.
+        step: usize,
+        /// To the end.
+        full: bool,
+    },
+    /// Keep the weight, and wait.
+    Pause,
+    /// End a pause.
+    Resume(Option<Resumption>),
+    /// Approve the current approval step.
+    Approve,
+    /// End it, canary weight 0.
+    Abort,
+    /// In flight, abort; after success, restore the version before.
+    Rollback,
+    /// Start a new rollout of the same plan and version.
+    Retry,
+}
+
+/// What a command did.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "reply", rename_all = "camelCase")]
+pub enum Reply {
+    /// A version was published, or was the newest already.
+    #[serde(rename_all = "camelCase")]
+    Published {
+        /// The function.
+        function: FunctionName,
+        /// The version.
+        version: VersionNumber,
+        /// Whether it is new.
+        created: bool,
+        /// Rollouts that this started.
+        rollouts: Vec<RolloutId>,
+    },
+    /// Something is gone, or was not there.
+    Deleted {
+        /// Whether it was there.
+        existed: bool,
+    },
+    /// An alias as it became.
+    #[serde(rename_all = "camelCase")]
+    Alias {
+        /// The alias.
+        alias: Alias,
+        /// Its RevisionId.
+        revision_id: String,
+    },
+    /// A permission was added.
+    Permission {
+        /// The statement.
+        statement: Statement,
+    },
+    /// A rollout was started, changed, or left as it was.
+    #[serde(rename_all = "camelCase")]
+    Rollout {
+        /// Which.
+        id: RolloutId,
+        /// The alias.
+        alias: AliasId,
+        /// Its phase afterwards.
+        phase: String,
+        /// Its step afterwards.
+        step: usize,
+        /// Whether the command changed anything.
+        changed: bool,
+        /// What happened, in a sentence.
+        message: String,
+    },
+    /// What a dry run would do.
+    #[serde(rename_all = "camelCase")]
+    WouldStart {
+        /// The alias.
+        alias: AliasId,
+        /// Where it is.
+        stable: VersionNumber,
+        /// Where it would go.
+        canary: VersionNumber,
+        /// The steps, in words.
+        steps: Vec<String>,
+        /// What would happen first, in a sentence.
+        message: String,
+    },
+}
+
+/// Why a command was not done. The texts are for people; each kind has its place in both APIs.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+pub enum Refusal {
+    /// There is no such function, or no such version of it.
+    #[error("there is no {}", match .1 { Some(version) => format!("version {version} of function {}", .0), None => format!("function {}", .0) })]
+    FunctionNotFound(FunctionName, Option<VersionId>),
+    /// There is no such alias.
+    #[error("there is no alias {0}; `serin alias list {function}` lists those there are", function = .0.function)]
+    AliasNotFound(AliasId),
+    /// There is no such rollout, or none yet.
+    #[error("{0}")]
+    RolloutNotFound(String),
+    /// The alias exists.
+    #[error("alias {0} exists already; change it with `serin alias update`")]
+    AliasExists(AliasId),
+    /// The routing breaks a rule.
+    #[error("{1}")]
+    Routing(AliasId, RoutingFault),
+    /// The RevisionId is not the latest.
+    #[error("{what} has changed since: its RevisionId is {latest} by now")]
+    RevisionMismatch {
+        /// What has.
+        what: String,
+        /// Its RevisionId.
+        latest: String,
+    },
+    /// The version is needed.
+    #[error("{0}")]
+    InUse(VersionInUse),
+    /// The function cannot be deleted while rollouts move its aliases.
+    #[error("{0}")]
+    Busy(String),
+    /// The statement id is taken.
+    #[error("statement {0} exists already")]
+    StatementExists(String),
+    /// The statement id is not there.
+    #[error("there is no statement {0}")]
+    StatementNotFound(String),
+    /// There is no policy at all.
+    #[error("no policy is attached there")]
+    PolicyNotFound,
+    /// The value is not acceptable.
+    #[error("{0}")]
+    Invalid(String),
+    /// The state does not allow it.
+    #[error("{0}")]
+    Conflict(String),
+    /// The actor may not.
+    #[error("{0}")]
+    Forbidden(String),
+    /// A person's reason is wanted.
+    #[error("{0}")]
+    ReasonWanted(String),
+    /// The alias is quarantined.
+    #[error("{0}")]
+    Quarantined(String),
+    /// Something the decision needs cannot be read now.
+    #[error("cannot decide this now: {0}")]
+    Unavailable(String),
+    /// The idempotency key stood for another command.
+    #[error("this idempotency key was used for another command; use a new key for a new command")]
+    KeyReused,
+}
+
+impl From<(&rollout::Rollout, rollout::Refusal)> for Refusal {
+    fn from((rollout, refusal): (&rollout::Rollout, rollout::Refusal)) -> Refusal {
+        let name = name_of(rollout);
+        match refusal {
+            rollout::Refusal::Conflict(text) => Refusal::Conflict(format!("{name} {text}")),
+            rollout::Refusal::Forbidden(text) => Refusal::Forbidden(format!("{name} {text}")),
+        }
+    }
+}
+
+/// What messages call a rollout: `checkout:live (rollout 7f3a)`.
+fn name_of(rollout: &rollout::Rollout) -> String {
+    format!("{} (rollout {})", rollout.record.alias, rollout.record.id.short())
+}
+
+/// Decides a command on a draft; after a refusal the draft is as it was.
+pub fn decide(draft: &mut Draft<'_>, command: &Command) -> Result<Reply, Refusal> {
+    let mark = draft.mark();
+    let by = By { actor: &command.actor, reason: command.reason.as_deref() };
+    let result = act(draft, command, by);
+    let keep = match &result {
+        Ok(Reply::WouldStart { .. }) | Err(_) => false,
+        Ok(_) => true,
+    };
+    if !keep {
+        draft.return_to(mark);
+    }
+    result
+}
+
+fn act(draft: &mut Draft<'_>, command: &Command, by: By<'_>) -> Result<Reply, Refusal> {
+    match &command.action {
+        Action::Publish { function, configuration, force_new } => {
+            functions::publish(draft, by, function, configuration, *force_new, command.fresh)
+        }
+        Action::DeleteFunction(function) => functions::delete(draft, by, function),
+        Action::DeleteVersion(function, version) => functions::delete_version(draft, by, function, *version),
+        Action::CreateAlias { id, function_version, additional, description } => {
+            aliases::create(draft, by, id, *function_version, additional, description, command.fresh)
+        }
+        Action::UpdateAlias { id, function_version, additional, description, revision_id } => {
+            let update = aliases::Update {
+                function_version: *function_version,
+                additional: additional.as_deref(),
+                description: description.as_deref(),
+                revision_id: revision_id.as_deref(),
+            };
+            aliases::update(draft, by, id, &update, command.fresh)
+        }
+        Action::DeleteAlias(id) => aliases::delete(draft, by, id),
+        Action::AddPermission { function, scope, statement, revision_id } => {
+            permissions::add(draft, by, function, scope, statement, revision_id.as_deref())
+        }
+        Action::RemovePermission { function, scope, sid, revision_id } => {
+            permissions::remove(draft, by, function, scope, sid, revision_id.as_deref())
+        }
+        Action::Start { plan, to, again, dry_run, trigger } => {
+            let asked = start::Asked { plan, to: *to, again: *again, retry_of: None, trigger };
+            start::start(draft, by, &asked, command.fresh, *dry_run)
+        }
+        Action::Operate { target, verb } => operate::operate(draft, by, target, verb, command.fresh),
+    }
+}

@@ -1,0 +1,113 @@
+//! How an event of a rollout becomes changes: its state, its alias, its evidence, its entry.
+
+use super::Refusal;
+use crate::control::draft::{About, By, Draft};
+use crate::control::judge::Judge;
+use crate::domain::analysis::baseline::Baseline;
+use crate::domain::arn::VersionNumber;
+use crate::domain::journal::Happening;
+use crate::domain::rollout::{Cause, Effect, Ending, Event, Outcome, Rollout, RolloutId};
+use crate::store::Write;
+
+/// Gives a rollout an event; `Ok(Some(why))` if nothing changed.
+pub(super) fn take(
+    draft: &mut Draft<'_>,
+    by: By<'_>,
+    id: RolloutId,
+    event: Event,
+) -> Result<Option<String>, Refusal> {
+    let Some(rollout) = draft.world.rollout(id).cloned() else {
+        return Err(Refusal::RolloutNotFound(format!("there is no rollout {id}")));
+    };
+    let cause = Cause { by: by.actor, at: draft.at, seq: draft.next_seq() };
+    let outcome = rollout.apply(&event, cause).map_err(|refusal| Refusal::from((&*rollout, refusal)))?;
+    let transition = match outcome {
+        Outcome::Unchanged(why) => return Ok(Some(why)),
+        Outcome::Changed(transition) => *transition,
+    };
+    let next = transition.next;
+    if next.record.phase.is_active() && draft.judge(id).is_none() {
+        draft.set_judge(id, Judge::begin(&next, draft.at.up, Baseline::default()));
+    }
+    let mut alias_after = None;
+    for effect in &transition.effects {
+        if let Effect::Route { routing, expected } = effect {
+            let found = draft.world.alias(&next.record.alias).map(|state| state.alias.revision);
+            if found != Some(*expected) {
+                return Err(Refusal::Conflict(format!(
+                    "{} was changed while {} was being decided about; look again",
+                    next.record.alias,
+                    super::name_of(&next)
+                )));
+            }
+            if routing.share_of(next.record.canary) == crate::domain::weight::Weight::ZERO {
+                draft.mark_urgent();
+            }
+            alias_after = draft.route(&next.record.alias, *routing);
+        } else {
+            perform(draft, &next, effect);
+        }
+    }
+    if is_told(&rollout, &next, &event) {
+        let what = Happening::Rollout {
+            event,
+            phase: next.record.phase.name().to_owned(),
+            step: next.record.step,
+            outcome: next.record.reason.clone(),
+        };
+        let alias = next.record.alias.clone();
+        let about = About { function: &alias.function, alias: Some(&alias), rollout: Some(id) };
+        draft.journal(by, about, what, alias_after);
+    }
+    draft.put_rollout(next);
+    Ok(None)
+}
+
+/// Whether an event is worth an entry: confirmations that change no phase are only noted with the rollout.
+fn is_told(before: &Rollout, after: &Rollout, event: &Event) -> bool {
+    let quiet = matches!(event, Event::RoutingServed { .. } | Event::Touched { .. });
+    !quiet || before.record.phase.name() != after.record.phase.name()
+}
+
+fn perform(draft: &mut Draft<'_>, next: &Rollout, effect: &Effect) {
+    let (id, alias, at) = (next.record.id, next.record.alias.clone(), draft.next_seq());
+    match effect {
+        Effect::Route { .. } => {}
+        Effect::SeekProof { next: weight } => {
+            let Some(mut judge) = draft.judge(id).cloned() else { return };
+            match weight {
+                Some(weight) => judge.evidence.seek_proof(*weight, at),
+                None => judge.evidence.seek_none(),
+            }
+            draft.set_judge(id, judge);
+        }
+        Effect::ForgiveHarm => {
+            let Some(mut judge) = draft.judge(id).cloned() else { return };
+            judge.evidence.forgive();
+            draft.set_judge(id, judge);
+        }
+        Effect::Remember { ending } => remember(draft, next, *ending),
+        Effect::KeepStable => keep_stable(draft, &alias, Some(next.record.stable)),
+    }
+}
+
+pub(super) fn remember(draft: &mut Draft<'_>, rollout: &Rollout, ending: Ending) {
+    let (alias, version) = (rollout.record.alias.clone(), rollout.record.canary);
+    if let Some(state) = draft.alias_mut(&alias) {
+        state.remembered.insert(version, ending);
+    }
+    draft.write(Write::Remember { alias, version, ending });
+}
+
+/// Notes what a rollback after success restores; no change of the alias as Lambda clients see it.
+pub(super) fn keep_stable(
+    draft: &mut Draft<'_>,
+    alias: &crate::domain::alias::AliasId,
+    previous_stable: Option<VersionNumber>,
+) {
+    let Some(state) = draft.alias_mut(alias) else { return };
+    state.previous_stable = previous_stable;
+    let alias = state.alias.clone();
+    let expected = Some(alias.revision);
+    draft.write(Write::PutAlias { alias, previous_stable, expected });
+}

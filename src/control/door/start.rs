@@ -1,0 +1,302 @@
+//! Starting rollouts: by people, by plans' triggers, and again.
+
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use super::{Refusal, Reply, after, rollouts};
+use crate::control::draft::{About, By, Draft};
+use crate::control::plans::ReadPlan;
+use crate::domain::actor::Actor;
+use crate::domain::alias::{AdditionalVersion, AliasId, Routing};
+use crate::domain::arn::{VersionId, VersionNumber};
+use crate::domain::journal::Happening;
+use crate::domain::plan::{OnNewVersion, Plan, Start, Step, VersionChoice};
+use crate::domain::rollout::{AfterWait, Base, Ending, Event, NewRollout, Origin, Phase, Rollout, RolloutId};
+use crate::domain::time::{Stopwatch, Timestamp, human};
+use crate::domain::weight::Weight;
+use crate::store::Write;
+
+/// What starts a rollout.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Trigger {
+    /// A person.
+    Person,
+    /// A version was published.
+    OnPublish {
+        /// Which.
+        version: VersionNumber,
+    },
+    /// A schedule.
+    Cron {
+        /// The time that had come.
+        occurrence: Timestamp,
+    },
+    /// Another alias serves the version.
+    After {
+        /// Which alias.
+        target: AliasId,
+        /// Which version.
+        version: VersionNumber,
+    },
+}
+
+impl std::fmt::Display for Trigger {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Trigger::Person => write!(f, "by hand"),
+            Trigger::OnPublish { version } => write!(f, "onPublish: v{version} was published"),
+            Trigger::Cron { occurrence } => write!(f, "cron: {occurrence}"),
+            Trigger::After { target, version } => write!(f, "after: {target} serves v{version}"),
+        }
+    }
+}
+
+/// What is asked of a start.
+pub(super) struct Asked<'a> {
+    pub plan: &'a Arc<ReadPlan>,
+    pub to: Option<VersionNumber>,
+    pub again: bool,
+    pub retry_of: Option<RolloutId>,
+    pub trigger: &'a Trigger,
+}
+
+/// What a rollout to `canary` would begin from, or why it cannot begin.
+pub(super) fn base(draft: &Draft<'_>, id: &AliasId, canary: VersionNumber) -> Result<Base, Refusal> {
+    let state = draft.world.alias(id).ok_or_else(|| Refusal::AliasNotFound(id.clone()))?;
+    if let Some(why) = &state.quarantine {
+        return Err(Refusal::Quarantined(why.clone()));
+    }
+    let routing = state.alias.routing;
+    if routing.additional.is_some() {
+        return Err(Refusal::Conflict(format!(
+            "{id} already splits its traffic ({routing}); clear its routing config first, as in `serin alias update {id} \
+             --clear-weights`"
+        )));
+    }
+    let VersionId::Number(stable) = routing.function_version else {
+        return Err(Refusal::Conflict(format!(
+            "{id} points to $LATEST, which cannot stand beside another version; point it to a published one first"
+        )));
+    };
+    if stable == canary {
+        return Err(Refusal::Conflict(format!("{id} already is on v{canary}; there is nothing to roll out")));
+    }
+    let function = draft.world.function(&id.function);
+    let beside = AdditionalVersion { version: canary, weight: Weight::ZERO };
+    Routing::checked(stable.into(), &[beside], |version| {
+        function.and_then(|state| state.configuration(version))
+    })
+    .map_err(|fault| Refusal::Routing(id.clone(), fault))?;
+    Ok(Base { stable, revision: state.alias.revision })
+}
+
+fn canary_for(draft: &Draft<'_>, plan: &Plan, to: Option<VersionNumber>) -> Result<VersionNumber, Refusal> {
+    let name = &plan.target.function;
+    let function = draft.world.function(name).ok_or_else(|| Refusal::FunctionNotFound(name.clone(), None))?;
+    let named = to.or(match plan.version {
+        VersionChoice::Newest => None,
+        VersionChoice::Number(number) => Some(number),
+    });
+    match named {
+        Some(number) if function.versions.contains_key(&number) => Ok(number),
+        Some(number) => Err(Refusal::FunctionNotFound(name.clone(), Some(number.into()))),
+        None => function.newest().map(|version| version.number).ok_or_else(|| {
+            Refusal::Conflict(format!(
+                "function {name} has no published version yet; `serin function publish {name} --url …` makes one"
+            ))
+        }),
+    }
+}
+
+pub(super) fn start(
+    draft: &mut Draft<'_>,
+    by: By<'_>,
+    asked: &Asked<'_>,
+    fresh: Uuid,
+    dry_run: bool,
+) -> Result<Reply, Refusal> {
+    let read = asked.plan;
+    let id = read.plan.target.clone();
+    if draft.world.function(&id.function).is_some() && draft.world.alias(&id).is_none() {
+        return Err(Refusal::AliasNotFound(id));
+    }
+    let canary = canary_for(draft, &read.plan, asked.to)?;
+    refuse_remembered(draft, &id, canary, asked)?;
+    let state = draft.world.alias(&id).cloned().ok_or_else(|| Refusal::AliasNotFound(id.clone()))?;
+    let active = state.active.and_then(|active| draft.world.rollout(active)).cloned();
+    let stable = match &active {
+        None => base(draft, &id, canary)?.stable,
+        Some(active) => admit_beside(draft, active, canary, &read.plan)?,
+    };
+    let rollout_id = RolloutId(fresh);
+    let origin = Origin { actor: by.actor.clone(), reason: by.reason.map(str::to_owned) };
+    let rollout = Rollout::pending(
+        NewRollout {
+            id: rollout_id,
+            plan_name: read.pinned.name.clone(),
+            plan_digest: read.pinned.digest.clone(),
+            plan: Arc::clone(&read.plan),
+            stable,
+            canary,
+            retry_of: asked.retry_of,
+            origin,
+            after: after_wait(draft, &read.plan, asked.trigger),
+        },
+        draft.at.wall,
+    );
+    let what = Happening::RolloutStarted {
+        plan: read.pinned.name.clone(),
+        plan_digest: read.pinned.digest.clone(),
+        canary,
+        retry_of: asked.retry_of,
+    };
+    let about = About { function: &id.function, alias: Some(&id), rollout: Some(rollout_id) };
+    draft.journal(by, about, what, None);
+    draft.write(Write::PutPlan(read.pinned.clone()));
+    draft.put_rollout(rollout);
+    make_room(draft, by, &state.pending, active.as_deref(), &read.plan, rollout_id)?;
+    after::settle(draft, &id);
+    let Some(rollout) = draft.world.rollout(rollout_id) else {
+        return Err(Refusal::Conflict(format!("the rollout of {id} ended as it began")));
+    };
+    let message = first_sentence(draft, rollout);
+    if dry_run {
+        let steps = read.plan.steps.iter().map(describe).collect();
+        return Ok(Reply::WouldStart { alias: id, stable, canary, steps, message });
+    }
+    Ok(Reply::Rollout {
+        id: rollout_id,
+        alias: id,
+        phase: rollout.record.phase.name().to_owned(),
+        step: rollout.record.step,
+        changed: true,
+        message,
+    })
+}
+
+fn refuse_remembered(
+    draft: &Draft<'_>,
+    id: &AliasId,
+    canary: VersionNumber,
+    asked: &Asked<'_>,
+) -> Result<(), Refusal> {
+    let remembered = draft.world.alias(id).and_then(|state| state.remembered.get(&canary)).copied();
+    let by_person = *asked.trigger == Trigger::Person;
+    match remembered {
+        Some(Ending::RolledBack) if by_person && !asked.again => Err(Refusal::Conflict(format!(
+            "v{canary} was rolled back on {id} before; if it deserves another try, say `--again`"
+        ))),
+        Some(ending) if !by_person => Err(Refusal::Conflict(format!(
+            "v{canary} was {} on {id} before, so nothing but a person starts it there again",
+            if ending == Ending::Aborted { "aborted" } else { "rolled back" }
+        ))),
+        _ => Ok(()),
+    }
+}
+
+/// Whether a rollout may be made while another runs; gives the version it would probably begin from.
+fn admit_beside(
+    draft: &Draft<'_>,
+    active: &Rollout,
+    canary: VersionNumber,
+    plan: &Plan,
+) -> Result<VersionNumber, Refusal> {
+    let name = super::name_of(active);
+    if active.record.canary == canary && !matches!(active.record.phase, Phase::RollingBack(_)) {
+        return Err(Refusal::Conflict(format!("{name} is rolling out v{canary} already")));
+    }
+    if plan.on_new_version == OnNewVersion::Reject {
+        return Err(Refusal::Conflict(format!(
+            "{name} is rolling out v{} and the plan says `onNewVersion: reject`; wait for its end, or abort it",
+            active.record.canary
+        )));
+    }
+    let function = draft.world.function(&active.record.alias.function);
+    let beside = AdditionalVersion { version: canary, weight: Weight::ZERO };
+    if active.record.stable != canary {
+        Routing::checked(active.record.stable.into(), &[beside], |version| {
+            function.and_then(|state| state.configuration(version))
+        })
+        .map_err(|fault| Refusal::Routing(active.record.alias.clone(), fault))?;
+    }
+    Ok(active.record.stable)
+}
+
+/// Ends what must make way for a new rollout: older ones that wait, and under `replace` the active one.
+fn make_room(
+    draft: &mut Draft<'_>,
+    by: By<'_>,
+    pending: &[RolloutId],
+    active: Option<&Rollout>,
+    plan: &Plan,
+    new: RolloutId,
+) -> Result<(), Refusal> {
+    for waiting in pending {
+        rollouts::take(draft, by, *waiting, Event::SupersededBy { rollout: Some(new) })?;
+    }
+    if let (Some(active), OnNewVersion::Replace) = (active, plan.on_new_version) {
+        rollouts::take(draft, by, active.record.id, Event::SupersededBy { rollout: Some(new) })?;
+    }
+    Ok(())
+}
+
+fn after_wait(draft: &Draft<'_>, plan: &Plan, trigger: &Trigger) -> Option<AfterWait> {
+    match (&plan.start, trigger) {
+        (Start::After { target, span }, Trigger::After { .. }) => {
+            Some(AfterWait { target: target.clone(), span: *span, served: Stopwatch::started(draft.at.up) })
+        }
+        _ => None,
+    }
+}
+
+fn first_sentence(draft: &Draft<'_>, rollout: &Rollout) -> String {
+    let versions = format!("v{} → v{}", rollout.record.stable, rollout.record.canary);
+    match &rollout.record.phase {
+        Phase::Pending => {
+            let waits = after::with_facts(draft, rollout, |facts| rollout.waiting_for(facts));
+            let needs = waits.map_or_else(|| "its turn".to_owned(), |waits| waits.needs);
+            format!("{versions} waits for {needs}")
+        }
+        Phase::Progressing if rollout.share() > Weight::ZERO => {
+            format!("{versions} is at {}", rollout.share())
+        }
+        phase => {
+            let step = rollout.current_step().map_or("its first step", Step::kind);
+            format!("{versions} is {} at {step}", phase.name())
+        }
+    }
+}
+
+/// A step in words, for dry runs.
+fn describe(step: &Step) -> String {
+    match step {
+        Step::SetWeight(weight) => weight.to_string(),
+        Step::Bake(span) => format!("bake {}", human(*span)),
+        Step::Approval(approval) => format!("approval by {}", approval.min_approvers),
+        step => step.kind().to_owned(),
+    }
+}
+
+/// Starts a plan's rollout for a trigger; what keeps it from starting is logged, and is nobody's error.
+pub(super) fn start_by_trigger(
+    draft: &mut Draft<'_>,
+    plan: &Arc<ReadPlan>,
+    to: Option<VersionNumber>,
+    trigger: &Trigger,
+    fresh: Uuid,
+) -> Option<RolloutId> {
+    let mark = draft.mark();
+    let (actor, reason) = (Actor::daemon(), trigger.to_string());
+    let by = By { actor: &actor, reason: Some(&reason) };
+    let asked = Asked { plan, to, again: false, retry_of: None, trigger };
+    match start(draft, by, &asked, fresh, false) {
+        Ok(_) => Some(RolloutId(fresh)),
+        Err(why) => {
+            draft.return_to(mark);
+            tracing::info!(plan = plan.pinned.name, alias.name = %plan.plan.target, trigger = reason, %why, "a trigger started nothing");
+            None
+        }
+    }
+}

@@ -1,0 +1,80 @@
+//! What the router hears of a changed world.
+
+use crate::control::draft::Touched;
+use crate::control::world::{AliasState, World};
+use crate::domain::alias::{AliasId, Routing};
+use crate::domain::function::{Revision, Target};
+use crate::router::table::{Edit, FAILURE_STATUS_DEFAULT, RouteSpec};
+
+/// The edits that make the router's table say what the world says.
+pub(super) fn edits<'a>(world: &'a World, touched: impl IntoIterator<Item = &'a Touched>) -> Vec<Edit> {
+    touched.into_iter().map(|touched| edit(world, touched)).collect()
+}
+
+/// The edits that make an empty table say what the world says.
+pub(super) fn whole_table(world: &World) -> Vec<Edit> {
+    let mut everything = Vec::new();
+    for (name, state) in &world.functions {
+        everything.push(edit(world, &Touched::Function(name.clone())));
+        for number in state.versions.keys() {
+            everything.push(edit(world, &Touched::Version(name.clone(), *number)));
+        }
+    }
+    everything.extend(world.aliases.keys().map(|id| edit(world, &Touched::Alias(id.clone()))));
+    everything
+}
+
+fn edit(world: &World, touched: &Touched) -> Edit {
+    match touched {
+        Touched::Function(name) => match world.function(name) {
+            Some(state) => {
+                Edit::Function { name: name.clone(), latest: state.function.latest.target.clone() }
+            }
+            None => Edit::RemoveFunction(name.clone()),
+        },
+        Touched::Version(name, number) => {
+            match world.function(name).and_then(|state| state.versions.get(number)) {
+                Some(version) => Edit::Version {
+                    function: name.clone(),
+                    number: *number,
+                    target: version.configuration.target.clone(),
+                },
+                None => Edit::RemoveVersion { function: name.clone(), number: *number },
+            }
+        }
+        Touched::Alias(id) => {
+            let spec = world.alias(id).and_then(|state| spec(world, state, state.alias.routing));
+            spec.map_or_else(|| Edit::RemoveAlias(id.clone()), Edit::Alias)
+        }
+    }
+}
+
+/// An alias with its canary taken out, for as long as that cannot be committed; `None` where no canary is in it.
+pub(super) fn overlay(world: &World, id: &AliasId) -> Option<Edit> {
+    let state = world.alias(id)?;
+    let record = &world.rollout(state.active?)?.record;
+    let routing = state.alias.routing;
+    let without = routing.without(record.canary, record.stable);
+    if without == routing {
+        return None;
+    }
+    spec(world, state, without).map(Edit::Alias)
+}
+
+fn spec(world: &World, state: &AliasState, routing: Routing) -> Option<RouteSpec> {
+    let id = &state.alias.id;
+    let function = world.function(&id.function)?;
+    let target = |version| -> Option<Target> { Some(function.configuration(version)?.target.clone()) };
+    let active = state.active.and_then(|active| world.rollout(active));
+    let analysis = active.and_then(|rollout| rollout.plan.analysis.as_ref());
+    Some(RouteSpec {
+        alias: id.clone(),
+        epoch: Revision(state.alias.revision.0),
+        routing,
+        primary: target(routing.function_version)?,
+        additional: routing.additional.and_then(|additional| target(additional.version.into())),
+        failure_status: analysis
+            .map_or_else(|| vec![FAILURE_STATUS_DEFAULT], |analysis| analysis.failure_status.clone()),
+        canary: active.map(|rollout| rollout.record.canary),
+    })
+}

@@ -1,0 +1,183 @@
+//! Everything the daemon knows, in memory: an immutable snapshot that is replaced whole after each commit.
+//!
+//! The maps share structure, so a snapshot costs nothing to keep and a tentative world costs nothing to throw away.
+//! Readers always see a committed world. Evidence is not in it: it changes with every request.
+
+use std::collections::BTreeMap;
+use std::ops::Bound;
+use std::sync::Arc;
+
+use rpds::{RedBlackTreeMapSync, RedBlackTreeSetSync};
+use sha2::{Digest, Sha256};
+
+use crate::domain::alias::{Alias, AliasId};
+use crate::domain::arn::{FunctionName, VersionId, VersionNumber};
+use crate::domain::function::{Configuration, Function, Revision, Version};
+use crate::domain::policy::{Policy, PolicyScope};
+use crate::domain::rollout::{Ending, Rollout, RolloutId};
+
+/// A function with all that is kept under its name, aliases apart.
+#[derive(Clone, Debug)]
+pub struct FunctionState {
+    /// The function.
+    pub function: Function,
+    /// Its published versions.
+    pub versions: BTreeMap<VersionNumber, Arc<Version>>,
+    /// Its policies.
+    pub policies: BTreeMap<PolicyScope, Policy>,
+}
+
+impl FunctionState {
+    /// What a version runs as and all that belongs to it; `None` if it does not exist.
+    pub fn configuration(&self, version: VersionId) -> Option<&Configuration> {
+        match version {
+            VersionId::Latest => Some(&self.function.latest),
+            VersionId::Number(number) => self.versions.get(&number).map(|version| &version.configuration),
+        }
+    }
+
+    /// The version published last that still exists.
+    pub fn newest(&self) -> Option<&Arc<Version>> {
+        self.versions.values().next_back()
+    }
+}
+
+/// An alias with what rollouts keep about it.
+#[derive(Clone, Debug)]
+pub struct AliasState {
+    /// The alias.
+    pub alias: Alias,
+    /// What a rollback after success restores.
+    pub previous_stable: Option<VersionNumber>,
+    /// Versions that were taken out of it.
+    pub remembered: BTreeMap<VersionNumber, Ending>,
+    /// The rollout that moves it now.
+    pub active: Option<RolloutId>,
+    /// Rollouts that have not begun, in the order they were made.
+    pub pending: Vec<RolloutId>,
+    /// The rollout made last.
+    pub newest: Option<RolloutId>,
+    /// Why nobody may change it, if so.
+    pub quarantine: Option<String>,
+}
+
+/// Everything the daemon knows.
+#[derive(Clone, Debug)]
+pub struct World {
+    /// Makes RevisionIds of this store unlike any other's.
+    pub salt: Arc<str>,
+    /// The last entry of the journal.
+    pub seq: Revision,
+    /// Functions by name.
+    pub functions: RedBlackTreeMapSync<FunctionName, Arc<FunctionState>>,
+    /// Aliases by function and name.
+    pub aliases: RedBlackTreeMapSync<AliasId, Arc<AliasState>>,
+    /// Live rollouts, and the newest of each alias.
+    pub rollouts: RedBlackTreeMapSync<RolloutId, Arc<Rollout>>,
+    /// Live rollouts.
+    pub live: RedBlackTreeSetSync<RolloutId>,
+}
+
+/// What a RevisionId is of; each kind has ids of its own even for one change.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RevisionOf {
+    /// `$LATEST` of a function.
+    Latest,
+    /// A published version.
+    Version,
+    /// An alias.
+    Alias,
+    /// A policy.
+    Policy,
+}
+
+impl World {
+    /// A world in which nothing is.
+    pub fn empty(salt: &str) -> World {
+        World {
+            salt: salt.into(),
+            seq: Revision(0),
+            functions: RedBlackTreeMapSync::new_sync(),
+            aliases: RedBlackTreeMapSync::new_sync(),
+            rollouts: RedBlackTreeMapSync::new_sync(),
+            live: RedBlackTreeSetSync::new_sync(),
+        }
+    }
+
+    /// The opaque RevisionId that Lambda clients see for a revision; it looks like a UUID.
+    pub fn revision_id(&self, of: RevisionOf, revision: Revision) -> String {
+        let mut hash = Sha256::new();
+        hash.update(self.salt.as_bytes());
+        hash.update([of as u8]);
+        hash.update(revision.0.to_be_bytes());
+        let digest = hash.finalize();
+        let mut bytes = [0; 16];
+        bytes.copy_from_slice(&digest[..16]);
+        uuid::Builder::from_random_bytes(bytes).into_uuid().to_string()
+    }
+
+    /// A function by name.
+    pub fn function(&self, name: &FunctionName) -> Option<&Arc<FunctionState>> {
+        self.functions.get(name)
+    }
+
+    /// An alias by function and name.
+    pub fn alias(&self, id: &AliasId) -> Option<&Arc<AliasState>> {
+        self.aliases.get(id)
+    }
+
+    /// A rollout that is live or the newest of its alias.
+    pub fn rollout(&self, id: RolloutId) -> Option<&Arc<Rollout>> {
+        self.rollouts.get(&id)
+    }
+
+    /// The aliases of a function, by name.
+    pub fn aliases_of<'a>(&'a self, function: &'a FunctionName) -> impl Iterator<Item = &'a Arc<AliasState>> {
+        // "-" sorts before every character that a name may contain, so no alias of the function lies before it.
+        let first =
+            AliasId { function: function.clone(), alias: "-".parse().expect("a hyphen is an alias name") };
+        self.aliases
+            .range((Bound::Included(first), Bound::Unbounded))
+            .take_while(move |(id, _)| id.function == *function)
+            .map(|(_, state)| state)
+    }
+
+    /// The rollouts of an alias that are live: the active one, then those that wait, in order.
+    pub fn live_rollouts_of(&self, id: &AliasId) -> Vec<Arc<Rollout>> {
+        let Some(state) = self.alias(id) else { return Vec::new() };
+        let ids = state.active.iter().chain(&state.pending);
+        ids.filter_map(|id| self.rollout(*id)).cloned().collect()
+    }
+
+    /// Everything that still needs a version, if anything does.
+    pub fn user_of(
+        &self,
+        function: &FunctionName,
+        version: VersionNumber,
+    ) -> Option<crate::domain::function::VersionInUse> {
+        use crate::domain::function::VersionInUse;
+        let named: Vec<String> = self
+            .aliases_of(function)
+            .filter(|state| state.alias.routing.names(version))
+            .map(|state| state.alias.id.alias.to_string())
+            .collect();
+        if !named.is_empty() {
+            return Some(VersionInUse::Aliases(named));
+        }
+        for state in self.aliases_of(function) {
+            let alias = &state.alias.id;
+            let live = self.live_rollouts_of(alias);
+            let needs = |rollout: &&Arc<Rollout>| {
+                rollout.record.canary == version
+                    || (rollout.record.phase.is_active() && rollout.record.stable == version)
+            };
+            if let Some(rollout) = live.iter().find(needs) {
+                return Some(VersionInUse::Rollout { rollout: rollout.record.id, alias: alias.clone() });
+            }
+            if state.previous_stable == Some(version) {
+                return Some(VersionInUse::RollbackTarget { alias: alias.clone() });
+            }
+        }
+        None
+    }
+}
