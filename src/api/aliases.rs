@@ -10,9 +10,7 @@ use super::error::ApiError;
 use super::extract::{Asker, Required};
 use super::functions::{deleted, function_name, unexpected};
 use super::status::routing_view;
-use super::wire::{
-    AliasList, AliasView, CreateAliasRequest, DeleteReply, ErrorBody, UpdateAliasRequest,
-};
+use super::wire::{AliasList, AliasView, CreateAliasRequest, DeleteReply, ErrorBody, UpdateAliasRequest};
 use crate::control::door::{Action, Reply};
 use crate::control::world::{AliasState, RevisionOf, World};
 use crate::domain::alias::{AdditionalVersion, AliasId};
@@ -44,9 +42,11 @@ fn version_id(text: &str) -> Result<VersionId, ApiError> {
 
 fn additional(weights: &BTreeMap<String, f64>) -> Result<Vec<AdditionalVersion>, ApiError> {
     let one = |(version, weight): (&String, &f64)| {
-        let number = version.parse().map_err(|why| ApiError::invalid(format!("version {version:?}: {why}")))?;
-        let weight = Weight::from_fraction(*weight)
-            .ok_or_else(|| ApiError::invalid(format!("weight {weight} of version {version} is not within 0 and 1")))?;
+        let number =
+            version.parse().map_err(|why| ApiError::invalid(format!("version {version:?}: {why}")))?;
+        let weight = Weight::from_fraction(*weight).ok_or_else(|| {
+            ApiError::invalid(format!("weight {weight} of version {version} is not within 0 and 1"))
+        })?;
         Ok(AdditionalVersion { version: number, weight })
     };
     weights.iter().map(one).collect()

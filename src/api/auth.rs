@@ -125,9 +125,11 @@ fn signature(headers: &HeaderMap) -> Option<Signature> {
     let mut parts = scope.split('/');
     let (key_id, region) = (parts.next()?, parts.nth(1)?);
     let plain = |text: &str| {
-        (1..=128).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
+        (1..=128).contains(&text.len())
+            && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
     };
-    (plain(key_id) && plain(region)).then(|| Signature { key_id: key_id.to_owned(), region: region.to_owned() })
+    (plain(key_id) && plain(region))
+        .then(|| Signature { key_id: key_id.to_owned(), region: region.to_owned() })
 }
 
 /// Without a token, a page that made its own name point here must not read or change anything.
@@ -153,7 +155,8 @@ fn host_name(authority: &str) -> &str {
 
 /// Whether a host name or address can only mean this machine.
 pub fn is_loopback_name(name: &str) -> bool {
-    let is_local = name.eq_ignore_ascii_case("localhost") || name.to_ascii_lowercase().ends_with(".localhost");
+    let is_local =
+        name.eq_ignore_ascii_case("localhost") || name.to_ascii_lowercase().ends_with(".localhost");
     is_local || name.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback())
 }
 
@@ -162,7 +165,8 @@ fn refuse_foreign_origin(headers: &HeaderMap) -> Result<(), ApiError> {
     let host = text("host").unwrap_or_default();
     if let Some(origin) = headers.get(header::ORIGIN) {
         let origin = origin.to_str().unwrap_or("null");
-        let same = origin.split_once("://").is_some_and(|(_, authority)| authority.eq_ignore_ascii_case(host));
+        let same =
+            origin.split_once("://").is_some_and(|(_, authority)| authority.eq_ignore_ascii_case(host));
         if !same {
             return Err(ApiError::forbidden(format!("a page of {origin} may not change anything here")));
         }

@@ -22,7 +22,11 @@ pub enum Face {
 impl Face {
     /// The face of a path: Lambda's begin with a date.
     pub fn of(path: &str) -> Face {
-        if path.as_bytes().first_chunk::<5>().is_some_and(|start| start[0] == b'/' && start[1..].iter().all(u8::is_ascii_digit)) {
+        if path
+            .as_bytes()
+            .first_chunk::<5>()
+            .is_some_and(|start| start[0] == b'/' && start[1..].iter().all(u8::is_ascii_digit))
+        {
             Face::Lambda
         } else {
             Face::Serin

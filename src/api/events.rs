@@ -49,17 +49,18 @@ pub async fn stream(
         .transpose()?;
     let last_seen = headers.get("last-event-id").and_then(|id| id.to_str().ok()?.parse().ok());
     let after = last_seen.or(query.after).unwrap_or_else(|| api.control.world().seq.0);
-    let stream = futures_util::stream::unfold((api, after, Vec::new().into_iter()), move |(api, after, page)| {
-        let alias = alias.clone();
-        async move {
-            let (entry, page) = next(&api, alias.as_ref(), after, page).await?;
-            let seq = entry.seq.0;
-            let view = event_view(&entry);
-            let event = Event::default().id(seq.to_string()).event(view.kind.clone());
-            let event = event.json_data(&view).unwrap_or_else(|_| Event::default().id(seq.to_string()));
-            Some((Ok(event), (api, seq, page)))
-        }
-    });
+    let stream =
+        futures_util::stream::unfold((api, after, Vec::new().into_iter()), move |(api, after, page)| {
+            let alias = alias.clone();
+            async move {
+                let (entry, page) = next(&api, alias.as_ref(), after, page).await?;
+                let seq = entry.seq.0;
+                let view = event_view(&entry);
+                let event = Event::default().id(seq.to_string()).event(view.kind.clone());
+                let event = event.json_data(&view).unwrap_or_else(|_| Event::default().id(seq.to_string()));
+                Some((Ok(event), (api, seq, page)))
+            }
+        });
     Ok(Sse::new(stream).keep_alive(KeepAlive::new().interval(Duration::from_secs(15))))
 }
 

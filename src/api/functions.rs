@@ -7,7 +7,8 @@ use super::Api;
 use super::error::ApiError;
 use super::extract::{Asker, Required};
 use super::wire::{
-    DeleteReply, ErrorBody, FunctionList, FunctionView, PublishReply, PublishRequest, VersionList, VersionView,
+    DeleteReply, ErrorBody, FunctionList, FunctionView, PublishReply, PublishRequest, VersionList,
+    VersionView,
 };
 use crate::control::door::{Action, Reply};
 use crate::control::world::{FunctionState, World};
@@ -20,7 +21,9 @@ pub(super) fn function_name(text: &str) -> Result<FunctionName, ApiError> {
 
 fn state<'a>(world: &'a World, name: &FunctionName) -> Result<&'a FunctionState, ApiError> {
     world.function(name).map(|state| &**state).ok_or_else(|| {
-        ApiError::not_found(format!("there is no function {name}; `serin function publish {name} --url …` makes it"))
+        ApiError::not_found(format!(
+            "there is no function {name}; `serin function publish {name} --url …` makes it"
+        ))
     })
 }
 
@@ -60,7 +63,9 @@ fn version_view(world: &World, version: &Version) -> VersionView {
 #[utoipa::path(get, path = "/v1/functions", tag = "functions", responses((status = 200, body = FunctionList)))]
 pub async fn list(State(api): State<Api>) -> Json<FunctionList> {
     let world = api.control.world();
-    Json(FunctionList { functions: world.functions.values().map(|state| function_view(&world, state)).collect() })
+    Json(FunctionList {
+        functions: world.functions.values().map(|state| function_view(&world, state)).collect(),
+    })
 }
 
 /// One function.
@@ -77,7 +82,10 @@ pub async fn get(State(api): State<Api>, Path(name): Path<String>) -> Result<Jso
 #[utoipa::path(get, path = "/v1/functions/{function}/versions", tag = "functions",
     params(("function" = String, Path)),
     responses((status = 200, body = VersionList), (status = 404, body = ErrorBody)))]
-pub async fn versions(State(api): State<Api>, Path(name): Path<String>) -> Result<Json<VersionList>, ApiError> {
+pub async fn versions(
+    State(api): State<Api>,
+    Path(name): Path<String>,
+) -> Result<Json<VersionList>, ApiError> {
     let world = api.control.world();
     let state = state(&world, &function_name(&name)?)?;
     let versions = state.versions.values().rev().map(|version| version_view(&world, version)).collect();
@@ -94,7 +102,8 @@ pub async fn publish(
     Path(name): Path<String>,
     Required(request): Required<PublishRequest>,
 ) -> Result<Json<PublishReply>, ApiError> {
-    let url = request.url.parse().map_err(|why| ApiError::invalid(format!("url {:?}: {why}", request.url)))?;
+    let url =
+        request.url.parse().map_err(|why| ApiError::invalid(format!("url {:?}: {why}", request.url)))?;
     let configuration = Configuration {
         target: Target::Http { url },
         role: request.role.clone().unwrap_or_else(|| DEFAULT_ROLE.to_owned()),

@@ -25,7 +25,9 @@ pub async fn readyz(State(api): State<Api>) -> Response {
     let health = api.control.health();
     let mut trouble: Vec<String> = health.trouble.iter().cloned().collect();
     if api.writer.is_frozen() {
-        trouble.push("the store stopped writing after a failed sync to disk; check the disk, then restart".to_owned());
+        trouble.push(
+            "the store stopped writing after a failed sync to disk; check the disk, then restart".to_owned(),
+        );
     }
     if api.control.ask(|_| ()).await.is_none() {
         trouble.push("the control plane is shutting down".to_owned());
@@ -46,7 +48,9 @@ pub async fn readyz(State(api): State<Api>) -> Response {
 /// Where things are.
 pub async fn index() -> Response {
     let text = concat!(
-        "serin ", env!("CARGO_PKG_VERSION"), ", control listener\n\n",
+        "serin ",
+        env!("CARGO_PKG_VERSION"),
+        ", control listener\n\n",
         "  /v1/…                 serin's API (/openapi.json describes it)\n",
         "  /2015-03-31/…         AWS Lambda's API, for `aws lambda --endpoint-url`\n",
         "  /metrics              for Prometheus\n",
@@ -62,7 +66,8 @@ pub async fn nothing_here(uri: Uri) -> Response {
     if Face::of(path) == Face::Lambda {
         return super::lambda::error::not_implemented(path).into_response();
     }
-    ApiError::not_found(format!("there is nothing at {path}; /openapi.json lists what there is")).into_response()
+    ApiError::not_found(format!("there is nothing at {path}; /openapi.json lists what there is"))
+        .into_response()
 }
 
 /// A path does not take a method.
@@ -71,8 +76,10 @@ pub async fn wrong_method(uri: Uri) -> Response {
     if Face::of(path) == Face::Lambda {
         return super::lambda::error::not_implemented(path).into_response();
     }
-    ApiError::method_not_allowed(format!("{path} does not take that method; /openapi.json lists what it takes"))
-        .into_response()
+    ApiError::method_not_allowed(format!(
+        "{path} does not take that method; /openapi.json lists what it takes"
+    ))
+    .into_response()
 }
 
 /// Where to write a backup.

@@ -71,16 +71,16 @@ struct Family<'a>(MetricEncoder<'a>);
 impl<'a> Family<'a> {
     fn of(
         encoder: &'a mut DescriptorEncoder<'_>,
-        name: &str,
+        name: &'a str,
         help: &str,
-        unit: Option<&Unit>,
+        unit: Option<&'a Unit>,
         kind: MetricType,
     ) -> Result<Family<'a>, fmt::Error> {
         encoder.encode_descriptor(name, help, unit, kind).map(Family)
     }
 
     fn count(&mut self, labels: &Labels<'_>, value: u64) -> fmt::Result {
-        self.0.encode_family(&labels)?.encode_counter::<(), _, u64>(&value, None)
+        self.0.encode_family(&labels)?.encode_counter::<&Labels<'_>, _, u64>(&value, None)
     }
 
     fn gauge(&mut self, labels: &Labels<'_>, value: f64) -> fmt::Result {
@@ -90,7 +90,7 @@ impl<'a> Family<'a> {
     fn histogram(&mut self, labels: &Labels<'_>, latency: &HistogramSnapshot) -> fmt::Result {
         let buckets = octaves(latency);
         let sum_s = latency.sum_us() as f64 / 1e6;
-        self.0.encode_family(&labels)?.encode_histogram::<()>(sum_s, latency.count(), &buckets, None)
+        self.0.encode_family(&labels)?.encode_histogram::<&Labels<'_>>(sum_s, latency.count(), &buckets, None)
     }
 }
 
@@ -133,12 +133,19 @@ impl Collector for Scrape {
 impl Scrape {
     fn traffic(&self, encoder: &mut DescriptorEncoder<'_>, series: &Series) -> fmt::Result {
         let counter = MetricType::Counter;
-        let mut family = Family::of(encoder, "serin_requests", "Requests dispatched to a version by an alias's weights", None, counter)?;
+        let mut family = Family::of(
+            encoder,
+            "serin_requests",
+            "Requests dispatched to a version by an alias's weights",
+            None,
+            counter,
+        )?;
         for ((function, alias, version), counts) in series {
             let labels = [("function", &**function), ("alias", &**alias), ("executed_version", &**version)];
             family.count(&labels, counts.counts.dispatched)?;
         }
-        let mut family = Family::of(encoder, "serin_request_failures", "Requests that failed, by kind", None, counter)?;
+        let mut family =
+            Family::of(encoder, "serin_request_failures", "Requests that failed, by kind", None, counter)?;
         for ((function, alias, version), counts) in series {
             for kind in FailureKind::ALL {
                 let kind_name = kind.to_string();
@@ -151,7 +158,13 @@ impl Scrape {
                 family.count(&labels, counts.counts.failures.of(kind))?;
             }
         }
-        let mut family = Family::of(encoder, "serin_requests_cancelled", "Requests whose client went away first", None, counter)?;
+        let mut family = Family::of(
+            encoder,
+            "serin_requests_cancelled",
+            "Requests whose client went away first",
+            None,
+            counter,
+        )?;
         for ((function, alias, version), counts) in series {
             let labels = [("function", &**function), ("alias", &**alias), ("executed_version", &**version)];
             family.count(&labels, counts.counts.cancelled)?;
@@ -171,20 +184,32 @@ impl Scrape {
     }
 
     fn aliases(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
-        let mut family =
-            Family::of(encoder, "serin_alias_weight", "Share of an alias's traffic, 0 to 1", None, MetricType::Gauge)?;
+        let mut family = Family::of(
+            encoder,
+            "serin_alias_weight",
+            "Share of an alias's traffic, 0 to 1",
+            None,
+            MetricType::Gauge,
+        )?;
         for state in self.world.aliases.values() {
             let id = &state.alias.id;
             let routing = state.alias.routing;
-            let beside = routing.additional.map(|additional| (additional.version.to_string(), additional.weight));
+            let beside =
+                routing.additional.map(|additional| (additional.version.to_string(), additional.weight));
             let primary = beside.as_ref().map_or(1.0, |(_, weight)| weight.complement().fraction());
             let version = routing.function_version.to_string();
-            let labels =
-                [("function", id.function.as_str()), ("alias", id.alias.as_str()), ("executed_version", &*version)];
+            let labels = [
+                ("function", id.function.as_str()),
+                ("alias", id.alias.as_str()),
+                ("executed_version", &*version),
+            ];
             family.gauge(&labels, primary)?;
             if let Some((version, weight)) = beside {
-                let labels =
-                    [("function", id.function.as_str()), ("alias", id.alias.as_str()), ("executed_version", &*version)];
+                let labels = [
+                    ("function", id.function.as_str()),
+                    ("alias", id.alias.as_str()),
+                    ("executed_version", &*version),
+                ];
                 family.gauge(&labels, weight.fraction())?;
             }
         }
@@ -204,7 +229,8 @@ impl Scrape {
             let Some(rollout) = self.world.rollout(*id) else { continue };
             let record = &rollout.record;
             *phases.entry(record.phase.name()).or_default() += 1;
-            let (id, stable, canary) = (record.id.to_string(), record.stable.to_string(), record.canary.to_string());
+            let (id, stable, canary) =
+                (record.id.to_string(), record.stable.to_string(), record.canary.to_string());
             let prefixed: Vec<(String, &String)> =
                 rollout.plan.labels.iter().map(|(key, value)| (format!("label_{key}"), value)).collect();
             let mut labels = vec![
@@ -219,7 +245,8 @@ impl Scrape {
             labels.extend(prefixed.iter().map(|(key, value)| (&**key, &***value)));
             family.gauge(&labels, record.step as f64)?;
         }
-        let mut family = Family::of(encoder, "serin_rollouts", "Live rollouts by phase", None, MetricType::Gauge)?;
+        let mut family =
+            Family::of(encoder, "serin_rollouts", "Live rollouts by phase", None, MetricType::Gauge)?;
         for phase in ["Pending", "Progressing", "Paused", "Promoting", "RollingBack"] {
             family.gauge(&[("phase", phase)], phases.get(phase).copied().unwrap_or(0) as f64)?;
         }

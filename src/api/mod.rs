@@ -27,7 +27,7 @@ use axum::{Router, middleware};
 use crate::control::scheduler::Control;
 use crate::domain::arn::Place;
 use crate::metrics::recorder::Recorder;
-use crate::router::invoke::InvokeHandle;
+use crate::router::handle::InvokeHandle;
 use crate::store::{Reader, Writer};
 
 pub use error::ApiError;
@@ -91,7 +91,10 @@ pub fn routes(api: Api) -> Router {
         .route("/readyz", get(health::readyz))
         .route("/", get(health::index));
     let lambda = Router::new()
-        .route("/2015-03-31/functions/{function}/aliases", get(lambda::aliases::list).post(lambda::aliases::create))
+        .route(
+            "/2015-03-31/functions/{function}/aliases",
+            get(lambda::aliases::list).post(lambda::aliases::create),
+        )
         .route(
             "/2015-03-31/functions/{function}/aliases/{alias}",
             get(lambda::aliases::get).put(lambda::aliases::update).delete(lambda::aliases::delete),

@@ -12,8 +12,8 @@ use super::error::ApiError;
 use super::extract::{Asker, Body, Required};
 use super::status::{event_view, explanation, failure_view, status as status_of};
 use super::wire::{
-    DriftChoice, ErrorBody, EventList, Explanation, PromoteRequest, ResumeRequest, RolloutList, RolloutStatus,
-    StartRequest, VerbReply, VerbRequest, WouldStart,
+    DriftChoice, ErrorBody, EventList, Explanation, PromoteRequest, ResumeRequest, RolloutList,
+    RolloutStatus, StartRequest, VerbReply, VerbRequest, WouldStart,
 };
 use crate::control::door::{Action, Reply, RolloutRef, Trigger, Verb};
 use crate::control::plans::{ReadPlan, read_plan};
@@ -78,7 +78,9 @@ async fn find(api: &Api, target: &str) -> Result<RolloutRef, ApiError> {
     match found.as_slice() {
         [one] => Ok(RolloutRef::Id(one.id)),
         [] => Err(ApiError::not_found(format!("there is no rollout {target}"))),
-        _ => Err(ApiError::invalid(format!("more than one rollout's id ends with {target}; give more of it"))),
+        _ => {
+            Err(ApiError::invalid(format!("more than one rollout's id ends with {target}; give more of it")))
+        }
     }
 }
 
@@ -92,7 +94,9 @@ fn in_memory(sight: &Sight<'_>, target: &RolloutRef) -> Result<Arc<Rollout>, Opt
                 return Err(Some(ApiError::not_found(format!("there is no alias {alias}"))));
             };
             state.newest.and_then(|id| world.rollout(id)).cloned().ok_or_else(|| {
-                Some(ApiError::not_found(format!("{alias} has had no rollout yet; `serin start PLAN` starts one")))
+                Some(ApiError::not_found(format!(
+                    "{alias} has had no rollout yet; `serin start PLAN` starts one"
+                )))
             })
         }
     }
@@ -114,7 +118,9 @@ async fn look<T: Send + 'static>(
     match (found, target) {
         (Ok(found), _) => Ok(found),
         (Err(Some(error)), _) => Err(error),
-        (Err(None), RolloutRef::OfAlias(alias)) => Err(ApiError::not_found(format!("{alias} has no rollout"))),
+        (Err(None), RolloutRef::OfAlias(alias)) => {
+            Err(ApiError::not_found(format!("{alias} has no rollout")))
+        }
         (Err(None), RolloutRef::Id(id)) => {
             let reader = api.reader.clone();
             let records = blocking(move || reader.rollouts_named(&id.to_string())).await?;
@@ -130,7 +136,10 @@ async fn look<T: Send + 'static>(
 #[utoipa::path(get, path = "/v1/rollouts/{target}", tag = "rollouts",
     params(("target" = String, Path, description = "function:alias, or a rollout's id or its last characters")),
     responses((status = 200, body = RolloutStatus), (status = 404, body = ErrorBody)))]
-pub async fn status(State(api): State<Api>, Path(target): Path<String>) -> Result<Json<RolloutStatus>, ApiError> {
+pub async fn status(
+    State(api): State<Api>,
+    Path(target): Path<String>,
+) -> Result<Json<RolloutStatus>, ApiError> {
     look(&api, &target, status_of).await.map(Json)
 }
 
@@ -138,14 +147,18 @@ pub async fn status(State(api): State<Api>, Path(target): Path<String>) -> Resul
 #[utoipa::path(get, path = "/v1/rollouts/{target}/explain", tag = "rollouts",
     params(("target" = String, Path, description = "function:alias, or a rollout's id or its last characters")),
     responses((status = 200, body = Explanation), (status = 404, body = ErrorBody)))]
-pub async fn explain(State(api): State<Api>, Path(target): Path<String>) -> Result<Json<Explanation>, ApiError> {
+pub async fn explain(
+    State(api): State<Api>,
+    Path(target): Path<String>,
+) -> Result<Json<Explanation>, ApiError> {
     let recorder = Arc::clone(&api.recorder);
     let seen = look(&api, &target, move |sight, rollout| {
         (explanation(sight, rollout, &recorder), rollout.record.alias.clone(), rollout.record.id)
     });
     let (mut explanation, alias, id) = seen.await?;
     let reader = api.reader.clone();
-    let filter = EntryFilter { rollout: Some(id), newest: true, limit: HISTORY_SHOWN, ..EntryFilter::default() };
+    let filter =
+        EntryFilter { rollout: Some(id), newest: true, limit: HISTORY_SHOWN, ..EntryFilter::default() };
     let entries = blocking(move || reader.entries(&filter)).await?;
     explanation.history = entries.iter().rev().map(event_view).collect();
     explanation.recent_failures = api.recorder.recent_failures(&alias).iter().map(failure_view).collect();
@@ -171,7 +184,10 @@ pub struct ListQuery {
            ("limit" = Option<u32>, Query, description = "at most so many, 1 to 200; 50 unless given"),
            ("live" = Option<bool>, Query, description = "only those that have not ended")),
     responses((status = 200, body = RolloutList), (status = 400, body = ErrorBody)))]
-pub async fn list(State(api): State<Api>, Query(query): Query<ListQuery>) -> Result<Json<RolloutList>, ApiError> {
+pub async fn list(
+    State(api): State<Api>,
+    Query(query): Query<ListQuery>,
+) -> Result<Json<RolloutList>, ApiError> {
     let limit = query.limit.unwrap_or(50);
     if !(1..=200).contains(&limit) {
         return Err(ApiError::invalid("limit is 1 to 200"));
@@ -184,11 +200,13 @@ pub async fn list(State(api): State<Api>, Query(query): Query<ListQuery>) -> Res
     let before = query
         .before
         .as_deref()
-        .map(|id| id.parse().map(RolloutId).map_err(|_| ApiError::invalid(format!("{id:?} is not a rollout's id"))))
+        .map(|id| {
+            id.parse().map(RolloutId).map_err(|_| ApiError::invalid(format!("{id:?} is not a rollout's id")))
+        })
         .transpose()?;
     let plan_faults = plan_faults(&api);
     if query.live == Some(true) {
-        let rollouts = api.control.ask(|sight| live(sight)).await.ok_or_else(closing)?;
+        let rollouts = api.control.ask(live).await.ok_or_else(closing)?;
         let wanted = |status: &RolloutStatus| {
             let of_alias = alias.as_ref().is_none_or(|alias| {
                 status.function == alias.function.as_str() && status.alias == alias.alias.as_str()
@@ -201,16 +219,21 @@ pub async fn list(State(api): State<Api>, Query(query): Query<ListQuery>) -> Res
     let reader: Reader = api.reader.clone();
     let filter = RolloutFilter { alias, phase: query.phase, before, limit };
     let records = blocking(move || reader.rollouts(&filter)).await?;
-    let next = (records.len() == limit as usize).then(|| records.last().map(|record| record.id.to_string())).flatten();
+    let next = (records.len() == limit as usize)
+        .then(|| records.last().map(|record| record.id.to_string()))
+        .flatten();
     let mut rollouts = Vec::with_capacity(records.len());
     for record in records {
         let id = record.id;
-        let fresh = api.control.ask(move |sight| sight.core.world.rollout(id).map(|rollout| status_of(sight, rollout)));
+        let fresh = api
+            .control
+            .ask(move |sight| sight.core.world.rollout(id).map(|rollout| status_of(sight, rollout)));
         match fresh.await.ok_or_else(closing)? {
             Some(status) => rollouts.push(status),
             None => {
                 let rollout = past(&api, record).await?;
-                let status = api.control.ask(move |sight| status_of(sight, &rollout)).await.ok_or_else(closing)?;
+                let status =
+                    api.control.ask(move |sight| status_of(sight, &rollout)).await.ok_or_else(closing)?;
                 rollouts.push(status);
             }
         }
@@ -231,7 +254,9 @@ fn plan_faults(api: &Api) -> Vec<String> {
     let files = book.files.values().filter(|file| !file.is_sound());
     let line = |file: &crate::control::plans::PlanFile| match (&file.problem, file.faults.first()) {
         (Some(problem), _) => problem.clone(),
-        (None, Some(fault)) if file.faults.len() > 1 => format!("{fault} (and {} more)", file.faults.len() - 1),
+        (None, Some(fault)) if file.faults.len() > 1 => {
+            format!("{fault} (and {} more)", file.faults.len() - 1)
+        }
         (None, Some(fault)) => fault.to_string(),
         (None, None) => String::new(),
     };
@@ -284,7 +309,8 @@ fn version(text: &str) -> Result<VersionNumber, ApiError> {
 fn plan_of(api: &Api, request: &StartRequest) -> Result<Arc<ReadPlan>, ApiError> {
     if let Some(text) = &request.plan_text {
         let source = Source::new(format!("{}.yaml", request.plan), text.as_bytes());
-        let defaults = request.defaults_text.as_ref().map(|text| Source::new("defaults.yaml", text.as_bytes()));
+        let defaults =
+            request.defaults_text.as_ref().map(|text| Source::new("defaults.yaml", text.as_bytes()));
         return read_plan(&request.plan, &source, defaults.as_ref()).map(Arc::new).map_err(|faults| {
             let lines: Vec<String> = faults.iter().map(ToString::to_string).collect();
             ApiError::invalid(format!("the plan is not in order:\n{}", lines.join("\n")))
@@ -296,7 +322,10 @@ fn plan_of(api: &Api, request: &StartRequest) -> Result<Arc<ReadPlan>, ApiError>
             || "this serin has no plans directory (--plans)".to_owned(),
             |directory| format!("there is none of that name in {directory}"),
         );
-        return Err(ApiError::not_found(format!("no plan {:?}: {place}; `serin plan list` lists them", request.plan)));
+        return Err(ApiError::not_found(format!(
+            "no plan {:?}: {place}; `serin plan list` lists them",
+            request.plan
+        )));
     };
     if !file.is_sound() {
         let what = file.problem.clone().or_else(|| file.faults.first().map(ToString::to_string));
@@ -308,7 +337,10 @@ fn plan_of(api: &Api, request: &StartRequest) -> Result<Arc<ReadPlan>, ApiError>
         )));
     }
     file.read.clone().ok_or_else(|| {
-        ApiError::invalid(format!("{} holds defaults that other plans use; it cannot be started", request.plan))
+        ApiError::invalid(format!(
+            "{} holds defaults that other plans use; it cannot be started",
+            request.plan
+        ))
     })
 }
 

@@ -1,8 +1,8 @@
 //! Rollouts as people and scripts see them, put together from the control plane's memory.
 
 use super::wire::{
-    ArmView, DriftView, EventView, EvidenceView, Explanation, ExposureView, FailureView, GateView, RolloutStatus,
-    RoutingView, StepPosition, StepView, TriggerView, WaitingForView, WeightView,
+    ArmView, DriftView, EventView, EvidenceView, Explanation, ExposureView, FailureView, GateView,
+    RolloutStatus, RoutingView, StepPosition, StepView, TriggerView, WaitingForView, WeightView,
 };
 use crate::control::judge::Judge;
 use crate::control::scheduler::Sight;
@@ -185,7 +185,12 @@ fn arms(sight: &Sight<'_>, rollout: &Rollout, recorder: &Recorder) -> Vec<ArmVie
 }
 
 /// Latencies of a version in the epochs that had the present weight and are still in memory.
-fn latency_at(judge: &Judge, rollout: &Rollout, recorder: &Recorder, version: VersionNumber) -> HistogramSnapshot {
+fn latency_at(
+    judge: &Judge,
+    rollout: &Rollout,
+    recorder: &Recorder,
+    version: VersionNumber,
+) -> HistogramSnapshot {
     let mut sum = HistogramSnapshot::default();
     for epoch in recorder.sample(&judge.alias) {
         if epoch.routing.share_of(rollout.record.canary) != rollout.share() {

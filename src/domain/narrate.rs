@@ -19,11 +19,15 @@ pub fn sentence(entry: &Entry) -> String {
             Some(alias) => format!("created alias {} on {}", alias.id, alias.routing),
             None => "created an alias".to_owned(),
         },
-        Happening::AliasUpdated { from, to } if from == to => "touched the alias; its routing stayed".to_owned(),
+        Happening::AliasUpdated { from, to } if from == to => {
+            "touched the alias; its routing stayed".to_owned()
+        }
         Happening::AliasUpdated { from, to } => format!("changed the alias from {from} to {to}"),
         Happening::AliasDeleted => "deleted the alias".to_owned(),
         Happening::PermissionAdded { qualifier, sid } => format!("allowed {sid} on {}", scope(qualifier)),
-        Happening::PermissionRemoved { qualifier, sid } => format!("no longer allows {sid} on {}", scope(qualifier)),
+        Happening::PermissionRemoved { qualifier, sid } => {
+            format!("no longer allows {sid} on {}", scope(qualifier))
+        }
         Happening::RolloutStarted { plan, canary, retry_of, .. } => {
             let again = if retry_of.is_some() { " again" } else { "" };
             format!("started v{canary}{again} by plan {plan}")
@@ -39,7 +43,8 @@ fn scope(qualifier: &str) -> String {
 
 fn rollout(entry: &Entry, event: &Event, phase: &str, outcome: &str) -> String {
     let went = went_to(entry);
-    let because = |text: &str| if outcome.is_empty() { text.to_owned() } else { format!("{text}: {outcome}") };
+    let because =
+        |text: &str| if outcome.is_empty() { text.to_owned() } else { format!("{text}: {outcome}") };
     match event {
         Event::Began { .. } => format!("began{went}"),
         Event::Unstartable { why } => format!("cannot begin: {why}"),

@@ -1,4 +1,29 @@
 //! The data plane: carries requests to versions by weight, and counts what becomes of them.
+//!
+//! A request: `server` accepts → `table` is looked up without a lock → `pick` draws a version → `exchange` counts
+//! the dispatch, sends and counts what follows → `forward` (HTTP) or `invoke` (Lambda) words the answer. A thread a
+//! core, each with its own listener, connections and counters; they share the table and nothing else.
+//!
+//! Deliberately absent: the store, the control plane, and any decision. If both stand still, traffic flows on by
+//! the last table that was published.
 
+mod address;
+mod answer;
+mod connection;
+mod download;
+mod drain;
+mod exchange;
+mod forward;
+pub mod handle;
+mod headers;
+mod invoke;
+mod invoke_call;
+mod lambda_error;
 pub mod pick;
+mod pool;
+mod refusal;
+pub mod server;
+pub mod settings;
 pub mod table;
+mod upload;
+mod worker;

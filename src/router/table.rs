@@ -10,6 +10,7 @@ use std::hash::{BuildHasher, BuildHasherDefault, Hasher};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use arc_swap::ArcSwap;
+use hyper::StatusCode;
 use hyper::header::HeaderValue;
 
 use super::pick::Split;
@@ -314,8 +315,15 @@ impl Route {
     }
 
     /// Whether an answer with this status is a failure.
-    pub(super) fn is_failure(&self, status: u16) -> bool {
-        self.failure_status.iter().any(|(first, last)| (*first..=*last).contains(&status))
+    pub(super) fn is_failure(&self, status: StatusCode) -> bool {
+        self.failure_status.iter().any(|(first, last)| (*first..=*last).contains(&status.as_u16()))
+    }
+
+    /// Whether an answer with this status makes an Invoke a function error: every 5xx, and every failure.
+    ///
+    /// A Lambda client is told of nothing else, so what is an error to it does not hang on a plan's patience.
+    pub(super) fn is_function_error(&self, status: StatusCode) -> bool {
+        status.is_server_error() || self.is_failure(status)
     }
 
     fn epoch(&self) -> Option<Revision> {

@@ -2,11 +2,11 @@
 
 use std::collections::BTreeMap;
 
+use axum::Json;
 use axum::body::Bytes;
 use axum::extract::{Extension, Path, Query, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
-use axum::Json;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
@@ -50,8 +50,9 @@ impl AliasBody {
         if bytes.is_empty() {
             return Ok(AliasBody::default());
         }
-        serde_json::from_slice(bytes)
-            .map_err(|why| LambdaError::serialization(format!("Could not parse request body into json: {why}")))
+        serde_json::from_slice(bytes).map_err(|why| {
+            LambdaError::serialization(format!("Could not parse request body into json: {why}"))
+        })
     }
 
     fn check(&self, violations: &mut Violations) {
@@ -69,11 +70,13 @@ impl AliasBody {
         }
         let Some(weights) = self.weights() else { return };
         let shown = shown_weights(weights);
-        let bad_key = |key: &String| key.is_empty() || key.len() > 1024 || !key.bytes().all(|b| b.is_ascii_digit());
+        let bad_key =
+            |key: &String| key.is_empty() || key.len() > 1024 || !key.bytes().all(|b| b.is_ascii_digit());
         if weights.keys().any(bad_key) {
             violations.add("routingConfig.additionalVersionWeights", &shown, WEIGHT_KEYS);
         }
-        if weights.values().any(|weight| weight.is_none_or(|weight| Weight::from_fraction(weight).is_none())) {
+        if weights.values().any(|weight| weight.is_none_or(|weight| Weight::from_fraction(weight).is_none()))
+        {
             violations.add("routingConfig.additionalVersionWeights", &shown, WEIGHT_RANGE);
         }
     }
@@ -236,7 +239,10 @@ pub async fn get(
     let world = api.control.world();
     match world.alias(&id) {
         Some(state) => Ok(Json(shape(&world, &scope, &state.alias)).into_response()),
-        None => Err(LambdaError::not_found(format!("Cannot find alias arn: {}", scope.arn(Some(id.alias.as_str()))))),
+        None => Err(LambdaError::not_found(format!(
+            "Cannot find alias arn: {}",
+            scope.arn(Some(id.alias.as_str()))
+        ))),
     }
 }
 

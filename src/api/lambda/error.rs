@@ -72,7 +72,7 @@ impl LambdaError {
     }
 
     /// What the control plane answered, in Lambda's words.
-    pub fn of(error: DoorError, scope: &Scope) -> LambdaError {
+    pub(in crate::api) fn of(error: DoorError, scope: &Scope) -> LambdaError {
         match error {
             DoorError::Refused(refusal) => LambdaError::refused(refusal, scope),
             DoorError::NotStored(source) => {
@@ -80,11 +80,13 @@ impl LambdaError {
                     StoreError::Full => StatusCode::INSUFFICIENT_STORAGE,
                     _ => StatusCode::SERVICE_UNAVAILABLE,
                 };
-                let error = LambdaError::new(status, "ServiceException", format!("nothing was changed: {source}"));
+                let error =
+                    LambdaError::new(status, "ServiceException", format!("nothing was changed: {source}"));
                 LambdaError { fault_of: SERVICE, ..error }
             }
             DoorError::Closed => {
-                let error = LambdaError::new(StatusCode::SERVICE_UNAVAILABLE, "ServiceException", error.to_string());
+                let error =
+                    LambdaError::new(StatusCode::SERVICE_UNAVAILABLE, "ServiceException", error.to_string());
                 LambdaError { fault_of: SERVICE, ..error }
             }
         }
@@ -121,9 +123,13 @@ impl LambdaError {
             Refusal::StatementNotFound(sid) => {
                 LambdaError::not_found(format!("Statement {sid} is not found in resource policy."))
             }
-            Refusal::PolicyNotFound => LambdaError::not_found("No policy is associated with the given resource."),
+            Refusal::PolicyNotFound => {
+                LambdaError::not_found("No policy is associated with the given resource.")
+            }
             Refusal::InUse(user) => LambdaError::conflict(user.to_string()),
-            Refusal::Busy(text) | Refusal::Conflict(text) | Refusal::Quarantined(text) => LambdaError::conflict(text),
+            Refusal::Busy(text) | Refusal::Conflict(text) | Refusal::Quarantined(text) => {
+                LambdaError::conflict(text)
+            }
             Refusal::Invalid(text) => LambdaError::invalid(text),
             Refusal::Forbidden(text) => LambdaError::plain(StatusCode::FORBIDDEN, text),
             other => LambdaError::conflict(other.to_string()),
@@ -150,7 +156,9 @@ pub fn not_implemented(path: &str) -> LambdaError {
     let error = LambdaError::new(
         StatusCode::NOT_IMPLEMENTED,
         "NotImplementedException",
-        format!("serin does not implement the Lambda operation at {path} yet; it serves aliases, permissions and Invoke"),
+        format!(
+            "serin does not implement the Lambda operation at {path} yet; it serves aliases, permissions and Invoke"
+        ),
     );
     LambdaError { fault_of: SERVICE, ..error }
 }

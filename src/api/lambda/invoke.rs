@@ -19,8 +19,7 @@ pub async fn invoke(State(api): State<Api>, request: Request) -> Response {
     };
     match api.invoke.invoke(Request::from_parts(head, payload)).await {
         Ok(response) => response.map(Body::from),
-        Err(stopped) => {
-            LambdaError::plain(axum::http::StatusCode::SERVICE_UNAVAILABLE, stopped.to_string()).into_response()
-        }
+        Err(stopped) => LambdaError::plain(axum::http::StatusCode::SERVICE_UNAVAILABLE, stopped.to_string())
+            .into_response(),
     }
 }

@@ -56,8 +56,7 @@ impl Scope {
 }
 
 /// AWS's pattern for what may stand in a path as a function.
-const FUNCTION_PATTERN: &str =
-    r"(arn:(aws[a-zA-Z-]*)?:lambda:)?([a-z]{2}(-gov)?-[a-z]+-\d{1}:)?(\d{12}:)?(function:)?([a-zA-Z0-9-_]+)(:(\$LATEST|[a-zA-Z0-9-_]+))?";
+const FUNCTION_PATTERN: &str = r"(arn:(aws[a-zA-Z-]*)?:lambda:)?([a-z]{2}(-gov)?-[a-z]+-\d{1}:)?(\d{12}:)?(function:)?([a-zA-Z0-9-_]+)(:(\$LATEST|[a-zA-Z0-9-_]+))?";
 
 /// Asks the control plane for a change on behalf of a Lambda client.
 async fn ask(api: &Api, caller: &Caller, scope: &Scope, action: Action) -> Result<Reply, LambdaError> {

@@ -1,10 +1,10 @@
 //! AddPermission, RemovePermission, GetPolicy: stored and returned, not enforced yet.
 
+use axum::Json;
 use axum::body::Bytes;
 use axum::extract::{Extension, Path, Query, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
-use axum::Json;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
@@ -86,7 +86,8 @@ impl PermissionBody {
         if let Some(arn) = &self.source_arn
             && !(arn.starts_with("arn:") && arn.split(':').count() >= 6)
         {
-            let pattern = r"arn:(aws[a-zA-Z0-9-]*):([a-zA-Z0-9\-])+:([a-z]{2}(-gov)?-[a-z]+-\d{1})?:(\d{12})?:(.*)";
+            let pattern =
+                r"arn:(aws[a-zA-Z0-9-]*):([a-zA-Z0-9\-])+:([a-z]{2}(-gov)?-[a-z]+-\d{1})?:(\d{12})?:(.*)";
             violations.pattern("sourceArn", arn, pattern);
         }
     }
@@ -201,8 +202,9 @@ pub async fn add(
     let body: PermissionBody = if bytes.is_empty() {
         PermissionBody::default()
     } else {
-        serde_json::from_slice(&bytes)
-            .map_err(|why| LambdaError::serialization(format!("Could not parse request body into json: {why}")))?
+        serde_json::from_slice(&bytes).map_err(|why| {
+            LambdaError::serialization(format!("Could not parse request body into json: {why}"))
+        })?
     };
     let mut violations = Violations::default();
     let scope = Scope::of(&api, &caller, &function, &mut violations);
@@ -218,7 +220,9 @@ pub async fn add(
         statement: body.statement(),
         revision_id,
     };
-    let reply = ask(&api, &caller, &scope, action).await.map_err(|error| reword_stale(reword(error, &scope, &policy)))?;
+    let reply = ask(&api, &caller, &scope, action)
+        .await
+        .map_err(|error| reword_stale(reword(error, &scope, &policy)))?;
     match reply {
         Reply::Permission { statement } => {
             let text = shape(&scope, &policy, &statement).to_string();
@@ -283,7 +287,10 @@ pub async fn get(
     if let PolicyScope::Alias(alias) = &policy_scope {
         let id = AliasId { function: scope.function.clone(), alias: alias.clone() };
         if world.alias(&id).is_none() {
-            return Err(LambdaError::not_found(format!("Cannot find alias arn: {}", scope.arn(Some(alias.as_str())))));
+            return Err(LambdaError::not_found(format!(
+                "Cannot find alias arn: {}",
+                scope.arn(Some(alias.as_str()))
+            )));
         }
     }
     let Some(policy) = state.policies.get(&policy_scope) else {

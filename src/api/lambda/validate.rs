@@ -14,7 +14,8 @@ impl Violations {
 
     /// Notes that a required value is missing.
     pub fn missing(&mut self, member: &str) {
-        self.0.push(format!("Value null at '{member}' failed to satisfy constraint: Member must not be null"));
+        self.0
+            .push(format!("Value null at '{member}' failed to satisfy constraint: Member must not be null"));
     }
 
     /// Notes that a value does not match a pattern.
@@ -39,9 +40,10 @@ impl Violations {
         match count {
             0 => Ok(()),
             1 => Err(LambdaError::validation(format!("1 validation error detected: {}", self.0[0]))),
-            _ => {
-                Err(LambdaError::validation(format!("{count} validation errors detected: {}", self.0.join("; "))))
-            }
+            _ => Err(LambdaError::validation(format!(
+                "{count} validation errors detected: {}",
+                self.0.join("; ")
+            ))),
         }
     }
 }

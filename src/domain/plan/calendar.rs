@@ -18,6 +18,9 @@ impl PlanTimeZone {
 pub struct CronSchedule(cron::Cron);
 
 impl CronSchedule {
+    pub fn text(&self) -> &str {
+        ""
+    }
     /// The first occurrence after an instant.
     pub fn next_after(&self, _after: Timestamp, _zone: &PlanTimeZone) -> Option<Timestamp> {
         None

@@ -1,0 +1,129 @@
+//! Every setting of the daemon and of the command line, and the only reader of the environment.
+
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// Where the daemon's API is unless told otherwise.
+pub const API_DEFAULT: &str = "127.0.0.1:7411";
+/// Where the router is unless told otherwise.
+pub const ROUTER_DEFAULT: &str = "127.0.0.1:7412";
+
+/// What `serin serve` runs with.
+#[derive(Clone, Debug)]
+pub struct ServeConfig {
+    /// Where the store lives.
+    pub data_dir: PathBuf,
+    /// Where the plans live; without it only plans sent with a start are known.
+    pub plans: Option<PathBuf>,
+    /// Where the API listens.
+    pub api: SocketAddr,
+    /// Where the router listens.
+    pub router: SocketAddr,
+    /// Router threads; one a core unless given.
+    pub workers: Option<usize>,
+    /// Tokens that changes want.
+    pub token: Option<String>,
+    /// How long history is kept.
+    pub keep_history: Duration,
+    /// How long requests under way may take after SIGTERM.
+    pub drain: Duration,
+    /// The account in ARNs.
+    pub account: String,
+    /// The region in ARNs where a signature names none.
+    pub region: String,
+}
+
+/// Why a configuration cannot be.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ConfigError {
+    /// Anybody on the network could change things.
+    #[error(
+        "--api {0} can be reached from other machines, and no SERIN_TOKEN is set; set one, or listen on 127.0.0.1"
+    )]
+    OpenWithoutToken(SocketAddr),
+    /// The account is not one.
+    #[error("the account {0:?} is not twelve digits")]
+    Account(String),
+    /// No router threads.
+    #[error("--workers 0 would route nothing; leave it out for one a core")]
+    NoWorkers,
+}
+
+impl ServeConfig {
+    /// Refuses what must not run.
+    pub fn check(&self) -> Result<(), ConfigError> {
+        let has_token = self.token.as_ref().is_some_and(|token| !token.trim_matches([' ', ',']).is_empty());
+        if !is_loopback(self.api.ip()) && !has_token {
+            return Err(ConfigError::OpenWithoutToken(self.api));
+        }
+        if self.account.len() != 12 || !self.account.bytes().all(|byte| byte.is_ascii_digit()) {
+            return Err(ConfigError::Account(self.account.clone()));
+        }
+        if self.workers == Some(0) {
+            return Err(ConfigError::NoWorkers);
+        }
+        Ok(())
+    }
+}
+
+fn is_loopback(address: IpAddr) -> bool {
+    match address {
+        IpAddr::V4(address) => address.is_loopback(),
+        IpAddr::V6(address) => {
+            address.is_loopback() || address.to_ipv4_mapped().is_some_and(|mapped| mapped.is_loopback())
+        }
+    }
+}
+
+/// Who types at this terminal, as far as the machine knows: `user@host`.
+pub fn claimed_actor() -> String {
+    let user = variable("USER").or_else(|| variable("LOGNAME")).unwrap_or_else(|| "unknown".to_owned());
+    let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
+    format!("{user}@{host}")
+}
+
+/// The log filter, in the form that `RUST_LOG` has.
+pub fn log_filter() -> Option<String> {
+    variable("SERIN_LOG").or_else(|| variable("RUST_LOG"))
+}
+
+/// An environment variable, unless it is unset or empty.
+#[expect(clippy::disallowed_methods, reason = "the owner of the environment")]
+pub fn variable(name: &str) -> Option<String> {
+    std::env::var(name).ok().filter(|value| !value.is_empty())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn config(api: &str, token: Option<&str>) -> ServeConfig {
+        ServeConfig {
+            data_dir: PathBuf::new(),
+            plans: None,
+            api: api.parse().unwrap(),
+            router: ROUTER_DEFAULT.parse().unwrap(),
+            workers: None,
+            token: token.map(str::to_owned),
+            keep_history: Duration::from_secs(1),
+            drain: Duration::from_secs(1),
+            account: "000000000000".to_owned(),
+            region: "us-east-1".to_owned(),
+        }
+    }
+
+    #[test]
+    fn an_open_api_wants_a_token() {
+        for (api, token, fine) in [
+            ("127.0.0.1:1", None, true),
+            ("[::1]:1", None, true),
+            ("[::ffff:127.0.0.1]:1", None, true),
+            ("0.0.0.0:1", None, false),
+            ("10.0.0.1:1", Some(" , "), false),
+            ("[::]:1", Some("ana:secret"), true),
+        ] {
+            assert_eq!(config(api, token).check().is_ok(), fine, "{api} {token:?}");
+        }
+    }
+}

@@ -1,0 +1,188 @@
+//! The composition root: builds the store, the control plane, the router and the API, wires them, and drains them.
+//!
+//! Nothing else imports everything. Order matters and is all here: the store is opened first and alone, the world is
+//! published and judged before the data plane opens, and on the way down traffic stops before decisions do.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use anyhow::Context;
+use tokio::sync::watch;
+
+use crate::api::auth::Access;
+use crate::api::{self, Api};
+use crate::clock::{Clock, SystemClock};
+use crate::config::ServeConfig;
+use crate::control::core::Core;
+use crate::control::plans::PlanBook;
+use crate::control::scheduler::{Control, Inbox, Parts};
+use crate::control::{boot, watch as plans_watch};
+use crate::domain::arn::Place;
+use crate::metrics::recorder::Recorder;
+use crate::router::server::{Router, RunningRouter};
+use crate::router::settings::{RouterConfig, Timeouts};
+use crate::router::table::RoutingTable;
+use crate::store::{Store, Writer};
+
+/// How long API requests under way, streams of events among them, may take after a shutdown began.
+const API_GRACE: Duration = Duration::from_secs(2);
+
+/// A daemon that runs.
+pub struct Daemon {
+    /// Where its API listens.
+    pub api_addr: SocketAddr,
+    /// Where its router listens.
+    pub router_addr: SocketAddr,
+    /// What did not add up at boot, in sentences.
+    pub problems: Vec<String>,
+    control: Control,
+    control_thread: JoinHandle<()>,
+    router: RunningRouter,
+    stop_api: watch::Sender<bool>,
+    api_thread: JoinHandle<io::Result<()>>,
+    writer: Writer,
+    _watching: Option<plans_watch::Watching>,
+    _store: Store,
+}
+
+impl Daemon {
+    /// Builds and starts everything; when this returns, both listeners answer.
+    pub fn start(config: &ServeConfig) -> anyhow::Result<Daemon> {
+        config.check()?;
+        // Bound first: a port that is taken must not cost a look at the store.
+        let api_listener = std::net::TcpListener::bind(config.api)
+            .with_context(|| format!("cannot listen on {} for the API", config.api))?;
+        let api_addr = api_listener.local_addr()?;
+        let holder = format!("serin serve, pid {}, API http://{api_addr}", std::process::id());
+        let (store, loaded) = Store::open(&config.data_dir, &holder)?;
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock::resumed(loaded.uptime));
+        let (world, judges, problems) = boot::build(loaded);
+
+        let place = Place { region: config.region.clone(), account: config.account.clone() };
+        let router_config = RouterConfig {
+            addr: config.router,
+            workers: config.workers,
+            timeouts: Timeouts::default(),
+            place: place.clone(),
+        };
+        let inbox = Inbox::new();
+        let recorder = Recorder::new(router_config.worker_count(), inbox.alarm());
+        let table = RoutingTable::new(Arc::clone(&recorder));
+        let router = Router::bind(router_config, Arc::clone(&table))
+            .with_context(|| format!("cannot listen on {} for traffic", config.router))?;
+        let router_addr = router.local_addr();
+
+        let book = config.plans.as_deref().map(plans_watch::read).unwrap_or_default();
+        let parts = Parts {
+            core: Core::new(world, judges),
+            book: book.succeed(&PlanBook::default()),
+            writer: store.writer.clone(),
+            reader: store.reader.clone(),
+            table,
+            recorder: Arc::clone(&recorder),
+            clock,
+            keep_history: config.keep_history,
+            problems: problems.clone(),
+        };
+        let (control, control_thread) =
+            Control::start(inbox, parts).context("cannot start the control thread")?;
+        let watching = match &config.plans {
+            Some(directory) => {
+                let control = control.clone();
+                let tell = move |book| control.plans_changed(book);
+                Some(plans_watch::watch(directory.clone(), tell).context("cannot start to watch the plans")?)
+            }
+            None => None,
+        };
+        let router = router.run().context("cannot start the router")?;
+        let api = Api {
+            control: control.clone(),
+            reader: store.reader.clone(),
+            writer: store.writer.clone(),
+            recorder,
+            invoke: router.invoke_handle(),
+            access: Access::from_setting(config.token.as_deref()),
+            place,
+        };
+        let (stop_api, stopping) = watch::channel(false);
+        let api_thread = serve_api(api_listener, api, stopping).context("cannot start the API")?;
+        Ok(Daemon {
+            api_addr,
+            router_addr,
+            problems,
+            control,
+            control_thread,
+            router,
+            stop_api,
+            api_thread,
+            writer: store.writer.clone(),
+            _watching: watching,
+            _store: store,
+        })
+    }
+
+    /// Whether the control thread has ended by itself, which it does when another daemon took over.
+    pub fn has_lost_control(&self) -> bool {
+        self.control_thread.is_finished() || self.control.is_closed()
+    }
+
+    /// How many turns the control thread has made.
+    pub fn turns(&self) -> u64 {
+        self.control.turns()
+    }
+
+    /// Lets requests under way end, stops deciding, and closes the store.
+    pub fn shut_down(self, drain: Duration) -> anyhow::Result<()> {
+        let drained = self.router.shutdown(drain);
+        self.stop_api.send_replace(true);
+        let served = join(self.api_thread, "the API").and_then(|served| Ok(served?));
+        self.control.close();
+        let decided = join(self.control_thread, "the control plane");
+        drop(self._store);
+        self.writer.close();
+        drained.context("the router did not end well")?;
+        served.context("the API did not end well")?;
+        decided
+    }
+}
+
+fn join<T>(thread: JoinHandle<T>, what: &str) -> anyhow::Result<T> {
+    thread.join().map_err(|_| anyhow::anyhow!("{what} panicked"))
+}
+
+/// Serves the API on threads of its own, apart from the router's.
+fn serve_api(
+    listener: std::net::TcpListener,
+    api: Api,
+    mut stopping: watch::Receiver<bool>,
+) -> io::Result<JoinHandle<io::Result<()>>> {
+    listener.set_nonblocking(true)?;
+    std::thread::Builder::new().name("api".to_owned()).spawn(move || {
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(2)
+            .thread_name("api")
+            .enable_all()
+            .build()?;
+        let result = runtime.block_on(async {
+            let listener = tokio::net::TcpListener::from_std(listener)?;
+            let mut asked = stopping.clone();
+            let served = axum::serve(listener, api::routes(api)).with_graceful_shutdown(async move {
+                let _ = asked.wait_for(|stop| *stop).await;
+            });
+            // Streams of events never end by themselves: what is open a moment after is cut.
+            let cut = async move {
+                let _ = stopping.wait_for(|stop| *stop).await;
+                tokio::time::sleep(API_GRACE).await;
+            };
+            tokio::select! {
+                served = served => served,
+                () = cut => Ok(()),
+            }
+        });
+        runtime.shutdown_background();
+        result
+    })
+}

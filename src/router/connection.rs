@@ -1,0 +1,80 @@
+//! One client's connection: HTTP/1 in, both faces behind it.
+
+use std::convert::Infallible;
+use std::future::poll_fn;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::rc::Rc;
+
+use hyper::body::Incoming;
+use hyper::header::HeaderValue;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper::{Request, Response};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use socket2::SockRef;
+use tokio::net::TcpStream;
+
+use super::answer::AnswerBody;
+use super::drain::Guard;
+use super::forward::forward;
+use super::invoke::{Payload, invoke};
+use super::invoke_call::is_lambda;
+use super::pool::HEAD_BYTES_MAX;
+use super::settings::Timeouts;
+use super::worker::Worker;
+
+/// How clients are spoken to; the same for every connection of a worker.
+pub(super) fn http(timeouts: &Timeouts) -> http1::Builder {
+    let mut http = http1::Builder::new();
+    // Without a timer hyper would not hold anybody to the header timeout. It runs from the connection's first
+    // moment, so that a client that never says anything is closed, too. At most 100 headers are hyper's own limit.
+    http.timer(TokioTimer::new())
+        .header_read_timeout(timeouts.client_header)
+        .max_header_size(HEAD_BYTES_MAX)
+        .max_buf_size(HEAD_BYTES_MAX);
+    http
+}
+
+/// Serves a connection until either side ends it, or until it is idle while the worker drains.
+pub(super) async fn serve(
+    worker: Rc<Worker>,
+    http: Rc<http1::Builder>,
+    stream: TcpStream,
+    peer: SocketAddr,
+    guard: Guard,
+) {
+    // A client that stops reading keeps a version's connection busy; the kernel tells when it has taken nothing for
+    // so long. Where an option is not to be had, the connection is served without.
+    let _ = stream.set_nodelay(true);
+    let _ = SockRef::from(&stream).set_tcp_user_timeout(Some(worker.timeouts.body_idle));
+    let peer = HeaderValue::try_from(peer.ip().to_canonical().to_string()).expect("an address is ASCII");
+    let service = service_fn(|request: Request<Incoming>| {
+        let (worker, peer) = (Rc::clone(&worker), peer.clone());
+        async move { Ok::<_, Infallible>(answer(&worker, &peer, request).await) }
+    });
+    let mut connection = http.serve_connection(TokioIo::new(stream), service);
+    let (mut is_listening, mut is_closing) = (false, false);
+    let ended = poll_fn(|cx| {
+        if !std::mem::replace(&mut is_listening, true) {
+            guard.listen(cx.waker());
+        }
+        if guard.is_draining() && !std::mem::replace(&mut is_closing, true) {
+            Pin::new(&mut connection).graceful_shutdown();
+        }
+        Pin::new(&mut connection).poll(cx)
+    })
+    .await;
+    if ended.is_err() {
+        // A version's answer broke off, or the client did. Nobody must take what it has for the whole, not even a
+        // client that reads until the end of the connection: so it ends with a reset.
+        let _ = connection.into_parts().io.into_inner().set_zero_linger();
+    }
+}
+
+async fn answer(worker: &Rc<Worker>, peer: &HeaderValue, request: Request<Incoming>) -> Response<AnswerBody> {
+    if is_lambda(request.uri().path()) {
+        return invoke(worker, request.map(Payload::Stream)).await.map(AnswerBody::whole);
+    }
+    forward(worker, peer, request).await
+}

@@ -1,0 +1,75 @@
+//! One worker's connections, and the wish that they come to an end.
+//!
+//! Everything here is one thread's, so a flag and a list of wakers do; no connection pays for a channel.
+
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
+use std::future::poll_fn;
+use std::rc::Rc;
+use std::task::{Poll, Waker};
+
+/// Whether the worker drains, and who must hear of it.
+#[derive(Default)]
+pub(super) struct Drain {
+    is_draining: Cell<bool>,
+    next_id: Cell<u64>,
+    wakers: RefCell<HashMap<u64, Waker>>,
+    waiting: RefCell<Option<Waker>>,
+}
+
+impl Drain {
+    /// Counts one connection or call in, until the guard is dropped.
+    pub(super) fn enter(self: &Rc<Self>) -> Guard {
+        let id = self.next_id.get();
+        self.next_id.set(id + 1);
+        self.wakers.borrow_mut().insert(id, Waker::noop().clone());
+        Guard { drain: Rc::clone(self), id }
+    }
+
+    /// Asks everybody to come to an end.
+    pub(super) fn begin(&self) {
+        self.is_draining.set(true);
+        self.wakers.borrow().values().for_each(Waker::wake_by_ref);
+    }
+
+    /// Returns when nobody is left.
+    pub(super) async fn ended(&self) {
+        poll_fn(|cx| {
+            if self.wakers.borrow().is_empty() {
+                return Poll::Ready(());
+            }
+            *self.waiting.borrow_mut() = Some(cx.waker().clone());
+            Poll::Pending
+        })
+        .await;
+    }
+}
+
+/// One connection or call that is counted in.
+pub(super) struct Guard {
+    drain: Rc<Drain>,
+    id: u64,
+}
+
+impl Guard {
+    /// Whether it is asked to come to an end.
+    pub(super) fn is_draining(&self) -> bool {
+        self.drain.is_draining.get()
+    }
+
+    /// Whom to wake when that is asked.
+    pub(super) fn listen(&self, waker: &Waker) {
+        self.drain.wakers.borrow_mut().insert(self.id, waker.clone());
+    }
+}
+
+impl Drop for Guard {
+    fn drop(&mut self) {
+        self.drain.wakers.borrow_mut().remove(&self.id);
+        if self.drain.wakers.borrow().is_empty()
+            && let Some(waiting) = self.drain.waiting.take()
+        {
+            waiting.wake();
+        }
+    }
+}

@@ -1,0 +1,316 @@
+//! One request and its answer, whichever face it came by: dispatch, send, count.
+//!
+//! A request is counted as dispatched once, for the version that was picked, and whatever becomes of it is counted
+//! for that version: a failure when it becomes known, the end when the answer was read to its end. Where the future
+//! is dropped in between, the client went away, and its upstream connection goes with it. Nothing is sent twice,
+//! but for a request that an idle connection gave back unsent because it was closed.
+
+use std::error::Error;
+use std::fmt;
+use std::pin::pin;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::Poll;
+use std::time::Instant;
+
+use bytes::Bytes;
+use hyper::body::{Body, Incoming};
+use hyper::client::conn::TrySendError;
+use hyper::header::HeaderValue;
+use hyper::http::{request, response};
+use hyper::{Method, Request, Response, StatusCode, Uri};
+use tokio::time::sleep_until;
+
+use super::download::Download;
+use super::headers;
+use super::pool::{Link, settle};
+use super::table::{Route, Upstream};
+use super::upload::{Progress, Stage, UpstreamBody};
+use super::worker::Worker;
+use crate::clock;
+use crate::domain::time::human;
+use crate::metrics::recorder::{Arm, Credit, FailureKind, FailureNote};
+
+/// What a request says about itself, should it fail.
+pub(super) struct About {
+    /// Its method.
+    pub(super) method: Method,
+    /// What the client asked for.
+    pub(super) target: Uri,
+    /// The trace it belongs to.
+    pub(super) trace: Option<HeaderValue>,
+}
+
+/// Which answers are failures.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Face {
+    /// HTTP: the statuses that the route names.
+    Http,
+    /// Invoke: those that make it a function error.
+    Invoke,
+}
+
+/// The body of a request, before it is sent.
+pub(super) enum Outgoing {
+    /// None.
+    Empty,
+    /// In memory.
+    Whole(Bytes),
+    /// As the client sends it.
+    Stream(Incoming),
+}
+
+/// A request that was assigned to a version and counted there.
+pub(super) struct Transit {
+    worker: Rc<Worker>,
+    route: Arc<Route>,
+    arm: Arm,
+    credit: Credit,
+    about: About,
+}
+
+impl Transit {
+    /// Counts a request as dispatched; from here on its end is counted, too.
+    pub(super) fn begin(worker: &Rc<Worker>, route: Arc<Route>, arm: Arm, about: About) -> Transit {
+        let credit = route.counters.dispatch(&worker.writer, arm, clock::instant_now());
+        Transit { worker: Rc::clone(worker), route, arm, credit, about }
+    }
+
+    /// The version it was assigned to, and how to reach it.
+    pub(super) fn upstream(&self) -> &Upstream {
+        self.route.upstream(self.arm)
+    }
+
+    /// When it was dispatched.
+    pub(super) fn dispatched_at(&self) -> Instant {
+        self.credit.dispatched_at()
+    }
+
+    /// Whose connections and timeouts it uses.
+    pub(super) fn worker(&self) -> &Worker {
+        &self.worker
+    }
+
+    /// Sends the request and waits for the head of the answer, whose body goes on counting.
+    pub(super) async fn send(
+        mut self,
+        head: request::Parts,
+        body: Outgoing,
+        face: Face,
+    ) -> Result<Response<Download>, Fault> {
+        let at = self.credit.dispatched_at();
+        let (body, progress) = match body {
+            Outgoing::Empty => (UpstreamBody::Empty, None),
+            Outgoing::Whole(bytes) => (UpstreamBody::Whole(Some(bytes)), None),
+            Outgoing::Stream(body) => {
+                let progress = Progress::begun(at);
+                (UpstreamBody::Upload(body, Rc::clone(&progress)), Some(progress))
+            }
+        };
+        let request = Request::from_parts(head, body);
+        let (mut link, response) = match self.answered(request, progress.as_deref()).await {
+            Ok(answered) => answered,
+            Err(fault) => return Err(self.fault(fault)),
+        };
+        let (head, body) = response.into_parts();
+        let answered_at = clock::instant_now();
+        self.credit.head(answered_at);
+        if let Err(nonsense) = check_answer(&head) {
+            return Err(self.fault(nonsense));
+        }
+        self.judge(head.status, face);
+        link.set_idle_limit(headers::keep_alive_timeout(&head.headers));
+        let is_uploading = progress.is_some_and(|progress| progress.stage().0 != Stage::Done);
+        if body.is_end_stream() {
+            if !is_uploading {
+                settle(&mut link).await;
+                self.worker.pool.put(link, answered_at);
+            }
+            self.complete();
+            return Ok(Response::from_parts(head, Download::ended()));
+        }
+        let download = Download::begun(self, body, link, is_uploading);
+        Ok(Response::from_parts(head, download))
+    }
+
+    /// Counts a failure, unless one was counted before.
+    pub(super) fn fail(&mut self, kind: FailureKind, fault: &str) {
+        let About { method, target, trace } = &self.about;
+        let trace = trace.as_ref().map(HeaderValue::as_bytes);
+        self.credit.fail(kind, || FailureNote::new(method.as_str(), target.path(), fault, trace));
+    }
+
+    /// Counts the request as ended.
+    pub(super) fn complete(self) {
+        self.credit.complete();
+    }
+
+    /// Sends the request over a connection that has been idle, or over a new one.
+    async fn answered(
+        &self,
+        request: Request<UpstreamBody>,
+        progress: Option<&Progress>,
+    ) -> Result<(Link, Response<Incoming>), Fault> {
+        let idle = self.worker.pool.take(&self.upstream().authority, self.credit.dispatched_at());
+        let request = match idle {
+            None => request,
+            Some(mut link) => match self.exchange(&mut link, request, progress).await {
+                Ok(response) => return Ok((link, response)),
+                Err(Unanswered::Fault(fault)) => return Err(fault),
+                Err(Unanswered::Unsent(request)) => *request,
+            },
+        };
+        let connected = Link::connect(self.upstream(), self.worker.timeouts.connect).await;
+        let mut link =
+            connected.map_err(|error| Fault { kind: FaultKind::Unreachable, detail: error.to_string() })?;
+        match self.exchange(&mut link, request, progress).await {
+            Ok(response) => Ok((link, response)),
+            Err(Unanswered::Fault(fault)) => Err(fault),
+            Err(Unanswered::Unsent(_)) => {
+                Err(Fault { kind: FaultKind::Broken, detail: "closed the new connection at once".to_owned() })
+            }
+        }
+    }
+
+    /// Sends a request over a link and waits for the head, no longer than whoever is to move next may take.
+    async fn exchange(
+        &self,
+        link: &mut Link,
+        request: Request<UpstreamBody>,
+        progress: Option<&Progress>,
+    ) -> Result<Response<Incoming>, Unanswered> {
+        let at = self.credit.dispatched_at();
+        let mut answer = pin!(link.send(request));
+        let mut alarm = pin!(sleep_until((at + self.worker.timeouts.response_head).into()));
+        std::future::poll_fn(|cx| {
+            link.drive(cx);
+            if let Poll::Ready(answered) = answer.as_mut().poll(cx) {
+                return Poll::Ready(answered.map_err(|error| unanswered(error, progress)));
+            }
+            if let Some(progress) = progress {
+                let due = self.due(progress).into();
+                if alarm.deadline() != due {
+                    alarm.as_mut().reset(due);
+                }
+            }
+            alarm.as_mut().poll(cx).map(|()| Err(self.overdue(progress)))
+        })
+        .await
+    }
+
+    /// When patience with an upload, or with what follows it, is over.
+    fn due(&self, progress: &Progress) -> Instant {
+        let (stage, since) = progress.stage();
+        let timeouts = &self.worker.timeouts;
+        since + if stage == Stage::Done { timeouts.response_head } else { timeouts.body_idle }
+    }
+
+    fn overdue(&self, progress: Option<&Progress>) -> Unanswered {
+        let stage = progress.map_or(Stage::Done, |progress| progress.stage().0);
+        let timeouts = &self.worker.timeouts;
+        let (kind, detail) = match stage {
+            Stage::Client => (
+                FaultKind::ClientStalled,
+                format!("the client sent nothing of its request body for {}", human(timeouts.body_idle)),
+            ),
+            Stage::Version => (
+                FaultKind::TimedOut,
+                format!("took nothing of the request body for {}", human(timeouts.body_idle)),
+            ),
+            Stage::Done | Stage::Broken => {
+                (FaultKind::TimedOut, format!("no answer within {}", human(timeouts.response_head)))
+            }
+        };
+        Unanswered::Fault(Fault { kind, detail })
+    }
+
+    fn judge(&mut self, status: StatusCode, face: Face) {
+        match face {
+            Face::Http if self.route.is_failure(status) => self.fail(FailureKind::Status, status.as_str()),
+            Face::Invoke if self.route.is_function_error(status) => {
+                self.fail(FailureKind::FunctionError, status.as_str());
+            }
+            Face::Http | Face::Invoke => {}
+        }
+    }
+
+    /// Counts what a fault means for the version, and ends the request.
+    fn fault(mut self, fault: Fault) -> Fault {
+        match fault.kind {
+            FaultKind::Unreachable | FaultKind::Broken => self.fail(FailureKind::Transport, &fault.detail),
+            FaultKind::TimedOut => self.fail(FailureKind::Timeout, &fault.detail),
+            // Not completed: a credit that is dropped counts as cancelled.
+            FaultKind::ClientBroke | FaultKind::ClientStalled => return fault,
+        }
+        self.complete();
+        fault
+    }
+}
+
+enum Unanswered {
+    /// The connection was closed before anything of the request was sent.
+    Unsent(Box<Request<UpstreamBody>>),
+    Fault(Fault),
+}
+
+fn unanswered(mut error: TrySendError<Request<UpstreamBody>>, progress: Option<&Progress>) -> Unanswered {
+    if let Some(request) = error.take_message() {
+        return Unanswered::Unsent(Box::new(request));
+    }
+    let is_client = progress.is_some_and(|progress| progress.stage().0 == Stage::Broken);
+    let kind = if is_client { FaultKind::ClientBroke } else { FaultKind::Broken };
+    Unanswered::Fault(Fault { kind, detail: describe(&error.into_error()) })
+}
+
+/// Refuses answers that cannot be passed on.
+fn check_answer(head: &response::Parts) -> Result<(), Fault> {
+    let broken = |detail: &str| Err(Fault { kind: FaultKind::Broken, detail: detail.to_owned() });
+    if head.status == StatusCode::SWITCHING_PROTOCOLS {
+        return broken("switched protocols without being asked to");
+    }
+    if !headers::is_chunked_only(&head.headers) {
+        return broken("used a transfer coding other than chunked");
+    }
+    Ok(())
+}
+
+/// Why a request got no answer.
+#[derive(Debug)]
+pub(super) struct Fault {
+    /// In one word.
+    pub(super) kind: FaultKind,
+    /// In words for people; says nothing of addresses that an error of the operating system does not say.
+    pub(super) detail: String,
+}
+
+/// What went wrong, and with whom.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum FaultKind {
+    /// The version accepts no connection.
+    Unreachable,
+    /// The version broke off or answered nonsense.
+    Broken,
+    /// The version took too long.
+    TimedOut,
+    /// The client broke off its request body.
+    ClientBroke,
+    /// The client stopped sending its request body.
+    ClientStalled,
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(&self.detail)
+    }
+}
+
+/// An error with all of its causes, for hyper's own text often names none.
+pub(super) fn describe(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text = format!("{text}: {error}");
+        cause = error.source();
+    }
+    text
+}

@@ -1,0 +1,217 @@
+//! HTTP: `/{function}:{qualifier}/rest?query`, for every method, streamed both ways.
+
+use std::rc::Rc;
+use std::time::Duration;
+
+use http_body_util::BodyExt;
+use hyper::body::{Body, Incoming};
+use hyper::header::{CONTENT_LENGTH, HeaderValue};
+use hyper::{Method, Request, Response, StatusCode, Version};
+use tokio::time::timeout;
+
+use super::address::{Addressed, upstream_target};
+use super::answer::AnswerBody;
+use super::exchange::{About, Face, Fault, FaultKind, Outgoing, Transit};
+use super::headers::{self, Facts, Unforwardable};
+use super::refusal::Refusal;
+use super::worker::Worker;
+
+/// How much of a refused request's body is read, and for how long.
+const REFUSED_BYTES_MAX: usize = 64 * 1024;
+const REFUSED_WAIT_MAX: Duration = Duration::from_secs(1);
+
+/// Forwards one request to the version that is drawn for it.
+pub(super) async fn forward(
+    worker: &Rc<Worker>,
+    peer: &HeaderValue,
+    request: Request<Incoming>,
+) -> Response<AnswerBody> {
+    let (mut head, body) = request.into_parts();
+    if head.method == Method::CONNECT {
+        return connect_refused().response(None).map(AnswerBody::whole);
+    }
+    let target = head.uri.path_and_query().map_or("", |target| target.as_str());
+    let Some(addressed) = Addressed::read(target) else {
+        return refuse(not_addressed(target), None, body).await;
+    };
+    let Some(route) = worker.route(addressed.key()) else {
+        return refuse(not_found(worker, addressed.key()), None, body).await;
+    };
+    if let Err(reason) = headers::check_request(&head.headers) {
+        return refuse(unforwardable(reason), None, body).await;
+    }
+    let arm = worker.pick(&route);
+    let upstream = route.upstream(arm);
+    let label = upstream.label.clone();
+    let Ok(uri) = upstream_target(&upstream.base_path, addressed.rest) else {
+        return refuse(target_too_long(), Some(&label), body).await;
+    };
+    let has_body = !body.is_end_stream();
+    let facts = Facts {
+        host: &upstream.host_header,
+        peer,
+        asked_host: head.uri.authority().and_then(|authority| HeaderValue::try_from(authority.as_str()).ok()),
+        is_chunked: has_body && !head.headers.contains_key(CONTENT_LENGTH),
+    };
+    let trace = headers::trace(&head.headers);
+    headers::to_upstream(&mut head.headers, facts);
+    let target = std::mem::replace(&mut head.uri, uri);
+    head.version = Version::HTTP_11;
+    // What hyper noted about the client's connection is not for the version's.
+    head.extensions.clear();
+
+    let about = About { method: head.method.clone(), target, trace };
+    let transit = Transit::begin(worker, route, arm, about);
+    let outgoing = if has_body { Outgoing::Stream(body) } else { Outgoing::Empty };
+    match transit.send(head, outgoing, Face::Http).await {
+        Ok(response) => {
+            let (mut head, body) = response.into_parts();
+            headers::to_client(&mut head.headers, &label);
+            head.version = Version::HTTP_11;
+            Response::from_parts(head, AnswerBody::Stream(body))
+        }
+        Err(fault) => failed(&fault, &label).response(Some(&label)).map(AnswerBody::whole),
+    }
+}
+
+/// Answers in place of a version, once a small body has come.
+///
+/// A client that is still sending when the connection is closed would lose the answer in a reset.
+async fn refuse(refusal: Refusal, label: Option<&HeaderValue>, mut body: Incoming) -> Response<AnswerBody> {
+    let reading = async {
+        let mut sum = 0;
+        while let Some(Ok(frame)) = body.frame().await {
+            sum += frame.data_ref().map_or(0, |data| data.len());
+            if sum > REFUSED_BYTES_MAX {
+                return;
+            }
+        }
+    };
+    // Come or not, the answer is the same.
+    let _ = timeout(REFUSED_WAIT_MAX, reading).await;
+    refusal.response(label).map(AnswerBody::whole)
+}
+
+fn connect_refused() -> Refusal {
+    Refusal {
+        status: StatusCode::NOT_IMPLEMENTED,
+        kind: "connect",
+        message: "serin forwards requests to versions; it opens no tunnels".to_owned(),
+        hint: "use GET, POST and the like on /function:alias/path".to_owned(),
+    }
+}
+
+/// What a person wrote, short enough to be repeated.
+fn shown(text: &str) -> String {
+    let short: String = text.chars().take(100).collect();
+    if short.len() < text.len() { format!("{short}…") } else { short }
+}
+
+fn not_addressed(target: &str) -> Refusal {
+    Refusal {
+        status: StatusCode::NOT_FOUND,
+        kind: "not-addressed",
+        message: format!("{:?} does not begin with a function and an alias or version", shown(target)),
+        hint: "write /function:alias/path, as in /checkout:live/orders, or /function:7/path for version 7"
+            .to_owned(),
+    }
+}
+
+fn not_found(worker: &Worker, key: &str) -> Refusal {
+    let (function, qualifier) = key.split_once(':').unwrap_or((key, ""));
+    let (function_shown, qualifier_shown) = (shown(function), shown(qualifier));
+    if !worker.has_function(function) {
+        return Refusal {
+            status: StatusCode::NOT_FOUND,
+            kind: "unknown-function",
+            message: format!("there is no function {function_shown:?}"),
+            hint: "`serin function list` shows those there are; `serin function publish` makes one"
+                .to_owned(),
+        };
+    }
+    let is_version = qualifier.starts_with('$') || qualifier.bytes().all(|byte| byte.is_ascii_digit());
+    let (kind, message, hint) = if is_version {
+        (
+            "unknown-version",
+            format!("function {function_shown:?} has no version {qualifier_shown}"),
+            format!("`serin function versions {function_shown}` shows those there are"),
+        )
+    } else {
+        (
+            "unknown-alias",
+            format!("function {function_shown:?} has no alias {qualifier_shown:?}"),
+            format!(
+                "`serin alias list {function_shown}` shows those there are; `serin alias create` makes one"
+            ),
+        )
+    };
+    Refusal { status: StatusCode::NOT_FOUND, kind, message, hint }
+}
+
+fn unforwardable(reason: Unforwardable) -> Refusal {
+    match reason {
+        Unforwardable::Nominated(name) => Refusal {
+            status: StatusCode::BAD_REQUEST,
+            kind: "connection-header",
+            message: format!("the Connection header names {:?}, which may not be taken off", shown(&name)),
+            hint: "name only headers that concern this one connection".to_owned(),
+        },
+        Unforwardable::TransferCoding => Refusal {
+            status: StatusCode::NOT_IMPLEMENTED,
+            kind: "transfer-coding",
+            message: "the only transfer coding that is forwarded is chunked".to_owned(),
+            hint: "send the body chunked or with its length; Content-Encoding is passed on as it is"
+                .to_owned(),
+        },
+        Unforwardable::Upgrade(protocol) => Refusal {
+            status: StatusCode::NOT_IMPLEMENTED,
+            kind: "upgrade",
+            message: format!("upgrading to {:?} is not supported", shown(&protocol)),
+            hint: "connect to the version directly for protocols other than HTTP".to_owned(),
+        },
+    }
+}
+
+fn target_too_long() -> Refusal {
+    Refusal {
+        status: StatusCode::URI_TOO_LONG,
+        kind: "target-too-long",
+        message: "the path is too long once the version's base path stands before it".to_owned(),
+        hint: "send what is long in the body".to_owned(),
+    }
+}
+
+/// The answer to a request that a version was picked for and that got no answer from it.
+fn failed(fault: &Fault, label: &HeaderValue) -> Refusal {
+    let version = label.to_str().unwrap_or_default();
+    let (status, kind, message, hint) = match fault.kind {
+        FaultKind::Unreachable => (
+            StatusCode::BAD_GATEWAY,
+            "unreachable",
+            format!("version {version} accepts no connection: {fault}"),
+            "see that it runs and listens where it was published; counted as a failure of the version",
+        ),
+        FaultKind::Broken => (
+            StatusCode::BAD_GATEWAY,
+            "broken",
+            format!("version {version} did not answer properly: {fault}"),
+            "look into its log; counted as a failure of the version, and not sent again",
+        ),
+        FaultKind::TimedOut => (
+            StatusCode::GATEWAY_TIMEOUT,
+            "timeout",
+            format!("version {version} took too long: {fault}"),
+            "look into its log; counted as a failure of the version, and not sent again",
+        ),
+        FaultKind::ClientBroke => (
+            StatusCode::BAD_REQUEST,
+            "request-body",
+            format!("the request body broke off: {fault}"),
+            "send it again in full",
+        ),
+        FaultKind::ClientStalled => {
+            (StatusCode::REQUEST_TIMEOUT, "request-body", fault.to_string(), "send it again without a pause")
+        }
+    };
+    Refusal { status, kind, message, hint: hint.to_owned() }
+}

@@ -1,0 +1,48 @@
+//! The way in for Invokes that arrive at another listener.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use bytes::Bytes;
+use hyper::{Request, Response};
+use tokio::sync::{mpsc, oneshot};
+
+/// How many calls a worker keeps waiting before callers wait to hand theirs over.
+const QUEUE: usize = 64;
+
+/// Hands Invokes to the router's workers, which alone may count; every clone serves.
+#[derive(Clone)]
+pub struct InvokeHandle {
+    workers: Arc<[mpsc::Sender<Job>]>,
+    next: Arc<AtomicUsize>,
+}
+
+/// One Invoke, and who waits for its answer.
+pub(super) struct Job {
+    pub(super) request: Request<Bytes>,
+    pub(super) answer: oneshot::Sender<Response<Bytes>>,
+}
+
+/// The router has stopped, so nobody answers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the router has stopped and takes no more requests")]
+pub struct RouterStopped;
+
+impl InvokeHandle {
+    /// A handle for so many workers, and what each of them listens to.
+    pub(super) fn new(workers: usize) -> (InvokeHandle, Vec<mpsc::Receiver<Job>>) {
+        let (senders, receivers): (Vec<_>, Vec<_>) = (0..workers).map(|_| mpsc::channel(QUEUE)).unzip();
+        (InvokeHandle { workers: senders.into(), next: Arc::default() }, receivers)
+    }
+
+    /// Invokes as if the request had come to the router's listener; workers take turns.
+    ///
+    /// The request's target is Lambda's, `/2015-03-31/functions/NAME/invocations`. Whoever drops the future has
+    /// cancelled the request. Before the router runs, requests wait.
+    pub async fn invoke(&self, request: Request<Bytes>) -> Result<Response<Bytes>, RouterStopped> {
+        let turn = self.next.fetch_add(1, Ordering::Relaxed) % self.workers.len();
+        let (answer, answered) = oneshot::channel();
+        self.workers[turn].send(Job { request, answer }).await.map_err(|_| RouterStopped)?;
+        answered.await.map_err(|_| RouterStopped)
+    }
+}

@@ -1,0 +1,306 @@
+//! What is taken off headers and put on them, on the way to a version and back.
+//!
+//! Headers that are about one connection end here. What clients could forge is taken off before it is set:
+//! `x-forwarded-*` and `x-amz-executed-version` say what this router knows, never what somebody told it.
+
+use std::time::Duration;
+
+use hyper::HeaderMap;
+use hyper::header::{
+    CONNECTION, CONTENT_LENGTH, EXPECT, FORWARDED, HOST, HeaderName, HeaderValue, PROXY_AUTHENTICATE,
+    PROXY_AUTHORIZATION, TE, TRANSFER_ENCODING, UPGRADE,
+};
+
+/// Names the version that answered.
+pub const EXECUTED_VERSION: HeaderName = HeaderName::from_static("x-amz-executed-version");
+/// Marks an answer that is the router's own, and no version's.
+pub const SERIN_ERROR: HeaderName = HeaderName::from_static("x-serin-error");
+
+const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
+const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
+const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
+const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+
+/// Headers about one connection, `TE` apart.
+const HOP_BY_HOP: [HeaderName; 7] = [
+    CONNECTION,
+    KEEP_ALIVE,
+    PROXY_CONNECTION,
+    PROXY_AUTHENTICATE,
+    PROXY_AUTHORIZATION,
+    TRANSFER_ENCODING,
+    UPGRADE,
+];
+
+/// Why a request cannot be forwarded as it is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Unforwardable {
+    /// `Connection` names a header that would be missed, or trusted, behind the router.
+    Nominated(String),
+    /// A transfer coding other than `chunked`.
+    TransferCoding,
+    /// A change of protocol.
+    Upgrade(String),
+}
+
+/// Checks a request before a version is picked for it.
+pub(super) fn check_request(headers: &HeaderMap) -> Result<(), Unforwardable> {
+    let mut asks_upgrade = false;
+    for name in connection_names(headers) {
+        if is_guarded(&name) {
+            return Err(Unforwardable::Nominated(name));
+        }
+        asks_upgrade |= name == "upgrade";
+    }
+    if !is_chunked_only(headers) {
+        return Err(Unforwardable::TransferCoding);
+    }
+    if asks_upgrade && let Some(protocol) = headers.get(UPGRADE) {
+        // HTTP/2 in the clear is an offer that a server may pass over (RFC 9110, 7.8), and common clients make it
+        // with every request; any other protocol is a demand.
+        if !protocol.as_bytes().eq_ignore_ascii_case(b"h2c") {
+            return Err(Unforwardable::Upgrade(String::from_utf8_lossy(protocol.as_bytes()).into_owned()));
+        }
+    }
+    Ok(())
+}
+
+/// What a request's headers are made to say.
+pub(super) struct Facts<'a> {
+    /// The version's authority.
+    pub(super) host: &'a HeaderValue,
+    /// The client's address.
+    pub(super) peer: &'a HeaderValue,
+    /// The authority of the request target, where it has one; it counts before `Host`.
+    pub(super) asked_host: Option<HeaderValue>,
+    /// Whether the request has a body of unknown length.
+    pub(super) is_chunked: bool,
+}
+
+/// Turns a client's headers into those for a version.
+pub(super) fn to_upstream(headers: &mut HeaderMap, facts: Facts) {
+    let wants_trailers = headers.get_all(TE).iter().any(|value| {
+        value
+            .as_bytes()
+            .split(|byte| *byte == b',')
+            .any(|part| part.trim_ascii().eq_ignore_ascii_case(b"trailers"))
+    });
+    strip_connection(headers);
+    headers.remove(TE);
+    // The 100 is sent from here, when the version begins to take the body.
+    headers.remove(EXPECT);
+    let forged =
+        |name: &HeaderName| name.as_str().starts_with("x-forwarded-") || *name == FORWARDED || is_ours(name);
+    let forged: Vec<HeaderName> = headers.keys().filter(|name| forged(name)).cloned().collect();
+    for name in forged {
+        headers.remove(name);
+    }
+    let host = headers.insert(HOST, facts.host.clone());
+    if let Some(host) = facts.asked_host.or(host) {
+        headers.insert(X_FORWARDED_HOST, host);
+    }
+    headers.insert(X_FORWARDED_FOR, facts.peer.clone());
+    headers.insert(X_FORWARDED_PROTO, HeaderValue::from_static("http"));
+    if wants_trailers {
+        headers.insert(TE, HeaderValue::from_static("trailers"));
+        headers.insert(CONNECTION, HeaderValue::from_static("te"));
+    }
+    if facts.is_chunked {
+        // Said in so many words, for hyper sends a GET's body of unknown length only if it is.
+        headers.insert(TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
+        headers.remove(CONTENT_LENGTH);
+    }
+}
+
+/// Turns a version's headers into those for the client, and puts the version's label on.
+pub(super) fn to_client(headers: &mut HeaderMap, label: &HeaderValue) {
+    if headers.contains_key(TRANSFER_ENCODING) {
+        // The body was read as chunks; a length beside them is a lie that the next reader could believe.
+        headers.remove(CONTENT_LENGTH);
+    }
+    strip_connection(headers);
+    headers.remove(TE);
+    headers.remove(SERIN_ERROR);
+    headers.insert(EXECUTED_VERSION, label.clone());
+}
+
+/// Whether the only transfer coding, if any, is `chunked`: no other can be passed on without being undone.
+pub(super) fn is_chunked_only(headers: &HeaderMap) -> bool {
+    let mut codings = headers.get_all(TRANSFER_ENCODING).iter();
+    let first = codings.next();
+    codings.next().is_none() && first.is_none_or(|coding| coding.as_bytes().eq_ignore_ascii_case(b"chunked"))
+}
+
+/// How long a version says it keeps an idle connection: `Keep-Alive: timeout=5`.
+pub(super) fn keep_alive_timeout(headers: &HeaderMap) -> Option<Duration> {
+    let parameters = headers.get(KEEP_ALIVE)?.to_str().ok()?;
+    let timeout = parameters.split(',').find_map(|parameter| parameter.trim().strip_prefix("timeout="))?;
+    timeout.trim().parse().ok().map(Duration::from_secs)
+}
+
+/// The trace a request says it belongs to, in either spelling.
+pub(super) fn trace(headers: &HeaderMap) -> Option<HeaderValue> {
+    headers.get("traceparent").or_else(|| headers.get("x-amzn-trace-id")).cloned()
+}
+
+fn is_ours(name: &HeaderName) -> bool {
+    *name == EXECUTED_VERSION || *name == SERIN_ERROR
+}
+
+fn is_guarded(name: &str) -> bool {
+    name == "host" || name == "forwarded" || name.starts_with("x-forwarded-") || name.starts_with("x-amz")
+}
+
+fn connection_names(headers: &HeaderMap) -> impl Iterator<Item = String> {
+    let values = headers.get_all(CONNECTION).iter();
+    let tokens = values.flat_map(|value| value.as_bytes().split(|byte| *byte == b','));
+    tokens.map(|token| String::from_utf8_lossy(token.trim_ascii()).to_ascii_lowercase())
+}
+
+fn strip_connection(headers: &mut HeaderMap) {
+    if headers.contains_key(CONNECTION) {
+        let named: Vec<String> = connection_names(headers).collect();
+        for name in named {
+            // The body's length is no matter of the connection, whatever it says.
+            if name != "content-length" && name != "close" && name != "keep-alive" {
+                headers.remove(name);
+            }
+        }
+    }
+    for name in HOP_BY_HOP {
+        headers.remove(name);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn map(lines: &[(&str, &str)]) -> HeaderMap {
+        let mut headers = HeaderMap::new();
+        for (name, value) in lines {
+            headers.append(HeaderName::try_from(*name).unwrap(), HeaderValue::try_from(*value).unwrap());
+        }
+        headers
+    }
+
+    fn lines(headers: &HeaderMap) -> Vec<(&str, &str)> {
+        let mut lines: Vec<_> =
+            headers.iter().map(|(name, value)| (name.as_str(), value.to_str().unwrap())).collect();
+        lines.sort_by_key(|(name, _)| *name);
+        lines
+    }
+
+    fn forwarded(lines: &[(&str, &str)], is_chunked: bool) -> HeaderMap {
+        let mut headers = map(lines);
+        let (host, peer) = (HeaderValue::from_static("up:80"), HeaderValue::from_static("10.0.0.9"));
+        to_upstream(&mut headers, Facts { host: &host, peer: &peer, asked_host: None, is_chunked });
+        headers
+    }
+
+    #[test]
+    fn a_request_loses_its_connection_and_its_forgeries() {
+        let headers = forwarded(
+            &[
+                ("host", "shop.example"),
+                ("accept", "a"),
+                ("accept", "b"),
+                ("connection", "keep-alive, X-Secret"),
+                ("connection", "close"),
+                ("keep-alive", "timeout=9"),
+                ("x-secret", "1"),
+                ("proxy-authorization", "Basic x"),
+                ("expect", "100-continue"),
+                ("upgrade", "h2c"),
+                ("te", "gzip"),
+                ("x-forwarded-for", "1.2.3.4"),
+                ("x-forwarded-prefix", "/admin"),
+                ("forwarded", "for=1.2.3.4"),
+                ("x-amz-executed-version", "9"),
+                ("x-serin-error", "none"),
+                ("content-length", "3"),
+            ],
+            false,
+        );
+        assert_eq!(
+            lines(&headers),
+            [
+                ("accept", "a"),
+                ("accept", "b"),
+                ("content-length", "3"),
+                ("host", "up:80"),
+                ("x-forwarded-for", "10.0.0.9"),
+                ("x-forwarded-host", "shop.example"),
+                ("x-forwarded-proto", "http"),
+            ]
+        );
+    }
+
+    #[test]
+    fn a_body_of_unknown_length_is_said_to_be_chunked() {
+        let headers = forwarded(&[("transfer-encoding", "chunked"), ("te", "trailers, gzip")], true);
+        assert_eq!(headers[TRANSFER_ENCODING], "chunked");
+        assert_eq!(
+            (headers[TE].clone(), headers[CONNECTION].clone()),
+            ("trailers".parse().unwrap(), "te".parse().unwrap())
+        );
+    }
+
+    #[test]
+    fn nobody_nominates_what_others_rely_on() {
+        for name in ["Host", "x-forwarded-for", "X-Amz-Executed-Version", "x-amzn-trace-id", "forwarded"] {
+            let headers = map(&[("connection", "close"), ("connection", name)]);
+            assert_eq!(
+                check_request(&headers),
+                Err(Unforwardable::Nominated(name.to_ascii_lowercase())),
+                "{name}"
+            );
+        }
+        assert_eq!(check_request(&map(&[("connection", "te, close, x-own")])), Ok(()));
+    }
+
+    #[test]
+    fn other_codings_and_protocols_are_refused() {
+        for coding in ["gzip, chunked", "identity", "chunked, chunked"] {
+            let headers = map(&[("transfer-encoding", coding)]);
+            assert_eq!(check_request(&headers), Err(Unforwardable::TransferCoding), "{coding}");
+        }
+        assert_eq!(check_request(&map(&[("transfer-encoding", "Chunked")])), Ok(()));
+        let websocket = map(&[("connection", "Upgrade"), ("upgrade", "websocket")]);
+        assert_eq!(check_request(&websocket), Err(Unforwardable::Upgrade("websocket".into())));
+        let h2c = map(&[("connection", "Upgrade, HTTP2-Settings"), ("upgrade", "h2c")]);
+        assert_eq!(check_request(&h2c), Ok(()));
+        assert_eq!(check_request(&map(&[("upgrade", "websocket")])), Ok(()), "only an offer");
+    }
+
+    #[test]
+    fn an_answer_keeps_all_but_its_connection() {
+        let mut headers = map(&[
+            ("set-cookie", "a=1"),
+            ("set-cookie", "b=2"),
+            ("connection", "x-hop, content-length"),
+            ("x-hop", "1"),
+            ("keep-alive", "timeout=5, max=9"),
+            ("content-length", "3"),
+            ("x-amz-executed-version", "99"),
+            ("x-serin-error", "connect"),
+            ("trailer", "x-sum"),
+        ]);
+        assert_eq!(keep_alive_timeout(&headers), Some(Duration::from_secs(5)));
+        to_client(&mut headers, &HeaderValue::from_static("7"));
+        assert_eq!(
+            lines(&headers),
+            [
+                ("content-length", "3"),
+                ("set-cookie", "a=1"),
+                ("set-cookie", "b=2"),
+                ("trailer", "x-sum"),
+                ("x-amz-executed-version", "7"),
+            ]
+        );
+        let mut both = map(&[("transfer-encoding", "chunked"), ("content-length", "3")]);
+        to_client(&mut both, &HeaderValue::from_static("7"));
+        assert_eq!(lines(&both), [("x-amz-executed-version", "7")]);
+    }
+}

@@ -1,0 +1,272 @@
+//! Lambda Invoke on HTTP versions: the payload goes to the version's URL as a POST, and its answer comes back.
+//!
+//! An answer below 500 is the function's result, whatever its status. A 5xx, and a version that cannot be reached,
+//! breaks off or takes too long, is a function error: status 200 with `X-Amz-Function-Error`, as Lambda does it, and
+//! a failure of the version that was drawn.
+
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use bytes::{Bytes, BytesMut};
+use http_body_util::BodyExt;
+use hyper::body::{Body, Incoming};
+use hyper::header::{CONTENT_TYPE, HOST, HeaderMap, HeaderName, HeaderValue};
+use hyper::http::request;
+use hyper::{Method, Request, Response, StatusCode};
+use serde::de::IgnoredAny;
+use serde_json::{Value, json};
+use tokio::time::timeout;
+use uuid::Uuid;
+
+use super::address::upstream_target;
+use super::download::Download;
+use super::exchange::{About, Face, FaultKind, Outgoing, Transit};
+use super::headers::{self, EXECUTED_VERSION};
+use super::invoke_call::{Call, InvocationType};
+use super::lambda_error::LambdaError;
+use super::table::Upstream;
+use super::worker::Worker;
+use crate::clock;
+use crate::metrics::recorder::FailureKind;
+
+/// The largest payload: 6 MiB, as on Lambda.
+pub const PAYLOAD_BYTES_MAX: usize = 6 * 1024 * 1024;
+/// The largest answer; Lambda allows it a hundred bytes more.
+const ANSWER_BYTES_MAX: usize = PAYLOAD_BYTES_MAX + 100;
+/// How much of a failed answer is quoted.
+const QUOTE_BYTES_MAX: usize = 4 * 1024;
+
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-amzn-requestid");
+const FUNCTION_ERROR: HeaderName = HeaderName::from_static("x-amz-function-error");
+const LOG_RESULT: HeaderName = HeaderName::from_static("x-amz-log-result");
+/// What a version is told of the client's request.
+const PASSED_ON: [&str; 4] = ["x-amz-client-context", "traceparent", "tracestate", "x-amzn-trace-id"];
+
+/// The body of an Invoke.
+pub(super) enum Payload {
+    /// As the client sends it.
+    Stream(Incoming),
+    /// In memory.
+    Whole(Bytes),
+}
+
+/// Answers one Invoke.
+pub(super) async fn invoke(worker: &Rc<Worker>, request: Request<Payload>) -> Response<Bytes> {
+    let id = uuid::Builder::from_random_bytes(worker.random_bytes()).into_uuid();
+    let mut response = match invoked(worker, request, id).await {
+        Ok(response) => response,
+        Err(error) => error.response(),
+    };
+    let id = HeaderValue::try_from(id.to_string()).expect("a UUID is hexadecimal");
+    response.headers_mut().insert(REQUEST_ID, id);
+    response
+}
+
+async fn invoked(
+    worker: &Rc<Worker>,
+    request: Request<Payload>,
+    id: Uuid,
+) -> Result<Response<Bytes>, LambdaError> {
+    let (head, payload) = request.into_parts();
+    // Read also where the head is faulty: a client that is still sending would lose the answer in a reset.
+    let payload = whole(payload, worker.timeouts.body_idle).await?;
+    let call = Call::read(&head.method, &head.uri, &head.headers, &worker.place)?;
+    // After the payload has come, so that a slow one is routed by the weights of the moment it is sent on.
+    let route = worker.route(&call.key).ok_or_else(|| LambdaError::FunctionNotFound(call.arn.clone()))?;
+    let payload = checked(payload)?;
+    if call.invocation == InvocationType::DryRun {
+        let mut response = Response::new(Bytes::new());
+        *response.status_mut() = StatusCode::NO_CONTENT;
+        return Ok(response);
+    }
+
+    let arm = worker.pick(&route);
+    let about = About { method: Method::POST, trace: headers::trace(&head.headers), target: head.uri };
+    let upstream_head = post_to(route.upstream(arm), &head.headers, id);
+    let transit = Transit::begin(worker, route.clone(), arm, about);
+    let at = transit.dispatched_at();
+    let result = match transit.send(upstream_head, Outgoing::Whole(payload), Face::Invoke).await {
+        Ok(answer) => result_of(answer, |status| route.is_function_error(status)).await,
+        Err(fault) => Err(match fault.kind {
+            FaultKind::TimedOut => timed_out(id, worker.timeouts.response_head),
+            FaultKind::Unreachable => function_error("Upstream.Unreachable", &fault.detail),
+            FaultKind::Broken | FaultKind::ClientBroke | FaultKind::ClientStalled => {
+                function_error("Upstream.Broken", &fault.detail)
+            }
+        }),
+    };
+    let is_error = result.is_err();
+    let mut response = Response::new(result.unwrap_or_else(|error| error));
+    let answer = response.headers_mut();
+    answer.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    answer.insert(EXECUTED_VERSION, route.upstream(arm).label.clone());
+    if is_error {
+        answer.insert(FUNCTION_ERROR, HeaderValue::from_static("Unhandled"));
+    }
+    if call.wants_log {
+        let log = log_of(id, &route.upstream(arm).version.to_string(), at, clock::instant_now());
+        answer
+            .insert(LOG_RESULT, HeaderValue::try_from(BASE64.encode(log)).expect("base64 is visible ASCII"));
+    }
+    Ok(response)
+}
+
+/// Collects a payload, no larger than Lambda takes and no slower than a body may be.
+async fn whole(payload: Payload, idle_max: Duration) -> Result<Bytes, LambdaError> {
+    let mut body = match payload {
+        Payload::Whole(bytes) if bytes.len() > PAYLOAD_BYTES_MAX => return Err(LambdaError::RequestTooLarge),
+        Payload::Whole(bytes) => return Ok(bytes),
+        Payload::Stream(body) => body,
+    };
+    if body.size_hint().lower() > PAYLOAD_BYTES_MAX as u64 {
+        return Err(LambdaError::RequestTooLarge);
+    }
+    let mut collected = BytesMut::new();
+    loop {
+        let frame = match timeout(idle_max, body.frame()).await {
+            Err(_) => return Err(LambdaError::RequestTimedOut),
+            Ok(None) => return Ok(collected.freeze()),
+            Ok(Some(Err(broken))) => return Err(LambdaError::InvalidRequestContent(broken.to_string())),
+            Ok(Some(Ok(frame))) => frame,
+        };
+        let Ok(data) = frame.into_data() else { continue };
+        if collected.len() + data.len() > PAYLOAD_BYTES_MAX {
+            return Err(LambdaError::RequestTooLarge);
+        }
+        collected.extend_from_slice(&data);
+    }
+}
+
+/// Holds a payload to JSON; none at all becomes `{}`, which is what a function is handed on Lambda.
+fn checked(payload: Bytes) -> Result<Bytes, LambdaError> {
+    if payload.is_empty() {
+        return Ok(Bytes::from_static(b"{}"));
+    }
+    let text = std::str::from_utf8(&payload).map_err(|error| error.to_string());
+    let read =
+        text.and_then(|text| serde_json::from_str::<IgnoredAny>(text).map_err(|error| error.to_string()));
+    read.map_err(LambdaError::InvalidRequestContent)?;
+    Ok(payload)
+}
+
+fn post_to(upstream: &Upstream, client: &HeaderMap, id: Uuid) -> request::Parts {
+    let mut request = Request::new(());
+    *request.method_mut() = Method::POST;
+    *request.uri_mut() =
+        upstream_target(&upstream.base_path, "").expect("a version's URL was read as one before");
+    let headers = request.headers_mut();
+    headers.insert(HOST, upstream.host_header.clone());
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    headers.insert(REQUEST_ID, HeaderValue::try_from(id.to_string()).expect("a UUID is hexadecimal"));
+    for name in PASSED_ON {
+        if let Some(value) = client.get(name) {
+            headers.insert(name, value.clone());
+        }
+    }
+    request.into_parts().0
+}
+
+/// The payload a version answered with, or the function error it made.
+async fn result_of(
+    answer: Response<Download>,
+    is_error: impl Fn(StatusCode) -> bool,
+) -> Result<Bytes, Bytes> {
+    let (head, mut body) = answer.into_parts();
+    let mut collected = BytesMut::new();
+    while let Some(frame) = body.frame().await {
+        let data = match frame.map(|frame| frame.into_data()) {
+            Err(broken) => return Err(function_error("Upstream.Broken", &broken.to_string())),
+            Ok(Err(_trailers)) => continue,
+            Ok(Ok(data)) => data,
+        };
+        if collected.len() + data.len() > ANSWER_BYTES_MAX {
+            let text = format!(
+                "Response payload size exceeded maximum allowed payload size ({ANSWER_BYTES_MAX} bytes)."
+            );
+            body.refuse(FailureKind::FunctionError, &text);
+            return Err(function_error("Function.ResponseSizeTooLarge", &text));
+        }
+        collected.extend_from_slice(&data);
+    }
+    if is_error(head.status) { Err(status_error(head.status, &collected)) } else { Ok(collected.freeze()) }
+}
+
+/// A failed answer as a function error: in the version's own words if it speaks Lambda's language, else quoted.
+fn status_error(status: StatusCode, body: &[u8]) -> Bytes {
+    if let Ok(Value::Object(own)) = serde_json::from_slice(body)
+        && own.contains_key("errorMessage")
+    {
+        return Bytes::from(Value::Object(own).to_string());
+    }
+    let quoted = String::from_utf8_lossy(&body[..body.len().min(QUOTE_BYTES_MAX)]);
+    let text = if quoted.trim().is_empty() {
+        format!("answered {status}")
+    } else {
+        format!("answered {status}: {}", quoted.trim())
+    };
+    function_error("Upstream.Status", &text)
+}
+
+fn timed_out(id: Uuid, limit: Duration) -> Bytes {
+    let text = format!("RequestId: {id} Error: Task timed out after {:.2} seconds", limit.as_secs_f64());
+    function_error("Sandbox.Timedout", &text)
+}
+
+fn function_error(kind: &str, message: &str) -> Bytes {
+    Bytes::from(json!({"errorMessage": message, "errorType": kind}).to_string())
+}
+
+/// The lines Lambda writes around an invocation. What it writes of memory is left out: nobody measured it.
+fn log_of(id: Uuid, version: &str, begun: Instant, ended: Instant) -> String {
+    let duration_ms = ended.saturating_duration_since(begun).as_secs_f64() * 1e3;
+    format!(
+        "START RequestId: {id} Version: {version}\nEND RequestId: {id}\n\
+         REPORT RequestId: {id}\tDuration: {duration_ms:.2} ms\tBilled Duration: {:.0} ms\t\n",
+        duration_ms.ceil()
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn payloads_are_json_or_nothing() {
+        assert_eq!(checked(Bytes::new()).unwrap(), "{}");
+        for good in ["null", "1", "\"text\"", "[1, 2]", " {\"a\": {}} "] {
+            assert_eq!(checked(Bytes::from(good)).unwrap(), good);
+        }
+        let deep = format!("{}{}", "[".repeat(100_000), "]".repeat(100_000));
+        assert!(checked(Bytes::from(deep)).is_ok(), "depth is the function's business");
+        for bad in [&b"{"[..], b"{} x", b"'a'", b"\xff", b" "] {
+            assert!(
+                matches!(checked(Bytes::copy_from_slice(bad)), Err(LambdaError::InvalidRequestContent(_))),
+                "{bad:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn function_errors_keep_the_versions_own_words() {
+        let own = br#"{"errorMessage": "boom", "errorType": "KeyError", "stackTrace": []}"#;
+        let kept: Value = serde_json::from_slice(&status_error(StatusCode::BAD_GATEWAY, own)).unwrap();
+        assert_eq!(kept["errorType"], "KeyError");
+        let quoted: Value =
+            serde_json::from_slice(&status_error(StatusCode::BAD_GATEWAY, b"<h1>down</h1>\n")).unwrap();
+        assert_eq!(quoted["errorMessage"], "answered 502 Bad Gateway: <h1>down</h1>");
+        assert_eq!(quoted["errorType"], "Upstream.Status");
+    }
+
+    #[test]
+    fn the_log_is_worded_as_lambda_words_it() {
+        let (id, at) = (Uuid::nil(), clock::instant_now());
+        assert_eq!(
+            log_of(id, "7", at, at + Duration::from_micros(2_470)),
+            "START RequestId: 00000000-0000-0000-0000-000000000000 Version: 7\n\
+             END RequestId: 00000000-0000-0000-0000-000000000000\n\
+             REPORT RequestId: 00000000-0000-0000-0000-000000000000\tDuration: 2.47 ms\tBilled Duration: 3 ms\t\n"
+        );
+    }
+}

@@ -1,0 +1,256 @@
+//! Reads what an Invoke asks for: which function, by which qualifier, and how.
+
+use std::str::FromStr;
+
+use hyper::header::{AUTHORIZATION, HeaderMap};
+use hyper::{Method, Uri};
+use percent_encoding::percent_decode_str;
+
+use super::lambda_error::LambdaError;
+use crate::domain::arn::{FunctionRef, Place};
+
+const PREFIX: &str = "/2015-03-31/";
+const FUNCTION_PATTERN: &str = r"Member must satisfy regular expression pattern: (arn:(aws[a-zA-Z-]*)?:lambda:)?([a-z]{2}((-gov)|(-iso([a-z]?)))?-[a-z]+-\d{1}:)?(\d{12}:)?(function:)?([a-zA-Z0-9-_\.]+)(:(\$LATEST(\.PUBLISHED)?|[a-zA-Z0-9-_]+))?";
+const QUALIFIER_PATTERN: &str =
+    r"Member must satisfy regular expression pattern: \$(LATEST(\.PUBLISHED)?)|[a-zA-Z0-9-_$]+";
+
+/// How a function is to be invoked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum InvocationType {
+    /// Now, and the answer is waited for.
+    RequestResponse,
+    /// Not at all; only whether it could be.
+    DryRun,
+}
+
+/// An Invoke, well-formed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Call {
+    /// `function:qualifier`, unqualified ones as `$LATEST`.
+    pub(super) key: String,
+    /// The ARN of what was asked for, in the place the client speaks of.
+    pub(super) arn: String,
+    /// How it is invoked.
+    pub(super) invocation: InvocationType,
+    /// Whether the client wants the log's tail.
+    pub(super) wants_log: bool,
+}
+
+/// Whether a path belongs to Lambda's API; no function's traffic begins like this, for its address has a colon.
+pub(super) fn is_lambda(path: &str) -> bool {
+    path.starts_with(PREFIX)
+}
+
+impl Call {
+    /// Reads a request's head; faults come in the order AWS reports them, constraints first.
+    pub(super) fn read(
+        method: &Method,
+        uri: &Uri,
+        headers: &HeaderMap,
+        place: &Place,
+    ) -> Result<Call, LambdaError> {
+        let segment = (uri.path().strip_prefix(PREFIX))
+            .and_then(|path| path.strip_prefix("functions/"))
+            .and_then(|path| path.strip_suffix("/invocations"))
+            .filter(|segment| !segment.contains('/') && *method == Method::POST)
+            .ok_or(LambdaError::UnknownOperation)?;
+        let text = percent_decode_str(segment).decode_utf8_lossy();
+        let invalid_name = |value: &str| LambdaError::Validation {
+            value: value.to_owned(),
+            member: "functionName",
+            constraint: FUNCTION_PATTERN.to_owned(),
+        };
+        let function = FunctionRef::from_str(&text).map_err(|_| invalid_name(&text))?;
+        if let Some(derived) = &function.qualifier
+            && !is_qualifier(derived)
+        {
+            return Err(invalid_name(&text));
+        }
+        let given = uri.query().and_then(given_qualifier);
+        if let Some(given) = &given
+            && !is_qualifier(given)
+        {
+            return Err(LambdaError::Validation {
+                value: given.clone(),
+                member: "qualifier",
+                constraint: QUALIFIER_PATTERN.to_owned(),
+            });
+        }
+        let wants_log = match header(headers, "x-amz-log-type")? {
+            None | Some("None") => false,
+            Some("Tail") => true,
+            Some(other) => return Err(not_in_enum(other, "logType", "[None, Tail]")),
+        };
+        let invocation = match header(headers, "x-amz-invocation-type")? {
+            None | Some("RequestResponse") => InvocationType::RequestResponse,
+            Some("DryRun") => InvocationType::DryRun,
+            Some("Event") => {
+                return Err(LambdaError::InvalidParameterValue(
+                    "asynchronous invocation (Event) is not supported yet; \
+                     invoke with RequestResponse, which waits for the answer"
+                        .to_owned(),
+                ));
+            }
+            Some(other) => {
+                return Err(not_in_enum(other, "invocationType", "[Event, RequestResponse, DryRun]"));
+            }
+        };
+        let qualifier = match (function.qualifier, given) {
+            (Some(derived), Some(given)) if derived != given => {
+                return Err(LambdaError::InvalidParameterValue(
+                    "The derived qualifier from the function name does not match the specified qualifier."
+                        .to_owned(),
+                ));
+            }
+            (derived, given) => derived.or(given).unwrap_or_else(|| "$LATEST".to_owned()),
+        };
+        let place = Place {
+            region: function
+                .region
+                .or_else(|| signed_region(headers))
+                .unwrap_or_else(|| place.region.clone()),
+            account: function.account.unwrap_or_else(|| place.account.clone()),
+        };
+        Ok(Call {
+            key: format!("{}:{qualifier}", function.name),
+            arn: place.qualified_arn(function.name.as_str(), &qualifier),
+            invocation,
+            wants_log,
+        })
+    }
+}
+
+fn is_qualifier(text: &str) -> bool {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_$".contains(&byte);
+    (1..=128).contains(&text.len()) && (text == "$LATEST.PUBLISHED" || text.bytes().all(plain))
+}
+
+fn given_qualifier(query: &str) -> Option<String> {
+    let value = query.split('&').find_map(|pair| pair.strip_prefix("Qualifier="))?;
+    Some(percent_decode_str(value).decode_utf8_lossy().into_owned())
+}
+
+fn header<'a>(headers: &'a HeaderMap, name: &'static str) -> Result<Option<&'a str>, LambdaError> {
+    let value = headers.get(name).map(|value| value.to_str());
+    value.transpose().map_err(|_| {
+        LambdaError::InvalidParameterValue(format!("the header {name} holds more than visible ASCII"))
+    })
+}
+
+fn not_in_enum(value: &str, member: &'static str, set: &str) -> LambdaError {
+    LambdaError::Validation {
+        value: value.to_owned(),
+        member,
+        constraint: format!("Member must satisfy enum value set: {set}"),
+    }
+}
+
+/// The region of `Credential=KEY/20260101/REGION/lambda/aws4_request`.
+fn signed_region(headers: &HeaderMap) -> Option<String> {
+    let authorization = headers.get(AUTHORIZATION)?.to_str().ok()?;
+    let (_, scope) = authorization.split_once("Credential=")?;
+    let region = scope.split([',', ' ']).next()?.split('/').nth(2)?;
+    let plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
+    (!region.is_empty() && region.bytes().all(plain)).then(|| region.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use hyper::header::HeaderValue;
+
+    use super::*;
+
+    fn read(target: &str, headers: &[(&'static str, &str)]) -> Result<Call, LambdaError> {
+        let mut map = HeaderMap::new();
+        for (name, value) in headers {
+            map.append(*name, HeaderValue::try_from(*value).unwrap());
+        }
+        let place = Place { region: "us-east-1".to_owned(), account: Place::ACCOUNT.to_owned() };
+        Call::read(&Method::POST, &target.parse().unwrap(), &map, &place)
+    }
+
+    fn key(target: &str) -> Result<String, LambdaError> {
+        read(target, &[]).map(|call| call.key)
+    }
+
+    #[test]
+    fn functions_are_named_in_every_way_clients_do() {
+        for (target, expected) in [
+            ("/2015-03-31/functions/f/invocations", "f:$LATEST"),
+            ("/2015-03-31/functions/f%3Alive/invocations", "f:live"),
+            ("/2015-03-31/functions/f:7/invocations", "f:7"),
+            ("/2015-03-31/functions/f%3A%24LATEST/invocations", "f:$LATEST"),
+            ("/2015-03-31/functions/f/invocations?Qualifier=live", "f:live"),
+            ("/2015-03-31/functions/f/invocations?x=1&Qualifier=%24LATEST", "f:$LATEST"),
+            ("/2015-03-31/functions/f:live/invocations?Qualifier=live", "f:live"),
+            ("/2015-03-31/functions/000000000000%3Afunction%3Af%3Alive/invocations", "f:live"),
+            (
+                "/2015-03-31/functions/arn%3Aaws%3Alambda%3Aeu-west-1%3A123456789012%3Afunction%3Af%3A3/invocations",
+                "f:3",
+            ),
+        ] {
+            assert_eq!(key(target).as_deref(), Ok(expected), "{target}");
+        }
+    }
+
+    #[test]
+    fn arns_name_the_place_the_client_speaks_of() {
+        let scope =
+            "AWS4-HMAC-SHA256 Credential=AKID/20260101/eu-north-1/lambda/aws4_request, SignedHeaders=host";
+        let arn = |target, headers: &[_]| read(target, headers).unwrap().arn;
+        let plain = "/2015-03-31/functions/f/invocations";
+        assert_eq!(arn(plain, &[]), "arn:aws:lambda:us-east-1:000000000000:function:f:$LATEST");
+        assert_eq!(
+            arn(plain, &[("authorization", scope)]),
+            "arn:aws:lambda:eu-north-1:000000000000:function:f:$LATEST"
+        );
+        let full = "/2015-03-31/functions/arn:aws:lambda:eu-west-1:123456789012:function:f/invocations";
+        assert_eq!(
+            arn(full, &[("authorization", scope)]),
+            "arn:aws:lambda:eu-west-1:123456789012:function:f:$LATEST"
+        );
+        for forged in ["Bearer x", "Credential=a/b", "Credential=a/b/<region>/lambda", ""] {
+            assert!(arn(plain, &[("authorization", forged)]).contains("us-east-1"), "{forged}");
+        }
+    }
+
+    #[test]
+    fn faults_are_worded_as_aws_words_them() {
+        let conflict = key("/2015-03-31/functions/f:live/invocations?Qualifier=beta").unwrap_err();
+        assert_eq!(
+            conflict,
+            LambdaError::InvalidParameterValue(
+                "The derived qualifier from the function name does not match the specified qualifier.".into()
+            )
+        );
+        for target in [
+            "/2015-03-31/functions/a%20b/invocations",
+            "/2015-03-31/functions/f:/invocations",
+            "/2015-03-31/functions/f:li.ve/invocations",
+            "/2015-03-31/functions/f/invocations?Qualifier=",
+            "/2015-03-31/functions/f/invocations?Qualifier=a%2Fb",
+            "/2015-03-31/functions/%ff/invocations",
+        ] {
+            assert!(matches!(key(target), Err(LambdaError::Validation { .. })), "{target}");
+        }
+        for target in [
+            "/2015-03-31/functions/f",
+            "/2015-03-31/functions/f/configuration",
+            "/2015-03-31/functions/a/b/invocations",
+            "/2015-03-31/layers",
+        ] {
+            assert_eq!(key(target), Err(LambdaError::UnknownOperation), "{target}");
+        }
+    }
+
+    #[test]
+    fn kinds_of_invocation() {
+        let plain = "/2015-03-31/functions/f/invocations";
+        let invoke = |kind| read(plain, &[("x-amz-invocation-type", kind)]);
+        assert_eq!(invoke("DryRun").unwrap().invocation, InvocationType::DryRun);
+        assert!(matches!(invoke("Event"), Err(LambdaError::InvalidParameterValue(_))));
+        assert!(matches!(invoke("Later"), Err(LambdaError::Validation { .. })));
+        assert!(read(plain, &[("x-amz-log-type", "Tail")]).unwrap().wants_log);
+        assert!(matches!(read(plain, &[("x-amz-log-type", "All")]), Err(LambdaError::Validation { .. })));
+    }
+}

@@ -1,0 +1,90 @@
+//! Errors as AWS Lambda words them, for clients that know no others.
+
+use bytes::Bytes;
+use hyper::header::{CONTENT_TYPE, HeaderName, HeaderValue};
+use hyper::{Response, StatusCode};
+use serde_json::{Map, Value};
+
+/// Names an error's type; clients read it before the body.
+const ERROR_TYPE: HeaderName = HeaderName::from_static("x-amzn-errortype");
+
+/// What a Lambda client is told instead of an answer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum LambdaError {
+    /// A value breaks its constraint; the words after "failed to satisfy constraint: ".
+    Validation { value: String, member: &'static str, constraint: String },
+    /// A value is well-formed and still impossible.
+    InvalidParameterValue(String),
+    /// The payload is not JSON.
+    InvalidRequestContent(String),
+    /// The payload is too large.
+    RequestTooLarge,
+    /// There is no such function, alias or version; the ARN.
+    FunctionNotFound(String),
+    /// Only Invoke is served here.
+    UnknownOperation,
+    /// The client's payload did not come.
+    RequestTimedOut,
+}
+
+impl LambdaError {
+    fn status(&self) -> StatusCode {
+        match self {
+            LambdaError::Validation { .. }
+            | LambdaError::InvalidParameterValue(_)
+            | LambdaError::InvalidRequestContent(_) => StatusCode::BAD_REQUEST,
+            LambdaError::RequestTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+            LambdaError::FunctionNotFound(_) | LambdaError::UnknownOperation => StatusCode::NOT_FOUND,
+            LambdaError::RequestTimedOut => StatusCode::REQUEST_TIMEOUT,
+        }
+    }
+
+    fn type_name(&self) -> &'static str {
+        match self {
+            LambdaError::Validation { .. } => "ValidationException",
+            LambdaError::InvalidParameterValue(_) => "InvalidParameterValueException",
+            LambdaError::InvalidRequestContent(_) => "InvalidRequestContentException",
+            LambdaError::RequestTooLarge => "RequestTooLargeException",
+            LambdaError::FunctionNotFound(_) => "ResourceNotFoundException",
+            LambdaError::UnknownOperation => "UnknownOperationException",
+            LambdaError::RequestTimedOut => "RequestTimeoutException",
+        }
+    }
+
+    fn message(&self) -> String {
+        match self {
+            LambdaError::Validation { value, member, constraint } => format!(
+                "1 validation error detected: Value '{value}' at '{member}' failed to satisfy constraint: {constraint}"
+            ),
+            LambdaError::InvalidParameterValue(text) => text.clone(),
+            LambdaError::InvalidRequestContent(why) => {
+                format!("Could not parse request body into json: Could not parse payload into json: {why}")
+            }
+            LambdaError::RequestTooLarge => {
+                "Request must be smaller than 6291456 bytes for the InvokeFunction operation".to_owned()
+            }
+            LambdaError::FunctionNotFound(arn) => format!("Function not found: {arn}"),
+            LambdaError::UnknownOperation => {
+                "the router serves Invoke alone, POST /2015-03-31/functions/NAME/invocations; \
+                 send every other operation to serin's API address"
+                    .to_owned()
+            }
+            LambdaError::RequestTimedOut => "the payload did not come in time; send it again".to_owned(),
+        }
+    }
+
+    /// The answer, in AWS's shape.
+    pub(super) fn response(&self) -> Response<Bytes> {
+        let mut body = Map::new();
+        if !matches!(self, LambdaError::Validation { .. }) {
+            body.insert("Type".to_owned(), "User".into());
+        }
+        let key = if matches!(self, LambdaError::FunctionNotFound(_)) { "Message" } else { "message" };
+        body.insert(key.to_owned(), self.message().into());
+        let mut response = Response::new(Bytes::from(Value::Object(body).to_string()));
+        *response.status_mut() = self.status();
+        response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        response.headers_mut().insert(ERROR_TYPE, HeaderValue::from_static(self.type_name()));
+        response
+    }
+}

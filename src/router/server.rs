@@ -1,0 +1,243 @@
+//! The router's threads: one a core, each with its own listener on the same address.
+//!
+//! The kernel spreads connections over the listeners (SO_REUSEPORT), and a connection stays on its thread; so do
+//! its requests, its upstream connections and its counters.
+
+use std::io;
+use std::net::{SocketAddr, TcpListener as StdListener};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use socket2::{Domain, Protocol, Socket, Type};
+use tokio::net::TcpListener;
+use tokio::runtime;
+use tokio::sync::{mpsc, watch};
+use tokio::task::spawn_local;
+use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
+
+use super::connection;
+use super::drain::Drain;
+use super::handle::{InvokeHandle, Job};
+use super::invoke::{Payload, invoke};
+use super::settings::RouterConfig;
+use super::table::RoutingTable;
+use super::worker::Worker;
+use crate::clock;
+use crate::metrics::recorder::Writer;
+
+/// Connections that may wait to be accepted, on each thread.
+const BACKLOG: i32 = 1024;
+/// How long accepting pauses when the process has no descriptor left, at first and at most.
+const PAUSE_MIN: Duration = Duration::from_millis(5);
+const PAUSE_MAX: Duration = Duration::from_secs(1);
+/// How often a worker lets go of what is out of date.
+const SWEEP_EVERY: Duration = Duration::from_secs(1);
+
+/// A router that has its addresses and does not accept yet: clients wait in the kernel's queue.
+pub struct Router {
+    config: RouterConfig,
+    table: Arc<RoutingTable>,
+    listeners: Vec<StdListener>,
+    local_addr: SocketAddr,
+    handle: InvokeHandle,
+    jobs: Vec<mpsc::Receiver<Job>>,
+}
+
+impl Router {
+    /// Takes the address for every worker; port 0 becomes a free one.
+    ///
+    /// Fails where another process has it, although the kernel would let two processes share it: half of the
+    /// traffic would go to somebody else.
+    pub fn bind(config: RouterConfig, table: Arc<RoutingTable>) -> io::Result<Router> {
+        let workers = config.worker_count();
+        if workers > table.recorder().worker_count() {
+            let text = format!(
+                "{workers} router workers, but the recorder counts for {}",
+                table.recorder().worker_count()
+            );
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, text));
+        }
+        if config.addr.port() != 0 {
+            let alone = Socket::new(Domain::for_address(config.addr), Type::STREAM, Some(Protocol::TCP))?;
+            alone.set_reuse_address(true)?;
+            alone.bind(&config.addr.into())?;
+        }
+        let first = listen(config.addr)?;
+        let local_addr = first.local_addr()?;
+        let mut listeners = vec![first];
+        for _ in 1..workers {
+            listeners.push(listen(local_addr)?);
+        }
+        let (handle, jobs) = InvokeHandle::new(workers);
+        Ok(Router { config, table, listeners, local_addr, handle, jobs })
+    }
+
+    /// Where it listens.
+    pub fn local_addr(&self) -> SocketAddr {
+        self.local_addr
+    }
+
+    /// The way in for Invokes from other listeners.
+    pub fn invoke_handle(&self) -> InvokeHandle {
+        self.handle.clone()
+    }
+
+    /// Starts to accept, on as many threads as there are workers.
+    pub fn run(self) -> io::Result<RunningRouter> {
+        let (stop, stopping) = watch::channel(None);
+        let mut threads = Vec::new();
+        for (index, (listener, jobs)) in self.listeners.into_iter().zip(self.jobs).enumerate() {
+            let (config, table, stopping) = (self.config.clone(), Arc::clone(&self.table), stopping.clone());
+            let thread = std::thread::Builder::new().name(format!("router-{index}")).spawn(move || {
+                let writer = table.recorder().writer(index).ok_or_else(|| {
+                    let text = "another router counts with the same recorder";
+                    io::Error::new(io::ErrorKind::AlreadyExists, text)
+                })?;
+                let runtime =
+                    runtime::Builder::new_current_thread().enable_all().build_local(Default::default())?;
+                runtime.block_on(work(writer, config, &table, listener, jobs, stopping))
+            })?;
+            threads.push(thread);
+        }
+        Ok(RunningRouter { stop, threads, local_addr: self.local_addr, handle: self.handle })
+    }
+}
+
+/// A router that accepts; when it is dropped without a shutdown, its connections are cut.
+pub struct RunningRouter {
+    stop: watch::Sender<Option<Duration>>,
+    threads: Vec<JoinHandle<io::Result<()>>>,
+    local_addr: SocketAddr,
+    handle: InvokeHandle,
+}
+
+impl RunningRouter {
+    /// Where it listens.
+    pub fn local_addr(&self) -> SocketAddr {
+        self.local_addr
+    }
+
+    /// The way in for Invokes from other listeners.
+    pub fn invoke_handle(&self) -> InvokeHandle {
+        self.handle.clone()
+    }
+
+    /// Stops accepting, lets requests under way end for at most `grace`, and closes what is left.
+    ///
+    /// Blocks until then; from async code, call it where blocking is allowed. Fails with what stopped a worker
+    /// early, if anything did.
+    pub fn shutdown(mut self, grace: Duration) -> io::Result<()> {
+        self.stop.send_replace(Some(grace));
+        // All of them are waited for, also after one that failed.
+        let ended: Vec<_> = self.threads.drain(..).map(JoinHandle::join).collect();
+        let panicked = || io::Error::other("a router thread panicked");
+        ended.into_iter().try_for_each(|thread| thread.unwrap_or_else(|_| Err(panicked())))
+    }
+}
+
+impl Drop for RunningRouter {
+    fn drop(&mut self) {
+        self.stop.send_if_modified(|grace| grace.replace(Duration::ZERO).is_none());
+    }
+}
+
+fn listen(addr: SocketAddr) -> io::Result<StdListener> {
+    let socket = Socket::new(Domain::for_address(addr), Type::STREAM, Some(Protocol::TCP))?;
+    socket.set_reuse_address(true)?;
+    socket.set_reuse_port(true)?;
+    socket.set_nonblocking(true)?;
+    socket.bind(&addr.into())?;
+    socket.listen(BACKLOG)?;
+    Ok(socket.into())
+}
+
+/// One thread's life.
+async fn work(
+    writer: Writer,
+    config: RouterConfig,
+    table: &RoutingTable,
+    listener: StdListener,
+    mut jobs: mpsc::Receiver<Job>,
+    mut stopping: watch::Receiver<Option<Duration>>,
+) -> io::Result<()> {
+    let listener = TcpListener::from_std(listener)?;
+    let worker = Rc::new(Worker::new(writer, table, &config));
+    let drain = Rc::new(Drain::default());
+    let accepting = spawn_local(accept(Rc::clone(&worker), listener, Rc::clone(&drain)));
+    let sweeping = spawn_local(sweep(Rc::clone(&worker)));
+    let grace = loop {
+        tokio::select! {
+            Some(job) = jobs.recv() => {
+                spawn_local(do_job(Rc::clone(&worker), job, Rc::clone(&drain)));
+            }
+            grace = stopping.wait_for(Option::is_some) => {
+                break grace.ok().and_then(|grace| *grace).unwrap_or_default();
+            }
+        }
+    };
+    jobs.close();
+    while let Ok(job) = jobs.try_recv() {
+        spawn_local(do_job(Rc::clone(&worker), job, Rc::clone(&drain)));
+    }
+    // Ends the listener, too; whoever waits in its queue is reset and connects elsewhere.
+    accepting.abort();
+    sweeping.abort();
+    // Both are cancelled; nothing else can come of waiting for them.
+    let _ = accepting.await;
+    drain.begin();
+    // Over in time or not, what is left is closed with the runtime.
+    let _ = timeout(grace, drain.ended()).await;
+    Ok(())
+}
+
+async fn accept(worker: Rc<Worker>, listener: TcpListener, drain: Rc<Drain>) {
+    let http = Rc::new(connection::http(&worker.timeouts));
+    let mut pause = PAUSE_MIN;
+    loop {
+        match listener.accept().await {
+            Ok((stream, peer)) => {
+                pause = PAUSE_MIN;
+                let (worker, http) = (Rc::clone(&worker), Rc::clone(&http));
+                spawn_local(connection::serve(worker, http, stream, peer, drain.enter()));
+            }
+            Err(error) if is_of_one_connection(&error) => {}
+            Err(error) => {
+                // Most likely no descriptor is left. Trying again at once would spin; those that end meanwhile
+                // give theirs back.
+                if pause == PAUSE_MIN {
+                    tracing::warn!(%error, "accepting connections pauses");
+                }
+                sleep(pause).await;
+                pause = (pause * 2).min(PAUSE_MAX);
+            }
+        }
+    }
+}
+
+fn is_of_one_connection(error: &io::Error) -> bool {
+    use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset, Interrupted};
+    matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset | Interrupted)
+}
+
+async fn sweep(worker: Rc<Worker>) {
+    let mut ticks = interval(SWEEP_EVERY);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        ticks.tick().await;
+        worker.sweep(clock::instant_now());
+    }
+}
+
+/// Answers one Invoke from another listener, unless its caller goes away first.
+async fn do_job(worker: Rc<Worker>, job: Job, drain: Rc<Drain>) {
+    let _guard = drain.enter();
+    let Job { request, mut answer } = job;
+    let response = tokio::select! {
+        response = invoke(&worker, request.map(Payload::Whole)) => response,
+        () = answer.closed() => return,
+    };
+    // A caller that went away just now is as good as answered.
+    let _ = answer.send(response);
+}

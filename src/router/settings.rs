@@ -1,0 +1,57 @@
+//! What the router is told when it is built.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use crate::domain::arn::Place;
+
+/// How the router listens and how long it waits.
+#[derive(Clone, Debug)]
+pub struct RouterConfig {
+    /// Where to listen; port 0 picks a free one.
+    pub addr: SocketAddr,
+    /// How many threads carry traffic; `None` is one a core. The recorder must have been made for as many.
+    pub workers: Option<usize>,
+    /// How long it waits for whom.
+    pub timeouts: Timeouts,
+    /// Region and account of the ARNs in its answers to Lambda clients.
+    pub place: Place,
+}
+
+impl RouterConfig {
+    /// How many threads that is on this machine.
+    pub fn worker_count(&self) -> usize {
+        let cores = || std::thread::available_parallelism().map_or(1, usize::from);
+        self.workers.unwrap_or_else(cores).max(1)
+    }
+}
+
+/// How long the router waits for whom before it gives up.
+#[derive(Clone, Copy, Debug)]
+pub struct Timeouts {
+    /// For a connection to a version, the look-up of its name included.
+    pub connect: Duration,
+    /// For the head of a version's answer, once it has the whole request.
+    pub response_head: Duration,
+    /// For the next piece of a body, from either side, and for either side to take one.
+    pub body_idle: Duration,
+    /// For a client's next request head, from the connection's or the last answer's end on.
+    pub client_header: Duration,
+    /// For the next request on a version's idle connection.
+    ///
+    /// It stays below what common servers allow (Node and uvicorn five seconds), for a connection that the other
+    /// side closes just as it is used again costs a request. A version that says `Keep-Alive: timeout=N` shortens it.
+    pub upstream_idle: Duration,
+}
+
+impl Default for Timeouts {
+    fn default() -> Timeouts {
+        Timeouts {
+            connect: Duration::from_secs(1),
+            response_head: Duration::from_secs(30),
+            body_idle: Duration::from_secs(60),
+            client_header: Duration::from_secs(30),
+            upstream_idle: Duration::from_secs(4),
+        }
+    }
+}

@@ -1,0 +1,129 @@
+//! The body of a request on its way to a version, and who is to blame if it stands still.
+
+use std::cell::Cell;
+use std::convert::Infallible;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll};
+use std::time::Instant;
+
+use bytes::Bytes;
+use hyper::body::{Body, Frame, Incoming, SizeHint};
+
+use crate::clock;
+
+/// What is sent to a version.
+pub(super) enum UpstreamBody {
+    /// Nothing.
+    Empty,
+    /// A payload that is in memory.
+    Whole(Option<Bytes>),
+    /// A client's body, as it comes.
+    Upload(Incoming, Rc<Progress>),
+}
+
+/// How far an upload has come.
+pub(super) struct Progress {
+    stage: Cell<Stage>,
+    since: Cell<Instant>,
+    /// Whether the body is still in its first poll, which happens at dispatch and needs no look at the clock.
+    is_first_poll: Cell<bool>,
+}
+
+/// Whom an upload waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Stage {
+    /// The client has not sent the next piece.
+    Client,
+    /// The version has not taken the last piece.
+    Version,
+    /// All of it was handed over.
+    Done,
+    /// The client broke it off.
+    Broken,
+}
+
+impl Progress {
+    /// The progress of a request whose body begins at `at`.
+    pub(super) fn begun(at: Instant) -> Rc<Progress> {
+        let (stage, since, is_first_poll) = (Cell::new(Stage::Version), Cell::new(at), Cell::new(true));
+        Rc::new(Progress { stage, since, is_first_poll })
+    }
+
+    /// Whom it waits for, and since when.
+    pub(super) fn stage(&self) -> (Stage, Instant) {
+        (self.stage.get(), self.since.get())
+    }
+
+    fn reach(&self, stage: Stage) {
+        if !self.is_first_poll.get() {
+            self.since.set(clock::instant_now());
+        }
+        self.stage.set(stage);
+    }
+}
+
+/// A client's upload broke off.
+#[derive(Debug, thiserror::Error)]
+#[error("the client's request body broke off")]
+pub(super) struct UploadBroken(#[source] hyper::Error);
+
+impl From<Infallible> for UploadBroken {
+    fn from(never: Infallible) -> UploadBroken {
+        match never {}
+    }
+}
+
+impl Body for UpstreamBody {
+    type Data = Bytes;
+    type Error = UploadBroken;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, UploadBroken>>> {
+        match self.get_mut() {
+            UpstreamBody::Empty => Poll::Ready(None),
+            UpstreamBody::Whole(bytes) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
+            UpstreamBody::Upload(body, progress) => poll_upload(body, progress, cx),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match self {
+            UpstreamBody::Empty => true,
+            UpstreamBody::Whole(bytes) => bytes.is_none(),
+            UpstreamBody::Upload(body, _) => body.is_end_stream(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            UpstreamBody::Empty => SizeHint::with_exact(0),
+            UpstreamBody::Whole(bytes) => SizeHint::with_exact(bytes.as_ref().map_or(0, Bytes::len) as u64),
+            UpstreamBody::Upload(body, _) => body.size_hint(),
+        }
+    }
+}
+
+fn poll_upload(
+    body: &mut Incoming,
+    progress: &Progress,
+    cx: &mut Context<'_>,
+) -> Poll<Option<Result<Frame<Bytes>, UploadBroken>>> {
+    let polled = Pin::new(&mut *body).poll_frame(cx);
+    match &polled {
+        Poll::Pending => {
+            if progress.stage.get() != Stage::Client {
+                progress.reach(Stage::Client);
+            }
+        }
+        Poll::Ready(None) => progress.reach(Stage::Done),
+        Poll::Ready(Some(Err(_))) => progress.reach(Stage::Broken),
+        Poll::Ready(Some(Ok(_))) => {
+            progress.reach(if body.is_end_stream() { Stage::Done } else { Stage::Version });
+        }
+    }
+    progress.is_first_poll.set(false);
+    polled.map(|frame| frame.map(|result| result.map_err(UploadBroken)))
+}

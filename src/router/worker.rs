@@ -1,0 +1,71 @@
+//! What one router thread owns, shared by the connections it serves.
+
+use std::cell::RefCell;
+use std::sync::Arc;
+use std::time::Instant;
+
+use rand::RngExt;
+use rand::rngs::SmallRng;
+
+use super::pool::Pool;
+use super::settings::{RouterConfig, Timeouts};
+use super::table::{Route, RoutingTable, TableReader};
+use crate::chance;
+use crate::domain::arn::Place;
+use crate::metrics::recorder::{Arm, Writer};
+
+/// One thread's view of the table, its right to count, its tickets and its connections.
+pub(super) struct Worker {
+    /// The right to count as this worker.
+    pub(super) writer: Writer,
+    /// Idle connections to versions.
+    pub(super) pool: Pool,
+    /// How long to wait for whom.
+    pub(super) timeouts: Timeouts,
+    /// Region and account of ARNs.
+    pub(super) place: Place,
+    table: RefCell<TableReader>,
+    tickets: RefCell<SmallRng>,
+}
+
+impl Worker {
+    /// A worker that counts as `writer` and routes by `table`.
+    pub(super) fn new(writer: Writer, table: &RoutingTable, config: &RouterConfig) -> Worker {
+        Worker {
+            writer,
+            pool: Pool::new(config.timeouts.upstream_idle),
+            timeouts: config.timeouts,
+            place: config.place.clone(),
+            table: RefCell::new(table.reader()),
+            tickets: RefCell::new(chance::ticket_source()),
+        }
+    }
+
+    /// The route of `function:qualifier` in the table of this moment.
+    pub(super) fn route(&self, key: &str) -> Option<Arc<Route>> {
+        self.table.borrow_mut().load().route(key).cloned()
+    }
+
+    /// Whether a function exists in the table of this moment.
+    pub(super) fn has_function(&self, name: &str) -> bool {
+        self.table.borrow_mut().load().has_function(name)
+    }
+
+    /// Draws the version of one request.
+    pub(super) fn pick(&self, route: &Route) -> Arm {
+        route.split.pick(|| self.tickets.borrow_mut().random())
+    }
+
+    /// Bytes for an identifier that need not be secret.
+    pub(super) fn random_bytes(&self) -> [u8; 16] {
+        self.tickets.borrow_mut().random()
+    }
+
+    /// Lets go of what is out of date: idle connections, and a table that was replaced while nobody asked.
+    ///
+    /// A table that is held keeps the counters of its epochs from being retired.
+    pub(super) fn sweep(&self, now: Instant) {
+        self.pool.sweep(now);
+        self.table.borrow_mut().load();
+    }
+}

@@ -1,0 +1,9 @@
+//! The data plane, over real sockets on loopback.
+
+mod counting;
+mod faults;
+mod forward;
+mod invoke;
+mod lifecycle;
+mod smuggling;
+mod streaming;
