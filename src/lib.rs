@@ -10,4 +10,5 @@ pub mod control;
 pub mod daemon;
 pub mod metrics;
 pub mod router;
+pub mod simulate;
 pub mod store;

@@ -2,3 +2,4 @@
 
 mod router;
 mod support;
+mod tidy;

@@ -7,7 +7,7 @@ use axum::response::{IntoResponse, Response};
 use super::lambda::error::LambdaError;
 use super::wire::{ErrorBody, ErrorView};
 use crate::control::door::Refusal;
-use crate::control::scheduler::DoorError;
+use crate::control::handle::DoorError;
 use crate::store::StoreError;
 
 /// Which API a path belongs to, and so how its errors look.

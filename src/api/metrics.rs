@@ -15,7 +15,7 @@ use prometheus_client::registry::{Registry, Unit};
 
 use super::Api;
 use super::error::ApiError;
-use crate::control::scheduler::Health;
+use crate::control::handle::Health;
 use crate::control::world::World;
 use crate::domain::alias::AliasId;
 use crate::domain::arn::VersionId;

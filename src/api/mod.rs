@@ -24,7 +24,7 @@ use axum::extract::DefaultBodyLimit;
 use axum::routing::{any, delete, get, post};
 use axum::{Router, middleware};
 
-use crate::control::scheduler::Control;
+use crate::control::handle::Control;
 use crate::domain::arn::Place;
 use crate::metrics::recorder::Recorder;
 use crate::router::handle::InvokeHandle;

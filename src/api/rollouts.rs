@@ -16,8 +16,8 @@ use super::wire::{
     RolloutStatus, StartRequest, VerbReply, VerbRequest, WouldStart,
 };
 use crate::control::door::{Action, Reply, RolloutRef, Trigger, Verb};
+use crate::control::handle::Sight;
 use crate::control::plans::{ReadPlan, read_plan};
-use crate::control::scheduler::Sight;
 use crate::domain::alias::AliasId;
 use crate::domain::arn::VersionNumber;
 use crate::domain::plan::{Plan, Source};

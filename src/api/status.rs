@@ -4,8 +4,8 @@ use super::wire::{
     ArmView, DriftView, EventView, EvidenceView, Explanation, ExposureView, FailureView, GateView,
     RolloutStatus, RoutingView, StepPosition, StepView, TriggerView, WaitingForView, WeightView,
 };
+use crate::control::handle::Sight;
 use crate::control::judge::Judge;
-use crate::control::scheduler::Sight;
 use crate::domain::alias::Routing;
 use crate::domain::arn::{VersionId, VersionNumber};
 use crate::domain::journal::{Entry, Happening};

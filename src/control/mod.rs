@@ -2,16 +2,18 @@
 //!
 //! `door` decides what is asked for, `core` what is due, both without IO; `scheduler` is the thread that drives them:
 //! it sleeps to the least deadline, wakes on commands and canary failures, commits, publishes to the router, and only
-//! then answers. Plans come in by `watch` and `triggers`. Everybody else looks at snapshots.
+//! then answers (`commit`). Plans come in by `watch` and `triggers`. Everybody else looks at snapshots.
 
 pub mod boot;
+mod commit;
 pub mod core;
 pub mod door;
 pub mod draft;
+pub mod handle;
 pub mod judge;
 pub mod plans;
 mod publish;
-pub mod scheduler;
+mod scheduler;
 mod triggers;
 pub mod watch;
 pub mod world;

@@ -1,32 +1,28 @@
 //! The thread that decides: it sleeps to the least deadline and wakes on whatever happens.
 //!
-//! One turn takes everything that came in, decides it in one round, commits it in one transaction, publishes it to the
-//! router, and then answers whoever asked. Memory is never ahead of disk. While a commit is under way the thread keeps
-//! watching: a canary found harmful meanwhile, or one whose rollback cannot be committed, is taken out of the routing
-//! table at once (the overlay), and the commit follows when it can.
+//! One turn takes everything that came in, looks at the counters that moved, decides it all in one round of the core,
+//! and hands the round to `commit`. It also keeps time: uptime is credited in ticks and stored, with the evidence, at
+//! least every five seconds.
 
 use std::collections::{BTreeSet, VecDeque};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
-use arc_swap::ArcSwap;
 use tokio::sync::oneshot;
 
-use super::core::{Answer, Core, Outside, Round};
-use super::door::{Action, Command, IdempotencyKey, Refusal, Reply, Trigger};
-use super::draft::Touched;
+use super::core::{Core, Outside};
+use super::door::{Action, Command, IdempotencyKey, Reply, Trigger};
+use super::handle::{Control, DoorError, Input, Parts, Question, Sight};
 use super::judge::{EpochTally, Judge};
 use super::plans::PlanBook;
 use super::publish;
 use super::triggers::Schedules;
-use super::world::World;
 use crate::chance;
 use crate::clock::Clock;
 use crate::domain::actor::Actor;
 use crate::domain::alias::AliasId;
 use crate::domain::analysis::Counts;
-use crate::domain::plan::OnFailure;
 use crate::domain::rollout::RolloutId;
 use crate::domain::time::{Moment, Timestamp, Uptime};
 use crate::metrics::recorder::{EpochCounts, Recorder};
@@ -34,7 +30,7 @@ use crate::router::table::RoutingTable;
 use crate::store::{Commit, Pruned, Reader, StoreError, Write, Writer};
 
 /// Counters are looked at this often while they move.
-const LOOK_EVERY: Duration = Duration::from_millis(100);
+pub(super) const LOOK_EVERY: Duration = Duration::from_millis(100);
 /// The thread never sleeps longer, so that uptime is credited in full.
 const SLEEP_MAX: Duration = Duration::from_secs(1);
 /// Uptime and evidence are stored at least this often.
@@ -45,227 +41,39 @@ const PRUNE_EVERY: Duration = Duration::from_secs(3600);
 const REPLIES_KEPT: Duration = Duration::from_secs(48 * 3600);
 /// More commands than this wait for the next round.
 const COMMANDS_MAX: usize = 1000;
-/// What could not be committed is tried again after this.
-const RETRY_AFTER: Duration = Duration::from_secs(1);
-/// A rollback that takes longer than this to commit is overlaid meanwhile.
-const OVERLAY_AFTER: Duration = Duration::from_millis(500);
-
-/// Why a command got no reply.
-#[derive(Debug, thiserror::Error)]
-pub enum DoorError {
-    /// It was decided against.
-    #[error(transparent)]
-    Refused(Refusal),
-    /// It was decided, and could not be stored; nothing was changed.
-    #[error("nothing was changed: {0}")]
-    NotStored(Arc<StoreError>),
-    /// The daemon is shutting down.
-    #[error("serin is shutting down; nothing was changed")]
-    Closed,
-}
-
-type Question = Box<dyn FnOnce(&Sight<'_>) + Send>;
-
-enum Input {
-    Command(Box<Command>, oneshot::Sender<Result<Reply, DoorError>>),
-    Ask(Question),
-    Alarm(AliasId),
-    Plans(Box<PlanBook>),
-    Close,
-}
-
-/// What a question to the control plane may look at.
-pub struct Sight<'a> {
-    /// World, evidence and deadlines.
-    pub core: &'a Core,
-    /// Plans, router, store.
-    pub outside: &'a Outside<'a>,
-    /// Now.
-    pub at: Moment,
-    /// Aliases whose canary is out of the routing table although that is not committed yet.
-    pub overlaid: &'a BTreeSet<AliasId>,
-}
-
-/// What everybody may know of the control plane's own state.
-#[derive(Clone, Debug, Default)]
-pub struct Health {
-    /// Why commits fail, while they do.
-    pub trouble: Option<String>,
-    /// What did not add up at boot.
-    pub problems: Vec<String>,
-}
-
-/// The way to the control plane; cheap to clone.
-#[derive(Clone)]
-pub struct Control {
-    inbox: mpsc::Sender<Input>,
-    world: Arc<ArcSwap<World>>,
-    book: Arc<ArcSwap<PlanBook>>,
-    health: Arc<ArcSwap<Health>>,
-    turns: Arc<AtomicU64>,
-    closed: Arc<AtomicBool>,
-}
-
-/// What the control plane is made of.
-pub struct Parts {
-    /// World and evidence as loaded.
-    pub core: Core,
-    /// The plans as first read.
-    pub book: PlanBook,
-    /// The store's writer.
-    pub writer: Writer,
-    /// The store's reader.
-    pub reader: Reader,
-    /// The router's table.
-    pub table: Arc<RoutingTable>,
-    /// The router's counters.
-    pub recorder: Arc<Recorder>,
-    /// The clocks.
-    pub clock: Arc<dyn Clock>,
-    /// How long history is kept.
-    pub keep_history: Duration,
-    /// What did not add up at boot.
-    pub problems: Vec<String>,
-}
-
-/// The inbox of a control plane that has not started; the recorder's alarm is built on it.
-pub struct Inbox {
-    sender: mpsc::Sender<Input>,
-    receiver: mpsc::Receiver<Input>,
-}
-
-impl Inbox {
-    /// An empty inbox.
-    pub fn new() -> Inbox {
-        let (sender, receiver) = mpsc::channel();
-        Inbox { sender, receiver }
-    }
-
-    /// What the recorder calls when a canary fails.
-    pub fn alarm(&self) -> Arc<dyn Fn(&AliasId) + Send + Sync> {
-        let sender = self.sender.clone();
-        Arc::new(move |alias| {
-            let _ = sender.send(Input::Alarm(alias.clone()));
-        })
-    }
-}
-
-impl Default for Inbox {
-    fn default() -> Inbox {
-        Inbox::new()
-    }
-}
-
-impl Control {
-    /// Publishes the committed world, makes one round of decisions on stored evidence, and goes on in a thread.
-    ///
-    /// When this returns, whatever time and evidence led to before the restart has been done: the data plane may open.
-    pub fn start(inbox: Inbox, parts: Parts) -> std::io::Result<(Control, std::thread::JoinHandle<()>)> {
-        let control = Control {
-            inbox: inbox.sender,
-            world: Arc::new(ArcSwap::from_pointee(parts.core.world.clone())),
-            book: Arc::new(ArcSwap::from_pointee(parts.book.clone())),
-            health: Arc::new(ArcSwap::from_pointee(Health {
-                trouble: None,
-                problems: parts.problems.clone(),
-            })),
-            turns: Arc::default(),
-            closed: Arc::default(),
-        };
-        let mut scheduler = Scheduler::new(inbox.receiver, parts, &control);
-        scheduler.boot();
-        let thread = std::thread::Builder::new().name("control".to_owned()).spawn(move || scheduler.run())?;
-        Ok((control, thread))
-    }
-
-    /// Asks for a change and waits until it is durable and served.
-    pub async fn submit(&self, command: Command) -> Result<Reply, DoorError> {
-        let (sender, receiver) = oneshot::channel();
-        self.inbox.send(Input::Command(Box::new(command), sender)).map_err(|_| DoorError::Closed)?;
-        receiver.await.unwrap_or(Err(DoorError::Closed))
-    }
-
-    /// Asks something of the control plane's memory; `None` when it is shutting down.
-    pub async fn ask<T: Send + 'static>(
-        &self,
-        question: impl FnOnce(&Sight<'_>) -> T + Send + 'static,
-    ) -> Option<T> {
-        let (sender, receiver) = oneshot::channel();
-        let question: Question = Box::new(move |sight| {
-            let _ = sender.send(question(sight));
-        });
-        self.inbox.send(Input::Ask(question)).ok()?;
-        receiver.await.ok()
-    }
-
-    /// Hands over a new reading of the plans directory.
-    pub fn plans_changed(&self, book: PlanBook) {
-        let _ = self.inbox.send(Input::Plans(Box::new(book)));
-    }
-
-    /// Ends the thread once what came in before is done.
-    pub fn close(&self) {
-        let _ = self.inbox.send(Input::Close);
-    }
-
-    /// The world as last committed.
-    pub fn world(&self) -> Arc<World> {
-        self.world.load_full()
-    }
-
-    /// The plans as last read.
-    pub fn book(&self) -> Arc<PlanBook> {
-        self.book.load_full()
-    }
-
-    /// How the control plane is.
-    pub fn health(&self) -> Arc<Health> {
-        self.health.load_full()
-    }
-
-    /// Whether the thread is closing or has ended.
-    pub fn is_closed(&self) -> bool {
-        self.closed.load(Ordering::Relaxed)
-    }
-
-    /// How many turns the thread has made; it makes at least one a second while it is well.
-    pub fn turns(&self) -> u64 {
-        self.turns.load(Ordering::Relaxed)
-    }
-}
 
 type Asker = oneshot::Sender<Result<Reply, DoorError>>;
 
-struct Scheduler {
-    inbox: mpsc::Receiver<Input>,
-    backlog: VecDeque<Input>,
-    core: Core,
-    book: Arc<PlanBook>,
-    schedules: Schedules,
-    writer: Writer,
-    reader: Reader,
-    table: Arc<RoutingTable>,
-    recorder: Arc<Recorder>,
-    clock: Arc<dyn Clock>,
-    keep_history: Duration,
-    shared: Control,
-    counts: Vec<EpochCounts>,
-    alarms: BTreeSet<AliasId>,
+pub(super) struct Scheduler {
+    pub(super) inbox: mpsc::Receiver<Input>,
+    pub(super) backlog: VecDeque<Input>,
+    pub(super) core: Core,
+    pub(super) book: Arc<PlanBook>,
+    pub(super) schedules: Schedules,
+    pub(super) writer: Writer,
+    pub(super) reader: Reader,
+    pub(super) table: Arc<RoutingTable>,
+    pub(super) recorder: Arc<Recorder>,
+    pub(super) clock: Arc<dyn Clock>,
+    pub(super) keep_history: Duration,
+    pub(super) shared: Control,
+    pub(super) counts: Vec<EpochCounts>,
+    pub(super) alarms: BTreeSet<AliasId>,
     /// Aliases to look at in the next turn, whatever the clock says.
-    again: BTreeSet<AliasId>,
-    overlaid: BTreeSet<AliasId>,
-    looked: Uptime,
-    checkpointed: Uptime,
-    pruned: Uptime,
-    pruning: Option<mpsc::Receiver<Result<Pruned, StoreError>>>,
+    pub(super) again: BTreeSet<AliasId>,
+    pub(super) overlaid: BTreeSet<AliasId>,
+    pub(super) looked: Uptime,
+    pub(super) checkpointed: Uptime,
+    pub(super) pruned: Uptime,
+    pub(super) pruning: Option<mpsc::Receiver<Result<Pruned, StoreError>>>,
     /// Rollouts whose memory is newer than their row; only confirmations and evidence ever are.
-    dirty: BTreeSet<RolloutId>,
-    retry_at: Option<Uptime>,
-    closing: bool,
+    pub(super) dirty: BTreeSet<RolloutId>,
+    pub(super) retry_at: Option<Uptime>,
+    pub(super) closing: bool,
 }
 
 impl Scheduler {
-    fn new(inbox: mpsc::Receiver<Input>, parts: Parts, shared: &Control) -> Scheduler {
+    pub(super) fn new(inbox: mpsc::Receiver<Input>, parts: Parts, shared: &Control) -> Scheduler {
         Scheduler {
             inbox,
             backlog: VecDeque::new(),
@@ -293,7 +101,7 @@ impl Scheduler {
         }
     }
 
-    fn boot(&mut self) {
+    pub(super) fn boot(&mut self) {
         let at = self.clock.now();
         (self.looked, self.checkpointed, self.pruned) = (at.up, at.up, at.up);
         self.table.publish(publish::whole_table(&self.core.world));
@@ -314,7 +122,7 @@ impl Scheduler {
             .collect()
     }
 
-    fn run(mut self) {
+    pub(super) fn run(mut self) {
         while !self.closing {
             let commands = self.receive();
             self.turn(commands);
@@ -389,7 +197,7 @@ impl Scheduler {
         self.shared.book.store(book);
     }
 
-    fn answer(&self, question: Question) {
+    pub(super) fn answer(&self, question: Question) {
         let at = self.clock.now();
         with_outside(&self.book, &self.table, &self.reader, |outside| {
             question(&Sight { core: &self.core, outside, at, overlaid: &self.overlaid });
@@ -426,7 +234,7 @@ impl Scheduler {
     }
 
     /// Feeds counters that moved to the evidence, and says which aliases are worth a decision.
-    fn look(&mut self, at: Moment) -> BTreeSet<AliasId> {
+    pub(super) fn look(&mut self, at: Moment) -> BTreeSet<AliasId> {
         let mut worth = BTreeSet::new();
         let alarmed = std::mem::take(&mut self.alarms);
         if at.up.since(self.looked) >= LOOK_EVERY {
@@ -483,138 +291,6 @@ impl Scheduler {
         due.into_iter().map(command).collect()
     }
 
-    /// Commits a round, makes it true, publishes it; gives the answers, or why nothing came of it.
-    fn carry_out(
-        &mut self,
-        round: Round,
-        at: Moment,
-        settled: &BTreeSet<AliasId>,
-    ) -> Vec<Result<Reply, DoorError>> {
-        let Round { mut finished, answers, must_commit } = round;
-        if must_commit {
-            let commit = std::mem::take(&mut finished.commit);
-            let dirty: Vec<RolloutId> = finished.rollouts.iter().copied().collect();
-            if let Err(error) = self.commit(commit) {
-                self.fail(&error, at);
-                let error = Arc::new(error);
-                return answers.into_iter().map(|answer| not_stored(answer, &error)).collect();
-            }
-            self.recover();
-            for id in &dirty {
-                self.dirty.remove(id);
-            }
-        } else {
-            self.dirty.extend(finished.rollouts.iter().copied());
-        }
-        log_transitions(&self.core, &finished.world, &finished.rollouts);
-        let touched = finished.touched.clone();
-        with_outside(&self.book, &self.table, &self.reader, |outside| {
-            self.core.absorb(finished, at, outside);
-            for id in settled {
-                self.core.reset_deadlines(id, at, outside);
-            }
-        });
-        self.shared.world.store(Arc::new(self.core.world.clone()));
-        if must_commit && !touched.is_empty() {
-            self.table.publish(publish::edits(&self.core.world, &touched));
-            let routed = touched.iter().filter_map(|touched| match touched {
-                Touched::Alias(id) => Some(id.clone()),
-                _ => None,
-            });
-            // What the router now serves may complete a step.
-            let routed: Vec<AliasId> = routed.collect();
-            for id in &routed {
-                self.overlaid.remove(id);
-            }
-            self.again.extend(routed);
-        }
-        answers.into_iter().map(|answer| answer.map_err(DoorError::Refused)).collect()
-    }
-
-    /// Hands a change to the writer and watches over the canaries until it is durable.
-    fn commit(&mut self, commit: Commit) -> Result<(), StoreError> {
-        let urgent = commit.urgent;
-        let takes_out: Vec<AliasId> = if urgent { routed_in(&commit) } else { Vec::new() };
-        let answer = self.writer.commit(commit);
-        let mut waited = Duration::ZERO;
-        loop {
-            if let Some(result) = crate::store::wait_for(&answer, LOOK_EVERY) {
-                if result.is_err() {
-                    takes_out.iter().for_each(|id| self.overlay(id));
-                }
-                return result;
-            }
-            waited += LOOK_EVERY;
-            if waited >= OVERLAY_AFTER {
-                takes_out.iter().for_each(|id| self.overlay(id));
-            }
-            self.watch_over();
-        }
-    }
-
-    /// While a commit is under way: answers questions, and takes out canaries found harmful.
-    fn watch_over(&mut self) {
-        let inputs: Vec<Input> = self.inbox.try_iter().collect();
-        for input in inputs {
-            match input {
-                Input::Ask(question) => self.answer(question),
-                Input::Alarm(alias) => {
-                    self.alarms.insert(alias);
-                }
-                other => self.backlog.push_back(other),
-            }
-        }
-        let at = self.clock.now();
-        for id in self.look(at) {
-            if self.is_harmful(&id) {
-                self.overlay(&id);
-            }
-            self.again.insert(id);
-        }
-    }
-
-    fn is_harmful(&self, id: &AliasId) -> bool {
-        let active = self.core.world.alias(id).and_then(|state| state.active);
-        let Some(rollout) = active.and_then(|active| self.core.world.rollout(active)) else { return false };
-        let judge: Option<&Judge> = self.core.judges.get(&rollout.record.id);
-        let basis = judge.and_then(Judge::verdict_basis);
-        rollout.plan.on_failure == OnFailure::Rollback
-            && basis.is_some_and(|(evidence, settings)| evidence.is_harmful(settings))
-    }
-
-    /// Takes a canary out of the routing table before that is committed: towards stable only.
-    fn overlay(&mut self, id: &AliasId) {
-        if self.overlaid.contains(id) {
-            return;
-        }
-        if let Some(edit) = publish::overlay(&self.core.world, id) {
-            tracing::error!(alias.name = %id, "the rollback cannot be stored yet; its canary gets no traffic meanwhile");
-            self.table.publish(vec![edit]);
-            self.overlaid.insert(id.clone());
-        }
-    }
-
-    fn fail(&mut self, error: &StoreError, at: Moment) {
-        let text = with_sources(error);
-        if self.shared.health().trouble.as_ref() != Some(&text) {
-            tracing::error!(error = text, "a change could not be stored; nothing was changed");
-        }
-        let problems = self.shared.health().problems.clone();
-        self.shared.health.store(Arc::new(Health { trouble: Some(text), problems }));
-        self.retry_at = Some(at.up.plus(RETRY_AFTER));
-        if matches!(error, StoreError::Fenced) {
-            self.closing = true;
-        }
-    }
-
-    fn recover(&mut self) {
-        if self.shared.health().trouble.is_some() {
-            tracing::info!("changes can be stored again");
-            let problems = self.shared.health().problems.clone();
-            self.shared.health.store(Arc::new(Health { trouble: None, problems }));
-        }
-    }
-
     fn housekeep(&mut self, at: Moment) {
         if at.up.since(self.checkpointed) >= CHECKPOINT_EVERY {
             self.checkpoint(at);
@@ -663,15 +339,8 @@ impl Scheduler {
     }
 }
 
-fn not_stored(answer: Answer, error: &Arc<StoreError>) -> Result<Reply, DoorError> {
-    match answer {
-        Ok(_) => Err(DoorError::NotStored(Arc::clone(error))),
-        Err(refusal) => Err(DoorError::Refused(refusal)),
-    }
-}
-
 /// Gives `use_it` what the core looks at and does not own.
-fn with_outside<T>(
+pub(super) fn with_outside<T>(
     book: &PlanBook,
     table: &RoutingTable,
     reader: &Reader,
@@ -696,17 +365,8 @@ fn tally(counts: &EpochCounts) -> EpochTally {
     }
 }
 
-/// The aliases a change routes anew.
-fn routed_in(commit: &Commit) -> Vec<AliasId> {
-    let routed = commit.writes.iter().filter_map(|write| match write {
-        Write::PutAlias { alias, .. } => Some(alias.id.clone()),
-        _ => None,
-    });
-    routed.collect()
-}
-
 /// An error and what caused it, in one line.
-fn with_sources(error: &dyn std::error::Error) -> String {
+pub(super) fn with_sources(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut source = error.source();
     while let Some(cause) = source {
@@ -715,29 +375,4 @@ fn with_sources(error: &dyn std::error::Error) -> String {
         source = cause.source();
     }
     text
-}
-
-/// One line for every rollout that changed its phase, step or weight.
-fn log_transitions(core: &Core, after: &World, changed: &BTreeSet<RolloutId>) {
-    for id in changed {
-        let Some(rollout) = after.rollout(*id) else { continue };
-        let record = &rollout.record;
-        let before: Option<&crate::domain::rollout::RolloutRecord> =
-            core.world.rollout(*id).map(|old| &old.record);
-        let same = before.is_some_and(|old| {
-            (old.phase.name(), old.step, old.known_routing())
-                == (record.phase.name(), record.step, record.known_routing())
-        });
-        if !same {
-            tracing::info!(
-                rollout.id = %id,
-                alias.name = %record.alias,
-                phase = record.phase.name(),
-                step = record.step,
-                weight = %rollout.share(),
-                reason = record.reason,
-                "v{} → v{} is {}", record.stable, record.canary, record.phase.name()
-            );
-        }
-    }
 }

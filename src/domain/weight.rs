@@ -62,6 +62,11 @@ impl Weight {
         }
         ((u128::from(self.0) << 64) / u128::from(PPM_FULL)) as u64
     }
+
+    /// Whether a uniform ticket falls into this share.
+    pub fn draws(self, ticket: u64) -> bool {
+        self.0 == PPM_FULL || ticket < self.ticket_bound()
+    }
 }
 
 impl TryFrom<u32> for Weight {

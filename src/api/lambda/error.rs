@@ -7,7 +7,7 @@ use serde_json::{Map, Value, json};
 
 use super::Scope;
 use crate::control::door::Refusal;
-use crate::control::scheduler::DoorError;
+use crate::control::handle::DoorError;
 use crate::domain::alias::RoutingFault;
 use crate::domain::arn::VersionId;
 use crate::store::StoreError;

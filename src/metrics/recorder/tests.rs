@@ -1,3 +1,5 @@
+//! The recorder counts each request once, under the epoch it was dispatched in, and never runs backwards.
+
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 

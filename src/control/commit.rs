@@ -1,0 +1,203 @@
+//! How a round becomes true: committed, then published, then answered; and what is done while it cannot be.
+//!
+//! While a commit is under way the control thread keeps watching. A canary found harmful meanwhile, or one whose
+//! rollback cannot be committed, is taken out of the routing table at once: the overlay. It only ever moves traffic to
+//! stable, is no revision, and the commit follows when it can.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::core::{Answer, Core, Round};
+use super::door::Reply;
+use super::draft::Touched;
+use super::handle::{DoorError, Health, Input};
+use super::judge::Judge;
+use super::publish;
+use super::scheduler::{LOOK_EVERY, Scheduler, with_outside, with_sources};
+use super::world::World;
+use crate::domain::alias::AliasId;
+use crate::domain::plan::OnFailure;
+use crate::domain::rollout::RolloutId;
+use crate::domain::time::Moment;
+use crate::store::{Commit, StoreError, Write};
+
+/// What could not be committed is tried again after this.
+const RETRY_AFTER: Duration = Duration::from_secs(1);
+/// A rollback that takes longer than this to commit is overlaid meanwhile.
+const OVERLAY_AFTER: Duration = Duration::from_millis(500);
+
+impl Scheduler {
+    /// Commits a round, makes it true, publishes it; gives the answers, or why nothing came of it.
+    pub(super) fn carry_out(
+        &mut self,
+        round: Round,
+        at: Moment,
+        settled: &BTreeSet<AliasId>,
+    ) -> Vec<Result<Reply, DoorError>> {
+        let Round { mut finished, answers, must_commit } = round;
+        if must_commit {
+            let commit = std::mem::take(&mut finished.commit);
+            let dirty: Vec<RolloutId> = finished.rollouts.iter().copied().collect();
+            if let Err(error) = self.commit(commit) {
+                self.fail(&error, at);
+                let error = Arc::new(error);
+                return answers.into_iter().map(|answer| not_stored(answer, &error)).collect();
+            }
+            self.recover();
+            for id in &dirty {
+                self.dirty.remove(id);
+            }
+        } else {
+            self.dirty.extend(finished.rollouts.iter().copied());
+        }
+        log_transitions(&self.core, &finished.world, &finished.rollouts);
+        let touched = finished.touched.clone();
+        with_outside(&self.book, &self.table, &self.reader, |outside| {
+            self.core.absorb(finished, at, outside);
+            for id in settled {
+                self.core.reset_deadlines(id, at, outside);
+            }
+        });
+        self.shared.world.store(Arc::new(self.core.world.clone()));
+        if must_commit && !touched.is_empty() {
+            self.table.publish(publish::edits(&self.core.world, &touched));
+            let routed = touched.iter().filter_map(|touched| match touched {
+                Touched::Alias(id) => Some(id.clone()),
+                _ => None,
+            });
+            // What the router now serves may complete a step.
+            let routed: Vec<AliasId> = routed.collect();
+            for id in &routed {
+                self.overlaid.remove(id);
+            }
+            self.again.extend(routed);
+        }
+        answers.into_iter().map(|answer| answer.map_err(DoorError::Refused)).collect()
+    }
+
+    /// Hands a change to the writer and watches over the canaries until it is durable.
+    pub(super) fn commit(&mut self, commit: Commit) -> Result<(), StoreError> {
+        let urgent = commit.urgent;
+        let takes_out: Vec<AliasId> = if urgent { routed_in(&commit) } else { Vec::new() };
+        let answer = self.writer.commit(commit);
+        let mut waited = Duration::ZERO;
+        loop {
+            if let Some(result) = crate::store::wait_for(&answer, LOOK_EVERY) {
+                if result.is_err() {
+                    takes_out.iter().for_each(|id| self.overlay(id));
+                }
+                return result;
+            }
+            waited += LOOK_EVERY;
+            if waited >= OVERLAY_AFTER {
+                takes_out.iter().for_each(|id| self.overlay(id));
+            }
+            self.watch_over();
+        }
+    }
+
+    /// While a commit is under way: answers questions, and takes out canaries found harmful.
+    fn watch_over(&mut self) {
+        let inputs: Vec<Input> = self.inbox.try_iter().collect();
+        for input in inputs {
+            match input {
+                Input::Ask(question) => self.answer(question),
+                Input::Alarm(alias) => {
+                    self.alarms.insert(alias);
+                }
+                other => self.backlog.push_back(other),
+            }
+        }
+        let at = self.clock.now();
+        for id in self.look(at) {
+            if self.is_harmful(&id) {
+                self.overlay(&id);
+            }
+            self.again.insert(id);
+        }
+    }
+
+    fn is_harmful(&self, id: &AliasId) -> bool {
+        let active = self.core.world.alias(id).and_then(|state| state.active);
+        let Some(rollout) = active.and_then(|active| self.core.world.rollout(active)) else { return false };
+        let judge: Option<&Judge> = self.core.judges.get(&rollout.record.id);
+        let basis = judge.and_then(Judge::verdict_basis);
+        rollout.plan.on_failure == OnFailure::Rollback
+            && basis.is_some_and(|(evidence, settings)| evidence.is_harmful(settings))
+    }
+
+    /// Takes a canary out of the routing table before that is committed: towards stable only.
+    fn overlay(&mut self, id: &AliasId) {
+        if self.overlaid.contains(id) {
+            return;
+        }
+        if let Some(edit) = publish::overlay(&self.core.world, id) {
+            tracing::error!(alias.name = %id, "the rollback cannot be stored yet; its canary gets no traffic meanwhile");
+            self.table.publish(vec![edit]);
+            self.overlaid.insert(id.clone());
+        }
+    }
+
+    pub(super) fn fail(&mut self, error: &StoreError, at: Moment) {
+        let text = with_sources(error);
+        if self.shared.health().trouble.as_ref() != Some(&text) {
+            tracing::error!(error = text, "a change could not be stored; nothing was changed");
+        }
+        let problems = self.shared.health().problems.clone();
+        self.shared.health.store(Arc::new(Health { trouble: Some(text), problems }));
+        self.retry_at = Some(at.up.plus(RETRY_AFTER));
+        if matches!(error, StoreError::Fenced) {
+            self.closing = true;
+        }
+    }
+
+    fn recover(&mut self) {
+        if self.shared.health().trouble.is_some() {
+            tracing::info!("changes can be stored again");
+            let problems = self.shared.health().problems.clone();
+            self.shared.health.store(Arc::new(Health { trouble: None, problems }));
+        }
+    }
+}
+
+fn not_stored(answer: Answer, error: &Arc<StoreError>) -> Result<Reply, DoorError> {
+    match answer {
+        Ok(_) => Err(DoorError::NotStored(Arc::clone(error))),
+        Err(refusal) => Err(DoorError::Refused(refusal)),
+    }
+}
+
+/// The aliases a change routes anew.
+fn routed_in(commit: &Commit) -> Vec<AliasId> {
+    let routed = commit.writes.iter().filter_map(|write| match write {
+        Write::PutAlias { alias, .. } => Some(alias.id.clone()),
+        _ => None,
+    });
+    routed.collect()
+}
+
+/// One line for every rollout that changed its phase, step or weight.
+fn log_transitions(core: &Core, after: &World, changed: &BTreeSet<RolloutId>) {
+    for id in changed {
+        let Some(rollout) = after.rollout(*id) else { continue };
+        let record = &rollout.record;
+        let before: Option<&crate::domain::rollout::RolloutRecord> =
+            core.world.rollout(*id).map(|old| &old.record);
+        let same = before.is_some_and(|old| {
+            (old.phase.name(), old.step, old.known_routing())
+                == (record.phase.name(), record.step, record.known_routing())
+        });
+        if !same {
+            tracing::info!(
+                rollout.id = %id,
+                alias.name = %record.alias,
+                phase = record.phase.name(),
+                step = record.step,
+                weight = %rollout.share(),
+                reason = record.reason,
+                "v{} → v{} is {}", record.stable, record.canary, record.phase.name()
+            );
+        }
+    }
+}

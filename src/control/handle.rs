@@ -1,0 +1,205 @@
+//! The way to the control plane: commands and questions go in, snapshots and replies come out.
+
+use std::collections::BTreeSet;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, mpsc};
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use tokio::sync::oneshot;
+
+use super::core::{Core, Outside};
+use super::door::{Command, Refusal, Reply};
+use super::plans::PlanBook;
+use super::scheduler::Scheduler;
+use super::world::World;
+use crate::clock::Clock;
+use crate::domain::alias::AliasId;
+use crate::domain::time::Moment;
+use crate::metrics::recorder::Recorder;
+use crate::router::table::RoutingTable;
+use crate::store::{Reader, StoreError, Writer};
+
+/// Why a command got no reply.
+#[derive(Debug, thiserror::Error)]
+pub enum DoorError {
+    /// It was decided against.
+    #[error(transparent)]
+    Refused(Refusal),
+    /// It was decided, and could not be stored; nothing was changed.
+    #[error("nothing was changed: {0}")]
+    NotStored(Arc<StoreError>),
+    /// The daemon is shutting down.
+    #[error("serin is shutting down; nothing was changed")]
+    Closed,
+}
+
+pub(super) type Question = Box<dyn FnOnce(&Sight<'_>) + Send>;
+
+pub(super) enum Input {
+    Command(Box<Command>, oneshot::Sender<Result<Reply, DoorError>>),
+    Ask(Question),
+    Alarm(AliasId),
+    Plans(Box<PlanBook>),
+    Close,
+}
+
+/// What a question to the control plane may look at.
+pub struct Sight<'a> {
+    /// World, evidence and deadlines.
+    pub core: &'a Core,
+    /// Plans, router, store.
+    pub outside: &'a Outside<'a>,
+    /// Now.
+    pub at: Moment,
+    /// Aliases whose canary is out of the routing table although that is not committed yet.
+    pub overlaid: &'a BTreeSet<AliasId>,
+}
+
+/// What everybody may know of the control plane's own state.
+#[derive(Clone, Debug, Default)]
+pub struct Health {
+    /// Why commits fail, while they do.
+    pub trouble: Option<String>,
+    /// What did not add up at boot.
+    pub problems: Vec<String>,
+}
+
+/// The way to the control plane; cheap to clone.
+#[derive(Clone)]
+pub struct Control {
+    inbox: mpsc::Sender<Input>,
+    pub(super) world: Arc<ArcSwap<World>>,
+    pub(super) book: Arc<ArcSwap<PlanBook>>,
+    pub(super) health: Arc<ArcSwap<Health>>,
+    pub(super) turns: Arc<AtomicU64>,
+    pub(super) closed: Arc<AtomicBool>,
+}
+
+/// What the control plane is made of.
+pub struct Parts {
+    /// World and evidence as loaded.
+    pub core: Core,
+    /// The plans as first read.
+    pub book: PlanBook,
+    /// The store's writer.
+    pub writer: Writer,
+    /// The store's reader.
+    pub reader: Reader,
+    /// The router's table.
+    pub table: Arc<RoutingTable>,
+    /// The router's counters.
+    pub recorder: Arc<Recorder>,
+    /// The clocks.
+    pub clock: Arc<dyn Clock>,
+    /// How long history is kept.
+    pub keep_history: Duration,
+    /// What did not add up at boot.
+    pub problems: Vec<String>,
+}
+
+/// The inbox of a control plane that has not started; the recorder's alarm is built on it.
+pub struct Inbox {
+    sender: mpsc::Sender<Input>,
+    receiver: mpsc::Receiver<Input>,
+}
+
+impl Inbox {
+    /// An empty inbox.
+    pub fn new() -> Inbox {
+        let (sender, receiver) = mpsc::channel();
+        Inbox { sender, receiver }
+    }
+
+    /// What the recorder calls when a canary fails.
+    pub fn alarm(&self) -> Arc<dyn Fn(&AliasId) + Send + Sync> {
+        let sender = self.sender.clone();
+        Arc::new(move |alias| {
+            let _ = sender.send(Input::Alarm(alias.clone()));
+        })
+    }
+}
+
+impl Default for Inbox {
+    fn default() -> Inbox {
+        Inbox::new()
+    }
+}
+
+impl Control {
+    /// Publishes the committed world, makes one round of decisions on stored evidence, and goes on in a thread.
+    ///
+    /// When this returns, whatever time and evidence led to before the restart has been done: the data plane may open.
+    pub fn start(inbox: Inbox, parts: Parts) -> std::io::Result<(Control, std::thread::JoinHandle<()>)> {
+        let control = Control {
+            inbox: inbox.sender,
+            world: Arc::new(ArcSwap::from_pointee(parts.core.world.clone())),
+            book: Arc::new(ArcSwap::from_pointee(parts.book.clone())),
+            health: Arc::new(ArcSwap::from_pointee(Health {
+                trouble: None,
+                problems: parts.problems.clone(),
+            })),
+            turns: Arc::default(),
+            closed: Arc::default(),
+        };
+        let mut scheduler = Scheduler::new(inbox.receiver, parts, &control);
+        scheduler.boot();
+        let thread = std::thread::Builder::new().name("control".to_owned()).spawn(move || scheduler.run())?;
+        Ok((control, thread))
+    }
+
+    /// Asks for a change and waits until it is durable and served.
+    pub async fn submit(&self, command: Command) -> Result<Reply, DoorError> {
+        let (sender, receiver) = oneshot::channel();
+        self.inbox.send(Input::Command(Box::new(command), sender)).map_err(|_| DoorError::Closed)?;
+        receiver.await.unwrap_or(Err(DoorError::Closed))
+    }
+
+    /// Asks something of the control plane's memory; `None` when it is shutting down.
+    pub async fn ask<T: Send + 'static>(
+        &self,
+        question: impl FnOnce(&Sight<'_>) -> T + Send + 'static,
+    ) -> Option<T> {
+        let (sender, receiver) = oneshot::channel();
+        let question: Question = Box::new(move |sight| {
+            let _ = sender.send(question(sight));
+        });
+        self.inbox.send(Input::Ask(question)).ok()?;
+        receiver.await.ok()
+    }
+
+    /// Hands over a new reading of the plans directory.
+    pub fn plans_changed(&self, book: PlanBook) {
+        let _ = self.inbox.send(Input::Plans(Box::new(book)));
+    }
+
+    /// Ends the thread once what came in before is done.
+    pub fn close(&self) {
+        let _ = self.inbox.send(Input::Close);
+    }
+
+    /// The world as last committed.
+    pub fn world(&self) -> Arc<World> {
+        self.world.load_full()
+    }
+
+    /// The plans as last read.
+    pub fn book(&self) -> Arc<PlanBook> {
+        self.book.load_full()
+    }
+
+    /// How the control plane is.
+    pub fn health(&self) -> Arc<Health> {
+        self.health.load_full()
+    }
+
+    /// Whether the thread is closing or has ended.
+    pub fn is_closed(&self) -> bool {
+        self.closed.load(Ordering::Relaxed)
+    }
+
+    /// How many turns the thread has made; it makes at least one a second while it is well.
+    pub fn turns(&self) -> u64 {
+        self.turns.load(Ordering::Relaxed)
+    }
+}

@@ -1,0 +1,11 @@
+//! The production control core in virtual time, with made-up traffic: a month of rollouts in seconds.
+//!
+//! Nothing is imitated but the outside: requests arrive by chance, are drawn by the weights the core committed, fail and
+//! answer late as the scenario says; the core sees counters and a clock, as it does in the daemon. The same seed gives
+//! the same run.
+
+mod run;
+mod traffic;
+
+pub use run::{Run, run};
+pub use traffic::{Arm, Traffic};

@@ -1,0 +1,204 @@
+//! The rules of the house that a compiler does not hold: who imports whom, what stays pure, how files begin.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+/// Who may import whom. A module that is not here does not exist; `domain` imports nobody.
+const MAY_IMPORT: &[(&str, &[&str])] = &[
+    ("domain", &[]),
+    ("chance", &["domain::time"]),
+    ("clock", &["domain::time"]),
+    ("config", &[]),
+    ("store", &["domain"]),
+    ("metrics", &["domain", "clock"]),
+    ("router", &["domain", "chance", "clock", "metrics"]),
+    ("control", &["domain", "chance", "clock", "metrics::recorder", "router::table", "store"]),
+    ("simulate", &["domain", "chance", "control"]),
+    ("api", &["domain", "chance", "clock", "config", "control", "metrics", "router::handle", "store"]),
+    ("client", &["api::wire", "config"]),
+    ("daemon", &["domain", "api", "clock", "config", "control", "metrics", "router", "store"]),
+    ("cli", &["domain", "api::wire", "chance", "client", "clock", "config", "daemon", "simulate"]),
+    ("main", &["cli"]),
+];
+
+/// What the pure part must not even name.
+const IMPURE: &[&str] = &[
+    "tokio",
+    "std::fs",
+    "std::net::Tcp",
+    "std::thread",
+    "std::process",
+    "std::env",
+    "SystemTime",
+    "Instant::now",
+    "rusqlite",
+    "tracing::",
+    "rand::",
+    "println!",
+    "eprintln!",
+    "hyper::",
+    "axum::",
+];
+
+fn root() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+}
+
+fn rust_files(directory: &Path) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(directory).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            found.extend(rust_files(&path));
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            found.push(path);
+        }
+    }
+    found.sort();
+    found
+}
+
+/// Files of `src` with the top-level module they belong to and their text without comments.
+fn sources() -> Vec<(PathBuf, String, String)> {
+    let src = root().join("src");
+    rust_files(&src)
+        .into_iter()
+        .map(|path| {
+            let inside = path.strip_prefix(&src).unwrap().to_owned();
+            let first = inside.iter().next().unwrap().to_string_lossy().into_owned();
+            let module = first.trim_end_matches(".rs").to_owned();
+            let text = std::fs::read_to_string(&path).unwrap();
+            (inside, module, without_comments(&text))
+        })
+        .collect()
+}
+
+fn without_comments(text: &str) -> String {
+    text.lines().filter(|line| !line.trim_start().starts_with("//")).collect::<Vec<_>>().join("\n")
+}
+
+/// Every `crate::a::b` path of a text, as far as two segments; a braced group counts as its head.
+fn crate_paths(text: &str) -> Vec<String> {
+    let is_name = |char: char| char.is_ascii_alphanumeric() || char == '_';
+    text.match_indices("crate::")
+        .filter(|(at, _)| !text[..*at].ends_with(is_name) && !text[..*at].ends_with('$'))
+        .flat_map(|(at, found)| {
+            let rest = &text[at + found.len()..];
+            if let Some(group) = rest.strip_prefix('{') {
+                let group = group.split('}').next().unwrap_or_default();
+                return group.split(',').map(|part| part.trim().to_owned()).collect::<Vec<_>>();
+            }
+            let mut segments = rest.split("::");
+            let first: String =
+                segments.next().unwrap_or_default().chars().take_while(|c| is_name(*c)).collect();
+            let second: String =
+                segments.next().unwrap_or_default().chars().take_while(|c| is_name(*c)).collect();
+            vec![if second.is_empty() { first } else { format!("{first}::{second}") }]
+        })
+        .filter(|path| !path.is_empty())
+        .collect()
+}
+
+#[test]
+fn imports_follow_the_floor_plan() {
+    let rules: BTreeMap<&str, &[&str]> = MAY_IMPORT.iter().copied().collect();
+    let mut broken = Vec::new();
+    for (path, module, text) in sources() {
+        if module == "lib" {
+            continue;
+        }
+        let Some(allowed) = rules.get(module.as_str()) else {
+            broken.push(format!("src/{} belongs to no floor of the plan", path.display()));
+            continue;
+        };
+        for import in crate_paths(&text) {
+            let target = import.split("::").next().unwrap_or_default();
+            let fits =
+                |rule: &&str| import == **rule || import.starts_with(&format!("{rule}::")) || &target == rule;
+            if target != module && !allowed.iter().any(fits) {
+                broken.push(format!("src/{} imports crate::{import}", path.display()));
+            }
+        }
+    }
+    assert!(broken.is_empty(), "imports that the floor plan does not allow:\n{}", broken.join("\n"));
+}
+
+#[test]
+fn the_domain_is_pure() {
+    let mut broken = Vec::new();
+    for (path, _, text) in sources().into_iter().filter(|(_, module, _)| module == "domain") {
+        for impure in IMPURE {
+            if text.contains(impure) {
+                broken.push(format!("src/{} names {impure}", path.display()));
+            }
+        }
+    }
+    assert!(broken.is_empty(), "the domain decides and does nothing else:\n{}", broken.join("\n"));
+}
+
+#[test]
+fn only_the_store_speaks_sql() {
+    let sql = ["SELECT ", "INSERT INTO", "DELETE FROM", "PRAGMA "];
+    let outside = sources().into_iter().filter(|(_, module, _)| module != "store");
+    let broken: Vec<String> = outside
+        .filter(|(_, _, text)| sql.iter().any(|word| text.contains(word)))
+        .map(|(path, ..)| format!("src/{}", path.display()))
+        .collect();
+    assert!(broken.is_empty(), "SQL outside the store: {broken:?}");
+}
+
+#[test]
+fn every_file_says_what_it_is_and_is_one_idea() {
+    let mut broken = Vec::new();
+    let tests = rust_files(&root().join("tests"));
+    for path in rust_files(&root().join("src")).into_iter().chain(tests) {
+        let text = std::fs::read_to_string(&path).unwrap();
+        let shown = path.strip_prefix(root()).unwrap().display().to_string();
+        if !text.starts_with("//! ") {
+            broken.push(format!("{shown} does not begin by saying what it is"));
+        }
+        let lines = text.lines().count();
+        if lines > 700 {
+            broken.push(format!("{shown} has {lines} lines"));
+        }
+    }
+    assert!(broken.is_empty(), "{}", broken.join("\n"));
+}
+
+#[test]
+fn nothing_is_left_unfinished() {
+    let marks = [
+        concat!("TO", "DO"),
+        concat!("FIX", "ME"),
+        concat!("XX", "X"),
+        concat!("todo", "!("),
+        concat!("unimplemented", "!("),
+        concat!("dbg", "!("),
+    ];
+    let mut broken = Vec::new();
+    for path in rust_files(&root().join("src")).into_iter().chain(rust_files(&root().join("tests"))) {
+        let text = std::fs::read_to_string(&path).unwrap();
+        let shown = path.strip_prefix(root()).unwrap().display().to_string();
+        for (number, line) in text.lines().enumerate() {
+            if marks.iter().any(|mark| line.contains(mark)) {
+                broken.push(format!("{shown}:{}: {}", number + 1, line.trim()));
+            }
+            if line.trim() == concat!("#[", "ignore]") {
+                broken.push(format!("{shown}:{}: an ignored test needs its reason", number + 1));
+            }
+        }
+    }
+    assert!(broken.is_empty(), "{}", broken.join("\n"));
+}
+
+#[test]
+fn every_test_folder_is_part_of_the_binary() {
+    let main = std::fs::read_to_string(root().join("tests/main.rs")).unwrap();
+    for entry in std::fs::read_dir(root().join("tests")).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() && path.join("mod.rs").exists() {
+            let name = path.file_name().unwrap().to_string_lossy().into_owned();
+            assert!(main.contains(&format!("mod {name};")), "tests/{name} is in no test binary");
+        }
+    }
+}
