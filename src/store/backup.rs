@@ -19,6 +19,8 @@ pub(super) fn copy_whole(connection: &Connection, to: &Path) -> Result<(), Store
         path: to.to_owned(),
         source: std::io::Error::other("the path is not UTF-8"),
     })?;
+    // A connection that must not write may still copy: what it writes is another file.
+    let _ = connection.pragma_update(None, "query_only", "off");
     connection.execute("VACUUM INTO ?1", [target]).map_err(StoreError::sqlite("copy the store"))?;
     let copy = std::fs::File::open(to).map_err(StoreError::file("open", to))?;
     copy.sync_all().map_err(StoreError::file("sync", to))
