@@ -6,6 +6,7 @@
 
 mod calendar;
 mod model;
+mod suggest;
 
 pub use calendar::*;
 pub use model::*;
