@@ -5,8 +5,20 @@
 //! opens a file: whoever calls brings the text.
 
 mod calendar;
+mod defaults;
+mod diagnose;
+mod in_force;
+mod keys;
+mod merge;
 mod model;
+mod read;
+mod span;
 mod suggest;
+mod syntax;
+mod tree;
+mod words;
 
 pub use calendar::*;
+pub use diagnose::{Fault, Related, Severity, Source};
 pub use model::*;
+pub use read::{LoadedPlan, check_defaults, load, used_defaults};
