@@ -7,6 +7,7 @@
 mod calendar;
 mod defaults;
 mod diagnose;
+mod document;
 mod in_force;
 mod keys;
 mod merge;
@@ -20,5 +21,6 @@ mod words;
 
 pub use calendar::*;
 pub use diagnose::{Fault, Related, Severity, Source};
+pub use document::{json_schema, resolved_yaml};
 pub use model::*;
 pub use read::{LoadedPlan, check_defaults, load, used_defaults};
