@@ -4,3 +4,5 @@ pub mod domain;
 
 pub mod chance;
 pub mod clock;
+
+pub mod cli;
