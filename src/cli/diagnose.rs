@@ -286,3 +286,80 @@ impl SourceCode for Excerpt<'_> {
         )))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn fault(file: &str, line: u32, column: u32, span: Range<usize>) -> Fault {
+        Fault {
+            severity: Severity::Error,
+            file: file.to_owned(),
+            line,
+            column,
+            span,
+            message: "wrong".to_owned(),
+            help: None,
+            related: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn colors_come_only_when_asked_for() {
+        let sources = [Source::new("a.yaml", "bake: 5\n")];
+        let faults = [fault("a.yaml", 1, 7, 6..7)];
+        assert!(!render(&faults, &sources, false, 80).contains('\u{1b}'));
+        assert!(render(&faults, &sources, true, 80).contains('\u{1b}'));
+    }
+
+    #[test]
+    fn a_fault_of_an_absent_file_still_names_its_place() {
+        let drawn = render(&[fault("gone.yaml", 3, 4, 20..25)], &[], false, 80);
+        assert!(drawn.contains("gone.yaml:3:4: wrong"), "{drawn}");
+    }
+
+    #[test]
+    fn what_is_related_in_another_file_is_named() {
+        let sources = [Source::new("a.yaml", "bake: 5\n"), Source::new("b.yaml", "bake: 6\n")];
+        let mut other = fault("a.yaml", 1, 1, 0..4);
+        other.related.push(Related {
+            file: "b.yaml".to_owned(),
+            line: 1,
+            column: 7,
+            span: 6..7,
+            text: "there too".to_owned(),
+        });
+        let drawn = render(&[other], &sources, false, 80);
+        assert!(drawn.contains("b.yaml:1:7: there too"), "{drawn}");
+    }
+
+    #[test]
+    fn faults_are_counted_by_file() {
+        let mut odd = fault("a.yaml", 1, 1, 0..1);
+        odd.severity = Severity::Warning;
+        let faults =
+            [fault("a.yaml", 1, 1, 0..1), fault("a.yaml", 1, 2, 1..2), odd, fault("b.yaml", 1, 1, 0..1)];
+        assert_eq!(summary(&faults), "2 faults and 1 warning in a.yaml\n1 fault in b.yaml\n");
+        assert_eq!(render(&[], &[], false, 80), "");
+    }
+
+    #[test]
+    fn long_lines_are_cut_around_the_fault() {
+        let line = format!("{}{}é{}", "a".repeat(300), "b".repeat(300), "c".repeat(300));
+        let cut = Cut::new(line.as_bytes(), 600);
+        assert!(cut.text.chars().count() <= LINE_CHARACTERS_MAX + 2, "{}", cut.text);
+        let (start, end) = (cut.position(600), cut.position(602));
+        assert_eq!(&cut.text[start..end], "é");
+        assert_eq!(cut.position(0), "…".len());
+        assert!(cut.position(900) <= cut.text.len());
+    }
+
+    #[test]
+    fn lines_end_as_yaml_says() {
+        let text = b"a\nb\r\nc\rd";
+        let found: Vec<&[u8]> = lines(text).into_iter().map(|range| &text[range]).collect();
+        assert_eq!(found, [b"a", b"b", b"c", b"d"]);
+        assert_eq!(lines(b"").len(), 1);
+        assert_eq!(lines(b"a\n").len(), 1);
+    }
+}

@@ -133,6 +133,16 @@ fn hostile_files() -> Vec<(String, Vec<u8>)> {
         }
         text.into_bytes()
     };
+    for cron in [
+        "0 0 30 2 *",
+        "0 0 31 2,4,6,9,11 *",
+        "59 23 31 4 +SUN#5",
+        "0 0 30W 2 *",
+        "0 0 29 2 +MON#5",
+        "* * L 2 5L",
+    ] {
+        made.push((cron.to_owned(), format!("{plan}start: {{cron: \"{cron}\"}}\n").into_bytes()));
+    }
     made.push(("unknown keys".to_owned(), lines(&|index| format!("k{index}: v\n"))));
     made.push((
         "long unknown keys".to_owned(),

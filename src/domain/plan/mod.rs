@@ -3,6 +3,10 @@
 //! `load` reads a plan (and the defaults it `use`s) and answers with the plan or with *all* its faults, each with a
 //! place in a file. Nothing outside this folder can build a faulty plan, so nothing outside checks one again. It never
 //! opens a file: whoever calls brings the text.
+//!
+//! The way of a plan: bytes → `syntax.rs` and `tree.rs` → a tree with places → `merge.rs` lays it over its defaults →
+//! `read/` → `model.rs`, and back through `document/`. `keys.rs` lists every key there is, `in_force.rs` those without
+//! an engine yet. A new key begins in `keys.rs`.
 
 mod calendar;
 mod defaults;

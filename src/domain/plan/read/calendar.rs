@@ -259,7 +259,11 @@ impl Reader<'_> {
         match date(text) {
             Ok(date) => Some(date),
             Err(DateFault::NoSuchDay) => {
-                self.refuse(&field, "which is a day no calendar has", None);
+                self.refuse(
+                    &field,
+                    "which is a day no calendar has",
+                    Some("mend the month or the day".to_owned()),
+                );
                 None
             }
             Err(DateFault::Written(meant)) => {

@@ -123,7 +123,7 @@ fn none_switches_off() {
 
 #[test]
 fn a_digest_is_of_the_bytes() {
-    // `printf 'function: …' | sha256sum`
+    // `sha256sum plan.yaml`
     let alone = loaded(SMALLEST).digest;
     assert_eq!(alone, "aba69bd6d9e2ae06a40591e23698643f3b6b52ea9bc104712c4cb65cdfc6cdb3");
     assert_ne!(loaded(&format!("{SMALLEST}# a comment\n")).digest, alone);
@@ -132,6 +132,8 @@ fn a_digest_is_of_the_bytes() {
     let other = source("team", "kind: Defaults\nbake: 2m\n");
     let digest = |defaults| load(&plan, Some(defaults)).unwrap().digest;
     assert_ne!(digest(&defaults), digest(&other));
+    // `(cat plan.yaml; printf '\0'; cat team.yaml) | sha256sum`
+    assert_eq!(digest(&defaults), "076dae3a6aa3d594c8179f45ab5d9840be943ddbeef2dfdc1fb9675f0fdde5db");
     // Defaults that are not used change nothing.
     assert_eq!(load(&source("plan", SMALLEST), Some(&defaults)).unwrap().digest, alone);
 }

@@ -32,11 +32,12 @@ impl Reader<'_> {
         match format!("{number}%").parse() {
             Ok(weight) => Some(weight),
             Err(WeightError::TooFine) => {
-                self.refuse(field, "which is finer than 0.0001%, the smallest share serin can route", None);
+                let help = "write 0.0001% or more, with at most four decimals".to_owned();
+                self.refuse(field, "which is finer than serin can route", Some(help));
                 None
             }
             Err(_) => {
-                self.refuse(field, "which is more than 100%", None);
+                self.refuse(field, "which is more than 100%", Some("100% is all traffic".to_owned()));
                 None
             }
         }
@@ -76,7 +77,11 @@ impl Reader<'_> {
         match text.parse::<u64>() {
             Ok(count) if bounds.contains(&count) => Some(count),
             _ => {
-                let allowed = format!("it lies between {} and {}", bounds.start(), bounds.end());
+                const LARGE: u64 = 1_000_000;
+                let allowed = match (bounds.start(), bounds.end()) {
+                    (least, most) if *most > LARGE => format!("it is at least {least}"),
+                    (least, most) => format!("it lies between {least} and {most}"),
+                };
                 self.refuse(field, "which is out of bounds", Some(allowed));
                 None
             }
@@ -347,6 +352,9 @@ fn leading_number(text: &str) -> Option<(String, &str)> {
     let end =
         text.find(|each: char| !each.is_ascii_digit() && !matches!(each, '.' | '_')).unwrap_or(text.len());
     let (number, rest) = text.split_at(end);
+    if !number.starts_with(|first: char| first.is_ascii_digit()) {
+        return None;
+    }
     let number = number.replace('_', "");
     let trimmed = number.trim_start_matches('0');
     let number = if trimmed.is_empty() || trimmed.starts_with('.') {
