@@ -159,6 +159,15 @@ fn hostile_files() -> Vec<(String, Vec<u8>)> {
         "approvers".to_owned(),
         filled("function: f\nalias: a\nsteps: [{approval: {approvers: [", "a1, "),
     ));
+    let names = |count: usize| (0..count).map(|index| format!("a{index}")).collect::<Vec<_>>().join(", ");
+    let steps = |step: &str| format!("function: f\nalias: a\nsteps: [1%, {step}, 100%]\n");
+    let approval = steps(&format!("{{approval: {{approvers: [{}]}}}}", names(9_900)));
+    made.push(("distinct approvers".to_owned(), approval.into_bytes()));
+    let metrics: Vec<String> =
+        (0..600).map(|index| format!("{{name: m{index}, webhook: {{url: 'http://a'}}, max: 1}}")).collect();
+    let analysis = steps(&format!("{{analysis: {{metrics: [{}], for: 1m}}}}", names(3_000)));
+    let undefined = format!("{analysis}analysis: {{metrics: [{}]}}\n", metrics.join(", "));
+    made.push(("undefined metrics".to_owned(), undefined.into_bytes()));
     made.push(("no text at all".to_owned(), vec![0xff; BYTES_MAX]));
     made.push(("too large".to_owned(), vec![b'['; 8 * BYTES_MAX]));
     made

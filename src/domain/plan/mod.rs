@@ -28,3 +28,4 @@ pub use diagnose::{Fault, Related, Severity, Source};
 pub use document::{json_schema, resolved_yaml};
 pub use model::*;
 pub use read::{LoadedPlan, check_defaults, load, used_defaults};
+pub use tree::PLAN_BYTES_MAX;

@@ -3,7 +3,7 @@
 use serde_yaml::granit_parser::ErrorKind;
 
 use super::diagnose::{Faults, Place, Source};
-use super::tree::BYTES_MAX;
+use super::tree::PLAN_BYTES_MAX;
 
 /// What to show somebody whose file has nothing in it.
 pub(super) const SMALLEST_PLAN: &str = "the smallest plan is three lines:\n\
@@ -14,7 +14,7 @@ pub(super) const SMALLEST_PLAN: &str = "the smallest plan is three lines:\n\
 /// Reads the bytes as text that shows all it contains; `None` where it does not, which is then reported.
 pub(super) fn check_text<'a>(source: &'a Source, file: u8, faults: &mut Faults) -> Option<&'a str> {
     let bytes = &source.bytes;
-    if bytes.len() > BYTES_MAX {
+    if bytes.len() > PLAN_BYTES_MAX {
         let kib = bytes.len().div_ceil(1024);
         faults
             .error(
@@ -89,7 +89,7 @@ pub(super) fn check_text<'a>(source: &'a Source, file: u8, faults: &mut Faults) 
 }
 
 /// Control characters, line breaks only some YAML readers know, and what reverses the order of what is shown.
-fn is_hidden(character: char) -> bool {
+pub(super) fn is_hidden(character: char) -> bool {
     character.is_control()
         || matches!(character, '\u{2028}' | '\u{2029}' | '\u{feff}')
         || matches!(character, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')

@@ -13,8 +13,8 @@ use serde_yaml::granit_parser::{self, Event, Marker, Parser, ScalarStyle, Span};
 use super::diagnose::{Faults, Place, Source};
 use super::syntax;
 
-/// The largest plan, in bytes.
-pub(super) const BYTES_MAX: usize = 256 * 1024;
+/// The largest plan, in bytes; whoever opens a file need not read more of it than one byte beyond.
+pub const PLAN_BYTES_MAX: usize = 256 * 1024;
 /// The deepest nesting of maps and lists.
 pub(super) const DEPTH_MAX: usize = 32;
 /// The most maps, lists, keys and values.
@@ -506,7 +506,7 @@ mod tests {
             ("- ".repeat(40), "p.yaml:1:65: nested deeper than 32 levels"),
             ("- a\n".repeat(10_001), "p.yaml:10000:3: more than 10000 keys and values in one file"),
             (
-                "a".repeat(BYTES_MAX + 1),
+                "a".repeat(PLAN_BYTES_MAX + 1),
                 "p.yaml:1:1: the file is 257 KiB large, and a plan has at most 256 KiB",
             ),
         ] {

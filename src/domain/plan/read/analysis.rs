@@ -8,6 +8,7 @@ use crate::domain::arn::NameError;
 use crate::domain::plan::diagnose::Place;
 use crate::domain::plan::model::{Analysis, FailureLimits, LatencyLimits, Metric, MetricSource, Proof, Step};
 use crate::domain::plan::read::steps::PlacedStep;
+use crate::domain::plan::suggest::nearest;
 use crate::domain::plan::{defaults, keys};
 use crate::domain::weight::Weight;
 
@@ -252,7 +253,8 @@ impl Reader<'_> {
             let Step::Analysis(step) = step else { continue };
             for name in &step.metrics {
                 if !known.contains(&name.as_str()) {
-                    let meant = crate::domain::plan::suggest::nearest(name, known.iter().copied());
+                    let is_full = self.faults.is_full();
+                    let meant = nearest(name, known.iter().copied().filter(|_| !is_full));
                     let help = match meant {
                         Some(meant) => format!("did you mean `{meant}`?"),
                         None => format!("define it: `analysis: {{metrics: [{{name: {name}, …}}]}}`"),

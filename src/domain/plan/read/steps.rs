@@ -1,5 +1,6 @@
 //! What a rollout does, in order: steps, or a preset that stands for some.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::analysis::metric_name;
@@ -198,20 +199,22 @@ impl Reader<'_> {
         check: impl Fn(&str) -> Result<String, NameError>,
     ) -> Option<Vec<String>> {
         let items = self.list(list)?;
-        let mut names: Vec<(String, Place)> = Vec::with_capacity(items.len());
+        let mut names = Vec::with_capacity(items.len());
+        let mut places: BTreeMap<String, Place> = BTreeMap::new();
         for item in items {
             let item = list.item(what, item);
             let Some(name) = self.name(&item, &check) else { continue };
-            if let Some((_, first)) = names.iter().find(|(known, _)| *known == name) {
+            if let Some(first) = places.get(&name) {
                 self.faults
                     .error(item.place(), format!("`{name}` stands here a second time"))
                     .help("delete it; a name counts once")
                     .related(*first, "first here");
             } else {
-                names.push((name, item.place()));
+                places.insert(name.clone(), item.place());
+                names.push(name);
             }
         }
-        (names.len() == items.len()).then(|| names.into_iter().map(|(name, _)| name).collect())
+        (names.len() == items.len()).then_some(names)
     }
 
     /// Weights rise and end in 100 %, and nothing bakes before there is one.

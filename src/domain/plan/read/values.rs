@@ -8,6 +8,7 @@ use super::surprise::surprise;
 use crate::domain::arn::NameError;
 use crate::domain::plan::span::{self, SpanFault};
 use crate::domain::plan::suggest::{is_like_none, listed, nearest};
+use crate::domain::plan::syntax::is_hidden;
 use crate::domain::plan::tree::{Content, Style};
 use crate::domain::plan::words::Word;
 use crate::domain::weight::{Weight, WeightError};
@@ -194,10 +195,10 @@ impl Reader<'_> {
                 .help(field.write_or_leave_out());
             return None;
         }
-        if let Some(hidden) = text.chars().find(|each| each.is_control() && !matches!(each, '\n' | '\t')) {
+        if let Some(hidden) = text.chars().find(|each| is_hidden(*each) && !matches!(each, '\n' | '\t')) {
             let code = u32::from(hidden);
-            let help = Some("write it without escapes such as \\r and \\0".to_owned());
-            self.refuse_text(field, &format!("contains the control character U+{code:04X}"), help);
+            let help = Some("write it without escapes such as \\r, \\0 and \\u202e".to_owned());
+            self.refuse_text(field, &format!("contains a character that cannot be seen: U+{code:04X}"), help);
             return None;
         }
         if style == Style::Plain
