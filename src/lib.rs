@@ -4,6 +4,7 @@ pub mod domain;
 
 pub mod api;
 pub mod chance;
+pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod control;

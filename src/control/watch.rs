@@ -15,10 +15,8 @@ use notify::{RecommendedWatcher, RecursiveMode, Watcher};
 use rustix::fs::{FileType, Mode, OFlags, ResolveFlags};
 
 use super::plans::{PlanBook, PlanFile, read_plan};
-use crate::domain::plan::{self, Source};
+use crate::domain::plan::{self, Fault, PLAN_BYTES_MAX, Severity, Source};
 
-/// A plan is at most this long; reading stops one byte later.
-const PLAN_BYTES_MAX: u64 = 256 << 10;
 /// More files than this in a plans directory are a mistake.
 const FILES_MAX: usize = 10_000;
 /// Two equal readings this far apart are believed.
@@ -139,7 +137,7 @@ fn read_file(root: &File, name: &str) -> Result<Vec<u8>, String> {
         return Err("is not a regular file".to_owned());
     }
     let mut bytes = Vec::new();
-    let limited = File::from(fd).take(PLAN_BYTES_MAX + 1).read_to_end(&mut bytes);
+    let limited = File::from(fd).take(PLAN_BYTES_MAX as u64 + 1).read_to_end(&mut bytes);
     limited.map_err(|why| format!("cannot be read: {why}"))?;
     Ok(bytes)
 }
@@ -167,7 +165,10 @@ fn book(shown: &str, reading: &Reading) -> PlanBook {
         let is_defaults = plan::is_defaults(&source);
         let (read, faults) = match (&problem, is_defaults) {
             (Some(_), _) => (None, Vec::new()),
-            (None, true) => (None, plan::check_defaults(&source)),
+            (None, true) => {
+                let errors = |fault: &Fault| fault.severity == Severity::Error;
+                (None, plan::check_defaults(&source).into_iter().filter(errors).collect())
+            }
             (None, false) => match read_plan(&name, &source, defaults.as_ref()) {
                 Ok(read) => (Some(std::sync::Arc::new(read)), Vec::new()),
                 Err(faults) => (None, faults),

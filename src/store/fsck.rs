@@ -151,7 +151,11 @@ fn check_plans(connection: &Connection, findings: &mut Vec<Finding>) -> Result<(
         let defaults: Option<Vec<u8>> = row.get(3)?;
         let mut hash = Sha256::new();
         hash.update(&bytes);
-        hash.update(defaults.unwrap_or_default());
+        if let Some(defaults) = defaults {
+            // A zero byte stands between, so that no byte can move from one file to the other unnoticed.
+            hash.update([0]);
+            hash.update(defaults);
+        }
         let found: String = hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
         if found != digest {
             findings.push(finding(format!("the pinned plan {name} has digest {found}, not {digest}")));

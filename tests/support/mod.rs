@@ -4,6 +4,7 @@ pub mod client;
 pub mod router;
 pub mod upstream;
 
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 /// Waits until something holds, by looking again and again; panics with `what` after ten seconds.
@@ -15,4 +16,35 @@ pub fn until(what: &str, mut holds: impl FnMut() -> bool) {
         assert!(begun.elapsed() < Duration::from_secs(10), "not within ten seconds: {what}");
         std::thread::sleep(Duration::from_millis(1));
     }
+}
+
+/// The repository's root.
+pub fn root() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// The files of a folder below the root with an ending, in the order of their names.
+pub fn files(folder: &str, ending: &str) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(root().join(folder)).expect("the folder is there");
+    let mut paths: Vec<PathBuf> = entries.map(|entry| entry.expect("a readable entry").path()).collect();
+    paths.retain(|path| path.extension().is_some_and(|found| found == ending));
+    paths.sort();
+    paths
+}
+
+/// Compares a text with the golden file beside its source, or writes that file when `SERIN_BLESS=1`.
+///
+/// Answers what differs, so that a test can show all differences at once.
+pub fn golden(path: &Path, actual: &str) -> Result<(), String> {
+    #[expect(clippy::disallowed_methods, reason = "a switch of the test run itself, not of serin")]
+    let bless = std::env::var("SERIN_BLESS").is_ok_and(|value| value == "1");
+    if bless {
+        std::fs::write(path, actual).expect("a writable golden file");
+        return Ok(());
+    }
+    let expected = std::fs::read_to_string(path).unwrap_or_default();
+    if expected == actual {
+        return Ok(());
+    }
+    Err(format!("{} differs (SERIN_BLESS=1 writes it)\n--- is\n{actual}--- was\n{expected}", path.display()))
 }

@@ -1,0 +1,382 @@
+//! What a rollout does, in order: steps, or a preset that stands for some.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use super::analysis::metric_name;
+use super::fields::{Field, Fields, Reader, short};
+use super::values::Span;
+use crate::domain::arn::NameError;
+use crate::domain::plan::diagnose::Place;
+use crate::domain::plan::model::{AnalysisStep, Approval, Step, Timeout};
+use crate::domain::plan::suggest::nearest;
+use crate::domain::plan::tree::Content;
+use crate::domain::plan::{defaults, keys};
+use crate::domain::weight::Weight;
+
+/// A step and where it was written.
+pub(super) struct PlacedStep {
+    pub step: Step,
+    pub place: Place,
+}
+
+impl Reader<'_> {
+    /// Takes `steps` or `preset`, whichever is there; `None` also where neither need be.
+    pub fn steps(&mut self, plan: &Fields<'_>, obligatory: bool) -> Option<Vec<PlacedStep>> {
+        match (plan.get("steps"), plan.get("preset")) {
+            (Some(steps), Some(preset)) => {
+                self.faults
+                    .error(preset.at, "a plan has `steps` or a `preset`, not both")
+                    .help("delete one; a preset is short for a list of steps")
+                    .related(steps.at, "the steps are here");
+                None
+            }
+            (Some(steps), None) => self.step_list(&steps),
+            (None, Some(preset)) => self.preset(&preset),
+            (None, None) => {
+                if obligatory && !plan.is_misspelt("steps") && !plan.is_misspelt("preset") {
+                    self.faults.error(plan.place, "the plan has no `steps`").help(
+                        "write for example `steps: [3%, 5%, 100%]`, or `preset: Canary10Percent5Minutes`",
+                    );
+                }
+                None
+            }
+        }
+    }
+
+    fn step_list(&mut self, field: &Field<'_>) -> Option<Vec<PlacedStep>> {
+        let items = self.list(field)?;
+        let mut steps = Vec::with_capacity(items.len());
+        for item in items {
+            let item = Field { example: "3%", ..field.item("a step", item) };
+            if let Some(step) = self.step(&item) {
+                steps.push(PlacedStep { step, place: item.place() });
+            }
+        }
+        // What follows compares steps; where one is missing, it would compare the wrong ones.
+        if steps.len() < items.len() {
+            return None;
+        }
+        self.check_weights(&steps, field);
+        Some(steps)
+    }
+
+    fn step(&mut self, item: &Field<'_>) -> Option<Step> {
+        if let Content::Text { text, .. } = &item.node.content
+            && !item.is_empty()
+        {
+            return self.short_step(item, text);
+        }
+        let is_empty_map = matches!(&item.node.content, Content::Map(entries) if entries.is_empty());
+        if item.is_empty() || is_empty_map {
+            self.faults
+                .error(item.at, "this step is empty")
+                .help("write for example `- 3%`, or delete the `-`");
+            return None;
+        }
+        let Content::Map(entries) = &item.node.content else {
+            self.wrong_kind(item, "a weight or a map with one key");
+            return None;
+        };
+        let fields = self.map(item, &keys::STEP)?;
+        let known: Vec<&str> = keys::STEP.names().collect();
+        let mut kinds = entries.iter().filter(|entry| known.contains(&entry.key.as_str()));
+        let first = kinds.next()?;
+        if let Some(second) = kinds.find(|entry| entry.key != first.key) {
+            self.faults
+                .error(second.place, format!("a step is one thing, but `{}` stands here too", second.key))
+                .help(format!("begin a step of its own: `- {}: …`", second.key))
+                .related(first.place, format!("the step is `{}`", first.key));
+            return None;
+        }
+        let (kind, field) = fields.first_of(&known)?;
+        match kind {
+            "setWeight" => self.weight(&field).map(Step::SetWeight),
+            "bake" => self.span(&field, Span::Any).map(Step::Bake),
+            "pause" => self.pause(&field).map(|()| Step::Pause),
+            "approval" => self.approval(&field).map(Step::Approval),
+            "analysis" => self.analysis_step(&field).map(Step::Analysis),
+            _ => self.webhook(&field).map(Step::Webhook),
+        }
+    }
+
+    /// `3%` alone is a weight; a key alone lacks what belongs to it.
+    fn short_step(&mut self, item: &Field<'_>, text: &str) -> Option<Step> {
+        if let Some(key) = keys::STEP.find(text) {
+            self.faults
+                .error(item.place(), format!("the step `{text}` has no value"))
+                .help(format!("write `- {}`", key.example));
+            return None;
+        }
+        self.weight(item).map(Step::SetWeight)
+    }
+
+    fn pause(&mut self, field: &Field<'_>) -> Option<()> {
+        if let Content::Map(entries) = &field.node.content
+            && let Some(timed) = entries.iter().find(|entry| entry.key == "duration" || entry.key == "for")
+        {
+            self.faults
+                .error(timed.place, "`pause` waits for a person, not for a time")
+                .help("to wait for a time write `- bake: 10m`; to wait for a person write `- pause: {}`");
+            return None;
+        }
+        match &field.node.content {
+            Content::Map(_) => self.map(field, &keys::PAUSE).map(|_| ()),
+            _ if field.is_empty() => {
+                self.faults.error(field.at, "`pause` has no value").help("write `pause: {}`");
+                None
+            }
+            Content::Text { text, .. } if text.starts_with(|first: char| first.is_ascii_digit()) => {
+                self.faults.error(field.place(), "`pause` waits for a person, not for a time").help(format!(
+                    "to wait for a time write `- bake: {}`; to wait for a person write `- pause: {{}}`",
+                    short(text)
+                ));
+                None
+            }
+            _ => {
+                self.wrong_kind(field, "written `pause: {}`");
+                None
+            }
+        }
+    }
+
+    fn approval(&mut self, field: &Field<'_>) -> Option<Approval> {
+        let fields = self.map(field, &keys::APPROVAL)?;
+        let approvers = match fields.get("approvers") {
+            Some(list) => self.unique_names(&list, "an approver", check_actor),
+            None => Some(Vec::new()),
+        };
+        let min_approvers = fields.get("minApprovers").map_or(Some(1), |least| self.count(&least, 1..=1_000));
+        if let (Some(approvers), Some(min), Some(least)) =
+            (&approvers, min_approvers, fields.get("minApprovers"))
+            && !approvers.is_empty()
+            && min > approvers.len() as u64
+        {
+            let named = match approvers.len() {
+                1 => "only one is named".to_owned(),
+                count => format!("only {count} are named"),
+            };
+            self.faults
+                .error(least.place(), format!("{min} approvers are wanted, but {named}"))
+                .help("name more people, or lower minApprovers");
+        }
+        let timeout = fields
+            .get("timeout")
+            .map_or(Some(defaults::APPROVAL_TIMEOUT), |timeout| self.span(&timeout, Span::Positive));
+        let on_timeout = fields.get("onTimeout").map_or(Some(Timeout::Rollback), |then| self.choice(&then));
+        Some(Approval {
+            approvers: approvers?,
+            min_approvers: u32::try_from(min_approvers?).ok()?,
+            timeout: timeout?,
+            on_timeout: on_timeout?,
+        })
+    }
+
+    fn analysis_step(&mut self, field: &Field<'_>) -> Option<AnalysisStep> {
+        let fields = self.map(field, &keys::ANALYSIS_STEP)?;
+        let metrics = match fields.get("metrics") {
+            Some(list) => self.unique_names(&list, "a metric", metric_name),
+            None => {
+                self.missing(&fields, field.at, "an `analysis` step", "metrics");
+                None
+            }
+        };
+        let span = match fields.get("for") {
+            Some(span) => self.span(&span, Span::Positive),
+            None => {
+                self.missing(&fields, field.at, "an `analysis` step", "for");
+                None
+            }
+        };
+        Some(AnalysisStep { metrics: metrics?, span: span? })
+    }
+
+    /// Takes a list of names in which none stands twice.
+    pub fn unique_names(
+        &mut self,
+        list: &Field<'_>,
+        what: &str,
+        check: impl Fn(&str) -> Result<String, NameError>,
+    ) -> Option<Vec<String>> {
+        let items = self.list(list)?;
+        let mut names = Vec::with_capacity(items.len());
+        let mut places: BTreeMap<String, Place> = BTreeMap::new();
+        for item in items {
+            let item = list.item(what, item);
+            let Some(name) = self.name(&item, &check) else { continue };
+            if let Some(first) = places.get(&name) {
+                self.faults
+                    .error(item.place(), format!("`{name}` stands here a second time"))
+                    .help("delete it; a name counts once")
+                    .related(*first, "first here");
+            } else {
+                places.insert(name.clone(), item.place());
+                names.push(name);
+            }
+        }
+        (names.len() == items.len()).then_some(names)
+    }
+
+    /// Weights rise and end in 100 %, and nothing bakes before there is one.
+    fn check_weights(&mut self, steps: &[PlacedStep], field: &Field<'_>) {
+        let mut before: Option<(Weight, Place)> = None;
+        for PlacedStep { step, place } in steps {
+            match (step, before) {
+                (Step::Bake(_), None) => {
+                    self.faults
+                        .error(*place, "nothing bakes before the first weight")
+                        .help("put the bake behind the weight it belongs to");
+                }
+                (Step::SetWeight(Weight::ZERO), _) => {
+                    self.faults
+                        .error(*place, "a weight of 0% moves nothing")
+                        .help("weights begin above 0%; `serin abort` takes a rollout back to it");
+                }
+                (Step::SetWeight(weight), Some((last, last_place))) if *weight <= last => {
+                    let how = if *weight == last { "is the same as" } else { "is below" };
+                    self.faults
+                        .error(*place, format!("the weight {weight} {how} the one before, {last}"))
+                        .help("weights rise from step to step; serin goes back by itself when it has to")
+                        .related(last_place, format!("{last} is set here"));
+                }
+                (Step::SetWeight(weight), _) => before = Some((*weight, *place)),
+                _ => {}
+            }
+        }
+        match before {
+            Some((Weight::FULL, _)) => {}
+            Some((last, place)) => {
+                self.faults
+                    .error(place, format!("the last weight is {last}, and a rollout ends in 100%"))
+                    .help("add `100%` as the last weight");
+            }
+            None => {
+                self.faults
+                    .error(field.at, "no step sets a weight")
+                    .help("write for example `steps: [3%, 5%, 100%]`");
+            }
+        }
+    }
+
+    fn preset(&mut self, field: &Field<'_>) -> Option<Vec<PlacedStep>> {
+        let (text, _) = self.word(field, "the name of a preset")?;
+        let Some(steps) = expand(text) else {
+            let bare = text.strip_prefix("CodeDeployDefault.").unwrap_or(text);
+            let bare = bare.strip_prefix("Lambda").or(bare.strip_prefix("ECS")).unwrap_or(bare);
+            let help = match nearest_preset(bare) {
+                Some(known) => format!("did you mean {known}?"),
+                None => format!("the presets are {}", preset_names().join(", ")),
+            };
+            self.faults.error(field.place(), format!("there is no preset `{}`", short(text))).help(help);
+            return None;
+        };
+        let place = field.place();
+        Some(steps.into_iter().map(|step| PlacedStep { step, place }).collect())
+    }
+}
+
+/// A hundredth of the full weight, `percent` times.
+const fn percent(percent: u32) -> Weight {
+    match Weight::from_ppm(percent * 10_000) {
+        Some(weight) => weight,
+        None => Weight::FULL,
+    }
+}
+
+const CANARY_MINUTES: [u64; 4] = [5, 10, 15, 30];
+const LINEAR_MINUTES: [u64; 4] = [1, 2, 3, 10];
+
+/// The steps CodeDeploy's configurations for Lambda take, by their names there.
+fn expand(name: &str) -> Option<Vec<Step>> {
+    let bake = |minutes: u64| Step::Bake(Duration::from_secs(60 * minutes));
+    if name == "AllAtOnce" {
+        return Some(vec![Step::SetWeight(Weight::FULL)]);
+    }
+    if let Some(minutes) = CANARY_MINUTES.iter().find(|minutes| canary_name(**minutes) == name) {
+        return Some(vec![Step::SetWeight(percent(10)), bake(*minutes), Step::SetWeight(Weight::FULL)]);
+    }
+    let minutes = LINEAR_MINUTES.iter().find(|minutes| linear_name(**minutes) == name)?;
+    let mut steps = Vec::new();
+    for tenth in 1..10 {
+        steps.push(Step::SetWeight(percent(10 * tenth)));
+        steps.push(bake(*minutes));
+    }
+    steps.push(Step::SetWeight(Weight::FULL));
+    Some(steps)
+}
+
+fn canary_name(minutes: u64) -> String {
+    format!("Canary10Percent{minutes}Minutes")
+}
+
+fn linear_name(minutes: u64) -> String {
+    let plural = if minutes == 1 { "" } else { "s" };
+    format!("Linear10PercentEvery{minutes}Minute{plural}")
+}
+
+/// The names of all presets.
+pub(in crate::domain::plan) fn preset_names() -> Vec<String> {
+    let canaries = CANARY_MINUTES.iter().map(|minutes| canary_name(*minutes));
+    let linears = LINEAR_MINUTES.iter().map(|minutes| linear_name(*minutes));
+    std::iter::once("AllAtOnce".to_owned()).chain(canaries).chain(linears).collect()
+}
+
+/// The numbers in a name decide between presets that look alike, so the nearest must have the same ones.
+fn nearest_preset(text: &str) -> Option<String> {
+    let numbers = |text: &str| -> Vec<String> {
+        text.split(|each: char| !each.is_ascii_digit())
+            .filter(|part| !part.is_empty())
+            .map(str::to_owned)
+            .collect()
+    };
+    let names = preset_names();
+    let alike = names.iter().filter(|name| numbers(name) == numbers(text)).map(String::as_str);
+    nearest(text, alike).map(str::to_owned)
+}
+
+fn check_actor(text: &str) -> Result<String, NameError> {
+    let visible = |each: char| !each.is_whitespace() && !each.is_control();
+    if text.chars().all(visible) && text.len() <= 128 {
+        return Ok(text.to_owned());
+    }
+    Err(NameError("an approver is the name of a token, or user@host, without spaces"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn presets_are_steps() {
+        let shown = |name: &str| -> Vec<String> {
+            let show = |step: &Step| match step {
+                Step::SetWeight(weight) => weight.to_string(),
+                Step::Bake(span) => format!("bake {}m", span.as_secs() / 60),
+                other => other.kind().to_owned(),
+            };
+            expand(name).unwrap().iter().map(show).collect()
+        };
+        assert_eq!(shown("AllAtOnce"), ["100%"]);
+        assert_eq!(shown("Canary10Percent15Minutes"), ["10%", "bake 15m", "100%"]);
+        let linear = shown("Linear10PercentEvery1Minute");
+        assert_eq!(linear.len(), 19);
+        assert_eq!(linear[..4], ["10%", "bake 1m", "20%", "bake 1m"]);
+        assert_eq!(linear[16..], ["90%", "bake 1m", "100%"]);
+        for name in preset_names() {
+            assert!(expand(&name).is_some(), "{name}");
+        }
+    }
+
+    #[test]
+    fn presets_are_recognised_by_their_numbers() {
+        for (text, meant) in [
+            ("Canary10Percent5Minute", Some("Canary10Percent5Minutes")),
+            ("Linear10PercentEvery1Minutes", Some("Linear10PercentEvery1Minute")),
+            ("linear10percentevery10minutes", Some("Linear10PercentEvery10Minutes")),
+            ("Canary20Percent5Minutes", None),
+            ("allatonce", Some("AllAtOnce")),
+        ] {
+            assert_eq!(nearest_preset(text).as_deref(), meant, "{text}");
+        }
+    }
+}

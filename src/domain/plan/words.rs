@@ -1,0 +1,79 @@
+//! The words that choose among a few things: one table for reading, writing and the schema.
+
+use super::model::{OnDrift, OnFailure, OnNewVersion, Timeout, WhenStableUnhealthy};
+
+/// A choice that is written as one of a few words.
+pub(super) trait Word: Copy + PartialEq + 'static {
+    /// Each choice with its word; the default first, where there is one.
+    const WORDS: &'static [(&'static str, Self)];
+
+    /// How this choice is written.
+    fn written(self) -> &'static str {
+        Self::WORDS.iter().find(|(_, choice)| *choice == self).map_or("", |(word, _)| word)
+    }
+}
+
+impl Word for OnNewVersion {
+    const WORDS: &'static [(&'static str, Self)] = &[
+        ("queue", OnNewVersion::Queue),
+        ("replace", OnNewVersion::Replace),
+        ("reject", OnNewVersion::Reject),
+    ];
+}
+
+impl Word for Timeout {
+    const WORDS: &'static [(&'static str, Self)] =
+        &[("rollback", Timeout::Rollback), ("pause", Timeout::Pause)];
+}
+
+impl Word for OnFailure {
+    const WORDS: &'static [(&'static str, Self)] =
+        &[("rollback", OnFailure::Rollback), ("pause", OnFailure::Pause), ("report", OnFailure::Report)];
+}
+
+impl Word for OnDrift {
+    const WORDS: &'static [(&'static str, Self)] = &[
+        ("pause", OnDrift::Pause),
+        ("restore", OnDrift::Restore),
+        ("adopt", OnDrift::Adopt),
+        ("leave", OnDrift::Leave),
+    ];
+}
+
+impl Word for WhenStableUnhealthy {
+    const WORDS: &'static [(&'static str, Self)] =
+        &[("hold", WhenStableUnhealthy::Hold), ("continue", WhenStableUnhealthy::Continue)];
+}
+
+/// Events that `notify` can be limited to.
+pub(super) const EVENTS: &[&str] = &[
+    "started",
+    "advanced",
+    "paused",
+    "resumed",
+    "needsApproval",
+    "drifted",
+    "rolledBack",
+    "aborted",
+    "succeeded",
+    "superseded",
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_choice_has_a_word() {
+        fn check<W: Word>(choices: &[W]) {
+            for choice in choices {
+                assert_ne!(choice.written(), "");
+            }
+        }
+        check(&[OnNewVersion::Queue, OnNewVersion::Replace, OnNewVersion::Reject]);
+        check(&[Timeout::Rollback, Timeout::Pause]);
+        check(&[OnFailure::Rollback, OnFailure::Pause, OnFailure::Report]);
+        check(&[OnDrift::Pause, OnDrift::Restore, OnDrift::Adopt, OnDrift::Leave]);
+        check(&[WhenStableUnhealthy::Hold, WhenStableUnhealthy::Continue]);
+    }
+}
