@@ -2,6 +2,7 @@
 
 mod plans;
 mod router;
+mod simulate;
 mod store;
 mod support;
 mod tidy;

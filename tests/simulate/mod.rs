@@ -1,0 +1,133 @@
+//! Whole rollouts in virtual time: what evidence does to good and bad versions, and every checked-in plan run through.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::thread;
+use std::time::Duration;
+
+use serin::control::plans::{ReadPlan, read_plan};
+use serin::domain::plan::{Source, used_defaults};
+use serin::simulate::{Arm, Run, Traffic, run};
+
+use crate::support::{files, root};
+
+fn plan(text: &str) -> Arc<ReadPlan> {
+    Arc::new(read_plan("test", &Source::new("test.yaml", text), None).unwrap())
+}
+
+fn arm(failures: f64) -> Arm {
+    Arm { failures, latency: Duration::from_millis(10) }
+}
+
+fn traffic(requests_per_s: f64, stable: f64, canary: f64) -> Traffic {
+    Traffic { requests_per_s, stable: arm(stable), canary: arm(canary) }
+}
+
+/// Runs seeds `0..count` on both cores.
+fn runs(plan: &Arc<ReadPlan>, traffic: &Traffic, until: Duration, count: u64) -> Vec<Run> {
+    let half = |parity: u64| {
+        let (plan, traffic) = (Arc::clone(plan), *traffic);
+        move || (0..count).filter(|seed| seed % 2 == parity).map(|seed| run(&plan, &traffic, until, seed)).collect()
+    };
+    let other: thread::JoinHandle<Vec<Run>> = thread::spawn(half(1));
+    let mut all: Vec<Run> = half(0)();
+    all.extend(other.join().unwrap());
+    all
+}
+
+fn ended(runs: &[Run], phase: &str) -> usize {
+    runs.iter().filter(|run| run.phase == phase).count()
+}
+
+fn median(mut values: Vec<u64>) -> u64 {
+    values.sort_unstable();
+    values[values.len() / 2]
+}
+
+const HOURS: Duration = Duration::from_secs(3600);
+
+/// Steps long enough that a false alarm has every chance.
+const LONG: &str = "function: f\nalias: live\nsteps: [3%, 5%, 25%, 50%, 100%]\nbake: 5m\n";
+
+#[test]
+fn equal_arms_are_hardly_ever_rolled_back() {
+    let runs = runs(&plan(LONG), &traffic(100.0, 0.01, 0.01), HOURS, 400);
+    let (back, up) = (ended(&runs, "RolledBack"), ended(&runs, "Succeeded"));
+    assert!(back <= 8, "{back} of 400 rolled back");
+    assert!(up >= 380, "{up} of 400 succeeded");
+}
+
+#[test]
+fn a_slower_canary_with_equal_failures_is_hardly_ever_rolled_back() {
+    let slow = Arm { failures: 0.01, latency: Duration::from_secs(1) };
+    let traffic = Traffic { canary: slow, ..traffic(1000.0, 0.01, 0.01) };
+    let plan = plan("function: f\nalias: live\nsteps: [3%, 25%, 100%]\nbake: 30s\n");
+    let runs = runs(&plan, &traffic, HOURS, 400);
+    let back = ended(&runs, "RolledBack");
+    assert!(back <= 8, "{back} of 400 rolled back");
+}
+
+#[test]
+fn broken_versions_are_gone_after_a_handful_of_failures() {
+    for (failures, at_most_median, at_most) in [(1.0, 2, 4), (0.2, 4, 9)] {
+        let runs = runs(&plan(LONG), &traffic(100.0, 0.001, failures), HOURS, 200);
+        assert_eq!(ended(&runs, "RolledBack"), 200);
+        let failed: Vec<u64> = runs.iter().map(|run| run.canary_failures).collect();
+        let worst = failed.iter().copied().max().unwrap();
+        assert!(median(failed.clone()) <= at_most_median && worst <= at_most, "{failures}: median {}, worst {worst}", median(failed));
+    }
+}
+
+#[test]
+fn nothing_is_promoted_without_traffic() {
+    let week = Duration::from_secs(7 * 24 * 3600);
+    for requests_per_s in [0.0, 0.0001] {
+        let run = run(&plan(LONG), &traffic(requests_per_s, 0.0, 0.0), week, 1);
+        assert_eq!((run.phase, run.weights.last().unwrap().1), ("Paused", 30_000), "{run:?}");
+    }
+}
+
+#[test]
+fn the_same_seed_is_the_same_run() {
+    let (plan, traffic) = (plan(LONG), traffic(100.0, 0.01, 0.03));
+    assert_eq!(run(&plan, &traffic, HOURS, 7), run(&plan, &traffic, HOURS, 7));
+    assert_ne!(run(&plan, &traffic, HOURS, 7), run(&plan, &traffic, HOURS, 8));
+}
+
+fn read(path: &Path) -> Option<Arc<ReadPlan>> {
+    let name = path.file_stem().unwrap().to_string_lossy().into_owned();
+    let source = Source::new(path.display().to_string(), std::fs::read(path).unwrap());
+    if serin::domain::plan::is_defaults(&source) {
+        return None;
+    }
+    let defaults = used_defaults(&source).map(|name| {
+        let path = root().join("plans").join(format!("{name}.yaml"));
+        Source::new(path.display().to_string(), std::fs::read(&path).unwrap())
+    });
+    Some(Arc::new(read_plan(&name, &source, defaults.as_ref()).unwrap()))
+}
+
+/// A good version gets as far as the plan lets it without a person, and a broken one gets nowhere.
+#[test]
+fn every_checked_in_plan_does_what_its_author_means() {
+    let week = Duration::from_secs(7 * 24 * 3600);
+    let mut seen = 0;
+    for path in files("plans", "yaml") {
+        let Some(plan) = read(&path) else { continue };
+        seen += 1;
+        let shown = path.display();
+        let needs_person = plan.plan.steps.iter().any(|step| matches!(step.kind(), "approval" | "pause"));
+        let good = run(&plan, &traffic(50.0, 0.001, 0.001), week, 1);
+        if needs_person {
+            assert_ne!(good.phase, "Succeeded", "{shown}: nobody approved");
+        } else {
+            assert_eq!(good.phase, "Succeeded", "{shown}: {good:?}");
+        }
+        if plan.plan.analysis.is_some() {
+            let bad = run(&plan, &traffic(50.0, 0.001, 0.5), week, 1);
+            assert_eq!(bad.phase, "RolledBack", "{shown}: {bad:?}");
+            assert!(bad.canary_failures <= 12, "{shown}: {bad:?}");
+        }
+    }
+    assert!(seen >= 5, "only {seen} plans are checked in");
+}
