@@ -17,6 +17,7 @@ use crate::api::{self, Api};
 use crate::clock::{Clock, SystemClock};
 use crate::config::ServeConfig;
 use crate::control::core::Core;
+use crate::control::data_plane::DataPlane;
 use crate::control::handle::{Control, Inbox, Parts};
 use crate::control::plans::PlanBook;
 use crate::control::{boot, watch as plans_watch};
@@ -51,6 +52,14 @@ pub struct Daemon {
 impl Daemon {
     /// Builds and starts everything; when this returns, both listeners answer.
     pub fn start(config: &ServeConfig) -> anyhow::Result<Daemon> {
+        Daemon::start_on(config, |table| table)
+    }
+
+    /// Starts with something else than the bare routing table to apply weights.
+    pub fn start_on(
+        config: &ServeConfig,
+        data_plane: impl FnOnce(Arc<RoutingTable>) -> Arc<dyn DataPlane>,
+    ) -> anyhow::Result<Daemon> {
         config.check()?;
         // Bound first: a port that is taken must not cost a look at the store.
         let api_listener = std::net::TcpListener::bind(config.api)
@@ -81,7 +90,7 @@ impl Daemon {
             book: book.succeed(&PlanBook::default()),
             writer: store.writer.clone(),
             reader: store.reader.clone(),
-            table,
+            data_plane: data_plane(table),
             recorder: Arc::clone(&recorder),
             clock,
             keep_history: config.keep_history,

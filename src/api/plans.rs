@@ -5,6 +5,7 @@ use axum::extract::{Path, State};
 
 use super::Api;
 use super::error::ApiError;
+use super::rollouts::fault_line;
 use super::status::step_text;
 use super::wire::{ErrorBody, PlanList, PlanView};
 use crate::control::plans::{PlanBook, PlanFile};
@@ -20,12 +21,8 @@ fn view(file: &PlanFile, whole: bool) -> PlanView {
     };
     let plan = file.read.as_ref().map(|read| &read.plan);
     let warnings = file.read.iter().filter(|_| file.is_sound()).flat_map(|read| &read.warnings);
-    let faults: Vec<String> = file
-        .problem
-        .iter()
-        .cloned()
-        .chain(file.faults.iter().chain(warnings).map(ToString::to_string))
-        .collect();
+    let faults: Vec<String> =
+        file.problem.iter().cloned().chain(file.faults.iter().chain(warnings).map(fault_line)).collect();
     PlanView {
         name: file.name.clone(),
         file: file.source.name.clone(),

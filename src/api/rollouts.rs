@@ -20,28 +20,12 @@ use crate::control::handle::Sight;
 use crate::control::plans::{ReadPlan, read_plan};
 use crate::domain::alias::AliasId;
 use crate::domain::arn::VersionNumber;
-use crate::domain::plan::{Plan, Source};
-use crate::domain::rollout::{Resumption, Rollout, RolloutId, RolloutRecord};
+use crate::domain::plan::{Fault, Source};
+use crate::domain::rollout::{Resumption, Rollout, RolloutId};
 use crate::store::{EntryFilter, Reader, RolloutFilter, StoreError};
 
 /// Entries shown with an explanation.
 const HISTORY_SHOWN: u32 = 12;
-
-/// A rollout that is no longer in memory is read from the store, with its plan.
-async fn past(api: &Api, record: RolloutRecord) -> Result<Rollout, ApiError> {
-    let reader = api.reader.clone();
-    let digest = record.plan_digest.clone();
-    let pinned = blocking(move || reader.plan(&digest)).await?;
-    let plan = pinned.and_then(|pinned| {
-        let source = Source::new(pinned.name.clone(), pinned.bytes);
-        let defaults = pinned.defaults.map(|(name, bytes)| Source::new(name, bytes));
-        read_plan(&pinned.name, &source, defaults.as_ref()).ok()
-    });
-    let plan: Arc<Plan> = plan.map(|read| read.plan).ok_or_else(|| {
-        ApiError::unavailable(format!("the plan that rollout {} pinned cannot be read", record.id))
-    })?;
-    Ok(Rollout { plan, record })
-}
 
 /// Runs a question to the store where waiting does no harm.
 pub(super) async fn blocking<T: Send + 'static>(
@@ -122,12 +106,14 @@ async fn look<T: Send + 'static>(
             Err(ApiError::not_found(format!("{alias} has no rollout")))
         }
         (Err(None), RolloutRef::Id(id)) => {
-            let reader = api.reader.clone();
-            let records = blocking(move || reader.rollouts_named(&id.to_string())).await?;
-            let record = records.into_iter().next();
-            let record = record.ok_or_else(|| ApiError::not_found(format!("there is no rollout {id}")))?;
-            let rollout = past(api, record).await?;
-            api.control.ask(move |sight| see(sight, &rollout)).await.ok_or_else(closing)
+            let past = api.control.ask(move |sight| {
+                let rollout = (sight.outside.past)(id)?;
+                Some(see(sight, &rollout))
+            });
+            let found = past.await.ok_or_else(closing)?;
+            found.ok_or_else(|| {
+                ApiError::not_found(format!("there is no rollout {id}, or its plan cannot be read"))
+            })
         }
     }
 }
@@ -225,18 +211,11 @@ pub async fn list(
     let mut rollouts = Vec::with_capacity(records.len());
     for record in records {
         let id = record.id;
-        let fresh = api
-            .control
-            .ask(move |sight| sight.core.world.rollout(id).map(|rollout| status_of(sight, rollout)));
-        match fresh.await.ok_or_else(closing)? {
-            Some(status) => rollouts.push(status),
-            None => {
-                let rollout = past(&api, record).await?;
-                let status =
-                    api.control.ask(move |sight| status_of(sight, &rollout)).await.ok_or_else(closing)?;
-                rollouts.push(status);
-            }
-        }
+        let status = api.control.ask(move |sight| match sight.core.world.rollout(id) {
+            Some(rollout) => Some(status_of(sight, rollout)),
+            None => (sight.outside.past)(id).map(|rollout| status_of(sight, &rollout)),
+        });
+        rollouts.extend(status.await.ok_or_else(closing)?);
     }
     Ok(Json(RolloutList { rollouts, next, plan_faults }))
 }
@@ -247,6 +226,14 @@ fn live(sight: &Sight<'_>) -> Vec<RolloutStatus> {
     let mut found: Vec<RolloutStatus> = rollouts.map(|rollout| status_of(sight, rollout)).collect();
     found.reverse();
     found
+}
+
+/// A fault in one line, with what to write instead.
+pub(super) fn fault_line(fault: &Fault) -> String {
+    match &fault.help {
+        Some(help) => format!("{fault}; {help}"),
+        None => fault.to_string(),
+    }
 }
 
 fn plan_faults(api: &Api) -> Vec<String> {
@@ -312,7 +299,7 @@ fn plan_of(api: &Api, request: &StartRequest) -> Result<Arc<ReadPlan>, ApiError>
         let defaults =
             request.defaults_text.as_ref().map(|text| Source::new("defaults.yaml", text.as_bytes()));
         return read_plan(&request.plan, &source, defaults.as_ref()).map(Arc::new).map_err(|faults| {
-            let lines: Vec<String> = faults.iter().map(ToString::to_string).collect();
+            let lines: Vec<String> = faults.iter().map(fault_line).collect();
             ApiError::invalid(format!("the plan is not in order:\n{}", lines.join("\n")))
         });
     }
@@ -328,7 +315,7 @@ fn plan_of(api: &Api, request: &StartRequest) -> Result<Arc<ReadPlan>, ApiError>
         )));
     };
     if !file.is_sound() {
-        let what = file.problem.clone().or_else(|| file.faults.first().map(ToString::to_string));
+        let what = file.problem.clone().or_else(|| file.faults.first().map(fault_line));
         return Err(ApiError::invalid(format!(
             "plan {} is not in order: {}; `serin plan show {}` shows it all",
             request.plan,

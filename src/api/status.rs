@@ -290,10 +290,13 @@ pub fn event_view(entry: &Entry) -> EventView {
         Happening::Rollout { phase, step, .. } => (Some(phase.clone()), Some(*step)),
         _ => (None, None),
     };
-    let name = |key: &str| value.get(key).and_then(|name| name.as_str()).map(str::to_owned);
-    let kind = match name("kind").as_deref() {
-        Some("rollout") => name("event"),
-        kind => kind.map(str::to_owned),
+    let what = value.get("what");
+    let tag = |value: Option<&serde_json::Value>, key: &str| -> Option<String> {
+        value?.get(key)?.as_str().map(str::to_owned)
+    };
+    let kind = match &entry.what {
+        Happening::Rollout { .. } => tag(what.and_then(|what| what.get("event")), "event"),
+        _ => tag(what, "kind"),
     };
     EventView {
         seq: entry.seq.0,

@@ -4,12 +4,12 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use super::judge::Judge;
-use super::plans::read_plan;
+use super::plans::reread_plan;
 use super::world::{AliasState, FunctionState, World};
 use crate::domain::alias::Routing;
-use crate::domain::plan::{Plan, Source};
+use crate::domain::plan::Plan;
 use crate::domain::rollout::{Rollout, RolloutId};
-use crate::store::{Loaded, PinnedPlan};
+use crate::store::Loaded;
 
 /// Builds the world as it was committed; what does not add up is quarantined or left out, and said.
 pub fn build(loaded: Loaded) -> (World, HashMap<RolloutId, Judge>, Vec<String>) {
@@ -54,8 +54,8 @@ pub fn build(loaded: Loaded) -> (World, HashMap<RolloutId, Judge>, Vec<String>) 
         let alias = stored.record.alias.clone();
         let plan = match plans.get(&stored.plan.digest) {
             Some(plan) => Arc::clone(plan),
-            None => match reread(&stored.plan) {
-                Ok(plan) => Arc::clone(plans.entry(stored.plan.digest.clone()).or_insert(plan)),
+            None => match reread_plan(&stored.plan) {
+                Ok(read) => Arc::clone(plans.entry(stored.plan.digest.clone()).or_insert(read.plan)),
                 Err(why) => {
                     let why = format!(
                         "rollout {} of {alias}: its pinned plan cannot be read: {why}",
@@ -78,16 +78,6 @@ pub fn build(loaded: Loaded) -> (World, HashMap<RolloutId, Judge>, Vec<String>) 
         world.rollouts.insert_mut(rollout.record.id, Arc::new(rollout));
     }
     (world, judges, problems)
-}
-
-fn reread(pinned: &PinnedPlan) -> Result<Arc<Plan>, String> {
-    let source = Source::new(format!("{}.yaml", pinned.name), pinned.bytes.clone());
-    let defaults =
-        pinned.defaults.as_ref().map(|(name, bytes)| Source::new(format!("{name}.yaml"), bytes.clone()));
-    match read_plan(&pinned.name, &source, defaults.as_ref()) {
-        Ok(read) => Ok(read.plan),
-        Err(faults) => Err(faults.first().map_or_else(|| "no reason given".to_owned(), ToString::to_string)),
-    }
 }
 
 fn file(world: &mut World, rollout: &Rollout) {

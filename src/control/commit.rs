@@ -53,7 +53,7 @@ impl Scheduler {
         }
         log_transitions(&self.core, &finished.world, &finished.rollouts);
         let touched = finished.touched.clone();
-        with_outside(&self.book, &self.table, &self.reader, |outside| {
+        with_outside(&self.book, &*self.data_plane, &self.reader, |outside| {
             self.core.absorb(finished, at, outside);
             for id in settled {
                 self.core.reset_deadlines(id, at, outside);
@@ -61,7 +61,7 @@ impl Scheduler {
         });
         self.shared.world.store(Arc::new(self.core.world.clone()));
         if must_commit && !touched.is_empty() {
-            self.table.publish(publish::edits(&self.core.world, &touched));
+            self.data_plane.publish(publish::edits(&self.core.world, &touched));
             let routed = touched.iter().filter_map(|touched| match touched {
                 Touched::Alias(id) => Some(id.clone()),
                 _ => None,
@@ -134,7 +134,7 @@ impl Scheduler {
         }
         if let Some(edit) = publish::overlay(&self.core.world, id) {
             tracing::error!(alias.name = %id, "the rollback cannot be stored yet; its canary gets no traffic meanwhile");
-            self.table.publish(vec![edit]);
+            self.data_plane.publish(vec![edit]);
             self.overlaid.insert(id.clone());
         }
     }

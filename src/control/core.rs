@@ -26,6 +26,8 @@ pub struct Outside<'a> {
     pub serving: &'a dyn Fn(&AliasId) -> Option<Revision>,
     /// Finds a pinned plan by its digest.
     pub pinned: &'a dyn Fn(&str) -> Option<PinnedPlan>,
+    /// Finds a rollout that has ended and is no longer in memory.
+    pub past: &'a dyn Fn(RolloutId) -> Option<Rollout>,
     /// Finds the reply given to an idempotency key before.
     pub replied: &'a dyn Fn(&str) -> Result<Option<IdempotentReply>, String>,
 }
@@ -131,6 +133,7 @@ impl Core {
             book: outside.book,
             serving: outside.serving,
             pinned: outside.pinned,
+            past: outside.past,
         };
         let mut draft = Draft::new(self.world.clone(), at, &around);
         let answers = commands.iter().map(|command| answer(&mut draft, command, outside)).collect();
@@ -181,6 +184,7 @@ impl Core {
             book: outside.book,
             serving: outside.serving,
             pinned: outside.pinned,
+            past: outside.past,
         };
         let draft = Draft::new(self.world.clone(), at, &around);
         door::with_facts(&draft, rollout, ask)

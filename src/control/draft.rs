@@ -25,6 +25,8 @@ pub struct Surroundings<'a> {
     pub serving: &'a dyn Fn(&AliasId) -> Option<Revision>,
     /// Finds a pinned plan by its digest.
     pub pinned: &'a dyn Fn(&str) -> Option<PinnedPlan>,
+    /// Finds a rollout that has ended and is no longer in memory.
+    pub past: &'a dyn Fn(RolloutId) -> Option<Rollout>,
 }
 
 /// What an entry is about.

@@ -9,6 +9,7 @@ use arc_swap::ArcSwap;
 use tokio::sync::oneshot;
 
 use super::core::{Core, Outside};
+use super::data_plane::DataPlane;
 use super::door::{Command, Refusal, Reply};
 use super::plans::PlanBook;
 use super::scheduler::Scheduler;
@@ -17,7 +18,6 @@ use crate::clock::Clock;
 use crate::domain::alias::AliasId;
 use crate::domain::time::Moment;
 use crate::metrics::recorder::Recorder;
-use crate::router::table::RoutingTable;
 use crate::store::{Reader, StoreError, Writer};
 
 /// Why a command got no reply.
@@ -86,8 +86,8 @@ pub struct Parts {
     pub writer: Writer,
     /// The store's reader.
     pub reader: Reader,
-    /// The router's table.
-    pub table: Arc<RoutingTable>,
+    /// What applies weights.
+    pub data_plane: Arc<dyn DataPlane>,
     /// The router's counters.
     pub recorder: Arc<Recorder>,
     /// The clocks.

@@ -7,6 +7,7 @@
 pub mod boot;
 mod commit;
 pub mod core;
+pub mod data_plane;
 pub mod door;
 pub mod draft;
 pub mod handle;

@@ -37,6 +37,15 @@ pub fn read_plan(name: &str, source: &Source, defaults: Option<&Source>) -> Resu
     })
 }
 
+/// Reads a plan as it was pinned.
+pub fn reread_plan(pinned: &PinnedPlan) -> Result<ReadPlan, String> {
+    let source = Source::new(format!("{}.yaml", pinned.name), pinned.bytes.clone());
+    let defaults =
+        pinned.defaults.as_ref().map(|(name, bytes)| Source::new(format!("{name}.yaml"), bytes.clone()));
+    read_plan(&pinned.name, &source, defaults.as_ref())
+        .map_err(|faults| faults.first().map_or_else(|| "no reason given".to_owned(), ToString::to_string))
+}
+
 /// One file of the plans directory.
 #[derive(Clone, Debug)]
 pub struct PlanFile {

@@ -12,10 +12,11 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 
 use super::core::{Core, Outside};
+use super::data_plane::DataPlane;
 use super::door::{Action, Command, IdempotencyKey, Reply, Trigger};
 use super::handle::{Control, DoorError, Input, Parts, Question, Sight};
 use super::judge::{EpochTally, Judge};
-use super::plans::PlanBook;
+use super::plans::{PlanBook, reread_plan};
 use super::publish;
 use super::triggers::Schedules;
 use crate::chance;
@@ -23,10 +24,9 @@ use crate::clock::Clock;
 use crate::domain::actor::Actor;
 use crate::domain::alias::AliasId;
 use crate::domain::analysis::Counts;
-use crate::domain::rollout::RolloutId;
+use crate::domain::rollout::{Rollout, RolloutId};
 use crate::domain::time::{Moment, Timestamp, Uptime};
 use crate::metrics::recorder::{EpochCounts, Recorder};
-use crate::router::table::RoutingTable;
 use crate::store::{Commit, Pruned, Reader, StoreError, Write, Writer};
 
 /// Counters are looked at this often while they move.
@@ -52,7 +52,7 @@ pub(super) struct Scheduler {
     pub(super) schedules: Schedules,
     pub(super) writer: Writer,
     pub(super) reader: Reader,
-    pub(super) table: Arc<RoutingTable>,
+    pub(super) data_plane: Arc<dyn DataPlane>,
     pub(super) recorder: Arc<Recorder>,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) keep_history: Duration,
@@ -82,7 +82,7 @@ impl Scheduler {
             schedules: Schedules::default(),
             writer: parts.writer,
             reader: parts.reader,
-            table: parts.table,
+            data_plane: parts.data_plane,
             recorder: parts.recorder,
             clock: parts.clock,
             keep_history: parts.keep_history,
@@ -104,7 +104,7 @@ impl Scheduler {
     pub(super) fn boot(&mut self) {
         let at = self.clock.now();
         (self.looked, self.checkpointed, self.pruned) = (at.up, at.up, at.up);
-        self.table.publish(publish::whole_table(&self.core.world));
+        self.data_plane.publish(publish::whole_table(&self.core.world));
         self.schedules.follow(&self.book, at.wall);
         self.again = self.live_aliases();
         // A first turn commits what was due, a second one what the router's confirmation of the first leads to.
@@ -199,7 +199,7 @@ impl Scheduler {
 
     pub(super) fn answer(&self, question: Question) {
         let at = self.clock.now();
-        with_outside(&self.book, &self.table, &self.reader, |outside| {
+        with_outside(&self.book, &*self.data_plane, &self.reader, |outside| {
             question(&Sight { core: &self.core, outside, at, overlaid: &self.overlaid });
         });
     }
@@ -221,7 +221,7 @@ impl Scheduler {
             self.housekeep(at);
             return;
         }
-        let round = with_outside(&self.book, &self.table, &self.reader, |outside| {
+        let round = with_outside(&self.book, &*self.data_plane, &self.reader, |outside| {
             self.core.round(at, &commands, &settle, outside)
         });
         let answers = self.carry_out(round, at, &settle);
@@ -342,14 +342,23 @@ impl Scheduler {
 /// Gives `use_it` what the core looks at and does not own.
 pub(super) fn with_outside<T>(
     book: &PlanBook,
-    table: &RoutingTable,
+    data_plane: &dyn DataPlane,
     reader: &Reader,
     use_it: impl FnOnce(&Outside<'_>) -> T,
 ) -> T {
-    let serving = |id: &AliasId| table.serving(id).map(|(revision, _)| revision);
+    let serving = |id: &AliasId| data_plane.serving(id);
     let pinned = |digest: &str| reader.plan(digest).ok().flatten();
+    let past = |id: RolloutId| past_rollout(reader, id);
     let replied = |key: &str| reader.reply(key).map_err(|error| with_sources(&error));
-    use_it(&Outside { book, serving: &serving, pinned: &pinned, replied: &replied })
+    use_it(&Outside { book, serving: &serving, pinned: &pinned, past: &past, replied: &replied })
+}
+
+/// A rollout that has ended, as the store has it.
+fn past_rollout(reader: &Reader, id: RolloutId) -> Option<Rollout> {
+    let record = reader.rollout(id).ok()??;
+    let pinned = reader.plan(&record.plan_digest).ok()??;
+    let plan = reread_plan(&pinned).ok()?.plan;
+    Some(Rollout { plan, record })
 }
 
 fn tally(counts: &EpochCounts) -> EpochTally {

@@ -79,7 +79,6 @@ pub enum Happening {
     /// A rollout took an event.
     Rollout {
         /// The event.
-        #[serde(flatten)]
         event: Event,
         /// The phase after it.
         phase: String,
@@ -119,7 +118,6 @@ pub struct Entry {
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub rollout: Option<RolloutId>,
     /// What.
-    #[serde(flatten)]
     pub what: Happening,
     /// The alias as it became, where the entry changed it.
     #[serde(skip_serializing_if = "Option::is_none", default)]
@@ -149,4 +147,87 @@ pub fn fold<'a>(entries: impl IntoIterator<Item = &'a Entry>) -> BTreeMap<AliasI
         }
     }
     aliases
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::rollout::{Base, Harm, Resumption};
+    use crate::domain::weight::Weight;
+
+    /// Entries are read back for years; a field that shadows another would only show then.
+    #[test]
+    fn every_kind_of_entry_is_read_back_as_it_was_written() {
+        let (one, two) = (VersionNumber(1), VersionNumber(2));
+        let split = Routing::split(one, two, Weight::from_ppm(30_000).unwrap());
+        let id: AliasId = "checkout:live".parse().unwrap();
+        let rollout = RolloutId(uuid::Uuid::from_u128(7));
+        let base = Base { stable: one, revision: Revision(3) };
+        let evidence = Harm::Evidence { ln_harm: 5.0, ln_harm_limit: 4.6, requests: 9, failures: 2 };
+        let events = vec![
+            Event::Began { base: base.clone() },
+            Event::Unstartable { why: "gone".into() },
+            Event::Passed { step: 1, held: vec!["bake".into()] },
+            Event::RoutingServed { revision: Revision(4) },
+            Event::Touched { revision: Revision(4) },
+            Event::Drifted { by: Actor::daemon(), found: split, revision: Revision(5) },
+            Event::HarmFound { harm: evidence },
+            Event::HarmFound { harm: Harm::Exposure { failures: 1, limit: 1 } },
+            Event::ExposureReached { requests: 1, limit: 1 },
+            Event::StepLate { step: 1 },
+            Event::ApprovalTimedOut { step: 1 },
+            Event::Promoted { step: 1, full: true, base: Some(base), skipped: vec!["proof".into()] },
+            Event::PauseAsked,
+            Event::Resumed { drift: Some(Resumption::Adopt) },
+            Event::Approved,
+            Event::AbortAsked,
+            Event::SupersededBy { rollout: Some(rollout) },
+        ];
+        let rollouts = events.into_iter().map(|event| Happening::Rollout {
+            event,
+            phase: "Paused".into(),
+            step: 2,
+            outcome: "because".into(),
+        });
+        let others = [
+            Happening::FunctionCreated,
+            Happening::FunctionDeleted,
+            Happening::VersionPublished { version: one, target: "http://a".into(), commit: Some("c".into()) },
+            Happening::VersionDeleted { version: one },
+            Happening::AliasCreated,
+            Happening::AliasUpdated { from: split, to: Routing::only(two) },
+            Happening::AliasDeleted,
+            Happening::PermissionAdded { qualifier: "live".into(), sid: "s".into() },
+            Happening::PermissionRemoved { qualifier: "live".into(), sid: "s".into() },
+            Happening::RolloutStarted {
+                plan: "p".into(),
+                plan_digest: "d".into(),
+                canary: two,
+                retry_of: Some(rollout),
+            },
+            Happening::PreviousRestored { from: split, to: Routing::only(one) },
+        ];
+        for what in rollouts.chain(others) {
+            let alias = Alias {
+                id: id.clone(),
+                routing: split,
+                description: "d".into(),
+                revision: Revision(9),
+                updated_at: Timestamp(8),
+            };
+            let entry = Entry {
+                seq: Revision(9),
+                at: Timestamp(8),
+                actor: Actor::daemon(),
+                reason: Some("r".into()),
+                function: id.function.clone(),
+                alias: Some(id.alias.clone()),
+                rollout: Some(rollout),
+                what,
+                alias_after: Some(alias),
+            };
+            let text = serde_json::to_string(&entry).unwrap();
+            assert_eq!(serde_json::from_str::<Entry>(&text).unwrap(), entry, "{text}");
+        }
+    }
 }

@@ -167,6 +167,7 @@ impl<'a> Simulation<'a> {
             book: &self.book,
             serving: &|id| serving_in(&world, id),
             pinned: &|_| None,
+            past: &|_| None,
             replied: &|_| Ok(None),
         };
         self.core.absorb(finished, at, &outside);
@@ -291,6 +292,7 @@ impl<'a> Simulation<'a> {
             book: &self.book,
             serving: &|id| serving_in(&world, id),
             pinned: &|_| None,
+            past: &|_| None,
             replied: &|_| Ok(None),
         };
         self.core.reset_deadlines(&self.alias, at, &outside);
@@ -306,6 +308,7 @@ fn outside<T>(core: &Core, book: &PlanBook, ask: impl FnOnce(&Outside<'_>) -> T)
         book,
         serving: &|id| serving_in(&core.world, id),
         pinned: &|_| None,
+        past: &|_| None,
         replied: &|_| Ok(None),
     })
 }

@@ -135,6 +135,15 @@ impl Reader {
         texts.iter().map(|record| parse("a rollout", record)).collect()
     }
 
+    /// The rollout with an id.
+    pub fn rollout(&self, id: RolloutId) -> Result<Option<RolloutRecord>, StoreError> {
+        let text: Option<String> = self.ask("read a rollout", |connection| {
+            let sql = "SELECT record FROM rollouts WHERE id = ?1";
+            connection.prepare_cached(sql)?.query_row([id.to_string()], |row| row.get(0)).optional()
+        })?;
+        text.map(|record| parse("a rollout", &record)).transpose()
+    }
+
     /// The plan with a digest.
     pub fn plan(&self, digest: &str) -> Result<Option<PinnedPlan>, StoreError> {
         self.ask("read a plan", |connection| {

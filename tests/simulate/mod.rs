@@ -27,7 +27,12 @@ fn traffic(requests_per_s: f64, stable: f64, canary: f64) -> Traffic {
 fn runs(plan: &Arc<ReadPlan>, traffic: &Traffic, until: Duration, count: u64) -> Vec<Run> {
     let half = |parity: u64| {
         let (plan, traffic) = (Arc::clone(plan), *traffic);
-        move || (0..count).filter(|seed| seed % 2 == parity).map(|seed| run(&plan, &traffic, until, seed)).collect()
+        move || {
+            (0..count)
+                .filter(|seed| seed % 2 == parity)
+                .map(|seed| run(&plan, &traffic, until, seed))
+                .collect()
+        }
     };
     let other: thread::JoinHandle<Vec<Run>> = thread::spawn(half(1));
     let mut all: Vec<Run> = half(0)();
@@ -74,7 +79,11 @@ fn broken_versions_are_gone_after_a_handful_of_failures() {
         assert_eq!(ended(&runs, "RolledBack"), 200);
         let failed: Vec<u64> = runs.iter().map(|run| run.canary_failures).collect();
         let worst = failed.iter().copied().max().unwrap();
-        assert!(median(failed.clone()) <= at_most_median && worst <= at_most, "{failures}: median {}, worst {worst}", median(failed));
+        assert!(
+            median(failed.clone()) <= at_most_median && worst <= at_most,
+            "{failures}: median {}, worst {worst}",
+            median(failed)
+        );
     }
 }
 

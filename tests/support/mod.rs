@@ -1,7 +1,9 @@
 //! What integration tests share: a small client, upstreams of every temper, a router in this process.
 
 pub mod client;
+pub mod house;
 pub mod router;
+pub mod service;
 pub mod upstream;
 
 use std::path::{Path, PathBuf};

@@ -25,7 +25,7 @@ pub(super) fn foreign_change(draft: &mut Draft<'_>, by: By<'_>, id: &AliasId, fr
         Event::Drifted { by: by.actor.clone(), found, revision }
     };
     // A rollout answers these in every phase; a refusal would leave it paused on a stale revision, not the alias wrong.
-    let _ = rollouts::take(draft, by, active, event);
+    let _ = rollouts::take_by_id(draft, by, active, event);
 }
 
 /// Does all that a changed alias entails: its own rollouts, and plans that wait for it.
@@ -48,7 +48,7 @@ pub fn settle(draft: &mut Draft<'_>, id: &AliasId) {
         let Some((rollout, event)) = due(draft, id) else { return };
         let daemon = Actor::daemon();
         let by = By { actor: &daemon, reason: None };
-        match rollouts::take(draft, by, rollout, event) {
+        match rollouts::take_by_id(draft, by, rollout, event) {
             Ok(None) => {}
             Ok(Some(_)) | Err(_) => return,
         }
@@ -134,6 +134,6 @@ fn end_waits(draft: &mut Draft<'_>, id: &AliasId, alone: Option<crate::domain::a
         let daemon = Actor::daemon();
         let why = format!("{id} no longer serves that version alone");
         let by = By { actor: &daemon, reason: None };
-        let _ = rollouts::take(draft, by, rollout, Event::Unstartable { why });
+        let _ = rollouts::take_by_id(draft, by, rollout, Event::Unstartable { why });
     }
 }

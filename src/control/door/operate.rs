@@ -9,6 +9,7 @@ use super::{Refusal, Reply, RolloutRef, Verb, after, name_of, rollouts};
 use crate::control::draft::{About, By, Draft};
 use crate::control::plans::ReadPlan;
 use crate::domain::alias::Routing;
+use crate::domain::arn::VersionNumber;
 use crate::domain::journal::Happening;
 use crate::domain::rollout::{Ending, Event, Gate, Need, Phase, Rollout};
 use crate::store::PinnedPlan;
@@ -41,7 +42,7 @@ pub(super) fn operate(
         Event::Promoted { skipped, .. } => skipped.clone(),
         _ => Vec::new(),
     };
-    let unchanged = rollouts::take(draft, by, id, event)?;
+    let unchanged = rollouts::take(draft, by, &rollout, event)?;
     if unchanged.is_none() {
         after::alias_changed(draft, &rollout.record.alias, fresh);
     }
@@ -86,7 +87,9 @@ fn skipping(skipped: &[String]) -> String {
 /// Finds what a command names: an alias means its active rollout, else the one that waits, else its newest.
 fn find(draft: &Draft<'_>, target: &RolloutRef) -> Result<Arc<Rollout>, Refusal> {
     let found = match target {
-        RolloutRef::Id(id) => draft.world.rollout(*id).cloned(),
+        RolloutRef::Id(id) => {
+            draft.world.rollout(*id).cloned().or_else(|| (draft.around.past)(*id).map(Arc::new))
+        }
         RolloutRef::OfAlias(alias) => {
             let state = draft.world.alias(alias).ok_or_else(|| Refusal::AliasNotFound(alias.clone()))?;
             let id = state.active.or_else(|| state.pending.last().copied()).or(state.newest);
@@ -96,7 +99,7 @@ fn find(draft: &Draft<'_>, target: &RolloutRef) -> Result<Arc<Rollout>, Refusal>
     found.ok_or_else(|| {
         Refusal::RolloutNotFound(match target {
             RolloutRef::Id(id) => {
-                format!("rollout {id} is not among the live ones and the newest of each alias")
+                format!("there is no rollout {id}, or its plan cannot be read")
             }
             RolloutRef::OfAlias(alias) => {
                 format!("{alias} has had no rollout yet; `serin start PLAN` starts one")
@@ -163,11 +166,16 @@ fn restore_previous(
     let (id, canary) = (rollout.record.alias.clone(), rollout.record.canary);
     let state = draft.world.alias(&id).cloned().ok_or_else(|| Refusal::AliasNotFound(id.clone()))?;
     let from = state.alias.routing;
+    if let Some(active) = state.active.and_then(|active| draft.world.rollout(active)) {
+        return Err(Refusal::Conflict(format!("{} is under way; abort it first", name_of(active))));
+    }
     if from == Routing::only(rollout.record.stable) && state.previous_stable.is_none() {
         let message = format!("{id} is on v{} already; nothing was changed", rollout.record.stable);
         return Ok(reply(rollout, false, message));
     }
-    let Some(previous) = state.previous_stable.filter(|_| from == Routing::only(canary)) else {
+    let as_promoted =
+        |previous: &VersionNumber| from == Routing::only(canary) && *previous == rollout.record.stable;
+    let Some(previous) = state.previous_stable.filter(as_promoted) else {
         return Err(Refusal::Conflict(format!(
             "{id} is no longer as rollout {} promoted it ({from}); change it with `serin alias update`",
             rollout.record.id.short()

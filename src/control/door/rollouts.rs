@@ -9,8 +9,8 @@ use crate::domain::journal::Happening;
 use crate::domain::rollout::{Cause, Effect, Ending, Event, Outcome, Rollout, RolloutId};
 use crate::store::Write;
 
-/// Gives a rollout an event; `Ok(Some(why))` if nothing changed.
-pub(super) fn take(
+/// Gives a rollout in memory an event; `Ok(Some(why))` if nothing changed.
+pub(super) fn take_by_id(
     draft: &mut Draft<'_>,
     by: By<'_>,
     id: RolloutId,
@@ -19,8 +19,19 @@ pub(super) fn take(
     let Some(rollout) = draft.world.rollout(id).cloned() else {
         return Err(Refusal::RolloutNotFound(format!("there is no rollout {id}")));
     };
+    take(draft, by, &rollout, event)
+}
+
+/// Gives a rollout an event; `Ok(Some(why))` if nothing changed, as always with one that has ended.
+pub(super) fn take(
+    draft: &mut Draft<'_>,
+    by: By<'_>,
+    rollout: &Rollout,
+    event: Event,
+) -> Result<Option<String>, Refusal> {
+    let id = rollout.record.id;
     let cause = Cause { by: by.actor, at: draft.at, seq: draft.next_seq() };
-    let outcome = rollout.apply(&event, cause).map_err(|refusal| Refusal::from((&*rollout, refusal)))?;
+    let outcome = rollout.apply(&event, cause).map_err(|refusal| Refusal::from((rollout, refusal)))?;
     let transition = match outcome {
         Outcome::Unchanged(why) => return Ok(Some(why)),
         Outcome::Changed(transition) => *transition,
@@ -48,7 +59,7 @@ pub(super) fn take(
             perform(draft, &next, effect);
         }
     }
-    if is_told(&rollout, &next, &event) {
+    if is_told(rollout, &next, &event) {
         let what = Happening::Rollout {
             event,
             phase: next.record.phase.name().to_owned(),

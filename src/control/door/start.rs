@@ -234,10 +234,10 @@ fn make_room(
     new: RolloutId,
 ) -> Result<(), Refusal> {
     for waiting in pending {
-        rollouts::take(draft, by, *waiting, Event::SupersededBy { rollout: Some(new) })?;
+        rollouts::take_by_id(draft, by, *waiting, Event::SupersededBy { rollout: Some(new) })?;
     }
     if let (Some(active), OnNewVersion::Replace) = (active, plan.on_new_version) {
-        rollouts::take(draft, by, active.record.id, Event::SupersededBy { rollout: Some(new) })?;
+        rollouts::take_by_id(draft, by, active.record.id, Event::SupersededBy { rollout: Some(new) })?;
     }
     Ok(())
 }

@@ -34,6 +34,12 @@ impl Rollout {
         match (&self.record.phase, event) {
             (Phase::Pending, Began { base }) => change.begin(base),
             (Phase::Pending, Unstartable { why }) => change.finish(Ending::Superseded, why.clone()),
+            (Phase::Pending | Phase::Progressing | Phase::Paused(_), Promoted { step, .. })
+                if *step != self.record.step =>
+            {
+                let now = self.record.step;
+                conflict(format!("is at step {now} by now, not at step {step}; look again before promoting"))
+            }
             (Phase::Pending, Promoted { base: Some(base), full, .. }) => change.begin_by_hand(base, *full),
             (Phase::Pending, Promoted { base: None, .. }) => conflict(
                 "is queued behind the rollout that is running; it begins when that one ends".to_owned(),
@@ -79,10 +85,6 @@ impl Rollout {
             }
             (Phase::Progressing | Phase::Paused(_), StepLate { .. } | ApprovalTimedOut { .. }) => {
                 unchanged("does not wait there any more")
-            }
-            (Phase::Progressing | Phase::Paused(_), Promoted { step, .. }) if *step != self.record.step => {
-                let now = self.record.step;
-                conflict(format!("is at step {now} by now, not at step {step}; look again before promoting"))
             }
             (Phase::Paused(_), Promoted { .. }) if self.record.drift.is_some() => conflict(
                 "waits because somebody else changed the alias; `resume --restore` or `resume --adopt` first"
