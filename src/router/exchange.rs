@@ -279,7 +279,7 @@ fn check_answer(head: &response::Parts) -> Result<(), Fault> {
 pub(super) struct Fault {
     /// In one word.
     pub(super) kind: FaultKind,
-    /// In words for people; says nothing of addresses that an error of the operating system does not say.
+    /// In words for people, clients among them: no addresses.
     pub(super) detail: String,
 }
 

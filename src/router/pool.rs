@@ -116,14 +116,14 @@ async fn connect_any(host: &str, port: u16, limit: Duration) -> io::Result<TcpSt
         Ok(ip) => vec![SocketAddr::new(ip, port)],
         Err(_) => tokio::net::lookup_host((host, port)).await?.collect(),
     };
-    let mut fault = io::Error::new(io::ErrorKind::NotFound, format!("{host} has no address"));
+    let mut fault = io::Error::new(io::ErrorKind::NotFound, "its name has no address");
     for (index, address) in addresses.iter().enumerate() {
         let left = limit.saturating_sub(clock::instant_now().duration_since(started));
         let part = left / (addresses.len() - index) as u32;
         match timeout(part, TcpStream::connect(address)).await {
             Ok(Ok(stream)) => return Ok(stream),
             Ok(Err(refused)) => fault = refused,
-            Err(_) => fault = io::Error::new(io::ErrorKind::TimedOut, format!("{address} does not answer")),
+            Err(_) => fault = io::Error::new(io::ErrorKind::TimedOut, "its address does not answer"),
         }
     }
     Err(fault)

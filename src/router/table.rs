@@ -199,7 +199,7 @@ fn version_key(function: &FunctionName, version: VersionId) -> String {
 /// A thread's view of the table.
 pub(super) type TableReader = arc_swap::Cache<Arc<ArcSwap<Table>>, Arc<Table>>;
 
-type Shard = HashMap<Box<str>, Arc<Route>, BuildHasherDefault<KeyHasher>>;
+type Shard = HashMap<Arc<str>, Arc<Route>, BuildHasherDefault<KeyHasher>>;
 
 /// One immutable table: routes by `function:alias`, `function:7` and `function:$LATEST`.
 #[derive(Clone)]
@@ -226,7 +226,7 @@ impl Table {
 
     fn insert(&mut self, key: String, route: Route) {
         let shard = shard_of(&key);
-        Arc::make_mut(&mut self.shards[shard]).insert(key.into_boxed_str(), Arc::new(route));
+        Arc::make_mut(&mut self.shards[shard]).insert(key.into(), Arc::new(route));
     }
 
     fn remove(&mut self, key: &str) -> Option<Arc<Route>> {
