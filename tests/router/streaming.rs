@@ -109,15 +109,16 @@ fn a_version_that_does_not_read_holds_the_client_back() {
 #[test]
 fn a_client_that_reads_only_after_it_has_sent_all_still_sends() {
     const BOTH_WAYS: usize = 64 * 1024 * 1024;
-    // Answers at once and at length, and reads all the while.
+    // Answers as soon as a request begins, and at length, and reads all the while.
     let version = Script::start(|stream, _| {
         let (mut reading, mut writing) = (stream.try_clone().unwrap(), stream);
+        let mut piece = [0; 64 * 1024];
+        let _ = reading.read(&mut piece);
         let writer = std::thread::spawn(move || {
             let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {BOTH_WAYS}\r\n\r\n");
             let _ = writing.write_all(head.as_bytes());
             let _ = writing.write_all(&vec![0; BOTH_WAYS]);
         });
-        let mut piece = [0; 64 * 1024];
         while reading.read(&mut piece).is_ok_and(|count| count > 0) {}
         writer.join().unwrap();
     });
