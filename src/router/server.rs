@@ -32,7 +32,7 @@ const BACKLOG: i32 = 1024;
 /// How long accepting pauses when the process has no descriptor left, at first and at most.
 const PAUSE_MIN: Duration = Duration::from_millis(5);
 const PAUSE_MAX: Duration = Duration::from_secs(1);
-/// How often a worker lets go of what is out of date.
+/// How often a worker closes connections that were idle too long.
 const SWEEP_EVERY: Duration = Duration::from_secs(1);
 
 /// A router that has its addresses and does not accept yet: clients wait in the kernel's queue.
@@ -163,6 +163,8 @@ async fn work(
     mut stopping: watch::Receiver<Option<Duration>>,
 ) -> io::Result<()> {
     let listener = TcpListener::from_std(listener)?;
+    // Before the worker takes its first table, so that it hears of the next.
+    let mut published = table.published();
     let worker = Rc::new(Worker::new(writer, table, &config));
     let drain = Rc::new(Drain::default());
     let accepting = spawn_local(accept(Rc::clone(&worker), listener, Rc::clone(&drain)));
@@ -172,6 +174,7 @@ async fn work(
             Some(job) = jobs.recv() => {
                 spawn_local(do_job(Rc::clone(&worker), job, Rc::clone(&drain)));
             }
+            Ok(()) = published.changed() => worker.refresh(),
             grace = stopping.wait_for(Option::is_some) => {
                 break grace.ok().and_then(|grace| *grace).unwrap_or_default();
             }
@@ -226,7 +229,7 @@ async fn sweep(worker: Rc<Worker>) {
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         ticks.tick().await;
-        worker.sweep(clock::instant_now());
+        worker.pool.sweep(clock::instant_now());
     }
 }
 

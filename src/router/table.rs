@@ -12,6 +12,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use arc_swap::ArcSwap;
 use hyper::StatusCode;
 use hyper::header::HeaderValue;
+use tokio::sync::watch;
 
 use super::pick::Split;
 use crate::domain::alias::{AliasId, Routing};
@@ -82,13 +83,15 @@ pub struct RoutingTable {
     current: Arc<ArcSwap<Table>>,
     recorder: Arc<Recorder>,
     publishing: Mutex<()>,
+    published: watch::Sender<()>,
 }
 
 impl RoutingTable {
     /// An empty table whose requests are counted by `recorder`.
     pub fn new(recorder: Arc<Recorder>) -> Arc<RoutingTable> {
         let current = Arc::new(ArcSwap::from_pointee(Table::default()));
-        Arc::new(RoutingTable { current, recorder, publishing: Mutex::new(()) })
+        let published = watch::Sender::new(());
+        Arc::new(RoutingTable { current, recorder, publishing: Mutex::new(()), published })
     }
 
     /// Makes all edits visible at once, in their order; requests that begin after the return see them.
@@ -105,6 +108,7 @@ impl RoutingTable {
         // What was removed and made again in one go keeps its counters.
         closed.retain(|route| next.route(&route.address.key()).is_none());
         self.current.store(Arc::new(next));
+        self.published.send_replace(());
         // Only now does no new request find what was removed, so only now may its counters go.
         for route in closed {
             match &route.address {
@@ -126,6 +130,13 @@ impl RoutingTable {
     /// A reader for one thread, which looks at the shared pointer only when it has changed.
     pub(super) fn reader(&self) -> TableReader {
         arc_swap::Cache::new(Arc::clone(&self.current))
+    }
+
+    /// Tells of every publish, so that a thread without traffic lets go of the table before.
+    ///
+    /// A table that is held keeps the counters of its epochs from being final.
+    pub(super) fn published(&self) -> watch::Receiver<()> {
+        self.published.subscribe()
     }
 
     /// Who counts the requests.

@@ -2,7 +2,6 @@
 
 use std::cell::RefCell;
 use std::sync::Arc;
-use std::time::Instant;
 
 use rand::RngExt;
 use rand::rngs::SmallRng;
@@ -61,11 +60,8 @@ impl Worker {
         self.tickets.borrow_mut().random()
     }
 
-    /// Lets go of what is out of date: idle connections, and a table that was replaced while nobody asked.
-    ///
-    /// A table that is held keeps the counters of its epochs from being retired.
-    pub(super) fn sweep(&self, now: Instant) {
-        self.pool.sweep(now);
+    /// Lets go of a table that was replaced.
+    pub(super) fn refresh(&self) {
         self.table.borrow_mut().load();
     }
 }

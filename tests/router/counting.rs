@@ -100,10 +100,9 @@ fn labels_and_epochs_hold_while_weights_change_all_the_time() {
                     router.split(epoch, ppm, &one, &two);
                 }
             }
-            // Few only where the kernel gave every connection to one worker: the other lets go once a second.
-            assert!(epoch > 5, "only {epoch} epochs");
+            assert!(epoch > 20, "only {epoch} epochs");
         });
-        let by_two = load(&router, 8, REQUESTS);
+        let by_two = load(&router, 4, REQUESTS);
         is_over.store(true, Ordering::Relaxed);
         by_two
     });
