@@ -70,7 +70,7 @@ async fn invoked(
     id: Uuid,
 ) -> Result<Response<Bytes>, LambdaError> {
     let (head, payload) = request.into_parts();
-    // Read also where the head is faulty: a client that is still sending would lose the answer in a reset.
+    // Read also where the head is faulty, so that the connection is good for another call.
     let payload = whole(payload, worker.timeouts.body_idle).await?;
     let call = Call::read(&head.method, &head.uri, &head.headers, &worker.place)?;
     // After the payload has come, so that a slow one is routed by the weights of the moment it is sent on.

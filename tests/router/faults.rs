@@ -407,3 +407,14 @@ fn requests_at_once_each_have_a_connection_and_share_them_later() {
     let used = one.seen().connections();
     assert!(used <= 10, "{used} connections for ten requests at a time");
 }
+
+#[test]
+fn an_answer_is_not_lost_to_a_client_that_still_sends() {
+    let router = TestRouter::serving(Version::start("one").target(), patient());
+    let body = vec![b'x'; 4 * 1024 * 1024];
+    for _ in 0..10 {
+        let mut client = router.client();
+        let answer = client.post("/shop:prod/x", &[], &body);
+        assert_eq!((answer.status, answer.header("x-serin-error")), (404, Some("unknown-alias")));
+    }
+}
