@@ -24,7 +24,7 @@ use tokio::time::sleep_until;
 use super::download::Download;
 use super::headers;
 use super::pool::{Link, settle};
-use super::table::{Route, Upstream};
+use super::route::{Route, Upstream};
 use super::upload::{Progress, Stage, UpstreamBody};
 use super::worker::Worker;
 use crate::clock;

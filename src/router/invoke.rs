@@ -26,7 +26,7 @@ use super::exchange::{About, Face, FaultKind, Outgoing, Transit};
 use super::headers::{self, EXECUTED_VERSION};
 use super::invoke_call::{Call, InvocationType};
 use super::lambda_error::LambdaError;
-use super::table::Upstream;
+use super::route::Upstream;
 use super::worker::Worker;
 use crate::clock;
 use crate::metrics::recorder::FailureKind;

@@ -22,9 +22,10 @@ use tokio::net::TcpStream;
 use tokio::task::AbortHandle;
 use tokio::time::timeout;
 
-use super::table::Upstream;
+use super::route::Upstream;
 use super::upload::UpstreamBody;
 use crate::clock;
+use crate::domain::time::human;
 
 /// How many idle connections are kept for one upstream.
 const IDLE_MAX: usize = 256;
@@ -48,7 +49,7 @@ impl Link {
     pub(super) async fn connect(upstream: &Upstream, limit: Duration) -> io::Result<Link> {
         let connecting = connect_any(&upstream.host, upstream.port, limit);
         let stream = timeout(limit, connecting).await.unwrap_or_else(|_| {
-            let text = format!("no connection within {}", crate::domain::time::human(limit));
+            let text = format!("no connection within {}", human(limit));
             Err(io::Error::new(io::ErrorKind::TimedOut, text))
         })?;
         stream.set_nodelay(true)?;

@@ -7,8 +7,9 @@ use rand::RngExt;
 use rand::rngs::SmallRng;
 
 use super::pool::Pool;
+use super::route::Route;
 use super::settings::{RouterConfig, Timeouts};
-use super::table::{Route, RoutingTable, TableReader};
+use super::table::{RoutingTable, TableReader};
 use crate::chance;
 use crate::domain::arn::Place;
 use crate::metrics::recorder::{Arm, Writer};
