@@ -129,7 +129,7 @@ impl Transit {
             self.complete();
             return Ok(Response::from_parts(head, Download::ended()));
         }
-        let download = Download::begun(self, body, link, is_uploading);
+        let download = Download::begun(self, body, answered_at, link, is_uploading);
         Ok(Response::from_parts(head, download))
     }
 

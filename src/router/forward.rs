@@ -29,7 +29,7 @@ pub(super) async fn forward(
     let Some(route) = worker.route(addressed.key()) else {
         return refused(not_found(worker, addressed.key()));
     };
-    if let Err(reason) = headers::check_request(&head.headers) {
+    if let Err(reason) = headers::check_request(head.version, &head.headers) {
         return refused(unforwardable(reason));
     }
     let arm = worker.pick(&route);
@@ -124,6 +124,12 @@ fn not_found(worker: &Worker, key: &str) -> Refusal {
 
 fn unforwardable(reason: Unforwardable) -> Refusal {
     match reason {
+        Unforwardable::Host => Refusal {
+            status: StatusCode::BAD_REQUEST,
+            kind: "host-header",
+            message: "an HTTP/1.1 request has exactly one Host header".to_owned(),
+            hint: "send one; every HTTP client does so by itself".to_owned(),
+        },
         Unforwardable::Nominated(name) => Refusal {
             status: StatusCode::BAD_REQUEST,
             kind: "connection-header",
