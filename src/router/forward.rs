@@ -183,6 +183,12 @@ fn failed(fault: &Fault, label: &HeaderValue) -> Refusal {
             format!("version {version} took too long: {fault}"),
             "look into its log; counted as a failure of the version, and not sent again",
         ),
+        FaultKind::Exhausted => (
+            StatusCode::SERVICE_UNAVAILABLE,
+            "exhausted",
+            format!("serin cannot open another connection: {fault}"),
+            "raise serin's limit of open files (ulimit -n); not counted as a failure of the version",
+        ),
         FaultKind::ClientBroke => (
             StatusCode::BAD_REQUEST,
             "request-body",

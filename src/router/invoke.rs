@@ -92,6 +92,7 @@ async fn invoked(
         Err(fault) => Err(match fault.kind {
             FaultKind::TimedOut => timed_out(id, worker.timeouts.response_head),
             FaultKind::Unreachable => function_error("Upstream.Unreachable", &fault.detail),
+            FaultKind::Exhausted => return Err(LambdaError::Service(fault.detail)),
             FaultKind::Broken | FaultKind::ClientBroke | FaultKind::ClientStalled => {
                 function_error("Upstream.Broken", &fault.detail)
             }
