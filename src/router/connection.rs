@@ -5,6 +5,7 @@ use std::future::poll_fn;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::rc::Rc;
+use std::time::Duration;
 
 use hyper::body::Incoming;
 use hyper::header::HeaderValue;
@@ -13,7 +14,9 @@ use hyper::service::service_fn;
 use hyper::{Request, Response};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use socket2::SockRef;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
+use tokio::time::timeout;
 
 use super::answer::AnswerBody;
 use super::drain::Guard;
@@ -23,6 +26,10 @@ use super::invoke_call::is_lambda;
 use super::pool::HEAD_BYTES_MAX;
 use super::settings::Timeouts;
 use super::worker::Worker;
+
+/// How long, and for how much, a client is listened to after its last answer.
+const LINGER_MAX: Duration = Duration::from_secs(1);
+const LINGER_BYTES_MAX: usize = 16 * 1024 * 1024;
 
 /// How clients are spoken to; the same for every connection of a worker.
 pub(super) fn http(timeouts: &Timeouts) -> http1::Builder {
@@ -65,11 +72,34 @@ pub(super) async fn serve(
         Pin::new(&mut connection).poll(cx)
     })
     .await;
-    if ended.is_err() {
-        // A version's answer broke off, or the client did. Nobody must take what it has for the whole, not even a
-        // client that reads until the end of the connection: so it ends with a reset.
-        let _ = connection.into_parts().io.into_inner().set_zero_linger();
+    let is_broken = ended.is_err_and(|error| error.is_user());
+    let stream = connection.into_parts().io.into_inner();
+    if is_broken {
+        // A version's answer broke off. Nobody must take what came for the whole, not even a client that reads until
+        // the end of the connection: so it ends with a reset. Where that cannot be had, it ends early all the same.
+        let _ = stream.set_zero_linger();
+        return;
     }
+    // What follows keeps no drain waiting.
+    drop(guard);
+    linger(stream).await;
+}
+
+/// Reads away what a client still sends after its last answer.
+///
+/// A connection that is closed with bytes unread ends with a reset, and that may overtake the answer.
+async fn linger(mut stream: TcpStream) {
+    // Both fail where the client is gone, which is as good.
+    let _ = stream.shutdown().await;
+    let reading = async {
+        let (mut piece, mut sum) = (vec![0; 16 * 1024], 0);
+        while sum < LINGER_BYTES_MAX
+            && let Ok(count @ 1..) = stream.read(&mut piece).await
+        {
+            sum += count;
+        }
+    };
+    let _ = timeout(LINGER_MAX, reading).await;
 }
 
 async fn answer(worker: &Rc<Worker>, peer: &HeaderValue, request: Request<Incoming>) -> Response<AnswerBody> {

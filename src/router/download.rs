@@ -2,6 +2,7 @@
 
 use std::pin::Pin;
 use std::task::{Context, Poll};
+use std::time::Instant;
 
 use bytes::Bytes;
 use hyper::body::{Body, Frame, Incoming, SizeHint};
@@ -29,6 +30,8 @@ struct UnderWay {
     transit: Transit,
     body: Incoming,
     carrier: Carrier,
+    /// When the head came.
+    answered_at: Instant,
     /// Made when the version first keeps us waiting, which most answers never do.
     patience: Option<Pin<Box<Sleep>>>,
     /// Whether anything came since the patience was last renewed.
@@ -55,10 +58,16 @@ impl Download {
     }
 
     /// A body that comes over a link; `is_uploading` says that the request still goes up the same way.
-    pub(super) fn begun(transit: Transit, body: Incoming, link: Link, is_uploading: bool) -> Download {
+    pub(super) fn begun(
+        transit: Transit,
+        body: Incoming,
+        answered_at: Instant,
+        link: Link,
+        is_uploading: bool,
+    ) -> Download {
         let carrier =
             if is_uploading { Carrier::Apart { _task: link.detach() } } else { Carrier::Here(link) };
-        let under_way = UnderWay { transit, body, carrier, patience: None, has_moved: true };
+        let under_way = UnderWay { transit, body, carrier, answered_at, patience: None, has_moved: true };
         Download { state: State::UnderWay(Box::new(under_way)) }
     }
 
@@ -111,7 +120,9 @@ impl UnderWay {
         if let Carrier::Here(mut link) = self.carrier {
             // Lets the link see the end, too, without which it takes no other request.
             link.drive(cx);
-            self.transit.worker().pool.put(link, clock::instant_now());
+            // An answer that came in one go needs no other look at the clock.
+            let now = if self.patience.is_none() { self.answered_at } else { clock::instant_now() };
+            self.transit.worker().pool.put(link, now);
         }
         self.transit.complete();
     }

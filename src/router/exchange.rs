@@ -7,6 +7,7 @@
 
 use std::error::Error;
 use std::fmt;
+use std::io;
 use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -19,12 +20,13 @@ use hyper::client::conn::TrySendError;
 use hyper::header::HeaderValue;
 use hyper::http::{request, response};
 use hyper::{Method, Request, Response, StatusCode, Uri};
+use rustix::io::Errno;
 use tokio::time::sleep_until;
 
 use super::download::Download;
 use super::headers;
 use super::pool::{Link, settle};
-use super::table::{Route, Upstream};
+use super::route::{Route, Upstream};
 use super::upload::{Progress, Stage, UpstreamBody};
 use super::worker::Worker;
 use crate::clock;
@@ -129,7 +131,7 @@ impl Transit {
             self.complete();
             return Ok(Response::from_parts(head, Download::ended()));
         }
-        let download = Download::begun(self, body, link, is_uploading);
+        let download = Download::begun(self, body, answered_at, link, is_uploading);
         Ok(Response::from_parts(head, download))
     }
 
@@ -161,8 +163,7 @@ impl Transit {
             },
         };
         let connected = Link::connect(self.upstream(), self.worker.timeouts.connect).await;
-        let mut link =
-            connected.map_err(|error| Fault { kind: FaultKind::Unreachable, detail: error.to_string() })?;
+        let mut link = connected.map_err(|error| Fault::of_connecting(&error))?;
         match self.exchange(&mut link, request, progress).await {
             Ok(response) => Ok((link, response)),
             Err(Unanswered::Fault(fault)) => Err(fault),
@@ -239,8 +240,8 @@ impl Transit {
         match fault.kind {
             FaultKind::Unreachable | FaultKind::Broken => self.fail(FailureKind::Transport, &fault.detail),
             FaultKind::TimedOut => self.fail(FailureKind::Timeout, &fault.detail),
-            // Not completed: a credit that is dropped counts as cancelled.
-            FaultKind::ClientBroke | FaultKind::ClientStalled => return fault,
+            // No doing of the version's, and not completed: a credit that is dropped counts as cancelled.
+            FaultKind::Exhausted | FaultKind::ClientBroke | FaultKind::ClientStalled => return fault,
         }
         self.complete();
         fault
@@ -279,7 +280,7 @@ fn check_answer(head: &response::Parts) -> Result<(), Fault> {
 pub(super) struct Fault {
     /// In one word.
     pub(super) kind: FaultKind,
-    /// In words for people; says nothing of addresses that an error of the operating system does not say.
+    /// In words for people, clients among them: no addresses.
     pub(super) detail: String,
 }
 
@@ -292,10 +293,22 @@ pub(super) enum FaultKind {
     Broken,
     /// The version took too long.
     TimedOut,
+    /// The router has no descriptor or memory left for a connection.
+    Exhausted,
     /// The client broke off its request body.
     ClientBroke,
     /// The client stopped sending its request body.
     ClientStalled,
+}
+
+impl Fault {
+    /// Tells a version that cannot be reached from a router that can reach nobody.
+    fn of_connecting(error: &io::Error) -> Fault {
+        const OURS: [Errno; 4] = [Errno::MFILE, Errno::NFILE, Errno::NOBUFS, Errno::NOMEM];
+        let is_ours = Errno::from_io_error(error).is_some_and(|errno| OURS.contains(&errno));
+        let kind = if is_ours { FaultKind::Exhausted } else { FaultKind::Unreachable };
+        Fault { kind, detail: error.to_string() }
+    }
 }
 
 impl fmt::Display for Fault {
@@ -313,4 +326,18 @@ pub(super) fn describe(error: &dyn Error) -> String {
         cause = error.source();
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_router_without_descriptors_blames_no_version() {
+        let kind = |errno: Errno| Fault::of_connecting(&errno.into()).kind;
+        assert_eq!([Errno::MFILE, Errno::NFILE].map(kind), [FaultKind::Exhausted; 2]);
+        assert_eq!([Errno::CONNREFUSED, Errno::NETUNREACH].map(kind), [FaultKind::Unreachable; 2]);
+        let slow = io::Error::new(io::ErrorKind::TimedOut, "no connection within 1s");
+        assert_eq!(Fault::of_connecting(&slow).kind, FaultKind::Unreachable);
+    }
 }

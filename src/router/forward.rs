@@ -1,13 +1,10 @@
 //! HTTP: `/{function}:{qualifier}/rest?query`, for every method, streamed both ways.
 
 use std::rc::Rc;
-use std::time::Duration;
 
-use http_body_util::BodyExt;
 use hyper::body::{Body, Incoming};
 use hyper::header::{CONTENT_LENGTH, HeaderValue};
 use hyper::{Method, Request, Response, StatusCode, Version};
-use tokio::time::timeout;
 
 use super::address::{Addressed, upstream_target};
 use super::answer::AnswerBody;
@@ -16,35 +13,30 @@ use super::headers::{self, Facts, Unforwardable};
 use super::refusal::Refusal;
 use super::worker::Worker;
 
-/// How much of a refused request's body is read, and for how long.
-const REFUSED_BYTES_MAX: usize = 64 * 1024;
-const REFUSED_WAIT_MAX: Duration = Duration::from_secs(1);
-
 /// Forwards one request to the version that is drawn for it.
 pub(super) async fn forward(
     worker: &Rc<Worker>,
     peer: &HeaderValue,
     request: Request<Incoming>,
 ) -> Response<AnswerBody> {
+    let refused = |refusal: Refusal| refusal.response(None).map(AnswerBody::whole);
     let (mut head, body) = request.into_parts();
     if head.method == Method::CONNECT {
-        return connect_refused().response(None).map(AnswerBody::whole);
+        return refused(connect_refused());
     }
     let target = head.uri.path_and_query().map_or("", |target| target.as_str());
-    let Some(addressed) = Addressed::read(target) else {
-        return refuse(not_addressed(target), None, body).await;
-    };
+    let Some(addressed) = Addressed::read(target) else { return refused(not_addressed(target)) };
     let Some(route) = worker.route(addressed.key()) else {
-        return refuse(not_found(worker, addressed.key()), None, body).await;
+        return refused(not_found(worker, addressed.key()));
     };
-    if let Err(reason) = headers::check_request(&head.headers) {
-        return refuse(unforwardable(reason), None, body).await;
+    if let Err(reason) = headers::check_request(head.version, &head.headers) {
+        return refused(unforwardable(reason));
     }
     let arm = worker.pick(&route);
     let upstream = route.upstream(arm);
     let label = upstream.label.clone();
     let Ok(uri) = upstream_target(&upstream.base_path, addressed.rest) else {
-        return refuse(target_too_long(), Some(&label), body).await;
+        return target_too_long().response(Some(&label)).map(AnswerBody::whole);
     };
     let has_body = !body.is_end_stream();
     let facts = Facts {
@@ -72,24 +64,6 @@ pub(super) async fn forward(
         }
         Err(fault) => failed(&fault, &label).response(Some(&label)).map(AnswerBody::whole),
     }
-}
-
-/// Answers in place of a version, once a small body has come.
-///
-/// A client that is still sending when the connection is closed would lose the answer in a reset.
-async fn refuse(refusal: Refusal, label: Option<&HeaderValue>, mut body: Incoming) -> Response<AnswerBody> {
-    let reading = async {
-        let mut sum = 0;
-        while let Some(Ok(frame)) = body.frame().await {
-            sum += frame.data_ref().map_or(0, |data| data.len());
-            if sum > REFUSED_BYTES_MAX {
-                return;
-            }
-        }
-    };
-    // Come or not, the answer is the same.
-    let _ = timeout(REFUSED_WAIT_MAX, reading).await;
-    refusal.response(label).map(AnswerBody::whole)
 }
 
 fn connect_refused() -> Refusal {
@@ -150,6 +124,12 @@ fn not_found(worker: &Worker, key: &str) -> Refusal {
 
 fn unforwardable(reason: Unforwardable) -> Refusal {
     match reason {
+        Unforwardable::Host => Refusal {
+            status: StatusCode::BAD_REQUEST,
+            kind: "host-header",
+            message: "an HTTP/1.1 request has exactly one Host header".to_owned(),
+            hint: "send one; every HTTP client does so by itself".to_owned(),
+        },
         Unforwardable::Nominated(name) => Refusal {
             status: StatusCode::BAD_REQUEST,
             kind: "connection-header",
@@ -202,6 +182,12 @@ fn failed(fault: &Fault, label: &HeaderValue) -> Refusal {
             "timeout",
             format!("version {version} took too long: {fault}"),
             "look into its log; counted as a failure of the version, and not sent again",
+        ),
+        FaultKind::Exhausted => (
+            StatusCode::SERVICE_UNAVAILABLE,
+            "exhausted",
+            format!("serin cannot open another connection: {fault}"),
+            "raise serin's limit of open files (ulimit -n); not counted as a failure of the version",
         ),
         FaultKind::ClientBroke => (
             StatusCode::BAD_REQUEST,

@@ -5,11 +5,11 @@
 
 use std::time::Duration;
 
-use hyper::HeaderMap;
 use hyper::header::{
     CONNECTION, CONTENT_LENGTH, EXPECT, FORWARDED, HOST, HeaderName, HeaderValue, PROXY_AUTHENTICATE,
     PROXY_AUTHORIZATION, TE, TRANSFER_ENCODING, UPGRADE,
 };
+use hyper::{HeaderMap, Version};
 
 /// Names the version that answered.
 pub const EXECUTED_VERSION: HeaderName = HeaderName::from_static("x-amz-executed-version");
@@ -36,6 +36,8 @@ const HOP_BY_HOP: [HeaderName; 7] = [
 /// Why a request cannot be forwarded as it is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Unforwardable {
+    /// No `Host` in an HTTP/1.1 request, or more than one.
+    Host,
     /// `Connection` names a header that would be missed, or trusted, behind the router.
     Nominated(String),
     /// A transfer coding other than `chunked`.
@@ -45,7 +47,11 @@ pub(super) enum Unforwardable {
 }
 
 /// Checks a request before a version is picked for it.
-pub(super) fn check_request(headers: &HeaderMap) -> Result<(), Unforwardable> {
+pub(super) fn check_request(version: Version, headers: &HeaderMap) -> Result<(), Unforwardable> {
+    let hosts = headers.get_all(HOST).iter().count();
+    if hosts > 1 || (hosts == 0 && version == Version::HTTP_11) {
+        return Err(Unforwardable::Host);
+    }
     let mut asks_upgrade = false;
     for name in connection_names(headers) {
         if is_guarded(&name) {
@@ -185,6 +191,12 @@ mod tests {
         headers
     }
 
+    fn checked(headers: &HeaderMap) -> Result<(), Unforwardable> {
+        let mut headers = headers.clone();
+        headers.insert(HOST, HeaderValue::from_static("shop.example"));
+        check_request(Version::HTTP_11, &headers)
+    }
+
     fn lines(headers: &HeaderMap) -> Vec<(&str, &str)> {
         let mut lines: Vec<_> =
             headers.iter().map(|(name, value)| (name.as_str(), value.to_str().unwrap())).collect();
@@ -251,27 +263,31 @@ mod tests {
     fn nobody_nominates_what_others_rely_on() {
         for name in ["Host", "x-forwarded-for", "X-Amz-Executed-Version", "x-amzn-trace-id", "forwarded"] {
             let headers = map(&[("connection", "close"), ("connection", name)]);
-            assert_eq!(
-                check_request(&headers),
-                Err(Unforwardable::Nominated(name.to_ascii_lowercase())),
-                "{name}"
-            );
+            assert_eq!(checked(&headers), Err(Unforwardable::Nominated(name.to_ascii_lowercase())), "{name}");
         }
-        assert_eq!(check_request(&map(&[("connection", "te, close, x-own")])), Ok(()));
+        assert_eq!(checked(&map(&[("connection", "te, close, x-own")])), Ok(()));
     }
 
     #[test]
     fn other_codings_and_protocols_are_refused() {
         for coding in ["gzip, chunked", "identity", "chunked, chunked"] {
             let headers = map(&[("transfer-encoding", coding)]);
-            assert_eq!(check_request(&headers), Err(Unforwardable::TransferCoding), "{coding}");
+            assert_eq!(checked(&headers), Err(Unforwardable::TransferCoding), "{coding}");
         }
-        assert_eq!(check_request(&map(&[("transfer-encoding", "Chunked")])), Ok(()));
+        assert_eq!(checked(&map(&[("transfer-encoding", "Chunked")])), Ok(()));
         let websocket = map(&[("connection", "Upgrade"), ("upgrade", "websocket")]);
-        assert_eq!(check_request(&websocket), Err(Unforwardable::Upgrade("websocket".into())));
+        assert_eq!(checked(&websocket), Err(Unforwardable::Upgrade("websocket".into())));
         let h2c = map(&[("connection", "Upgrade, HTTP2-Settings"), ("upgrade", "h2c")]);
-        assert_eq!(check_request(&h2c), Ok(()));
-        assert_eq!(check_request(&map(&[("upgrade", "websocket")])), Ok(()), "only an offer");
+        assert_eq!(checked(&h2c), Ok(()));
+        assert_eq!(checked(&map(&[("upgrade", "websocket")])), Ok(()), "only an offer");
+    }
+
+    #[test]
+    fn a_request_names_one_host() {
+        let two = map(&[("host", "a"), ("host", "a")]);
+        assert_eq!(check_request(Version::HTTP_11, &two), Err(Unforwardable::Host));
+        assert_eq!(check_request(Version::HTTP_11, &map(&[])), Err(Unforwardable::Host));
+        assert_eq!(check_request(Version::HTTP_10, &map(&[])), Ok(()));
     }
 
     #[test]

@@ -26,7 +26,7 @@ use super::exchange::{About, Face, FaultKind, Outgoing, Transit};
 use super::headers::{self, EXECUTED_VERSION};
 use super::invoke_call::{Call, InvocationType};
 use super::lambda_error::LambdaError;
-use super::table::Upstream;
+use super::route::Upstream;
 use super::worker::Worker;
 use crate::clock;
 use crate::metrics::recorder::FailureKind;
@@ -70,7 +70,7 @@ async fn invoked(
     id: Uuid,
 ) -> Result<Response<Bytes>, LambdaError> {
     let (head, payload) = request.into_parts();
-    // Read also where the head is faulty: a client that is still sending would lose the answer in a reset.
+    // Read also where the head is faulty, so that the connection is good for another call.
     let payload = whole(payload, worker.timeouts.body_idle).await?;
     let call = Call::read(&head.method, &head.uri, &head.headers, &worker.place)?;
     // After the payload has come, so that a slow one is routed by the weights of the moment it is sent on.
@@ -92,6 +92,7 @@ async fn invoked(
         Err(fault) => Err(match fault.kind {
             FaultKind::TimedOut => timed_out(id, worker.timeouts.response_head),
             FaultKind::Unreachable => function_error("Upstream.Unreachable", &fault.detail),
+            FaultKind::Exhausted => return Err(LambdaError::Service(fault.detail)),
             FaultKind::Broken | FaultKind::ClientBroke | FaultKind::ClientStalled => {
                 function_error("Upstream.Broken", &fault.detail)
             }

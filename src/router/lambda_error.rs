@@ -25,6 +25,8 @@ pub(super) enum LambdaError {
     UnknownOperation,
     /// The client's payload did not come.
     RequestTimedOut,
+    /// The router cannot go on; what it lacks.
+    Service(String),
 }
 
 impl LambdaError {
@@ -36,6 +38,7 @@ impl LambdaError {
             LambdaError::RequestTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             LambdaError::FunctionNotFound(_) | LambdaError::UnknownOperation => StatusCode::NOT_FOUND,
             LambdaError::RequestTimedOut => StatusCode::REQUEST_TIMEOUT,
+            LambdaError::Service(_) => StatusCode::INTERNAL_SERVER_ERROR,
         }
     }
 
@@ -48,6 +51,7 @@ impl LambdaError {
             LambdaError::FunctionNotFound(_) => "ResourceNotFoundException",
             LambdaError::UnknownOperation => "UnknownOperationException",
             LambdaError::RequestTimedOut => "RequestTimeoutException",
+            LambdaError::Service(_) => "ServiceException",
         }
     }
 
@@ -70,16 +74,24 @@ impl LambdaError {
                     .to_owned()
             }
             LambdaError::RequestTimedOut => "the payload did not come in time; send it again".to_owned(),
+            LambdaError::Service(lacking) => format!(
+                "serin cannot open another connection: {lacking}; raise its limit of open files (ulimit -n)"
+            ),
         }
     }
 
     /// The answer, in AWS's shape.
     pub(super) fn response(&self) -> Response<Bytes> {
+        let (blame, key) = match self {
+            LambdaError::Validation { .. } => (None, "message"),
+            LambdaError::FunctionNotFound(_) => (Some("User"), "Message"),
+            LambdaError::Service(_) => (Some("Service"), "Message"),
+            _ => (Some("User"), "message"),
+        };
         let mut body = Map::new();
-        if !matches!(self, LambdaError::Validation { .. }) {
-            body.insert("Type".to_owned(), "User".into());
+        if let Some(blame) = blame {
+            body.insert("Type".to_owned(), blame.into());
         }
-        let key = if matches!(self, LambdaError::FunctionNotFound(_)) { "Message" } else { "message" };
         body.insert(key.to_owned(), self.message().into());
         let mut response = Response::new(Bytes::from(Value::Object(body).to_string()));
         *response.status_mut() = self.status();

@@ -22,6 +22,7 @@ mod lambda_error;
 pub mod pick;
 mod pool;
 mod refusal;
+mod route;
 pub mod server;
 pub mod settings;
 pub mod table;

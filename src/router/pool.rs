@@ -22,9 +22,10 @@ use tokio::net::TcpStream;
 use tokio::task::AbortHandle;
 use tokio::time::timeout;
 
-use super::table::Upstream;
+use super::route::Upstream;
 use super::upload::UpstreamBody;
 use crate::clock;
+use crate::domain::time::human;
 
 /// How many idle connections are kept for one upstream.
 const IDLE_MAX: usize = 256;
@@ -48,7 +49,7 @@ impl Link {
     pub(super) async fn connect(upstream: &Upstream, limit: Duration) -> io::Result<Link> {
         let connecting = connect_any(&upstream.host, upstream.port, limit);
         let stream = timeout(limit, connecting).await.unwrap_or_else(|_| {
-            let text = format!("no connection within {}", crate::domain::time::human(limit));
+            let text = format!("no connection within {}", human(limit));
             Err(io::Error::new(io::ErrorKind::TimedOut, text))
         })?;
         stream.set_nodelay(true)?;
@@ -116,14 +117,14 @@ async fn connect_any(host: &str, port: u16, limit: Duration) -> io::Result<TcpSt
         Ok(ip) => vec![SocketAddr::new(ip, port)],
         Err(_) => tokio::net::lookup_host((host, port)).await?.collect(),
     };
-    let mut fault = io::Error::new(io::ErrorKind::NotFound, format!("{host} has no address"));
+    let mut fault = io::Error::new(io::ErrorKind::NotFound, "its name has no address");
     for (index, address) in addresses.iter().enumerate() {
         let left = limit.saturating_sub(clock::instant_now().duration_since(started));
         let part = left / (addresses.len() - index) as u32;
         match timeout(part, TcpStream::connect(address)).await {
             Ok(Ok(stream)) => return Ok(stream),
             Ok(Err(refused)) => fault = refused,
-            Err(_) => fault = io::Error::new(io::ErrorKind::TimedOut, format!("{address} does not answer")),
+            Err(_) => fault = io::Error::new(io::ErrorKind::TimedOut, "its address does not answer"),
         }
     }
     Err(fault)

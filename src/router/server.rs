@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::net::TcpListener;
-use tokio::runtime;
+use tokio::runtime::{self, LocalRuntime};
 use tokio::sync::{mpsc, watch};
 use tokio::task::spawn_local;
 use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
@@ -32,7 +32,7 @@ const BACKLOG: i32 = 1024;
 /// How long accepting pauses when the process has no descriptor left, at first and at most.
 const PAUSE_MIN: Duration = Duration::from_millis(5);
 const PAUSE_MAX: Duration = Duration::from_secs(1);
-/// How often a worker lets go of what is out of date.
+/// How often a worker closes connections that were idle too long.
 const SWEEP_EVERY: Duration = Duration::from_secs(1);
 
 /// A router that has its addresses and does not accept yet: clients wait in the kernel's queue.
@@ -84,31 +84,61 @@ impl Router {
         self.handle.clone()
     }
 
-    /// Starts to accept, on as many threads as there are workers.
+    /// Starts to accept, on as many threads as there are workers; returns once all of them do.
     pub fn run(self) -> io::Result<RunningRouter> {
+        let Router { config, table, listeners, local_addr, handle, jobs } = self;
         let (stop, stopping) = watch::channel(None);
-        let mut threads = Vec::new();
-        for (index, (listener, jobs)) in self.listeners.into_iter().zip(self.jobs).enumerate() {
-            let (config, table, stopping) = (self.config.clone(), Arc::clone(&self.table), stopping.clone());
-            let thread = std::thread::Builder::new().name(format!("router-{index}")).spawn(move || {
-                let writer = table.recorder().writer(index).ok_or_else(|| {
-                    let text = "another router counts with the same recorder";
-                    io::Error::new(io::ErrorKind::AlreadyExists, text)
-                })?;
-                let runtime =
-                    runtime::Builder::new_current_thread().enable_all().build_local(Default::default())?;
-                runtime.block_on(work(writer, config, &table, listener, jobs, stopping))
-            })?;
-            threads.push(thread);
+        // Dropped on the way out if a thread cannot start, which stops those that have.
+        let mut running = RunningRouter { stop, threads: Vec::new(), local_addr, handle };
+        let (started, starting) = std::sync::mpsc::channel();
+        for (index, (listener, jobs)) in listeners.into_iter().zip(jobs).enumerate() {
+            let (config, table, started) = (config.clone(), Arc::clone(&table), started.clone());
+            let stopping = stopping.clone();
+            let thread = move || {
+                let (writer, runtime, listener) = match claim(&table, index, listener) {
+                    Ok(claimed) => claimed,
+                    Err(error) => {
+                        // As below.
+                        let _ = started.send(Err(error));
+                        return;
+                    }
+                };
+                // Nobody waits any more if another thread could not start; then this one is stopped at once.
+                let _ = started.send(Ok(()));
+                drop(started);
+                runtime.block_on(work(writer, config, &table, listener, jobs, stopping));
+                // Does not wait for the look-up of a name that nobody waits for any more.
+                runtime.shutdown_background();
+            };
+            running.threads.push(std::thread::Builder::new().name(format!("router-{index}")).spawn(thread)?);
         }
-        Ok(RunningRouter { stop, threads, local_addr: self.local_addr, handle: self.handle })
+        drop(started);
+        starting.into_iter().collect::<io::Result<()>>()?;
+        Ok(running)
     }
+}
+
+/// What a thread needs before it can serve.
+fn claim(
+    table: &RoutingTable,
+    index: usize,
+    listener: StdListener,
+) -> io::Result<(Writer, LocalRuntime, TcpListener)> {
+    let writer = table.recorder().writer(index).ok_or_else(|| {
+        io::Error::new(io::ErrorKind::AlreadyExists, "another router counts with the same recorder")
+    })?;
+    let runtime = runtime::Builder::new_current_thread().enable_all().build_local(Default::default())?;
+    let listener = {
+        let _registers_here = runtime.enter();
+        TcpListener::from_std(listener)?
+    };
+    Ok((writer, runtime, listener))
 }
 
 /// A router that accepts; when it is dropped without a shutdown, its connections are cut.
 pub struct RunningRouter {
     stop: watch::Sender<Option<Duration>>,
-    threads: Vec<JoinHandle<io::Result<()>>>,
+    threads: Vec<JoinHandle<()>>,
     local_addr: SocketAddr,
     handle: InvokeHandle,
 }
@@ -126,14 +156,13 @@ impl RunningRouter {
 
     /// Stops accepting, lets requests under way end for at most `grace`, and closes what is left.
     ///
-    /// Blocks until then; from async code, call it where blocking is allowed. Fails with what stopped a worker
-    /// early, if anything did.
+    /// Blocks until then; from async code, call it where blocking is allowed. Fails if a thread had panicked.
     pub fn shutdown(mut self, grace: Duration) -> io::Result<()> {
         self.stop.send_replace(Some(grace));
-        // All of them are waited for, also after one that failed.
+        // All of them are waited for, also after one that panicked.
         let ended: Vec<_> = self.threads.drain(..).map(JoinHandle::join).collect();
-        let panicked = || io::Error::other("a router thread panicked");
-        ended.into_iter().try_for_each(|thread| thread.unwrap_or_else(|_| Err(panicked())))
+        let has_panicked = ended.iter().any(Result::is_err);
+        if has_panicked { Err(io::Error::other("a router thread panicked")) } else { Ok(()) }
     }
 }
 
@@ -158,11 +187,12 @@ async fn work(
     writer: Writer,
     config: RouterConfig,
     table: &RoutingTable,
-    listener: StdListener,
+    listener: TcpListener,
     mut jobs: mpsc::Receiver<Job>,
     mut stopping: watch::Receiver<Option<Duration>>,
-) -> io::Result<()> {
-    let listener = TcpListener::from_std(listener)?;
+) {
+    // Before the worker takes its first table, so that it hears of the next.
+    let mut published = table.published();
     let worker = Rc::new(Worker::new(writer, table, &config));
     let drain = Rc::new(Drain::default());
     let accepting = spawn_local(accept(Rc::clone(&worker), listener, Rc::clone(&drain)));
@@ -172,6 +202,7 @@ async fn work(
             Some(job) = jobs.recv() => {
                 spawn_local(do_job(Rc::clone(&worker), job, Rc::clone(&drain)));
             }
+            Ok(()) = published.changed() => worker.refresh(),
             grace = stopping.wait_for(Option::is_some) => {
                 break grace.ok().and_then(|grace| *grace).unwrap_or_default();
             }
@@ -189,7 +220,6 @@ async fn work(
     drain.begin();
     // Over in time or not, what is left is closed with the runtime.
     let _ = timeout(grace, drain.ended()).await;
-    Ok(())
 }
 
 async fn accept(worker: Rc<Worker>, listener: TcpListener, drain: Rc<Drain>) {
@@ -226,7 +256,7 @@ async fn sweep(worker: Rc<Worker>) {
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         ticks.tick().await;
-        worker.sweep(clock::instant_now());
+        worker.pool.sweep(clock::instant_now());
     }
 }
 

@@ -10,14 +10,13 @@ use std::hash::{BuildHasher, BuildHasherDefault, Hasher};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use arc_swap::ArcSwap;
-use hyper::StatusCode;
-use hyper::header::HeaderValue;
+use tokio::sync::watch;
 
-use super::pick::Split;
+use super::route::{Address, Route};
 use crate::domain::alias::{AliasId, Routing};
 use crate::domain::arn::{FunctionName, VersionId, VersionNumber};
 use crate::domain::function::{Revision, Target};
-use crate::metrics::recorder::{Arm, EpochCounters, Recorder};
+use crate::metrics::recorder::Recorder;
 
 /// The statuses that are failures unless a plan says otherwise.
 pub const FAILURE_STATUS_DEFAULT: (u16, u16) = (500, 599);
@@ -82,13 +81,15 @@ pub struct RoutingTable {
     current: Arc<ArcSwap<Table>>,
     recorder: Arc<Recorder>,
     publishing: Mutex<()>,
+    published: watch::Sender<()>,
 }
 
 impl RoutingTable {
     /// An empty table whose requests are counted by `recorder`.
     pub fn new(recorder: Arc<Recorder>) -> Arc<RoutingTable> {
         let current = Arc::new(ArcSwap::from_pointee(Table::default()));
-        Arc::new(RoutingTable { current, recorder, publishing: Mutex::new(()) })
+        let published = watch::Sender::new(());
+        Arc::new(RoutingTable { current, recorder, publishing: Mutex::new(()), published })
     }
 
     /// Makes all edits visible at once, in their order; requests that begin after the return see them.
@@ -105,6 +106,7 @@ impl RoutingTable {
         // What was removed and made again in one go keeps its counters.
         closed.retain(|route| next.route(&route.address.key()).is_none());
         self.current.store(Arc::new(next));
+        self.published.send_replace(());
         // Only now does no new request find what was removed, so only now may its counters go.
         for route in closed {
             match &route.address {
@@ -128,6 +130,13 @@ impl RoutingTable {
         arc_swap::Cache::new(Arc::clone(&self.current))
     }
 
+    /// Tells of every publish, so that a thread without traffic lets go of the table before.
+    ///
+    /// A table that is held keeps the counters of its epochs from being final.
+    pub(super) fn published(&self) -> watch::Receiver<()> {
+        self.published.subscribe()
+    }
+
     /// Who counts the requests.
     pub(super) fn recorder(&self) -> &Arc<Recorder> {
         &self.recorder
@@ -147,59 +156,30 @@ impl RoutingTable {
                     );
                     return;
                 }
-                table.insert(key, self.alias_route(spec));
+                table.insert(key, Route::to_alias(spec, &self.recorder));
             }
             Edit::RemoveAlias(alias) => closed.extend(table.remove(&alias.to_string())),
-            Edit::Function { name, latest } => self.insert_version(table, name, VersionId::Latest, &latest),
+            Edit::Function { name, latest } => {
+                let route = Route::to_version(name, VersionId::Latest, &latest, &self.recorder);
+                table.insert(route.address.key(), route);
+            }
             Edit::Version { function, number, target } => {
-                self.insert_version(table, function, number.into(), &target);
+                let route = Route::to_version(function, number.into(), &target, &self.recorder);
+                table.insert(route.address.key(), route);
             }
             Edit::RemoveVersion { function, number } => {
-                closed.extend(table.remove(&version_key(&function, number.into())));
+                let removed = Address::Version { function, version: number.into() };
+                closed.extend(table.remove(&removed.key()));
             }
             Edit::RemoveFunction(name) => closed.extend(table.remove_function(&name)),
         }
     }
-
-    fn alias_route(&self, spec: RouteSpec) -> Route {
-        let RouteSpec { alias, epoch, mut routing, primary, additional, failure_status, canary } = spec;
-        if additional.is_none() && routing.additional.take().is_some() {
-            tracing::error!(alias = %alias, "the additional version has no target; the function version gets all");
-        }
-        Route {
-            split: Split::of(&routing),
-            primary: Upstream::of(routing.function_version, &primary),
-            additional: routing
-                .additional
-                .zip(additional)
-                .map(|(beside, target)| Upstream::of(beside.version.into(), &target)),
-            failure_status,
-            counters: self.recorder.open_epoch(&alias, epoch, &routing, canary),
-            address: Address::Alias { alias, epoch, routing },
-        }
-    }
-
-    fn insert_version(&self, table: &mut Table, function: FunctionName, version: VersionId, target: &Target) {
-        let route = Route {
-            split: Split::All(Arm::Primary),
-            primary: Upstream::of(version, target),
-            additional: None,
-            failure_status: vec![FAILURE_STATUS_DEFAULT],
-            counters: self.recorder.open_version(&function, version),
-            address: Address::Version { function: function.clone(), version },
-        };
-        table.insert(version_key(&function, version), route);
-    }
-}
-
-fn version_key(function: &FunctionName, version: VersionId) -> String {
-    format!("{function}:{version}")
 }
 
 /// A thread's view of the table.
 pub(super) type TableReader = arc_swap::Cache<Arc<ArcSwap<Table>>, Arc<Table>>;
 
-type Shard = HashMap<Box<str>, Arc<Route>, BuildHasherDefault<KeyHasher>>;
+type Shard = HashMap<Arc<str>, Arc<Route>, BuildHasherDefault<KeyHasher>>;
 
 /// One immutable table: routes by `function:alias`, `function:7` and `function:$LATEST`.
 #[derive(Clone)]
@@ -226,7 +206,7 @@ impl Table {
 
     fn insert(&mut self, key: String, route: Route) {
         let shard = shard_of(&key);
-        Arc::make_mut(&mut self.shards[shard]).insert(key.into_boxed_str(), Arc::new(route));
+        Arc::make_mut(&mut self.shards[shard]).insert(key.into(), Arc::new(route));
     }
 
     fn remove(&mut self, key: &str) -> Option<Arc<Route>> {
@@ -273,107 +253,14 @@ impl Hasher for KeyHasher {
     }
 }
 
-/// What a client addresses.
-#[derive(Clone, Debug)]
-pub(super) enum Address {
-    /// An alias at its revision.
-    Alias { alias: AliasId, epoch: Revision, routing: Routing },
-    /// A version by number, or `$LATEST`.
-    Version { function: FunctionName, version: VersionId },
-}
-
-impl Address {
-    /// The text it is found by.
-    fn key(&self) -> String {
-        match self {
-            Address::Alias { alias, .. } => alias.to_string(),
-            Address::Version { function, version } => version_key(function, *version),
-        }
-    }
-}
-
-/// Where the requests to one address go.
-pub(super) struct Route {
-    /// What the clients address.
-    pub(super) address: Address,
-    /// How requests are drawn.
-    pub(super) split: Split,
-    /// Where they are counted.
-    pub(super) counters: Arc<EpochCounters>,
-    primary: Upstream,
-    additional: Option<Upstream>,
-    failure_status: Vec<(u16, u16)>,
-}
-
-impl Route {
-    /// The upstream of a version; the function version's if there is no other.
-    pub(super) fn upstream(&self, arm: Arm) -> &Upstream {
-        match (arm, &self.additional) {
-            (Arm::Additional, Some(additional)) => additional,
-            _ => &self.primary,
-        }
-    }
-
-    /// Whether an answer with this status is a failure.
-    pub(super) fn is_failure(&self, status: StatusCode) -> bool {
-        self.failure_status.iter().any(|(first, last)| (*first..=*last).contains(&status.as_u16()))
-    }
-
-    /// Whether an answer with this status makes an Invoke a function error: every 5xx, and every failure.
-    ///
-    /// A Lambda client is told of nothing else, so what is an error to it does not hang on a plan's patience.
-    pub(super) fn is_function_error(&self, status: StatusCode) -> bool {
-        status.is_server_error() || self.is_failure(status)
-    }
-
-    fn epoch(&self) -> Option<Revision> {
-        match self.address {
-            Address::Alias { epoch, .. } => Some(epoch),
-            Address::Version { .. } => None,
-        }
-    }
-}
-
-/// How to reach one version, in the pieces a request is put together from.
-pub(super) struct Upstream {
-    /// The version.
-    pub(super) version: VersionId,
-    /// The version as it goes into `x-amz-executed-version`.
-    pub(super) label: HeaderValue,
-    /// `host[:port]`, by which connections are pooled.
-    pub(super) authority: Arc<str>,
-    /// The same as it goes into `host`.
-    pub(super) host_header: HeaderValue,
-    /// The host to connect to.
-    pub(super) host: String,
-    /// The port to connect to.
-    pub(super) port: u16,
-    /// What stands before every path: empty, or `/…` without a trailing slash.
-    pub(super) base_path: String,
-}
-
-impl Upstream {
-    fn of(version: VersionId, target: &Target) -> Upstream {
-        let Target::Http { url } = target;
-        let (host, port) = url.host_port();
-        Upstream {
-            version,
-            label: HeaderValue::try_from(version.to_string()).expect("digits or $LATEST"),
-            authority: url.authority().into(),
-            host_header: HeaderValue::try_from(url.authority()).expect("an authority is visible ASCII"),
-            host: host.to_owned(),
-            port,
-            base_path: url.base_path().to_owned(),
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::sync::atomic::{AtomicBool, Ordering};
 
     use super::*;
     use crate::domain::weight::Weight;
+    use crate::metrics::recorder::Arm;
+    use crate::router::pick::Split;
 
     fn target(host: &str) -> Target {
         Target::Http { url: format!("http://{host}").parse().unwrap() }

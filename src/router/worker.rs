@@ -2,14 +2,14 @@
 
 use std::cell::RefCell;
 use std::sync::Arc;
-use std::time::Instant;
 
 use rand::RngExt;
 use rand::rngs::SmallRng;
 
 use super::pool::Pool;
+use super::route::Route;
 use super::settings::{RouterConfig, Timeouts};
-use super::table::{Route, RoutingTable, TableReader};
+use super::table::{RoutingTable, TableReader};
 use crate::chance;
 use crate::domain::arn::Place;
 use crate::metrics::recorder::{Arm, Writer};
@@ -61,11 +61,8 @@ impl Worker {
         self.tickets.borrow_mut().random()
     }
 
-    /// Lets go of what is out of date: idle connections, and a table that was replaced while nobody asked.
-    ///
-    /// A table that is held keeps the counters of its epochs from being retired.
-    pub(super) fn sweep(&self, now: Instant) {
-        self.pool.sweep(now);
+    /// Lets go of a table that was replaced.
+    pub(super) fn refresh(&self) {
         self.table.borrow_mut().load();
     }
 }

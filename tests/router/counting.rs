@@ -173,3 +173,16 @@ fn an_answer_that_comes_late_counts_where_it_was_dispatched() {
     assert_eq!((epochs[1].primary.dispatched, epochs[1].additional.dispatched), (1, 0));
     assert_eq!(epochs[1].additional.failures.total(), 0);
 }
+
+#[test]
+fn a_superseded_epoch_becomes_final_without_traffic() {
+    let one = Version::start("one");
+    let router = TestRouter::splitting(one.target(), one.target(), 0);
+    until("both workers have routed by the first epoch", || {
+        assert_eq!(router.client().get("/shop:live/x").text(), "one");
+        one.seen().connections() >= 2
+    });
+    router.split(2, 30_000, &one.target(), &one.target());
+    until("both have let go of it", || router.epochs()[0].is_final);
+    assert!(!router.epochs()[1].is_final);
+}

@@ -210,6 +210,16 @@ fn more_than_the_promised_length_is_cut_off_and_the_connection_not_used_again() 
 }
 
 #[test]
+fn an_answer_with_two_framings_is_passed_on_with_one() {
+    let (router, answer) = asked_once(patient(), |mut stream| {
+        let head = "HTTP/1.1 200 OK\r\nContent-Length: 99\r\nTransfer-Encoding: chunked\r\n\r\n";
+        write(&mut stream, format!("{head}2\r\nok\r\n0\r\n\r\n"));
+    });
+    assert_eq!((answer.text(), answer.is_whole, answer.header("content-length")), ("ok", true, None));
+    assert_eq!(router.settled(1).failures.total(), 0);
+}
+
+#[test]
 fn a_canary_that_fails_raises_the_alarm_and_is_remembered() {
     let (one, two) = (Version::start("one"), Version::start("two"));
     let router = TestRouter::splitting(one.target(), two.target(), 1_000_000);
@@ -396,4 +406,15 @@ fn requests_at_once_each_have_a_connection_and_share_them_later() {
     router.settled(50);
     let used = one.seen().connections();
     assert!(used <= 10, "{used} connections for ten requests at a time");
+}
+
+#[test]
+fn an_answer_is_not_lost_to_a_client_that_still_sends() {
+    let router = TestRouter::serving(Version::start("one").target(), patient());
+    let body = vec![b'x'; 4 * 1024 * 1024];
+    for _ in 0..10 {
+        let mut client = router.client();
+        let answer = client.post("/shop:prod/x", &[], &body);
+        assert_eq!((answer.status, answer.header("x-serin-error")), (404, Some("unknown-alias")));
+    }
 }

@@ -122,6 +122,7 @@ fn an_answer_comes_back_as_the_version_gave_it() {
     let head = client.ask("HEAD", "/shop:live/body/12345", &[]);
     assert_eq!((head.status, head.header("content-length")), (200, Some("12345")));
     assert_eq!(client.get("/shop:live/x").text(), "one", "the connection goes on after a HEAD");
+    assert_eq!(one.seen().connections(), 1, "answers without a body leave the connection good");
     let counts = router.settled(10);
     assert_eq!((counts.completed, counts.cancelled, counts.failures.total()), (10, 0, 1));
 }

@@ -52,6 +52,16 @@ fn there_are_no_more_workers_than_the_recorder_counts_for() {
 }
 
 #[test]
+fn two_routers_do_not_count_with_one_recorder() {
+    let table = table(2);
+    let first = Router::bind(config(patient()), Arc::clone(&table)).unwrap().run().unwrap();
+    let second = Router::bind(config(patient()), Arc::clone(&table)).unwrap().run();
+    assert_eq!(second.err().map(|error| error.kind()), Some(ErrorKind::AlreadyExists));
+    first.shutdown(Duration::ZERO).unwrap();
+    Router::bind(config(patient()), table).unwrap().run().expect("the first has let go");
+}
+
+#[test]
 fn every_worker_serves() {
     let one = Version::start("one");
     let router = TestRouter::serving(one.target(), patient());

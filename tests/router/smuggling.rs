@@ -139,6 +139,8 @@ fn a_version_sees_exactly_the_requests_that_were_answered() {
         ),
         ("absolute form", "GET http://other/shop:live/x HTTP/1.1\r\nHost: a\r\n\r\n".to_owned(), &[200, 200]),
         ("HTTP/2", "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_owned(), &[]),
+        ("no host", "GET /shop:live/x HTTP/1.1\r\n\r\n".to_owned(), &[400, 200]),
+        ("two hosts", "GET /shop:live/x HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n".to_owned(), &[400, 200]),
         ("HTTP/1.2", "GET /shop:live/x HTTP/1.2\r\nHost: a\r\n\r\n".to_owned(), &[400]),
         ("a space in the path", "GET /shop:live/x y HTTP/1.1\r\nHost: a\r\n\r\n".to_owned(), &[400]),
         ("CR in the path", "GET /shop:live/x\ry HTTP/1.1\r\nHost: a\r\n\r\n".to_owned(), &[400]),
@@ -160,7 +162,7 @@ fn a_version_sees_exactly_the_requests_that_were_answered() {
         let bytes = bytes.lock().unwrap().clone();
         let complete = if name == "a huge chunk size" { 0 } else { requests_in(&bytes) };
         assert_eq!(complete, answered, "{name}: {}", String::from_utf8_lossy(&bytes));
-        if expected != [200, 200] && expected != [501, 200] {
+        if expected.len() < 2 {
             assert_eq!(statuses(&mut client), [0_u16; 0], "{name}: the connection goes on");
         }
     }

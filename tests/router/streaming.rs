@@ -107,6 +107,39 @@ fn a_version_that_does_not_read_holds_the_client_back() {
 }
 
 #[test]
+fn a_client_that_reads_only_after_it_has_sent_all_still_sends() {
+    const BOTH_WAYS: usize = 64 * 1024 * 1024;
+    // Answers as soon as a request begins, and at length, and reads all the while.
+    let version = Script::start(|stream, _| {
+        let (mut reading, mut writing) = (stream.try_clone().unwrap(), stream);
+        let mut piece = [0; 64 * 1024];
+        let _ = reading.read(&mut piece);
+        let writer = std::thread::spawn(move || {
+            let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {BOTH_WAYS}\r\n\r\n");
+            let _ = writing.write_all(head.as_bytes());
+            let _ = writing.write_all(&vec![0; BOTH_WAYS]);
+        });
+        while reading.read(&mut piece).is_ok_and(|count| count > 0) {}
+        writer.join().unwrap();
+    });
+    let router = TestRouter::serving(version.target(), patient());
+    let mut client = router.client();
+    client.stream().set_write_timeout(Some(Duration::from_secs(10))).unwrap();
+    client.send(format!("POST /shop:live/x HTTP/1.1\r\nHost: a\r\nContent-Length: {BOTH_WAYS}\r\n\r\n"));
+    client.send(vec![b'x'; BOTH_WAYS]);
+    client.head().expect("a head");
+    let mut sum = 0;
+    while sum < BOTH_WAYS {
+        match client.read_some() {
+            0 => break,
+            count => sum += count,
+        }
+    }
+    assert_eq!(sum, BOTH_WAYS);
+    assert_eq!(router.settled(1).completed, 1);
+}
+
+#[test]
 fn bodies_go_up_and_down_at_once() {
     // Answers while the request still comes: neither direction may wait for the other's end.
     let version = Script::start(|mut stream, _| {

@@ -273,8 +273,8 @@ impl EpochCounters {
 
 /// One request under way: what becomes of it is counted for the version and the epoch it was dispatched in.
 ///
-/// However late that becomes known, it counts there. A credit that is dropped without an end is a request whose
-/// client went away.
+/// However late that becomes known, it counts there. A credit that is dropped without an end is a request that was
+/// cancelled: its client went away, or the router could not go on.
 pub struct Credit {
     counters: Arc<EpochCounters>,
     arm: Arm,

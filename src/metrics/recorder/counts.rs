@@ -66,14 +66,15 @@ impl FailureCounts {
 /// How many requests one version got, and what became of them.
 ///
 /// `dispatched` counts every request the moment it is assigned to the version; each later ends once, as `completed`
-/// (answered, well or badly) or as `cancelled` (the client went away). Failures are counted beside these.
+/// (answered, well or badly) or as `cancelled` (the client went away, or the router itself could not go on). Failures
+/// are counted beside these.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counts {
     /// Requests assigned to the version.
     pub dispatched: u64,
     /// Requests that ended, well or badly.
     pub completed: u64,
-    /// Requests whose client went away first; no failures.
+    /// Requests that ended by no doing of the version's; no failures.
     pub cancelled: u64,
     /// Failed requests, each known since its head, its deadline or its end.
     pub failures: FailureCounts,

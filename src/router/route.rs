@@ -1,0 +1,143 @@
+//! Where the requests to one address go, ready to be sent.
+
+use std::sync::Arc;
+
+use hyper::StatusCode;
+use hyper::header::HeaderValue;
+
+use super::pick::Split;
+use super::table::{FAILURE_STATUS_DEFAULT, RouteSpec};
+use crate::domain::alias::{AliasId, Routing};
+use crate::domain::arn::{FunctionName, VersionId};
+use crate::domain::function::{Revision, Target};
+use crate::metrics::recorder::{Arm, EpochCounters, Recorder};
+
+/// What a client addresses.
+#[derive(Clone, Debug)]
+pub(super) enum Address {
+    /// An alias at its revision.
+    Alias { alias: AliasId, epoch: Revision, routing: Routing },
+    /// A version by number, or `$LATEST`.
+    Version { function: FunctionName, version: VersionId },
+}
+
+impl Address {
+    /// The text it is found by: `function:alias`, `function:7` or `function:$LATEST`.
+    pub(super) fn key(&self) -> String {
+        match self {
+            Address::Alias { alias, .. } => alias.to_string(),
+            Address::Version { function, version } => format!("{function}:{version}"),
+        }
+    }
+}
+
+/// Where the requests to one address go.
+pub(super) struct Route {
+    /// What the clients address.
+    pub(super) address: Address,
+    /// How requests are drawn.
+    pub(super) split: Split,
+    /// Where they are counted.
+    pub(super) counters: Arc<EpochCounters>,
+    primary: Upstream,
+    additional: Option<Upstream>,
+    failure_status: Vec<(u16, u16)>,
+}
+
+impl Route {
+    /// The route of an alias at a revision, whose counters it opens.
+    pub(super) fn to_alias(spec: RouteSpec, recorder: &Recorder) -> Route {
+        let RouteSpec { alias, epoch, mut routing, primary, additional, failure_status, canary } = spec;
+        if additional.is_none() && routing.additional.take().is_some() {
+            tracing::error!(alias = %alias, "the additional version has no target; the function version gets all");
+        }
+        let beside = routing.additional.zip(additional);
+        Route {
+            split: Split::of(&routing),
+            primary: Upstream::of(routing.function_version, &primary),
+            additional: beside.map(|(beside, target)| Upstream::of(beside.version.into(), &target)),
+            failure_status,
+            counters: recorder.open_epoch(&alias, epoch, &routing, canary),
+            address: Address::Alias { alias, epoch, routing },
+        }
+    }
+
+    /// The route of a version that is addressed by number, or of `$LATEST`; its requests are counted apart.
+    pub(super) fn to_version(
+        function: FunctionName,
+        version: VersionId,
+        target: &Target,
+        recorder: &Recorder,
+    ) -> Route {
+        Route {
+            split: Split::All(Arm::Primary),
+            primary: Upstream::of(version, target),
+            additional: None,
+            failure_status: vec![FAILURE_STATUS_DEFAULT],
+            counters: recorder.open_version(&function, version),
+            address: Address::Version { function, version },
+        }
+    }
+
+    /// The upstream of a version; the function version's if there is no other.
+    pub(super) fn upstream(&self, arm: Arm) -> &Upstream {
+        match (arm, &self.additional) {
+            (Arm::Additional, Some(additional)) => additional,
+            _ => &self.primary,
+        }
+    }
+
+    /// Whether an answer with this status is a failure.
+    pub(super) fn is_failure(&self, status: StatusCode) -> bool {
+        self.failure_status.iter().any(|(first, last)| (*first..=*last).contains(&status.as_u16()))
+    }
+
+    /// Whether an answer with this status makes an Invoke a function error: every 5xx, and every failure.
+    ///
+    /// A Lambda client is told of nothing else, so what is an error to it does not hang on a plan's patience.
+    pub(super) fn is_function_error(&self, status: StatusCode) -> bool {
+        status.is_server_error() || self.is_failure(status)
+    }
+
+    /// The revision of an alias's route.
+    pub(super) fn epoch(&self) -> Option<Revision> {
+        match self.address {
+            Address::Alias { epoch, .. } => Some(epoch),
+            Address::Version { .. } => None,
+        }
+    }
+}
+
+/// How to reach one version, in the pieces a request is put together from.
+pub(super) struct Upstream {
+    /// The version.
+    pub(super) version: VersionId,
+    /// The version as it goes into `x-amz-executed-version`.
+    pub(super) label: HeaderValue,
+    /// `host[:port]`, by which connections are pooled.
+    pub(super) authority: Arc<str>,
+    /// The same as it goes into `host`.
+    pub(super) host_header: HeaderValue,
+    /// The host to connect to.
+    pub(super) host: String,
+    /// The port to connect to.
+    pub(super) port: u16,
+    /// What stands before every path: empty, or `/…` without a trailing slash.
+    pub(super) base_path: String,
+}
+
+impl Upstream {
+    fn of(version: VersionId, target: &Target) -> Upstream {
+        let Target::Http { url } = target;
+        let (host, port) = url.host_port();
+        Upstream {
+            version,
+            label: HeaderValue::try_from(version.to_string()).expect("digits or $LATEST"),
+            authority: url.authority().into(),
+            host_header: HeaderValue::try_from(url.authority()).expect("an authority is visible ASCII"),
+            host: host.to_owned(),
+            port,
+            base_path: url.base_path().to_owned(),
+        }
+    }
+}
