@@ -1,5 +1,6 @@
 //! The one integration binary: a folder per part of the house, and what they share in `support`.
 
+mod crash;
 mod lambda;
 mod plans;
 mod rollouts;
