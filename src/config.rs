@@ -8,6 +8,8 @@ use std::time::Duration;
 pub const API_DEFAULT: &str = "127.0.0.1:7411";
 /// Where the router is unless told otherwise.
 pub const ROUTER_DEFAULT: &str = "127.0.0.1:7412";
+/// Where the command line looks for the daemon unless told otherwise.
+pub const URL_DEFAULT: &str = "http://127.0.0.1:7411";
 
 /// What `serin serve` runs with.
 #[derive(Clone, Debug)]
@@ -86,6 +88,43 @@ pub fn claimed_actor() -> String {
 /// The log filter, in the form that `RUST_LOG` has.
 pub fn log_filter() -> Option<String> {
     variable("SERIN_LOG").or_else(|| variable("RUST_LOG"))
+}
+
+/// The tokens that changes want, or the one token to make them with; never a flag, which others could read.
+pub fn token() -> Option<String> {
+    variable("SERIN_TOKEN")
+}
+
+/// Where the store lives unless told otherwise: `$XDG_STATE_HOME/serin`, else `~/.local/state/serin`.
+pub fn data_dir_default() -> Option<PathBuf> {
+    let absolute = |name: &str| variable(name).map(PathBuf::from).filter(|path| path.is_absolute());
+    let state = absolute("XDG_STATE_HOME").or_else(|| Some(absolute("HOME")?.join(".local/state")))?;
+    Some(state.join("serin"))
+}
+
+/// Whether the locale says that the terminal shows more than ASCII.
+pub fn is_utf8_locale() -> bool {
+    let locale = variable("LC_ALL").or_else(|| variable("LC_CTYPE")).or_else(|| variable("LANG"));
+    locale.is_some_and(|locale| {
+        let locale = locale.to_ascii_lowercase();
+        locale.contains("utf-8") || locale.contains("utf8")
+    })
+}
+
+/// How wide whoever reads wants lines to be, where there is no terminal to ask.
+pub fn columns() -> Option<usize> {
+    variable("COLUMNS")?.parse().ok()
+}
+
+/// Whether the terminal can do no more than print lines.
+pub fn is_dumb_terminal() -> bool {
+    variable("TERM").as_deref() == Some("dumb")
+}
+
+/// Whether a variable is set to nothing, which means the same as not setting it.
+#[expect(clippy::disallowed_methods, reason = "the owner of the environment")]
+pub fn is_set_but_empty(name: &str) -> bool {
+    std::env::var_os(name).is_some_and(|value| value.is_empty())
 }
 
 /// An environment variable, unless it is unset or empty.

@@ -5,6 +5,7 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -14,19 +15,22 @@ use tokio::sync::watch;
 
 use crate::api::auth::Access;
 use crate::api::{self, Api};
-use crate::clock::{Clock, SystemClock};
-use crate::config::ServeConfig;
+use crate::clock::{self, Clock, SystemClock};
+use crate::config::{ServeConfig, claimed_actor};
 use crate::control::core::Core;
 use crate::control::data_plane::DataPlane;
 use crate::control::handle::{Control, Inbox, Parts};
-use crate::control::plans::PlanBook;
+use crate::control::plans::{PlanBook, PlanFile};
 use crate::control::{boot, watch as plans_watch};
+use crate::domain::actor::{Actor, Standing};
 use crate::domain::arn::Place;
 use crate::metrics::recorder::Recorder;
 use crate::router::server::{Router, RunningRouter};
 use crate::router::settings::{RouterConfig, Timeouts};
 use crate::router::table::RoutingTable;
-use crate::store::{Store, Writer};
+use crate::store::{self, Store, Writer};
+
+pub use crate::store::Finding;
 
 /// How long API requests under way, streams of events among them, may take after a shutdown began.
 const API_GRACE: Duration = Duration::from_secs(2);
@@ -45,6 +49,7 @@ pub struct Daemon {
     stop_api: watch::Sender<bool>,
     api_thread: JoinHandle<io::Result<()>>,
     writer: Writer,
+    wants_token: bool,
     _watching: Option<plans_watch::Watching>,
     _store: Store,
 }
@@ -62,10 +67,9 @@ impl Daemon {
     ) -> anyhow::Result<Daemon> {
         config.check()?;
         // Bound first: a port that is taken must not cost a look at the store.
-        let api_listener = std::net::TcpListener::bind(config.api)
-            .with_context(|| format!("cannot listen on {} for the API", config.api))?;
+        let api_listener = std::net::TcpListener::bind(config.api).map_err(|why| held(config, why))?;
         let api_addr = api_listener.local_addr()?;
-        let holder = format!("serin serve, pid {}, API http://{api_addr}", std::process::id());
+        let holder = format!("{}, API http://{api_addr}", holder("serve"));
         let (store, loaded) = Store::open(&config.data_dir, &holder)?;
         let clock: Arc<dyn Clock> = Arc::new(SystemClock::resumed(loaded.uptime));
         let (world, judges, problems) = boot::build(loaded);
@@ -116,6 +120,7 @@ impl Daemon {
             access: Access::from_setting(config.token.as_deref()),
             place,
         };
+        let wants_token = api.access.wants_token();
         let (stop_api, stopping) = watch::channel(false);
         let api_thread = serve_api(api_listener, api, stopping).context("cannot start the API")?;
         Ok(Daemon {
@@ -128,6 +133,7 @@ impl Daemon {
             stop_api,
             api_thread,
             writer: store.writer.clone(),
+            wants_token,
             _watching: watching,
             _store: store,
         })
@@ -143,6 +149,26 @@ impl Daemon {
         self.control.turns()
     }
 
+    /// Whether changes want a token.
+    pub fn wants_token(&self) -> bool {
+        self.wants_token
+    }
+
+    /// The plan files as they are read now.
+    pub fn plans(&self) -> PlansSeen {
+        let book = self.control.book();
+        let (sound, faulty): (Vec<_>, Vec<_>) = book.files.values().partition(|file| file.is_sound());
+        let fault = |file: &PlanFile| {
+            let first = file.problem.clone().or_else(|| file.faults.first().map(ToString::to_string));
+            first.unwrap_or_else(|| file.source.name.clone())
+        };
+        PlansSeen {
+            directory: book.directory.clone(),
+            sound: sound.len(),
+            faults: book.problem.iter().cloned().chain(faulty.into_iter().map(fault)).collect(),
+        }
+    }
+
     /// Lets requests under way end, stops deciding, and closes the store.
     pub fn shut_down(self, drain: Duration) -> anyhow::Result<()> {
         let drained = self.router.shutdown(drain);
@@ -156,6 +182,49 @@ impl Daemon {
         served.context("the API did not end well")?;
         decided
     }
+}
+
+/// The plans directory, counted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PlansSeen {
+    /// The directory; `None` when the daemon was given none.
+    pub directory: Option<String>,
+    /// How many files are in order.
+    pub sound: usize,
+    /// What is first wrong with each file that is not, in a line.
+    pub faults: Vec<String>,
+}
+
+/// Checks the store of a data directory; with `repair`, puts aliases back to what the journal says.
+pub fn check_store(dir: &Path, repair: bool) -> anyhow::Result<Vec<Finding>> {
+    if !repair {
+        return Ok(store::fsck(dir, None)?);
+    }
+    let actor = Actor::new(&claimed_actor(), Standing::Claimed);
+    Ok(store::fsck(dir, Some((clock::wall_now(), &holder("fsck --repair"), &actor)))?)
+}
+
+/// Copies the store of a data directory to a new file, whether or not a daemon runs on it.
+pub fn back_up_store(dir: &Path, to: &Path) -> anyhow::Result<()> {
+    Ok(store::back_up(dir, to)?)
+}
+
+/// Puts a backup in the place of a store, and tells where the store that was there is kept.
+pub fn restore_store(dir: &Path, from: &Path) -> anyhow::Result<Option<PathBuf>> {
+    Ok(store::restore(dir, from, &holder("restore"))?)
+}
+
+/// Why the API's address cannot be had: most often another daemon has it, and the directory with it.
+fn held(config: &ServeConfig, why: io::Error) -> anyhow::Error {
+    match store::holder_of(&config.data_dir).filter(|_| why.kind() == io::ErrorKind::AddrInUse) {
+        Some(holder) => store::StoreError::Held { dir: config.data_dir.clone(), holder }.into(),
+        None => anyhow::Error::new(why).context(format!("cannot listen on {} for the API", config.api)),
+    }
+}
+
+/// What others who want the directory are told about this process.
+fn holder(what: &str) -> String {
+    format!("serin {what}, pid {}", std::process::id())
 }
 
 fn join<T>(thread: JoinHandle<T>, what: &str) -> anyhow::Result<T> {

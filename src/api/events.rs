@@ -3,6 +3,7 @@
 use std::convert::Infallible;
 use std::time::Duration;
 
+use axum::Json;
 use axum::extract::{Query, State};
 use axum::http::HeaderMap;
 use axum::response::sse::{Event, KeepAlive, Sse};
@@ -11,8 +12,9 @@ use serde::Deserialize;
 
 use super::Api;
 use super::error::ApiError;
-use super::rollouts::blocking;
+use super::rollouts::{HistoryQuery, blocking};
 use super::status::event_view;
+use super::wire::{ErrorBody, EventList};
 use crate::domain::alias::AliasId;
 use crate::domain::journal::Entry;
 use crate::store::EntryFilter;
@@ -62,6 +64,21 @@ pub async fn stream(
             }
         });
     Ok(Sse::new(stream).keep_alive(KeepAlive::new().interval(Duration::from_secs(15))))
+}
+
+/// The journal of everything: what came after a sequence number, oldest first, or else the newest entries.
+#[utoipa::path(get, path = "/v1/history", tag = "events",
+    params(("after" = Option<u64>, Query, description = "only later than this sequence number"),
+           ("limit" = Option<u32>, Query, description = "at most so many, 1 to 1000; the newest 100 unless given")),
+    responses((status = 200, body = EventList), (status = 400, body = ErrorBody)))]
+pub async fn list(
+    State(api): State<Api>,
+    Query(query): Query<HistoryQuery>,
+) -> Result<Json<EventList>, ApiError> {
+    let reader = api.reader.clone();
+    let filter = query.filter()?;
+    let entries = blocking(move || reader.entries(&filter)).await?;
+    Ok(Json(EventList { events: entries.iter().map(event_view).collect() }))
 }
 
 type Page = std::vec::IntoIter<Entry>;

@@ -82,6 +82,7 @@ pub fn routes(api: Api) -> Router {
         )
         .route("/v1/plans", get(plans::list))
         .route("/v1/plans/{name}", get(plans::show))
+        .route("/v1/history", get(events::list))
         .route("/v1/events", get(events::stream))
         .route("/v1/backup", post(health::backup))
         .route("/v1/openapi.json", get(openapi::serve))

@@ -39,6 +39,7 @@ use utoipa::OpenApi;
         super::aliases::delete,
         super::plans::list,
         super::plans::show,
+        super::events::list,
         super::events::stream,
         super::metrics::serve,
         super::health::livez,

@@ -261,12 +261,7 @@ pub async fn history(
     Path(target): Path<String>,
     Query(query): Query<HistoryQuery>,
 ) -> Result<Json<EventList>, ApiError> {
-    let limit = query.limit.unwrap_or(100);
-    if !(1..=1000).contains(&limit) {
-        return Err(ApiError::invalid("limit is 1 to 1000"));
-    }
-    let mut filter = EntryFilter { limit, after: query.after.unwrap_or(0), ..EntryFilter::default() };
-    filter.newest = query.after.is_none();
+    let mut filter = query.filter()?;
     match find(&api, &target).await? {
         RolloutRef::Id(id) => filter.rollout = Some(id),
         RolloutRef::OfAlias(alias) => {
@@ -287,6 +282,18 @@ pub async fn history(
 pub struct HistoryQuery {
     after: Option<u64>,
     limit: Option<u32>,
+}
+
+impl HistoryQuery {
+    /// The entries it asks for, of everything.
+    pub(super) fn filter(&self) -> Result<EntryFilter, ApiError> {
+        let limit = self.limit.unwrap_or(100);
+        if !(1..=1000).contains(&limit) {
+            return Err(ApiError::invalid("limit is 1 to 1000"));
+        }
+        let (after, newest) = (self.after.unwrap_or(0), self.after.is_none());
+        Ok(EntryFilter { limit, after, newest, ..EntryFilter::default() })
+    }
 }
 
 fn version(text: &str) -> Result<VersionNumber, ApiError> {

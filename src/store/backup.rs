@@ -1,6 +1,6 @@
 //! Copies of the whole store: made while the daemon runs, put back while it does not.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use rusqlite::Connection;
 
@@ -36,8 +36,9 @@ pub fn back_up(dir: &Path, to: &Path) -> Result<(), StoreError> {
 
 /// Puts a backup in the place of a data directory's store, keeping the old one beside it.
 ///
-/// Refused while a daemon runs on the directory, and for a file that is not a sound serin store.
-pub fn restore(dir: &Path, from: &Path, holder: &str) -> Result<(), StoreError> {
+/// Refused while a daemon runs on the directory, and for a file that is not a sound serin store. Tells where the old
+/// store is kept, if there was one.
+pub fn restore(dir: &Path, from: &Path, holder: &str) -> Result<Option<PathBuf>, StoreError> {
     let copy = connect_for_reading(from)?;
     check_schema(&copy, from)?;
     let verdict: String = copy
@@ -51,16 +52,26 @@ pub fn restore(dir: &Path, from: &Path, holder: &str) -> Result<(), StoreError> 
     let (database, fresh) = (dir.join(DATABASE_FILE), dir.join("serin.db.restoring"));
     let _ = std::fs::remove_file(&fresh);
     copy_whole(&copy, &fresh)?;
+    let mut old_kept = None;
     if database.exists() {
         // Folding the WAL in first keeps the old store whole in one file.
         let old = Connection::open(&database).map_err(StoreError::sqlite("open the old store"))?;
         let _ = old.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()));
         drop(old);
-        let kept = dir.join("serin.db.before-restore");
+        let kept = unused(dir, "serin.db.before-restore");
         std::fs::rename(&database, &kept).map_err(StoreError::file("set the old store aside as", &kept))?;
+        old_kept = Some(kept);
     }
     for leftover in ["serin.db-wal", "serin.db-shm"] {
         let _ = std::fs::remove_file(dir.join(leftover));
     }
-    std::fs::rename(&fresh, &database).map_err(StoreError::file("put the backup in place as", &database))
+    std::fs::rename(&fresh, &database).map_err(StoreError::file("put the backup in place as", &database))?;
+    Ok(old_kept)
+}
+
+/// A path that nothing has yet, so that a second restore does not cost the store that the first one kept.
+fn unused(dir: &Path, name: &str) -> PathBuf {
+    let plain = dir.join(name);
+    let numbered = (2..).map(|number| dir.join(format!("{name}.{number}")));
+    std::iter::once(plain).chain(numbered).find(|path| !path.exists()).expect("numbers do not run out")
 }

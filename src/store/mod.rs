@@ -22,6 +22,7 @@ pub use change::{Commit, IdempotentReply, PinnedPlan, Write};
 pub use fsck::{Finding, fsck};
 pub use load::{Loaded, StoredAlias, StoredRollout};
 pub use open::{SCHEMA_VERSION, Store};
+pub use owner::holder_of;
 pub use prune::Pruned;
 pub use read::{EntryFilter, Reader, RolloutFilter};
 pub use writer::Writer;

@@ -11,6 +11,22 @@ use super::StoreError;
 /// The lock file's name within the data directory.
 const LOCK_FILE: &str = "serin.lock";
 
+/// Who holds a directory, as they said; `None` when nobody does.
+pub fn holder_of(dir: &Path) -> Option<String> {
+    let mut file = File::open(dir.join(LOCK_FILE)).ok()?;
+    if flock(&file, FlockOperation::NonBlockingLockShared).is_ok() {
+        return None;
+    }
+    Some(note_in(&mut file))
+}
+
+fn note_in(file: &mut File) -> String {
+    let mut text = String::new();
+    // A note that cannot be read says as little as none.
+    let _ = file.read_to_string(&mut text);
+    if text.trim().is_empty() { "another process".to_owned() } else { text.trim().to_owned() }
+}
+
 /// The lock on a data directory; released when dropped, or when the process dies.
 #[derive(Debug)]
 pub struct Ownership {
@@ -30,11 +46,7 @@ impl Ownership {
             .open(&path)
             .map_err(StoreError::file("open the lock file", &path))?;
         if flock(&file, FlockOperation::NonBlockingLockExclusive).is_err() {
-            let mut text = String::new();
-            let _ = file.read_to_string(&mut text);
-            let holder =
-                if text.trim().is_empty() { "another process".to_owned() } else { text.trim().to_owned() };
-            return Err(StoreError::Held { dir: dir.to_owned(), holder });
+            return Err(StoreError::Held { dir: dir.to_owned(), holder: note_in(&mut file) });
         }
         let mut ownership = Ownership { file, path };
         ownership.note(holder)?;
