@@ -5,6 +5,8 @@ pub mod domain;
 pub mod api;
 pub mod chance;
 pub mod cli;
+pub mod cli;
+pub mod client;
 pub mod clock;
 pub mod config;
 pub mod control;
