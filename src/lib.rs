@@ -5,7 +5,6 @@ pub mod domain;
 pub mod api;
 pub mod chance;
 pub mod cli;
-pub mod cli;
 pub mod client;
 pub mod clock;
 pub mod config;

@@ -1,0 +1,40 @@
+//! `serin function`: what can be done with functions and their versions.
+
+mod delete;
+mod get;
+mod list;
+mod publish;
+mod versions;
+
+use clap::Subcommand;
+
+use super::exit::Exit;
+use super::session::Session;
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Publish a version of an HTTP service, and print its number.
+    Publish(publish::Args),
+    /// List all functions.
+    List(list::Args),
+    /// List a function's versions, newest first.
+    Versions(versions::Args),
+    /// Show one function.
+    Get(get::Args),
+    /// Delete a version, or a function with all its versions and aliases.
+    Delete(delete::Args),
+}
+
+impl Command {
+    /// Does it.
+    pub fn run(&self, session: &Session) -> anyhow::Result<Exit> {
+        match self {
+            Command::Publish(args) => publish::run(args, session),
+            Command::List(args) => list::run(args, session),
+            Command::Versions(args) => versions::run(args, session),
+            Command::Get(args) => get::run(args, session),
+            Command::Delete(args) => delete::run(args, session),
+        }
+    }
+}

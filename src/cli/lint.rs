@@ -1,0 +1,162 @@
+//! `serin lint`: checks plan files without a daemon, and shows every fault with its place.
+
+use std::path::{Path, PathBuf};
+
+use serde::Serialize;
+
+use super::diagnose::render;
+use super::exit::Exit;
+use super::flags::{TextOrJson, json};
+use super::plan_file::{PlanFile, in_directory};
+use super::render::line::Tone;
+use super::session::Session;
+use crate::domain::plan::{self, Fault, Plan, Source, Step};
+use crate::domain::time::human;
+
+const EXAMPLES: &str = "\
+Examples:
+  serin lint plans                                every plan of a directory
+  serin lint plans/checkout.yaml --resolved       the plan as it is read, with every default filled in
+  serin lint plans -o json                        for editors and pipelines
+
+Exit codes: 0 all in order (warnings do not count), 1 faults";
+
+/// What to check.
+#[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub struct Args {
+    /// Plan files, or directories of them.
+    #[arg(required = true, value_name = "FILE")]
+    files: Vec<PathBuf>,
+    /// Print the plans that are in order as they are read, with every default filled in, as YAML.
+    #[arg(long)]
+    resolved: bool,
+    /// How it is printed.
+    #[arg(long, short, value_enum, value_name = "FORM", default_value = "text")]
+    output: TextOrJson,
+}
+
+/// What came of one file.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Checked {
+    file: String,
+    ok: bool,
+    /// `plan` or `defaults`.
+    kind: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    target: Option<String>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    steps: Vec<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    digest: Option<String>,
+    /// Faults and warnings.
+    findings: Vec<Fault>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    resolved: Option<String>,
+    #[serde(skip)]
+    sources: Vec<Source>,
+}
+
+/// Does it.
+pub fn run(args: &Args, session: &Session) -> anyhow::Result<Exit> {
+    let mut checked = Vec::new();
+    for path in &args.files {
+        if path.is_dir() {
+            let files = in_directory(path)?;
+            if files.is_empty() {
+                anyhow::bail!("there is no plan in {}: no file there ends in .yaml or .yml", path.display());
+            }
+            for file in files {
+                checked.push(check(&file, args.resolved)?);
+            }
+        } else {
+            checked.push(check(path, args.resolved)?);
+        }
+    }
+    let text = match args.output {
+        TextOrJson::Json => json(&serde_json::json!({ "files": checked })),
+        TextOrJson::Text => text(&checked, args.resolved, session),
+    };
+    session.terminal.print(&text)?;
+    Ok(if checked.iter().all(|checked| checked.ok) { Exit::Done } else { Exit::Failed })
+}
+
+fn check(path: &Path, resolved: bool) -> anyhow::Result<Checked> {
+    let file = PlanFile::read(path)?;
+    let mut checked = Checked {
+        file: file.source.name.clone(),
+        ok: true,
+        kind: "plan",
+        target: None,
+        steps: Vec::new(),
+        digest: None,
+        findings: Vec::new(),
+        resolved: None,
+        sources: file.sources(),
+    };
+    if plan::is_defaults(&file.source) {
+        checked.kind = "defaults";
+        checked.findings = plan::check_defaults(&file.source);
+        checked.ok = checked.findings.is_empty();
+        return Ok(checked);
+    }
+    match file.load() {
+        Ok(loaded) => {
+            checked.target = Some(loaded.plan.target.to_string());
+            checked.steps = steps(&loaded.plan);
+            checked.resolved = resolved.then(|| plan::resolved_yaml(&loaded.plan));
+            checked.digest = Some(loaded.digest);
+            checked.findings = loaded.warnings;
+        }
+        Err(faults) => {
+            checked.ok = false;
+            checked.findings = faults;
+        }
+    }
+    Ok(checked)
+}
+
+fn steps(plan: &Plan) -> Vec<String> {
+    let in_words = |step: &Step| match step {
+        Step::SetWeight(weight) => weight.to_string(),
+        Step::Bake(span) => format!("bake {}", human(*span)),
+        step => step.kind().to_owned(),
+    };
+    plan.steps.iter().map(in_words).collect()
+}
+
+/// With `--resolved` the plans alone go to stdout; what is wrong goes to stderr then.
+fn text(checked: &[Checked], resolved: bool, session: &Session) -> String {
+    let look = session.terminal.look();
+    let glyphs = look.glyphs();
+    let (mut told, mut plans) = (String::new(), String::new());
+    for file in checked {
+        if !file.findings.is_empty() {
+            told.push_str(&render(&file.findings, &file.sources, look.color, look.width));
+        }
+        if file.ok {
+            let ok = Tone::Good.paint(glyphs.yes, look.color);
+            let what = match &file.target {
+                Some(target) => {
+                    let arrow = format!(" {} ", glyphs.arrow);
+                    format!("{target}, {}", file.steps.join(&arrow))
+                }
+                None => "defaults for other plans".to_owned(),
+            };
+            told.push_str(&format!("{ok} {}: {what}\n", look.words(&file.file)));
+        }
+        if let Some(resolved) = &file.resolved {
+            if checked.len() > 1 {
+                plans.push_str(&format!("--- # {}\n", file.file));
+            }
+            plans.push_str(resolved.trim_end());
+            plans.push('\n');
+        }
+    }
+    if !resolved {
+        return told;
+    }
+    session.terminal.note_as_is(&told);
+    plans
+}

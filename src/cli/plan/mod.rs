@@ -1,0 +1,39 @@
+//! `serin plan`: the daemon's plan files.
+
+mod list;
+mod show;
+
+use clap::Subcommand;
+
+use super::exit::Exit;
+use super::render::line::Tone;
+use super::session::Session;
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// List the files of the daemon's plans directory.
+    List(list::Args),
+    /// Show one plan with every default filled in, and what is wrong with it.
+    Show(show::Args),
+}
+
+impl Command {
+    /// Does it.
+    pub fn run(&self, session: &Session) -> anyhow::Result<Exit> {
+        match self {
+            Command::List(args) => list::run(args, session),
+            Command::Show(args) => show::run(args, session),
+        }
+    }
+}
+
+/// The tone of a file's state.
+fn tone(state: &str) -> Tone {
+    match state {
+        "ok" => Tone::Good,
+        "faulty" => Tone::Bad,
+        "warnings" => Tone::Caution,
+        _ => Tone::Quiet,
+    }
+}

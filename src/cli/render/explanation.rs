@@ -1,0 +1,279 @@
+//! Why a rollout is where it is, in sentences: for whoever was just woken up and knows nothing yet.
+
+use super::Look;
+use super::line::{Line, Tone, wrapped};
+use super::sections::{Split, failures, gate_needs, history, onward, progress, time_left};
+use super::words;
+use crate::api::wire::{ArmView, Explanation, RoutingView};
+
+const FAILURES_SHOWN: usize = 5;
+const HISTORY_SHOWN: usize = 8;
+const WIDTH_MIN: usize = 60;
+const WIDTH_MAX: usize = 100;
+
+/// Explains a rollout; `routing` is what its alias is now, where that was asked for apart.
+pub fn explanation(explanation: &Explanation, routing: Option<&RoutingView>, look: &Look) -> Vec<Line> {
+    let look = &Look { width: look.width.clamp(WIDTH_MIN, WIDTH_MAX), ..look.clone() };
+    let mut page = Page { lines: Vec::new(), look };
+    verdict(&mut page, explanation, routing);
+    drift(&mut page, explanation);
+    evidence(&mut page, explanation);
+    gates(&mut page, explanation);
+    let notices = explanation.notices.iter().filter(|_| explanation.status.drift.is_none());
+    let notices: Vec<&String> = notices.collect();
+    if !notices.is_empty() {
+        page.section("Note");
+        for notice in notices {
+            page.say(notice);
+        }
+    }
+    if !explanation.recent_failures.is_empty() {
+        page.section("Requests that failed lately");
+        let lines = failures(Line::of("  "), &explanation.recent_failures, FAILURES_SHOWN, look);
+        page.lines.extend(lines);
+    }
+    if !explanation.history.is_empty() {
+        page.section("Who did what, newest first");
+        page.lines.extend(history(&explanation.history, HISTORY_SHOWN, look));
+    }
+    commands(&mut page, explanation);
+    page.lines
+}
+
+/// Sentences and headings, one below the other.
+struct Page<'a> {
+    lines: Vec<Line>,
+    look: &'a Look,
+}
+
+impl Page<'_> {
+    fn section(&mut self, heading: &str) {
+        self.lines.push(Line::new());
+        let mut line = Line::new();
+        line.tone(Tone::Strong, heading);
+        self.lines.push(line);
+    }
+
+    fn say(&mut self, sentence: &str) {
+        self.say_in(Tone::Plain, sentence);
+    }
+
+    fn say_in(&mut self, tone: Tone, sentence: &str) {
+        let sentence = self.look.words(sentence);
+        self.lines.extend(wrapped(Line::new(), tone, &sentence, self.look));
+    }
+
+    fn item(&mut self, sign: &str, tone: Tone, sentence: &str) {
+        let mut head = Line::of("  ");
+        head.tone(tone, sign).add(" ");
+        let sentence = self.look.words(sentence);
+        self.lines.extend(wrapped(head, Tone::Plain, &sentence, self.look));
+    }
+}
+
+fn verdict(page: &mut Page<'_>, explanation: &Explanation, routing: Option<&RoutingView>) {
+    let (look, status) = (page.look, &explanation.status);
+    let mut head = Line::new();
+    head.tone(Tone::Strong, words::target(status)).add(": ");
+    head.tone(words::tone(status), words::verdict(status));
+    page.lines.push(head);
+    let by = status.trigger.reason.as_ref().map_or(String::new(), |reason| format!(" ({reason:?})"));
+    page.say(&format!(
+        "Plan {} moves it from v{} to v{}. {} started it {}{by}; its rollout is {}.",
+        status.plan,
+        status.stable_version,
+        status.canary_version,
+        status.trigger.actor,
+        words::ago(&status.started_at, look),
+        status.id,
+    ));
+    let traffic = Split::now(explanation, routing).in_words();
+    let place = match (status.step.index, status.is_final()) {
+        (0, false) => format!("It has not begun: the first of its {} steps is ahead", status.step.count),
+        (index, false) => format!("It is at step {index} of {}", status.step.count),
+        (index, true) => format!("It ended at step {index} of {}", status.step.count),
+    };
+    let verb = if status.is_final() { "the alias has" } else { "traffic goes to" };
+    page.say(&format!("{place}; {verb} {traffic} now."));
+    if !status.reason.is_empty() && status.drift.is_none() {
+        page.say(&format!("Why: {}.", status.reason.trim_end_matches('.')));
+    }
+    if status.retry_of.is_some() {
+        page.say("It repeats an earlier rollout of the same plan and version.");
+    }
+}
+
+fn drift(page: &mut Page<'_>, explanation: &Explanation) {
+    let Some(drift) = &explanation.status.drift else { return };
+    page.section("Somebody else changed the alias");
+    page.say(&format!(
+        "{} changed it at {} from {} to {}. Nothing was overwritten, and the rollout goes no further until a person \
+         says what is to be: `resume --restore` puts back {}, `resume --adopt` goes on from {}.",
+        drift.actor,
+        words::clock(&drift.at, page.look),
+        drift.expected.text,
+        drift.found.text,
+        drift.expected.text,
+        drift.found.text,
+    ));
+    if explanation.armed {
+        page.say("Rollback stays armed: the alias still names both versions.");
+    } else {
+        page.say("Rollback is not armed any more: the alias no longer names both versions.");
+    }
+}
+
+fn evidence(page: &mut Page<'_>, explanation: &Explanation) {
+    let (look, status) = (page.look, &explanation.status);
+    let has_counts = explanation.arms.iter().any(|arm| arm.requests > 0);
+    if status.evidence.is_none() && !has_counts && status.exposure.requests == 0 {
+        return;
+    }
+    page.section("Evidence");
+    let share = explanation.arms.iter().find(|arm| arm.role == "canary").map(|arm| arm.share);
+    if let Some(share) = share.filter(|_| has_counts) {
+        page.say(&format!("At {} so far:", words::share(share)));
+        for arm in &explanation.arms {
+            page.item(&format!("v{}", arm.version), Tone::Canary, &arm_in_words(arm, look));
+        }
+    }
+    let exposure = &status.exposure;
+    page.say(&format!(
+        "Over the whole rollout v{} has had {}, {} of them failed.",
+        status.canary_version,
+        words::plural(exposure.requests as usize, "request", "requests"),
+        words::count(exposure.failures)
+    ));
+    let Some(evidence) = &status.evidence else { return };
+    if let Some((low, high)) = evidence.ratio {
+        page.say(&ratio_in_words(low, high));
+    }
+    let harm = progress(evidence.ln_harm, evidence.ln_harm_limit);
+    let armed = match (status.is_final(), explanation.armed) {
+        (true, _) => "",
+        (false, true) => " If it gets there, the canary is taken out at once.",
+        (false, false) => " It is not armed: even then nothing would happen by itself.",
+    };
+    page.say(&format!("Harm: {} of the way to a rollback.{armed}", words::percent(harm)));
+    if let (Some(ln_proof), Some(limit), Some(claim)) =
+        (evidence.ln_proof, evidence.ln_proof_limit, &explanation.proof_claim)
+    {
+        let proof = words::percent(progress(ln_proof, limit));
+        page.say(&format!("Proof: {proof} of the way to showing that it is {claim}."));
+    }
+}
+
+fn arm_in_words(arm: &ArmView, look: &Look) -> String {
+    let latency = match (arm.p50_ms, arm.p99_ms) {
+        (None, None) => String::new(),
+        (p50, p99) => format!("; p50 {}, p99 {}", words::latency(p50, look), words::latency(p99, look)),
+    };
+    format!(
+        "{} of {} failed ({}){latency}",
+        words::count(arm.failures),
+        words::plural(arm.requests as usize, "request", "requests"),
+        words::failure_rate(arm.failures, arm.requests, look)
+    )
+}
+
+fn ratio_in_words(low: Option<f64>, high: Option<f64>) -> String {
+    let times = |ratio: f64| {
+        let text = if ratio < 10.0 { format!("{ratio:.2}") } else { format!("{ratio:.0}") };
+        text.trim_end_matches('0').trim_end_matches('.').to_owned()
+    };
+    match (low, high) {
+        (Some(low), Some(high)) => {
+            format!("The canary fails {} to {} times as often as stable.", times(low), times(high))
+        }
+        (Some(low), None) => format!("The canary fails at least {} times as often as stable.", times(low)),
+        (None, Some(high)) => format!("The canary fails at most {} times as often as stable.", times(high)),
+        (None, None) => "How the two failure rates compare cannot be said yet.".to_owned(),
+    }
+}
+
+fn gates(page: &mut Page<'_>, explanation: &Explanation) {
+    let (look, status) = (page.look, &explanation.status);
+    if status.is_final() {
+        if let Some(previous) = &status.previous_stable {
+            page.section("What is next");
+            page.say(&format!("Nothing. v{previous} is kept: `serin rollback` restores it at once."));
+        }
+        return;
+    }
+    page.section("What is next");
+    match status.phase.as_str() {
+        "Promoting" | "RollingBack" => {
+            page.say("The change is committed; it is done once the router has confirmed it.");
+            return;
+        }
+        "Paused" if status.drift.is_some() => page.say("Nothing by itself: it waits for a person."),
+        "Paused" => {
+            let needs = status.waiting_for.as_ref().map_or("", |waiting| waiting.needs.as_str());
+            page.say(&format!("Nothing by itself: it waits for a person ({needs})."));
+        }
+        _ => {}
+    }
+    let subject = onward(explanation);
+    if explanation.gates.is_empty() {
+        page.say(&format!("It goes on to {subject} at once."));
+        return;
+    }
+    page.say(&format!("Before {subject}:"));
+    let glyphs = look.glyphs();
+    for gate in &explanation.gates {
+        let (sign, tone) = if gate.met { (glyphs.yes, Tone::Good) } else { (glyphs.no, Tone::Caution) };
+        let needs = gate_needs(gate, explanation, look);
+        let text = if needs.is_empty() { gate.label.clone() } else { format!("{}: {needs}", gate.label) };
+        page.item(sign, tone, &text);
+    }
+    let waiting = status.waiting_for.as_ref().filter(|_| !status.waits_for_person());
+    if let Some(waiting) = waiting
+        && !matches!(waiting.kind.as_str(), "proof" | "approval")
+        && let Some(left) = time_left(waiting.until.as_deref(), look)
+    {
+        page.say(&format!(
+            "Nobody has to do anything: in about {} it will {}.",
+            words::span(left),
+            waiting.then
+        ));
+    }
+}
+
+fn commands(page: &mut Page<'_>, explanation: &Explanation) {
+    if explanation.commands.is_empty() {
+        return;
+    }
+    page.section("What you can do");
+    let widest = explanation.commands.iter().map(|command| super::line::width(command)).max().unwrap_or(0);
+    for command in &explanation.commands {
+        let mut head = Line::of("  ");
+        head.tone(Tone::Strong, command.clone()).pad_to(widest + 5);
+        let lines = wrapped(head, Tone::Quiet, &gloss(command, explanation), page.look);
+        page.lines.extend(lines);
+    }
+}
+
+/// What a command would do here.
+fn gloss(command: &str, explanation: &Explanation) -> String {
+    let status = &explanation.status;
+    let stable = &status.stable_version;
+    let verb = command.split(' ').nth(1).unwrap_or_default();
+    match verb {
+        "rollback" if status.phase == "Succeeded" => match &status.previous_stable {
+            Some(previous) => format!("back to v{previous} at once"),
+            None => "back to the version before".to_owned(),
+        },
+        "rollback" => format!("all traffic back to v{stable} at once, and end the rollout"),
+        "abort" if status.phase == "Pending" => "cancel it before it begins".to_owned(),
+        "abort" => format!("all traffic to v{stable}, and end the rollout"),
+        "pause" => "keep the weight and go no further; it is still judged".to_owned(),
+        "resume" if command.ends_with("--restore") => "put the plan's weight back, and go on".to_owned(),
+        "resume" if command.ends_with("--adopt") => "keep what was found, and go on from it".to_owned(),
+        "resume" => "go on".to_owned(),
+        "approve" => "let it pass this step".to_owned(),
+        "promote" => "go on without what it still waits for".to_owned(),
+        "retry" => "start the same plan and version anew".to_owned(),
+        "history" => "everything that happened".to_owned(),
+        _ => String::new(),
+    }
+}

@@ -1,0 +1,157 @@
+//! A line of text in tones, that knows how wide it is.
+
+use anstyle::{AnsiColor, Style};
+use unicode_width::UnicodeWidthStr;
+
+use super::Look;
+
+/// What a piece of text means; what it looks like is decided in one place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Tone {
+    /// Nothing special.
+    Plain,
+    /// What to look at first.
+    Strong,
+    /// As it should be.
+    Good,
+    /// Not as it should be.
+    Bad,
+    /// Wants a person, or soon will.
+    Caution,
+    /// The canary, wherever it is drawn.
+    Canary,
+    /// Less important.
+    Quiet,
+}
+
+impl Tone {
+    fn style(self) -> Style {
+        let colored = |color: AnsiColor| Style::new().fg_color(Some(color.into()));
+        match self {
+            Tone::Plain => Style::new(),
+            Tone::Strong => Style::new().bold(),
+            Tone::Good => colored(AnsiColor::Green),
+            Tone::Bad => colored(AnsiColor::Red).bold(),
+            Tone::Caution => colored(AnsiColor::Yellow),
+            Tone::Canary => colored(AnsiColor::Cyan),
+            Tone::Quiet => Style::new().dimmed(),
+        }
+    }
+
+    /// Text in this tone, with ANSI escapes if wanted.
+    pub fn paint(self, text: &str, color: bool) -> String {
+        if !color || self == Tone::Plain || text.is_empty() {
+            return text.to_owned();
+        }
+        let style = self.style();
+        format!("{style}{text}{style:#}")
+    }
+}
+
+/// How many columns a text takes.
+pub fn width(text: &str) -> usize {
+    UnicodeWidthStr::width(text)
+}
+
+/// A line of text in tones.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Line {
+    parts: Vec<(Tone, String)>,
+}
+
+impl Line {
+    /// An empty line.
+    pub fn new() -> Line {
+        Line::default()
+    }
+
+    /// A line of plain text.
+    pub fn of(text: impl Into<String>) -> Line {
+        Line { parts: vec![(Tone::Plain, text.into())] }
+    }
+
+    /// Goes on with plain text.
+    pub fn add(&mut self, text: impl Into<String>) -> &mut Line {
+        self.tone(Tone::Plain, text)
+    }
+
+    /// Goes on in a tone.
+    pub fn tone(&mut self, tone: Tone, text: impl Into<String>) -> &mut Line {
+        self.parts.push((tone, text.into()));
+        self
+    }
+
+    /// Goes on at a column, after one space at least where the line is longer already.
+    pub fn pad_to(&mut self, column: usize) -> &mut Line {
+        let width = self.width();
+        if width > 0 || column > 0 {
+            self.add(" ".repeat(column.saturating_sub(width).max(usize::from(width >= column))));
+        }
+        self
+    }
+
+    /// Goes on with a text that ends at a column.
+    pub fn right(&mut self, column: usize, tone: Tone, text: &str) -> &mut Line {
+        let room = column.saturating_sub(self.width() + width(text));
+        self.add(" ".repeat(room.max(1)));
+        self.tone(tone, text)
+    }
+
+    /// How many columns it takes.
+    pub fn width(&self) -> usize {
+        self.parts.iter().map(|(_, text)| width(text)).sum()
+    }
+
+    /// The text, with ANSI escapes if wanted, without spaces at its end.
+    pub fn text(&self, color: bool) -> String {
+        let plain: String = self.parts.iter().map(|(_, text)| text.as_str()).collect();
+        let mut left = plain.trim_end().len();
+        let mut shown = String::new();
+        for (tone, text) in &self.parts {
+            let kept = text.len().min(left);
+            shown.push_str(&tone.paint(&text[..kept], color));
+            left -= kept;
+        }
+        shown
+    }
+}
+
+/// A text wrapped between words: the first line after `head`, the others as far in as `head` is wide.
+pub fn wrapped(head: Line, tone: Tone, text: &str, look: &Look) -> Vec<Line> {
+    let indent = head.width();
+    let room = look.width.saturating_sub(indent).max(20);
+    let mut lines = vec![head];
+    let mut used = 0;
+    for word in text.split(' ').filter(|word| !word.is_empty()) {
+        let wide = width(word);
+        if used > 0 && used + 1 + wide > room {
+            lines.push(Line::of(" ".repeat(indent)));
+            used = 0;
+        }
+        let line = lines.last_mut().expect("there is a first line");
+        if used > 0 {
+            line.tone(tone, " ");
+            used += 1;
+        }
+        line.tone(tone, word);
+        used += wide;
+    }
+    lines
+}
+
+/// Pieces set one after another with `gap` spaces between, wrapped between pieces, never within one.
+pub fn flowed(head: Line, pieces: &[(Tone, String)], gap: usize, look: &Look) -> Vec<Line> {
+    let indent = head.width();
+    let mut lines = vec![head];
+    for (tone, piece) in pieces {
+        let line = lines.last_mut().expect("there is a first line");
+        let begun = line.width() > indent;
+        if begun && line.width() + gap + width(piece) > look.width {
+            lines.push(Line::of(" ".repeat(indent)));
+        } else if begun {
+            line.add(" ".repeat(gap));
+        }
+        lines.last_mut().expect("there is a line").tone(*tone, piece.clone());
+    }
+    lines
+}

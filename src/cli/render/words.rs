@@ -1,0 +1,261 @@
+//! Numbers, times and states in people's words.
+
+use std::time::Duration;
+
+use super::Look;
+use super::line::Tone;
+use crate::api::wire::RolloutStatus;
+use crate::domain::time::Timestamp;
+use crate::domain::weight::Weight;
+
+/// A count with a comma between thousands.
+pub fn count(number: u64) -> String {
+    let digits = number.to_string();
+    let mut text = String::new();
+    for (index, digit) in digits.chars().enumerate() {
+        if index > 0 && (digits.len() - index).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+/// A share of traffic, 0 to 1, as a percentage.
+pub fn share(fraction: f64) -> String {
+    Weight::from_fraction(fraction).map_or_else(|| "?".to_owned(), |weight| weight.to_string())
+}
+
+/// A share that is no weight, in whole percent; never 0% or 100% unless it is.
+pub fn percent(fraction: f64) -> String {
+    let whole = (fraction.clamp(0.0, 1.0) * 100.0).round() as u8;
+    let whole = match whole {
+        0 if fraction > 0.0 => 1,
+        100 if fraction < 1.0 => 99,
+        whole => whole,
+    };
+    format!("{whole}%")
+}
+
+/// A failure rate, with as many decimals as it deserves.
+pub fn failure_rate(failures: u64, requests: u64, look: &Look) -> String {
+    if requests == 0 {
+        return look.glyphs().none.to_owned();
+    }
+    let percent = failures as f64 / requests as f64 * 100.0;
+    if failures > 0 && percent < 0.005 {
+        return "<0.01%".to_owned();
+    }
+    if percent < 10.0 { format!("{percent:.2}%") } else { format!("{percent:.1}%") }
+}
+
+/// A latency in milliseconds.
+pub fn latency(ms: Option<f64>, look: &Look) -> String {
+    match ms {
+        None => look.glyphs().none.to_owned(),
+        Some(ms) if ms < 1.0 => "<1ms".to_owned(),
+        Some(ms) if ms < 9.95 => format!("{ms:.1}ms").replace(".0ms", "ms"),
+        Some(ms) if ms < 999.5 => format!("{ms:.0}ms"),
+        Some(ms) if ms < 9_950.0 => format!("{:.1}s", ms / 1_000.0),
+        Some(ms) => format!("{:.0}s", ms / 1_000.0),
+    }
+}
+
+/// Requests a second.
+pub fn request_rate(per_second: f64) -> String {
+    if per_second >= 9.95 {
+        format!("{} req/s", count(per_second.round() as u64))
+    } else if per_second >= 0.095 {
+        format!("{per_second:.1} req/s").replace(".0 ", " ")
+    } else {
+        "under 0.1 req/s".to_owned()
+    }
+}
+
+/// A duration in its two largest units: `23h58m`, `4m10s`, `27s`.
+pub fn span(span: Duration) -> String {
+    let seconds = span.as_secs();
+    let units =
+        [(seconds / 86_400, "d"), (seconds / 3_600 % 24, "h"), (seconds / 60 % 60, "m"), (seconds % 60, "s")];
+    let first = units.iter().position(|(count, _)| *count > 0).unwrap_or(3);
+    let said = units.iter().skip(first).take(2).enumerate().filter(|(index, unit)| *index == 0 || unit.0 > 0);
+    said.map(|(_, (count, unit))| format!("{count}{unit}")).collect()
+}
+
+/// How long ago an instant was, `ago` included.
+pub fn ago(at: &str, look: &Look) -> String {
+    match Timestamp::parse(at) {
+        Some(at) if look.now.since(at) < Duration::from_secs(1) => "just now".to_owned(),
+        Some(at) => format!("{} ago", span(look.now.since(at))),
+        None => at.to_owned(),
+    }
+}
+
+/// The time of day where the reader is, with the day where it is not today.
+pub fn clock(at: &str, look: &Look) -> String {
+    let Some(at) = Timestamp::parse(at) else { return at.to_owned() };
+    let (then, now) =
+        (at.calendar().to_zoned(look.zone.clone()), look.now.calendar().to_zoned(look.zone.clone()));
+    let form = match (then.date() == now.date(), then.year() == now.year()) {
+        (true, _) => "%H:%M:%S",
+        (false, true) => "%d %b %H:%M",
+        (false, false) => "%Y-%m-%d",
+    };
+    then.strftime(form).to_string()
+}
+
+/// Date and time where the reader is.
+pub fn date_time(at: &str, look: &Look) -> String {
+    let Some(at) = Timestamp::parse(at) else { return at.to_owned() };
+    at.calendar().to_zoned(look.zone.clone()).strftime("%Y-%m-%d %H:%M:%S").to_string()
+}
+
+/// A text with the instants in it told where the reader is: `03:11` today, else with the day.
+pub fn localized(text: &str, look: &Look) -> String {
+    const LENGTH: usize = "2026-01-01T00:00:00.123Z".len();
+    let mut told = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(at) = rest.find("T").filter(|_| rest.contains('Z')) {
+        let start = at.checked_sub("2026-01-01".len());
+        let instant = start.and_then(|start| Some((start, rest.get(start..start + LENGTH)?)));
+        match instant.and_then(|(start, text)| Some((start, Timestamp::parse(text)?))) {
+            Some((start, instant)) => {
+                told.push_str(&rest[..start]);
+                let zoned = instant.calendar().to_zoned(look.zone.clone());
+                let is_today = zoned.date() == look.now.calendar().to_zoned(look.zone.clone()).date();
+                let form = if is_today { "%H:%M" } else { "%a %d %b %H:%M" };
+                told.push_str(&zoned.strftime(form).to_string());
+                rest = &rest[start + LENGTH..];
+            }
+            None => {
+                told.push_str(&rest[..=at]);
+                rest = &rest[at + 1..];
+            }
+        }
+    }
+    told + rest
+}
+
+/// The last four characters of a rollout's id, for people.
+pub fn short_id(id: &str) -> &str {
+    id.len().checked_sub(4).and_then(|start| id.get(start..)).unwrap_or(id)
+}
+
+/// `function:alias` of a rollout.
+pub fn target(status: &RolloutStatus) -> String {
+    format!("{}:{}", status.function, status.alias)
+}
+
+/// `v41 → v42`.
+pub fn versions(status: &RolloutStatus, look: &Look) -> String {
+    format!("v{} {} v{}", status.stable_version, look.glyphs().arrow, status.canary_version)
+}
+
+/// The phase in capitals.
+pub fn phase(status: &RolloutStatus) -> String {
+    match status.phase.as_str() {
+        "RollingBack" => "ROLLING BACK".to_owned(),
+        "RolledBack" => "ROLLED BACK".to_owned(),
+        phase => phase.to_uppercase(),
+    }
+}
+
+/// The tone of a phase.
+pub fn tone(status: &RolloutStatus) -> Tone {
+    match status.phase.as_str() {
+        "Succeeded" => Tone::Good,
+        "RollingBack" | "RolledBack" | "Aborted" => Tone::Bad,
+        "Paused" => Tone::Caution,
+        _ if status.waits_for_person() => Tone::Caution,
+        _ => Tone::Strong,
+    }
+}
+
+/// What it waits for, in a few words; nothing for what has ended.
+pub fn waiting(status: &RolloutStatus) -> Option<String> {
+    let kind = status.waiting_for.as_ref()?.kind.as_str();
+    Some(match (status.phase.as_str(), kind) {
+        (_, "drift") => "somebody else changed the alias".to_owned(),
+        (_, "pause") => "waiting for resume".to_owned(),
+        (_, "bake") => "baking".to_owned(),
+        (_, "queue") => "waiting for its turn".to_owned(),
+        (_, "window") => "waiting for its window".to_owned(),
+        (_, "freeze") => "waiting for the freeze to end".to_owned(),
+        (_, "after") => "waiting for another alias".to_owned(),
+        (_, "stable") => "waiting for stable to recover".to_owned(),
+        (_, "metrics") => "waiting for metrics".to_owned(),
+        (_, "webhook") => "waiting for a webhook".to_owned(),
+        (_, other) => format!("waiting for {other}"),
+    })
+}
+
+/// The verdict: the phase, and what it waits for.
+pub fn verdict(status: &RolloutStatus) -> String {
+    match waiting(status) {
+        Some(waiting) => format!("{}, {waiting}", phase(status)),
+        None => phase(status),
+    }
+}
+
+/// One of something, or so many.
+pub fn plural(number: usize, one: &str, many: &str) -> String {
+    if number == 1 { format!("1 {one}") } else { format!("{} {many}", count(number as u64)) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::test_look;
+    use super::*;
+
+    #[test]
+    fn numbers_are_said_as_people_say_them() {
+        let look = test_look();
+        assert_eq!(
+            [0, 999, 1_000, 7_828, 1_234_567].map(count),
+            ["0", "999", "1,000", "7,828", "1,234,567"].map(str::to_owned)
+        );
+        for (failures, requests, text) in
+            [(0, 0, "–"), (0, 5, "0.00%"), (8, 7_828, "0.10%"), (1, 1_000_000, "<0.01%"), (1, 4, "25.0%")]
+        {
+            assert_eq!(failure_rate(failures, requests, &look), text);
+        }
+        for (ms, text) in [
+            (None, "–"),
+            (Some(0.3), "<1ms"),
+            (Some(1.0), "1ms"),
+            (Some(2.5), "2.5ms"),
+            (Some(88.2), "88ms"),
+            (Some(1_240.0), "1.2s"),
+            (Some(31_000.0), "31s"),
+        ] {
+            assert_eq!(latency(ms, &look), text);
+        }
+        for (rate, text) in
+            [(0.01, "under 0.1 req/s"), (0.5, "0.5 req/s"), (5.0, "5 req/s"), (1_234.4, "1,234 req/s")]
+        {
+            assert_eq!(request_rate(rate), text);
+        }
+        assert_eq!([0.0, 0.001, 0.75, 0.999, 1.0].map(percent), ["0%", "1%", "75%", "99%", "100%"]);
+    }
+
+    #[test]
+    fn times_are_told_where_the_reader_is() {
+        let look = test_look();
+        for (seconds, text) in
+            [(0, "0s"), (27, "27s"), (250, "4m10s"), (3_600, "1h"), (86_280, "23h58m"), (90_000, "1d1h")]
+        {
+            assert_eq!(span(Duration::from_secs(seconds)), text);
+        }
+        assert_eq!(clock("2026-11-22T02:11:40.000Z", &look), "03:11:40");
+        assert_eq!(clock("2026-11-20T02:11:40.000Z", &look), "20 Nov 03:11");
+        assert_eq!(clock("2025-11-20T02:11:40.000Z", &look), "2025-11-20");
+        assert_eq!(
+            localized(
+                "Tuesday: its window, which opens 2026-11-23T08:00:00.000Z, or 2026-11-22T08:00:00.000Z",
+                &look
+            ),
+            "Tuesday: its window, which opens Mon 23 Nov 09:00, or 09:00"
+        );
+        assert_eq!(localized("GET /T/Z and nothing else; é T Z", &look), "GET /T/Z and nothing else; é T Z");
+    }
+}

@@ -1,0 +1,126 @@
+//! What the daemon says when it runs: where everything is, and what whoever starts it must know.
+//!
+//! On a terminal it is a short text; elsewhere the same facts are log lines, the addresses among their fields.
+
+use std::io::{self, IsTerminal};
+
+use crate::cli::render::Look;
+use crate::cli::render::line::{Line, Tone, wrapped};
+use crate::cli::render::words;
+use crate::cli::session::Session;
+use crate::config::ServeConfig;
+use crate::daemon::{Daemon, PlansSeen};
+use crate::domain::time::human;
+
+const LABEL_WIDTH: usize = 11;
+
+/// Says that the daemon runs.
+pub fn greet(daemon: &Daemon, config: &ServeConfig, session: &Session) {
+    let facts = Facts::of(daemon, config);
+    if io::stderr().is_terminal() {
+        let look = session.terminal.look_of_errors();
+        session.terminal.note_as_is(&look.print(&facts.text(&look)));
+    } else {
+        facts.log(daemon, config);
+    }
+}
+
+struct Facts {
+    api: String,
+    router: String,
+    example: String,
+    data: String,
+    plans: String,
+    plan_faults: Vec<String>,
+    changes: String,
+    notes: Vec<&'static str>,
+    problems: Vec<String>,
+    drain: String,
+}
+
+impl Facts {
+    fn of(daemon: &Daemon, config: &ServeConfig) -> Facts {
+        let seen = daemon.plans();
+        let router = format!("http://{}", daemon.router_addr);
+        let mut notes = vec!["permissions are stored and returned, not enforced yet"];
+        let changes = if daemon.wants_token() {
+            "want a bearer token, one of SERIN_TOKEN".to_owned()
+        } else {
+            notes.insert(0, "on loopback without a token: whoever reaches the API may change things");
+            "want no token".to_owned()
+        };
+        Facts {
+            api: format!("http://{}", daemon.api_addr),
+            example: format!("{router}/{{function}}:{{alias}}/path"),
+            router,
+            data: config.data_dir.display().to_string(),
+            plans: in_words(&seen),
+            plan_faults: seen.faults,
+            changes,
+            notes,
+            problems: daemon.problems.clone(),
+            drain: human(config.drain),
+        }
+    }
+
+    fn text(&self, look: &Look) -> Vec<Line> {
+        let mut head = Line::new();
+        head.tone(Tone::Strong, concat!("serin ", env!("CARGO_PKG_VERSION"))).add(" is running");
+        let mut lines = vec![head];
+        let mut say = |tone: Tone, label: &str, text: &str| {
+            let mut line = Line::of("  ");
+            line.tone(tone, label).pad_to(LABEL_WIDTH);
+            lines.extend(wrapped(line, Tone::Plain, &look.words(text), look));
+        };
+        say(Tone::Quiet, "API", &self.api);
+        say(Tone::Quiet, "router", &format!("{}, requests as {}", self.router, self.example));
+        say(Tone::Quiet, "data", &self.data);
+        say(Tone::Quiet, "plans", &self.plans);
+        for fault in &self.plan_faults {
+            say(Tone::Quiet, "", fault);
+        }
+        say(Tone::Quiet, "changes", &self.changes);
+        for note in &self.notes {
+            say(Tone::Caution, "note", note);
+        }
+        for problem in &self.problems {
+            say(Tone::Bad, "problem", problem);
+        }
+        say(Tone::Quiet, "stop", &format!("Ctrl-C; requests under way get {} to end", self.drain));
+        lines
+    }
+
+    fn log(&self, daemon: &Daemon, config: &ServeConfig) {
+        tracing::info!(
+            api.addr = %daemon.api_addr,
+            router.addr = %daemon.router_addr,
+            data.dir = %config.data_dir.display(),
+            plans = self.plans,
+            changes = self.changes,
+            "serin is running: API {}, router {}, requests as {}",
+            self.api,
+            self.router,
+            self.example
+        );
+        for fault in &self.plan_faults {
+            tracing::warn!("a plan file is not in order: {fault}");
+        }
+        for note in &self.notes {
+            tracing::warn!("{note}");
+        }
+        for problem in &self.problems {
+            tracing::warn!("found at boot: {problem}");
+        }
+    }
+}
+
+fn in_words(seen: &PlansSeen) -> String {
+    let Some(directory) = &seen.directory else {
+        return "none: `serin start FILE` sends a plan along (--plans DIR reads a directory)".to_owned();
+    };
+    let fine = words::plural(seen.sound, "file in order", "files in order");
+    match seen.faults.len() {
+        0 => format!("{directory}: {fine}"),
+        faulty => format!("{directory}: {fine}, {faulty} not"),
+    }
+}

@@ -1,0 +1,197 @@
+//! `serin serve`: runs the daemon until it is told to stop, and stops it gently.
+
+mod greeting;
+mod manager;
+
+use std::io;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use tokio::signal::unix::{SignalKind, signal};
+
+use super::exit::Exit;
+use super::flags::span;
+use super::logs;
+use super::session::Session;
+use crate::config::{self, ServeConfig};
+use crate::daemon::Daemon;
+use crate::domain::arn::Place;
+use crate::domain::time::human;
+use manager::Manager;
+
+/// How often the daemon is looked after: whether it still decides, and what the service manager is told.
+const LOOK_EVERY: Duration = Duration::from_millis(250);
+
+const EXAMPLES: &str = "\
+Examples:
+  serin serve --plans plans                       on 127.0.0.1: API at 7411, traffic at 7412
+  serin serve --api 127.0.0.1:0 --router 127.0.0.1:0 --data-dir /tmp/serin    free ports, printed
+  SERIN_TOKEN=ana:secret serin serve --api 0.0.0.0:7411 --router 0.0.0.0:7412 from other machines too
+
+SERIN_TOKEN holds the tokens that changes want: one secret, or name:secret,name:secret.
+SERIN_LOG filters the log, as in info or serin=debug.
+SIGTERM and Ctrl-C let requests under way end; a second one does not.";
+
+/// What to run with.
+#[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub struct Args {
+    /// Where the store lives; `$XDG_STATE_HOME/serin` or `~/.local/state/serin` unless given.
+    #[arg(long, value_name = "DIR", env = "SERIN_DATA_DIR")]
+    data_dir: Option<PathBuf>,
+    /// Where the plans live; without it only plans sent with `start` are known.
+    #[arg(long, value_name = "DIR", env = "SERIN_PLANS")]
+    plans: Option<PathBuf>,
+    /// Where the API listens; port 0 picks a free one.
+    #[arg(long, value_name = "ADDR", env = "SERIN_API", default_value = config::API_DEFAULT,
+          value_parser = address)]
+    api: SocketAddr,
+    /// Where the router listens; port 0 picks a free one.
+    #[arg(long, value_name = "ADDR", env = "SERIN_ROUTER", default_value = config::ROUTER_DEFAULT,
+          value_parser = address)]
+    router: SocketAddr,
+    /// Router threads; one a core unless given.
+    #[arg(long, value_name = "N", env = "SERIN_WORKERS")]
+    workers: Option<usize>,
+    /// How long history is kept.
+    #[arg(long, value_name = "SPAN", env = "SERIN_KEEP_HISTORY", default_value = "400d", value_parser = span)]
+    keep_history: Duration,
+    /// How long requests under way may take after SIGTERM.
+    #[arg(long, value_name = "SPAN", env = "SERIN_DRAIN", default_value = "30s", value_parser = span)]
+    drain: Duration,
+    /// The account in ARNs: twelve digits.
+    #[arg(long, value_name = "ID", env = "SERIN_ACCOUNT", default_value = Place::ACCOUNT)]
+    account: String,
+    /// The region in ARNs, where a signature names none.
+    #[arg(long, value_name = "REGION", env = "SERIN_REGION", default_value = Place::REGION)]
+    region: String,
+}
+
+fn address(text: &str) -> Result<SocketAddr, &'static str> {
+    let text = text.strip_prefix("localhost:").map_or(text.to_owned(), |port| format!("127.0.0.1:{port}"));
+    text.parse().map_err(|_| "an address to listen on is IP:PORT, as in 127.0.0.1:7411 or [::]:7411")
+}
+
+/// The data directory: as given, else the usual one.
+pub fn data_dir(given: Option<PathBuf>) -> anyhow::Result<PathBuf> {
+    given.or_else(config::data_dir_default).context(
+        "where the store lives is not known: neither XDG_STATE_HOME nor HOME is set; say --data-dir DIR",
+    )
+}
+
+/// Does it.
+pub fn run(args: &Args, session: &Session) -> anyhow::Result<Exit> {
+    let config = ServeConfig {
+        data_dir: data_dir(args.data_dir.clone())?,
+        plans: args.plans.clone(),
+        api: args.api,
+        router: args.router,
+        workers: args.workers,
+        token: config::token(),
+        keep_history: args.keep_history,
+        drain: args.drain,
+        account: args.account.clone(),
+        region: args.region.clone(),
+    };
+    logs::start(session.terminal.look_of_errors())?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .context("cannot start to listen for signals")?;
+    // Signals count from here on: whoever stops the daemon while it starts gets it stopped gently as soon as it runs.
+    let mut signals = {
+        let _entered = runtime.enter();
+        Signals::listen().context("cannot listen for signals")?
+    };
+    let daemon = Daemon::start(&config).map_err(with_advice)?;
+    greeting::greet(&daemon, &config, session);
+    runtime.block_on(look_after(daemon, &config, &mut signals))
+}
+
+/// A port that is taken is most often taken by a serin that runs already.
+fn with_advice(error: anyhow::Error) -> anyhow::Error {
+    let is_taken = |cause: &io::Error| cause.kind() == io::ErrorKind::AddrInUse;
+    if error.chain().filter_map(|cause| cause.downcast_ref::<io::Error>()).any(is_taken) {
+        return anyhow::anyhow!("{error:#}; does a serin run there already? Port 0 picks a free port");
+    }
+    error
+}
+
+/// The signals that end the daemon.
+struct Signals {
+    terminate: tokio::signal::unix::Signal,
+    interrupt: tokio::signal::unix::Signal,
+}
+
+impl Signals {
+    fn listen() -> io::Result<Signals> {
+        Ok(Signals {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+        })
+    }
+
+    async fn next(&mut self) -> &'static str {
+        tokio::select! {
+            _ = self.terminate.recv() => "SIGTERM",
+            _ = self.interrupt.recv() => "SIGINT",
+        }
+    }
+}
+
+/// Waits for a signal or for the daemon to fail, and ends it.
+async fn look_after(daemon: Daemon, config: &ServeConfig, signals: &mut Signals) -> anyhow::Result<Exit> {
+    let mut manager = Manager::new();
+    manager.ready(&format!("API http://{}, router http://{}", daemon.api_addr, daemon.router_addr));
+    let mut ticks = tokio::time::interval(LOOK_EVERY);
+    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    let signal = loop {
+        tokio::select! {
+            signal = signals.next() => break Some(signal),
+            _ = ticks.tick() => {
+                if daemon.has_lost_control() {
+                    break None;
+                }
+                manager.alive(daemon.turns());
+            }
+        }
+    };
+    let drain = human(config.drain);
+    manager.stopping(&format!("letting requests under way end, at most {drain}"));
+    match signal {
+        Some(signal) => tracing::info!(
+            signal,
+            drain_ms = config.drain.as_millis() as u64,
+            "stopping: requests under way get {drain} to end; a second signal cuts them"
+        ),
+        None => tracing::error!("the control plane has stopped; serin ends, so that it can be started anew"),
+    }
+    let down = shut_down(daemon, config.drain, signals).await;
+    if signal.is_none() {
+        let why = "the control plane has stopped by itself: it failed, or another daemon took over the data directory";
+        down.context(why)?;
+        bail!("{why}; nothing was decided since, and traffic stayed as it was");
+    }
+    down?;
+    tracing::info!("stopped");
+    Ok(Exit::Done)
+}
+
+/// Shuts the daemon down on a thread of its own, so that a second signal is heard meanwhile.
+async fn shut_down(daemon: Daemon, drain: Duration, signals: &mut Signals) -> anyhow::Result<()> {
+    let (done, ended) = tokio::sync::oneshot::channel();
+    // A thread, not a blocking task: the runtime would wait for a task, and the second signal must not wait.
+    std::thread::Builder::new()
+        .name("shutdown".to_owned())
+        .spawn(move || {
+            // Nobody listens any more after a second signal.
+            let _ = done.send(daemon.shut_down(drain));
+        })
+        .context("cannot start to shut down")?;
+    tokio::select! {
+        ended = ended => ended.unwrap_or_else(|_| bail!("shutting down panicked")),
+        signal = signals.next() => bail!("cut short by a second signal ({signal}); requests under way were cut"),
+    }
+}

@@ -1,0 +1,133 @@
+//! Where words go: what stdout and stderr can show, and the one place that prints.
+
+use std::io::{self, IsTerminal, Write};
+
+use anstream::{AutoStream, ColorChoice};
+
+use super::exit::Exit;
+use super::render::Look;
+use super::render::line::Tone;
+use crate::clock;
+use crate::config;
+
+/// When to color.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+pub enum Colors {
+    /// On a terminal, unless NO_COLOR is set.
+    #[default]
+    Auto,
+    /// Also into files and pipes.
+    Always,
+    /// Not at all.
+    Never,
+}
+
+/// Columns where nobody says how many there are.
+const WIDTH_DEFAULT: usize = 80;
+
+/// Stdout and stderr.
+#[derive(Debug)]
+pub struct Terminal {
+    colors_out: bool,
+    colors_err: bool,
+    unicode: bool,
+    /// Whether stdout is a terminal that can be drawn on.
+    pub is_screen: bool,
+}
+
+impl Terminal {
+    /// The terminal of this process.
+    pub fn of_process(colors: Colors) -> Terminal {
+        let wanted = |auto: ColorChoice| match colors {
+            Colors::Auto => auto != ColorChoice::Never,
+            Colors::Always => true,
+            Colors::Never => false,
+        };
+        Terminal {
+            colors_out: wanted(AutoStream::choice(&io::stdout())),
+            colors_err: wanted(AutoStream::choice(&io::stderr())),
+            unicode: config::is_utf8_locale(),
+            is_screen: io::stdout().is_terminal() && !config::is_dumb_terminal(),
+        }
+    }
+
+    /// How things on stdout are to look now.
+    pub fn look(&self) -> Look {
+        Look {
+            width: self.size().0,
+            wrap: io::stdout().is_terminal(),
+            color: self.colors_out,
+            unicode: self.unicode,
+            zone: jiff::tz::TimeZone::system(),
+            now: clock::wall_now(),
+        }
+    }
+
+    /// How things on stderr are to look now.
+    pub fn look_of_errors(&self) -> Look {
+        Look { color: self.colors_err, wrap: io::stderr().is_terminal(), ..self.look() }
+    }
+
+    /// Columns and lines; lines are unknown where stdout is no terminal.
+    pub fn size(&self) -> (usize, Option<usize>) {
+        let asked = io::stdout()
+            .is_terminal()
+            .then(|| rustix::termios::tcgetwinsize(io::stdout()).ok())
+            .flatten()
+            .filter(|size| size.ws_col > 0);
+        match asked {
+            Some(size) => (
+                config::columns().unwrap_or(usize::from(size.ws_col)),
+                Some(usize::from(size.ws_row)).filter(|rows| *rows > 0),
+            ),
+            None => (config::columns().unwrap_or(WIDTH_DEFAULT), None),
+        }
+    }
+
+    /// Prints what was asked for.
+    pub fn print(&self, text: &str) -> io::Result<()> {
+        let mut out = io::stdout().lock();
+        out.write_all(text.as_bytes())?;
+        out.flush()
+    }
+
+    /// Prints a line beside what was asked for, on stderr.
+    pub fn note(&self, text: &str) {
+        // Where stderr is gone there is nobody left to tell.
+        let _ = writeln!(io::stderr().lock(), "{}", self.look_of_errors().words(text));
+    }
+
+    /// Prints lines on stderr as they are.
+    pub fn note_as_is(&self, text: &str) {
+        let _ = write!(io::stderr().lock(), "{text}");
+    }
+
+    /// Says what went wrong, once, with its causes.
+    pub fn report(&self, error: &anyhow::Error) -> Exit {
+        let is_gone = |error: &io::Error| error.kind() == io::ErrorKind::BrokenPipe;
+        if error.downcast_ref::<io::Error>().is_some_and(is_gone) {
+            // Whoever read along, `head` for one, has seen enough.
+            return Exit::Done;
+        }
+        let look = self.look_of_errors();
+        let label = Tone::Bad.paint("error:", look.color);
+        let mut text = String::new();
+        for (index, line) in in_one(error).lines().enumerate() {
+            text.push_str(if index == 0 { "" } else { "\n" });
+            text.push_str(&look.words(line));
+        }
+        self.note_as_is(&format!("{label} {text}\n"));
+        Exit::Failed
+    }
+}
+
+/// An error with its causes, leaving out those that only say again what was said.
+fn in_one(error: &anyhow::Error) -> String {
+    let mut said: Vec<String> = Vec::new();
+    for cause in error.chain().map(ToString::to_string) {
+        if !said.iter().any(|known| known.contains(&cause) || cause.contains(known.as_str())) {
+            said.push(cause);
+        }
+    }
+    said.join(": ")
+}
