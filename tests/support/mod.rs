@@ -1,4 +1,5 @@
-//! What integration tests share: a small client, upstreams of every temper, a router in this process.
+//! What integration tests share: a small client, upstreams of every temper, a router in this process, golden files,
+//! and the binary itself.
 
 pub mod client;
 pub mod house;

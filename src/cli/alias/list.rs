@@ -42,7 +42,7 @@ pub fn run(args: &Args, session: &Session) -> anyhow::Result<Exit> {
             (None, Some(id)) => (Tone::Plain, words::short_id(id)),
             (None, None) => (Tone::Quiet, none),
         };
-        sheet.toned([
+        sheet.toned(&[
             (Tone::Strong, name.as_str()),
             (Tone::Plain, &alias.routing.text),
             moved,

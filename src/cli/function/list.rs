@@ -32,7 +32,7 @@ pub fn run(args: &Args, session: &Session) -> anyhow::Result<Exit> {
         Sheet::new(&["FUNCTION", "NEWEST", "VERSIONS", "ALIASES", "CHANGED", "URL"], &look).right(&[2, 3]);
     for function in &list.functions {
         let newest = function.newest_version.as_ref().map(|version| format!("v{version}"));
-        sheet.row([
+        sheet.row(&[
             &function.name,
             newest.as_deref().unwrap_or(look.glyphs().none),
             &function.versions.to_string(),

@@ -30,7 +30,7 @@ pub fn run(args: &Args, session: &Session) -> anyhow::Result<Exit> {
     for version in &list.versions {
         let aliases = version.aliases.join(", ");
         let commit = version.commit.as_deref().map(|commit| commit.get(..12).unwrap_or(commit));
-        sheet.row([
+        sheet.row(&[
             &format!("v{}", version.version),
             if aliases.is_empty() { none } else { &aliases },
             &words::ago(&version.published_at, &look),

@@ -42,7 +42,7 @@ pub fn run(args: &Args, session: &Session) -> anyhow::Result<Exit> {
     for plan in &list.plans {
         let steps = plan.steps.join(&arrow);
         let state = if plan.stale { "faulty, older one in force" } else { plan.state.as_str() };
-        sheet.toned([
+        sheet.toned(&[
             (Tone::Strong, plan.name.as_str()),
             (tone(&plan.state), state),
             (Tone::Plain, plan.target.as_deref().unwrap_or(none)),

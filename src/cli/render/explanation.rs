@@ -2,12 +2,14 @@
 
 use super::Look;
 use super::line::{Line, Tone, wrapped};
-use super::sections::{Split, failures, gate_needs, history, onward, progress, time_left};
+use super::sections::{FailuresShown, Split, failures, gate_needs, history, onward, progress, time_left};
 use super::words;
 use crate::api::wire::{ArmView, Explanation, RoutingView};
 
-const FAILURES_SHOWN: usize = 5;
+const FAILURES_SHOWN: FailuresShown = FailuresShown { count_max: 5, whole_traces: true };
 const HISTORY_SHOWN: usize = 8;
+/// What a command does stands beside it only where it has this much room.
+const GLOSS_WIDTH_MIN: usize = 28;
 const WIDTH_MIN: usize = 60;
 const WIDTH_MAX: usize = 100;
 
@@ -34,7 +36,7 @@ pub fn explanation(explanation: &Explanation, routing: Option<&RoutingView>, loo
     }
     if !explanation.history.is_empty() {
         page.section("Who did what, newest first");
-        page.lines.extend(history(&explanation.history, HISTORY_SHOWN, look));
+        page.lines.extend(history(&explanation.history, HISTORY_SHOWN, true, look));
     }
     commands(&mut page, explanation);
     page.lines
@@ -77,7 +79,7 @@ fn verdict(page: &mut Page<'_>, explanation: &Explanation, routing: Option<&Rout
     head.tone(Tone::Strong, words::target(status)).add(": ");
     head.tone(words::tone(status), words::verdict(status));
     page.lines.push(head);
-    let by = status.trigger.reason.as_ref().map_or(String::new(), |reason| format!(" ({reason:?})"));
+    let by = status.trigger.reason.as_ref().map_or(String::new(), |reason| format!(" (\"{reason}\")"));
     page.say(&format!(
         "Plan {} moves it from v{} to v{}. {} started it {}{by}; its rollout is {}.",
         status.plan,
@@ -95,7 +97,7 @@ fn verdict(page: &mut Page<'_>, explanation: &Explanation, routing: Option<&Rout
     };
     let verb = if status.is_final() { "the alias has" } else { "traffic goes to" };
     page.say(&format!("{place}; {verb} {traffic} now."));
-    if !status.reason.is_empty() && status.drift.is_none() {
+    if !status.reason.is_empty() && status.drift.is_none() && status.phase != "Succeeded" {
         page.say(&format!("Why: {}.", status.reason.trim_end_matches('.')));
     }
     if status.retry_of.is_some() {
@@ -134,7 +136,7 @@ fn evidence(page: &mut Page<'_>, explanation: &Explanation) {
     if let Some(share) = share.filter(|_| has_counts) {
         page.say(&format!("At {} so far:", words::share(share)));
         for arm in &explanation.arms {
-            page.item(&format!("v{}", arm.version), Tone::Canary, &arm_in_words(arm, look));
+            page.item(&format!("v{}:", arm.version), Tone::Canary, &arm_in_words(arm, look));
         }
     }
     let exposure = &status.exposure;
@@ -149,12 +151,19 @@ fn evidence(page: &mut Page<'_>, explanation: &Explanation) {
         page.say(&ratio_in_words(low, high));
     }
     let harm = progress(evidence.ln_harm, evidence.ln_harm_limit);
-    let armed = match (status.is_final(), explanation.armed) {
-        (true, _) => "",
-        (false, true) => " If it gets there, the canary is taken out at once.",
-        (false, false) => " It is not armed: even then nothing would happen by itself.",
-    };
-    page.say(&format!("Harm: {} of the way to a rollback.{armed}", words::percent(harm)));
+    let way = words::percent(harm);
+    page.say(&match (harm >= 1.0, status.is_final(), explanation.armed) {
+        (true, _, _) => "Harm: the limit for a rollback is reached.".to_owned(),
+        (false, true, _) => format!("Harm: {way} of the way to a rollback."),
+        (false, false, true) => {
+            format!("Harm: {way} of the way to a rollback, which would take the canary out at once.")
+        }
+        (false, false, false) => {
+            format!(
+                "Harm: {way} of the way to a rollback, which is not armed: nothing would happen by itself."
+            )
+        }
+    });
     if let (Some(ln_proof), Some(limit), Some(claim)) =
         (evidence.ln_proof, evidence.ln_proof_limit, &explanation.proof_claim)
     {
@@ -178,8 +187,10 @@ fn arm_in_words(arm: &ArmView, look: &Look) -> String {
 
 fn ratio_in_words(low: Option<f64>, high: Option<f64>) -> String {
     let times = |ratio: f64| {
-        let text = if ratio < 10.0 { format!("{ratio:.2}") } else { format!("{ratio:.0}") };
-        text.trim_end_matches('0').trim_end_matches('.').to_owned()
+        if ratio >= 10.0 {
+            return words::count(ratio.round() as u64);
+        }
+        format!("{ratio:.2}").trim_end_matches('0').trim_end_matches('.').to_owned()
     };
     match (low, high) {
         (Some(low), Some(high)) => {
@@ -245,9 +256,15 @@ fn commands(page: &mut Page<'_>, explanation: &Explanation) {
     }
     page.section("What you can do");
     let widest = explanation.commands.iter().map(|command| super::line::width(command)).max().unwrap_or(0);
+    let is_beside = widest + 5 + GLOSS_WIDTH_MIN <= page.look.width;
     for command in &explanation.commands {
         let mut head = Line::of("  ");
-        head.tone(Tone::Strong, command.clone()).pad_to(widest + 5);
+        head.tone(Tone::Strong, command.clone());
+        if is_beside {
+            head.pad_to(widest + 5);
+        } else {
+            page.lines.push(std::mem::replace(&mut head, Line::of("    ")));
+        }
         let lines = wrapped(head, Tone::Quiet, &gloss(command, explanation), page.look);
         page.lines.extend(lines);
     }

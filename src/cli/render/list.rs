@@ -54,22 +54,44 @@ pub fn overview(overview: &Overview<'_>, look: &Look) -> String {
     text
 }
 
+/// Narrower terminals get fewer columns.
+const WIDTH_FOR_ALL: usize = 72;
+
 fn table(rollouts: &[RolloutStatus], has_ended: bool, look: &Look) -> String {
-    let time = if has_ended { "ENDED" } else { "CHANGED" };
-    let mut sheet = Sheet::new(&["TARGET", "VERSIONS", "STATE", "WEIGHT", "STEP", time, "ROLLOUT"], look);
+    let is_wide = !look.wrap || look.width >= WIDTH_FOR_ALL;
+    let mut heads = vec!["TARGET", "VERSIONS", "STATE"];
+    if !has_ended {
+        heads.push("WEIGHT");
+    }
+    if is_wide {
+        heads.push("STEP");
+    }
+    heads.push(if has_ended { "ENDED" } else { "CHANGED" });
+    if is_wide {
+        heads.push("ROLLOUT");
+    }
+    let mut sheet = Sheet::new(&heads, look).wrap_only(2);
     for status in rollouts {
+        let (target, versions) = (words::target(status), words::versions(status, look));
+        let (state, weight) = (words::state(status), words::share(status.weight.committed));
         let step = format!("{} of {}", status.step.index, status.step.count);
-        let weight = words::share(status.weight.committed);
-        let state = words::verdict(status).to_lowercase();
-        sheet.toned([
-            (Tone::Strong, words::target(status).as_str()),
-            (Tone::Plain, &words::versions(status, look)),
-            (words::tone(status), &state),
-            (Tone::Canary, if has_ended { look.glyphs().none } else { &weight }),
-            (Tone::Plain, &step),
-            (Tone::Plain, &words::ago(&status.updated_at, look)),
-            (Tone::Quiet, words::short_id(&status.id)),
-        ]);
+        let changed = words::ago(&status.updated_at, look);
+        let mut cells = vec![
+            (Tone::Strong, target.as_str()),
+            (Tone::Plain, versions.as_str()),
+            (words::tone(status), state.as_str()),
+        ];
+        if !has_ended {
+            cells.push((Tone::Canary, &weight));
+        }
+        if is_wide {
+            cells.push((Tone::Plain, &step));
+        }
+        cells.push((Tone::Plain, &changed));
+        if is_wide {
+            cells.push((Tone::Quiet, words::short_id(&status.id)));
+        }
+        sheet.toned(&cells);
     }
     sheet.text()
 }

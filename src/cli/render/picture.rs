@@ -5,8 +5,8 @@
 use super::Look;
 use super::line::{Line, Tone, flowed, width, wrapped};
 use super::sections::{
-    Split, arms, evidence_bar, failures, gate_marks, gate_needs, history, indented, labelled, onward,
-    progress,
+    FailuresShown, Split, arms, evidence_bar, failures, gate_marks, gate_needs, history, indented, labelled,
+    onward, progress,
 };
 use super::words;
 use crate::api::wire::{Explanation, GateView, RoutingView};
@@ -16,7 +16,7 @@ const WIDTH_MIN: usize = 60;
 /// Wider lines are harder to read.
 const WIDTH_MAX: usize = 100;
 const TRAFFIC_CELLS_MAX: usize = 50;
-const FAILURES_SHOWN: usize = 3;
+const FAILURES_SHOWN: FailuresShown = FailuresShown { count_max: 3, whole_traces: false };
 const HISTORY_SHOWN: usize = 5;
 /// More steps than this are shown as the ones around the current one.
 const STEPS_SHOWN_MAX: usize = 12;
@@ -27,15 +27,15 @@ pub fn picture(explanation: &Explanation, routing: Option<&RoutingView>, look: &
     let mut lines = title(explanation, look);
     lines.push(traffic(explanation, routing, look));
     lines.extend(why(explanation, look));
+    lines.extend(drift(explanation, look));
     lines.extend(steps(explanation, look));
     lines.extend(next(explanation, look));
-    lines.extend(drift(explanation, look));
     lines.extend(arms(explanation, look));
     lines.extend(evidence(explanation, look));
     lines.extend(exposure(explanation, look));
     lines.extend(notices(explanation, look));
     lines.extend(failures(labelled("failures"), &explanation.recent_failures, FAILURES_SHOWN, look));
-    lines.extend(history(&explanation.history, HISTORY_SHOWN, look));
+    lines.extend(history(&explanation.history, HISTORY_SHOWN, false, look));
     lines.extend(commands(explanation));
     lines
 }
@@ -88,10 +88,32 @@ fn traffic(explanation: &Explanation, routing: Option<&RoutingView>, look: &Look
 
 fn why(explanation: &Explanation, look: &Look) -> Vec<Line> {
     let status = &explanation.status;
-    if status.reason.is_empty() || status.drift.is_some() {
+    // What drift is has its own lines, and success needs no reason.
+    if status.reason.is_empty() || status.drift.is_some() || status.phase == "Succeeded" {
         return Vec::new();
     }
     wrapped(labelled("why"), Tone::Plain, &look.words(&status.reason), look)
+}
+
+fn drift(explanation: &Explanation, look: &Look) -> Vec<Line> {
+    let Some(drift) = &explanation.status.drift else { return Vec::new() };
+    let (actor, at) = (look.words(&drift.actor), words::clock(&drift.at, look));
+    let mut label = Line::new();
+    label.tone(Tone::Caution, "drift").pad_to(super::sections::LABEL_WIDTH);
+    let mut lines = wrapped(
+        label,
+        Tone::Plain,
+        &format!("{actor} changed the alias at {at}; nothing was overwritten"),
+        look,
+    );
+    let mut value = |word: &str, text: &str| {
+        let mut line = indented();
+        line.add(word).add(look.words(text));
+        lines.push(line);
+    };
+    value("from  ", &drift.expected.text);
+    value("to    ", &drift.found.text);
+    lines
 }
 
 fn steps(explanation: &Explanation, look: &Look) -> Vec<Line> {
@@ -177,27 +199,6 @@ fn next(explanation: &Explanation, look: &Look) -> Vec<Line> {
     lines
 }
 
-fn drift(explanation: &Explanation, look: &Look) -> Vec<Line> {
-    let Some(drift) = &explanation.status.drift else { return Vec::new() };
-    let (actor, at) = (look.words(&drift.actor), words::clock(&drift.at, look));
-    let mut label = Line::new();
-    label.tone(Tone::Caution, "drift").pad_to(super::sections::LABEL_WIDTH);
-    let mut lines = wrapped(
-        label,
-        Tone::Plain,
-        &format!("{actor} changed the alias at {at}; nothing was overwritten"),
-        look,
-    );
-    let mut value = |word: &str, text: &str| {
-        let mut line = indented();
-        line.add(word).add(look.words(text));
-        lines.push(line);
-    };
-    value("from  ", &drift.expected.text);
-    value("to    ", &drift.found.text);
-    lines
-}
-
 fn evidence(explanation: &Explanation, look: &Look) -> Vec<Line> {
     let status = &explanation.status;
     let is_judged = matches!(status.phase.as_str(), "Progressing" | "Paused" | "Promoting");
@@ -215,15 +216,15 @@ fn evidence(explanation: &Explanation, look: &Look) -> Vec<Line> {
             (Tone::Caution, "not armed: the alias no longer names both versions")
         }
         (false, _) => (Tone::Caution, "not armed"),
-        (true, harm) if harm >= 1.0 => (Tone::Bad, "armed; the limit is reached"),
+        (true, harm) if harm >= 1.0 => (Tone::Bad, "the limit is reached"),
         (true, harm) if harm >= 0.5 => (Tone::Caution, "armed"),
         (true, _) => (Tone::Bad, "armed"),
     };
-    let mut lines = vec![evidence_bar("rollback", harm, tone, state, look)];
+    let mut lines = evidence_bar("rollback", harm, tone, state, look);
     if let (Some(ln_proof), Some(limit)) = (evidence.ln_proof, evidence.ln_proof_limit)
         && let Some(claim) = &explanation.proof_claim
     {
-        lines.push(evidence_bar("proof", progress(ln_proof, limit), Tone::Good, claim, look));
+        lines.extend(evidence_bar("proof", progress(ln_proof, limit), Tone::Good, claim, look));
     }
     lines
 }

@@ -10,6 +10,8 @@ use crate::domain::time::Timestamp;
 
 /// Where text begins after a label.
 pub const LABEL_WIDTH: usize = 10;
+/// With less than this for what happened, history gets too long to read.
+const TEXT_WIDTH_MIN: usize = 32;
 /// Cells of an evidence bar.
 const BAR_CELLS: usize = 10;
 
@@ -35,12 +37,12 @@ fn bar(fraction: f64, look: &Look) -> (String, String) {
 }
 
 /// How far one kind of evidence is: label, bar, percentage, and what it means.
-pub fn evidence_bar(label: &str, fraction: f64, tone: Tone, meaning: &str, look: &Look) -> Line {
+pub fn evidence_bar(label: &str, fraction: f64, tone: Tone, meaning: &str, look: &Look) -> Vec<Line> {
     let (filled, empty) = bar(fraction, look);
     let mut line = labelled(label);
     line.tone(tone, filled).tone(Tone::Quiet, empty);
-    line.add(format!("{:>5}", words::percent(fraction))).add("   ").add(look.words(meaning));
-    line
+    line.add(format!("{:>5}", words::percent(fraction))).add("   ");
+    wrapped(line, Tone::Plain, &look.words(meaning), look)
 }
 
 /// How far evidence is on its way, 0 to 1.
@@ -122,7 +124,7 @@ pub fn arms(explanation: &Explanation, look: &Look) -> Vec<Line> {
     };
     let rows: Vec<[String; 5]> = arms.iter().map(cells).collect();
     let heads = ["requests", "failed", "rate", "p50", "p99"];
-    let ends = column_ends(&rows, &heads, look);
+    let ends = column_ends(&rows, &heads);
     let mut header = Line::new();
     header.tone(Tone::Quiet, format!("at {}", words::share(canary.share)));
     for (head, end) in heads.iter().zip(&ends) {
@@ -143,14 +145,15 @@ pub fn arms(explanation: &Explanation, look: &Look) -> Vec<Line> {
 }
 
 /// Where each column ends: room for what is usual, more for what is not.
-fn column_ends(rows: &[[String; 5]], heads: &[&str; 5], look: &Look) -> Vec<usize> {
+fn column_ends(rows: &[[String; 5]], heads: &[&str; 5]) -> Vec<usize> {
     let usual = [9, 8, 8, 6, 7];
-    let mut end = LABEL_WIDTH;
+    // The label's column ends in a space already.
+    let mut end = LABEL_WIDTH - 1;
     let mut ends = Vec::new();
     for (column, head) in heads.iter().enumerate() {
         let widest = rows.iter().map(|row| width(&row[column])).max().unwrap_or(0).max(width(head));
-        end += usual[column].max(widest + 2);
-        ends.push(end.min(look.width));
+        end += (usual[column] + usize::from(column == 0)).max(widest + 2);
+        ends.push(end);
     }
     ends
 }
@@ -168,7 +171,10 @@ pub fn gate_marks(head: Line, gates: &[&GateView], look: &Look) -> Vec<Line> {
 
 /// What a gate still takes, and for a wait with a deadline, how long is left and what happens then.
 pub fn gate_needs(gate: &GateView, explanation: &Explanation, look: &Look) -> String {
-    let needs = look.words(&gate.needs);
+    let mut needs = look.words(&gate.needs);
+    if matches!(gate.kind.as_str(), "queue" | "window" | "freeze" | "routing") && !needs.is_empty() {
+        needs = format!("waits for {needs}");
+    }
     let has_deadline = matches!(gate.kind.as_str(), "proof" | "approval");
     let waiting = explanation.status.waiting_for.as_ref().filter(|waiting| waiting.kind == gate.kind);
     match waiting.filter(|_| has_deadline) {
@@ -197,21 +203,44 @@ pub fn onward(explanation: &Explanation) -> String {
 }
 
 /// Recent failures, newest first, one a line and cut to the width; the first after `head`.
-pub fn failures(head: Line, failures: &[FailureView], shown_max: usize, look: &Look) -> Vec<Line> {
-    let line = |(index, failure): (usize, &FailureView)| {
+///
+/// A trace that does not fit is named by its beginning, or stands whole on a line of its own.
+pub fn failures(head: Line, failures: &[FailureView], shown: FailuresShown, look: &Look) -> Vec<Line> {
+    let mut lines = Vec::new();
+    for (index, failure) in failures.iter().take(shown.count_max).enumerate() {
         let mut line = if index == 0 { head.clone() } else { Line::of(" ".repeat(head.width())) };
-        line.add(words::clock(&failure.at, look)).add("  ");
-        line.add(name(&failure.version)).add("  ");
-        let trace = failure.trace.as_ref().map_or(String::new(), |trace| format!("  trace {trace}"));
-        let end = format!("  {}{trace}", failure.fault);
+        line.add(words::clock(&failure.at, look)).add("  ").add(name(&failure.version)).add("  ");
         let request = look.words(&format!("{} {}", failure.method, failure.path));
-        let room = look.width.saturating_sub(line.width() + width(&end)).max(12);
-        line.add(cut(&request, room, look));
-        line.tone(Tone::Bad, format!("  {}", look.words(&failure.fault)));
-        line.tone(Tone::Quiet, look.words(&trace));
-        line
-    };
-    failures.iter().take(shown_max).enumerate().map(line).collect()
+        let fault = look.words(&format!("  {}", failure.fault));
+        let trace =
+            failure.trace.as_ref().map_or(String::new(), |trace| look.words(&format!("  trace {trace}")));
+        let short = cut(&trace, "  trace ".len() + 8 + width(look.glyphs().dots), look);
+        let room = look.width.saturating_sub(line.width() + width(&fault));
+        let fits = width(&request) + width(&trace) <= room;
+        let beside = match (fits, shown.whole_traces) {
+            (true, _) => trace.as_str(),
+            (false, false) => short.as_str(),
+            (false, true) => "",
+        };
+        line.add(cut(&request, room.saturating_sub(width(beside)).max(12), look));
+        line.tone(Tone::Bad, fault).tone(Tone::Quiet, beside);
+        lines.push(line);
+        if !fits && shown.whole_traces && !trace.is_empty() {
+            let mut line = Line::of(" ".repeat(head.width() + 8));
+            line.tone(Tone::Quiet, trace);
+            lines.push(line);
+        }
+    }
+    lines
+}
+
+/// How much of recent failures is shown.
+#[derive(Clone, Copy, Debug)]
+pub struct FailuresShown {
+    /// At most so many.
+    pub count_max: usize,
+    /// Whether a trace that does not fit gets a line of its own.
+    pub whole_traces: bool,
 }
 
 /// The beginning of a text that is too long.
@@ -239,13 +268,26 @@ pub fn entry_text(event: &EventView, look: &Look) -> String {
     }
 }
 
-/// The newest entries of the journal, newest first, wrapped.
-pub fn history(events: &[EventView], shown_max: usize, look: &Look) -> Vec<Line> {
-    let shown: Vec<&EventView> = events.iter().take(shown_max).collect();
+/// The newest entries of the journal, newest first, wrapped; without the router's confirmations, which are no news.
+///
+/// Where there is little room, an actor is named without what the name is worth.
+pub fn history(events: &[EventView], shown_max: usize, whole_actors: bool, look: &Look) -> Vec<Line> {
+    let news = events.iter().filter(|event| event.text != "is served");
+    let shown: Vec<&EventView> = news.take(shown_max).collect();
+    let widest = |texts: &[String]| texts.iter().map(|text| width(text)).max().unwrap_or(0);
     let times: Vec<String> = shown.iter().map(|event| words::clock(&event.at, look)).collect();
-    let actors: Vec<String> = shown.iter().map(|event| look.words(&event.actor)).collect();
-    let time_width = times.iter().map(|time| width(time)).max().unwrap_or(0);
-    let actor_width = actors.iter().map(|actor| width(actor)).max().unwrap_or(0).min(26);
+    let time_width = widest(&times);
+    let whole: Vec<String> = shown.iter().map(|event| look.words(&event.actor)).collect();
+    let has_room = time_width + widest(&whole) + 4 + TEXT_WIDTH_MIN <= look.width;
+    let actor = |actor: String| {
+        if whole_actors && has_room {
+            return actor;
+        }
+        let name = actor.strip_suffix(" (claimed)").or_else(|| actor.strip_suffix(" (unverified)"));
+        cut(name.unwrap_or(&actor), 24, look)
+    };
+    let actors: Vec<String> = whole.into_iter().map(actor).collect();
+    let actor_width = widest(&actors);
     let entry = |(index, event): (usize, &&EventView)| {
         let mut head = Line::new();
         head.tone(Tone::Quiet, times[index].clone()).pad_to(time_width + 2);

@@ -1,7 +1,7 @@
 //! Tables without borders: a header in capitals, columns as wide as they must be, wrapped on a terminal only.
 
 use comfy_table::presets::NOTHING;
-use comfy_table::{Attribute, Cell, CellAlignment, Color, ContentArrangement, Table};
+use comfy_table::{Attribute, Cell, CellAlignment, Color, ColumnConstraint, ContentArrangement, Table};
 
 use super::Look;
 use super::line::Tone;
@@ -32,6 +32,16 @@ impl<'a> Sheet<'a> {
         Sheet { table, look }
     }
 
+    /// Lets one column alone be wrapped where the terminal is too narrow.
+    pub fn wrap_only(mut self, wrapped: usize) -> Sheet<'a> {
+        for (index, column) in self.table.column_iter_mut().enumerate() {
+            if index != wrapped {
+                column.set_constraint(ColumnConstraint::ContentWidth);
+            }
+        }
+        self
+    }
+
     /// Sets columns of numbers flush right.
     pub fn right(mut self, columns: &[usize]) -> Sheet<'a> {
         for column in columns {
@@ -43,13 +53,14 @@ impl<'a> Sheet<'a> {
     }
 
     /// Adds a row of plain cells.
-    pub fn row<const N: usize>(&mut self, cells: [&str; N]) {
-        self.toned(cells.map(|cell| (Tone::Plain, cell)));
+    pub fn row(&mut self, cells: &[&str]) {
+        let cells: Vec<(Tone, &str)> = cells.iter().map(|cell| (Tone::Plain, *cell)).collect();
+        self.toned(&cells);
     }
 
     /// Adds a row of cells in tones.
-    pub fn toned<const N: usize>(&mut self, cells: [(Tone, &str); N]) {
-        let cell = |(tone, text): (Tone, &str)| {
+    pub fn toned(&mut self, cells: &[(Tone, &str)]) {
+        let cell = |(tone, text): &(Tone, &str)| {
             let cell = Cell::new(self.look.words(text));
             match tone {
                 Tone::Plain => cell,
@@ -61,7 +72,7 @@ impl<'a> Sheet<'a> {
                 Tone::Quiet => cell.add_attribute(Attribute::Dim),
             }
         };
-        self.table.add_row(cells.map(cell));
+        self.table.add_row(cells.iter().map(cell));
     }
 
     /// Whether it has no row.

@@ -197,6 +197,17 @@ pub fn verdict(status: &RolloutStatus) -> String {
     }
 }
 
+/// The verdict in a table's cell: what it waits for where that says enough.
+pub fn state(status: &RolloutStatus) -> String {
+    let kind = status.waiting_for.as_ref().map(|waiting| waiting.kind.as_str());
+    match (status.phase.as_str(), kind) {
+        ("Paused", Some("drift")) => "paused: drift".to_owned(),
+        ("Pending", Some(kind)) => format!("pending: {kind}"),
+        ("Progressing", Some(_)) => waiting(status).unwrap_or_default(),
+        _ => phase(status).to_lowercase(),
+    }
+}
+
 /// One of something, or so many.
 pub fn plural(number: usize, one: &str, many: &str) -> String {
     if number == 1 { format!("1 {one}") } else { format!("{} {many}", count(number as u64)) }
