@@ -10,7 +10,7 @@ use super::flags::{TextOrJson, json};
 use super::plan_file::{PlanFile, in_directory};
 use super::render::line::Tone;
 use super::session::Session;
-use crate::domain::plan::{self, Fault, Plan, Source, Step};
+use crate::domain::plan::{self, Fault, Plan, Severity, Source, Step};
 use crate::domain::time::human;
 
 const EXAMPLES: &str = "\
@@ -98,7 +98,7 @@ fn check(path: &Path, resolved: bool) -> anyhow::Result<Checked> {
     if plan::is_defaults(&file.source) {
         checked.kind = "defaults";
         checked.findings = plan::check_defaults(&file.source);
-        checked.ok = checked.findings.is_empty();
+        checked.ok = checked.findings.iter().all(|fault| fault.severity == Severity::Warning);
         return Ok(checked);
     }
     match file.load() {

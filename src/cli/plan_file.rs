@@ -8,9 +8,6 @@ use anyhow::Context;
 
 use crate::domain::plan::{self, Fault, LoadedPlan, Source};
 
-/// One byte more than a plan may have: the plan's reader says that it is too long.
-const BYTES_MAX: u64 = (256 << 10) + 1;
-
 /// A plan file, and the defaults beside it that it uses.
 #[derive(Debug)]
 pub struct PlanFile {
@@ -50,7 +47,8 @@ fn read(path: &Path) -> anyhow::Result<Source> {
     let cannot = || format!("cannot read the plan {}", path.display());
     let mut bytes = Vec::new();
     let file = File::open(path).with_context(cannot)?;
-    file.take(BYTES_MAX).read_to_end(&mut bytes).with_context(cannot)?;
+    // One byte more than a plan may have: its reader says then that it is too long.
+    file.take(plan::PLAN_BYTES_MAX as u64 + 1).read_to_end(&mut bytes).with_context(cannot)?;
     Ok(Source::new(path.display().to_string(), bytes))
 }
 

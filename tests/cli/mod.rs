@@ -1,4 +1,14 @@
 //! The command line: what it draws, from values made by hand, and what it does, as the real binary.
 
+mod aliases;
+mod client;
+mod functions;
+mod history;
+mod lint;
 mod pictures;
+mod rollouts;
 mod scenes;
+mod serve;
+mod store;
+mod tokens;
+mod usage;

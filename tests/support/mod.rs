@@ -4,6 +4,7 @@
 pub mod client;
 pub mod house;
 pub mod router;
+pub mod serin;
 pub mod service;
 pub mod upstream;
 

@@ -12,6 +12,8 @@ use crate::domain::time::Timestamp;
 pub const LABEL_WIDTH: usize = 10;
 /// With less than this for what happened, history gets too long to read.
 const TEXT_WIDTH_MIN: usize = 32;
+/// Less of a method and a path says nothing.
+const REQUEST_WIDTH_MIN: usize = 16;
 /// Cells of an evidence bar.
 const BAR_CELLS: usize = 10;
 
@@ -219,10 +221,11 @@ pub fn failures(head: Line, failures: &[FailureView], shown: FailuresShown, look
         let fits = width(&request) + width(&trace) <= room;
         let beside = match (fits, shown.whole_traces) {
             (true, _) => trace.as_str(),
-            (false, false) => short.as_str(),
+            (false, false) if width(&short) + REQUEST_WIDTH_MIN <= room => short.as_str(),
+            (false, false) => "",
             (false, true) => "",
         };
-        line.add(cut(&request, room.saturating_sub(width(beside)).max(12), look));
+        line.add(cut(&request, room.saturating_sub(width(beside)).max(REQUEST_WIDTH_MIN), look));
         line.tone(Tone::Bad, fault).tone(Tone::Quiet, beside);
         lines.push(line);
         if !fits && shown.whole_traces && !trace.is_empty() {

@@ -1,0 +1,74 @@
+//! `serin lint` and `serin schema`, where no daemon is.
+
+use std::path::Path;
+
+use crate::support::serin::serin;
+
+fn write(dir: &Path, name: &str, text: &str) -> String {
+    let path = dir.join(name);
+    std::fs::write(&path, text).unwrap();
+    path.to_str().unwrap().to_owned()
+}
+
+const GOOD: &str = "function: shop\nalias: live\nsteps: [3%, 5%, 100%]\n";
+
+#[test]
+fn what_is_in_order_is_said_in_a_line() {
+    let dir = tempfile::tempdir().unwrap();
+    let plan = write(dir.path(), "shop.yaml", GOOD);
+    let said = serin(&["lint", &plan]).done();
+    assert_eq!(said.out, format!("✓ {plan}: shop:live, 3% → 5% → 100%\n"));
+    let said = serin(&["lint", &plan, "-o", "json"]).done().json();
+    assert_eq!(said["files"][0]["ok"], true);
+    assert_eq!(said["files"][0]["target"], "shop:live");
+    assert_eq!(said["files"][0]["digest"].as_str().map(str::len), Some(64));
+}
+
+#[test]
+fn faults_are_shown_with_their_places_and_end_with_1() {
+    let dir = tempfile::tempdir().unwrap();
+    let plan = write(dir.path(), "shop.yaml", "function: shop\nalias: live\nsteps: [3, 5%, 100%]\n");
+    let said = serin(&["lint", &plan]).ended(1);
+    assert!(said.out.contains(&format!("{plan}:3:9")) && said.out.contains("3%"), "{}", said.out);
+    let said = serin(&["lint", &plan, "-o", "json"]).ended(1).json();
+    let finding = &said["files"][0]["findings"][0];
+    assert_eq!((finding["line"].as_u64(), finding["column"].as_u64()), (Some(3), Some(9)), "{said:#}");
+    assert_eq!(finding["severity"], "error");
+}
+
+#[test]
+fn a_directory_is_checked_whole_with_the_defaults_in_it() {
+    let dir = tempfile::tempdir().unwrap();
+    write(dir.path(), "team.yaml", "kind: Defaults\nbake: 10m\n");
+    write(dir.path(), "shop.yml", &format!("use: team\n{GOOD}"));
+    write(dir.path(), "notes.txt", "not a plan");
+    let folder = dir.path().to_str().unwrap();
+    let said = serin(&["lint", folder]).done().out;
+    assert_eq!(said.lines().count(), 2, "{said}");
+    assert!(said.contains("team.yaml: defaults for other plans"), "{said}");
+
+    let resolved = serin(&["lint", "--resolved", &format!("{folder}/shop.yml")]).done();
+    assert!(resolved.out.contains("bake: 10m"), "{resolved:?}");
+    assert!(!resolved.out.contains("✓") && resolved.err.contains("✓"), "{resolved:?}");
+    let again = write(dir.path(), "again.yaml", &resolved.out);
+    serin(&["lint", &again]).done();
+
+    write(dir.path(), "lost.yaml", &format!("use: nowhere\n{GOOD}"));
+    let said = serin(&["lint", folder]).ended(1).out;
+    assert!(said.contains("nowhere"), "{said}");
+}
+
+#[test]
+fn what_cannot_be_read_is_an_error() {
+    let dir = tempfile::tempdir().unwrap();
+    serin(&["lint", "/nonexistent/x.yaml"])
+        .ended(1)
+        .complaining(&["cannot read the plan /nonexistent/x.yaml"]);
+    serin(&["lint", dir.path().to_str().unwrap()]).ended(1).complaining(&["there is no plan in"]);
+}
+
+#[test]
+fn the_schema_is_one() {
+    let schema = serin(&["schema"]).done().json();
+    assert!(schema["$schema"].is_string(), "{schema:#}");
+}
