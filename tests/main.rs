@@ -1,7 +1,7 @@
 //! The one integration binary: a folder per part of the house, and what they share in `support`.
 
-mod crash;
 mod cli;
+mod crash;
 mod lambda;
 mod plans;
 mod rollouts;

@@ -5,13 +5,13 @@ use super::wire::{
     RolloutStatus, RoutingView, StepPosition, StepView, TriggerView, WaitingForView, WeightView,
 };
 use crate::control::handle::Sight;
-use crate::control::judge::Judge;
+use crate::control::judge::settings_of;
 use crate::domain::alias::Routing;
 use crate::domain::arn::{VersionId, VersionNumber};
 use crate::domain::journal::{Entry, Happening};
 use crate::domain::narrate;
 use crate::domain::plan::{Plan, Step};
-use crate::domain::rollout::{Facts, Gate, Need, Phase, Rollout, RolloutRecord};
+use crate::domain::rollout::{Closing, Facts, Gate, Need, Phase, Rollout, RolloutRecord};
 use crate::domain::time::human;
 use crate::domain::weight::Weight;
 use crate::metrics::histogram::HistogramSnapshot;
@@ -36,6 +36,7 @@ fn status_by(sight: &Sight<'_>, rollout: &Rollout, facts: &Facts<'_>) -> Rollout
     let record = &rollout.record;
     let state = sight.core.world.alias(&record.alias);
     let committed = state.map_or(Weight::ZERO, |state| state.alias.routing.share_of(record.canary));
+    let exposure = record.closing.as_ref().map_or(facts.exposure, |closing| closing.exposure);
     let serving = if sight.overlaid.contains(&record.alias) { Weight::ZERO } else { committed };
     RolloutStatus {
         id: record.id.to_string(),
@@ -66,14 +67,17 @@ fn status_by(sight: &Sight<'_>, rollout: &Rollout, facts: &Facts<'_>) -> Rollout
             committed: committed.fraction(),
             serving: serving.fraction(),
         },
-        exposure: ExposureView { requests: facts.exposure.requests, failures: facts.exposure.failures },
-        evidence: facts.evidence.map(|(evidence, settings)| EvidenceView {
-            ln_harm: evidence.ln_harm(settings),
-            ln_harm_limit: settings.ln_harm_limit(),
-            ln_proof: evidence.ln_proof(),
-            ln_proof_limit: settings.ln_proof_limit(),
-            ratio: evidence.ratio(settings).map(|ratio| (ratio.low, ratio.high)),
-        }),
+        exposure: ExposureView { requests: exposure.requests, failures: exposure.failures },
+        evidence: match &record.closing {
+            Some(closing) => evidence_at_end(rollout, closing),
+            None => facts.evidence.map(|(evidence, settings)| EvidenceView {
+                ln_harm: evidence.ln_harm(settings),
+                ln_harm_limit: settings.ln_harm_limit(),
+                ln_proof: evidence.ln_proof(),
+                ln_proof_limit: settings.ln_proof_limit(),
+                ratio: evidence.ratio(settings).map(|ratio| (ratio.low, ratio.high)),
+            }),
+        },
         drift: record.drift.as_ref().map(|drift| DriftView {
             actor: drift.by.to_string(),
             at: drift.at.to_string(),
@@ -85,6 +89,17 @@ fn status_by(sight: &Sight<'_>, rollout: &Rollout, facts: &Facts<'_>) -> Rollout
         started_at: record.started_at.to_string(),
         updated_at: record.updated_at.to_string(),
     }
+}
+
+fn evidence_at_end(rollout: &Rollout, closing: &Closing) -> Option<EvidenceView> {
+    let settings = settings_of(&rollout.plan)?;
+    Some(EvidenceView {
+        ln_harm: closing.ln_harm?,
+        ln_harm_limit: settings.ln_harm_limit(),
+        ln_proof: closing.ln_proof,
+        ln_proof_limit: settings.ln_proof_limit(),
+        ratio: closing.ratio,
+    })
 }
 
 /// The weight the plan has reached: nothing once the canary was taken out.
@@ -162,10 +177,12 @@ fn gate_view(rollout: &Rollout, facts: &Facts<'_>, gate: &Gate) -> GateView {
 
 fn arms(sight: &Sight<'_>, rollout: &Rollout, recorder: &Recorder) -> Vec<ArmView> {
     let record = &rollout.record;
-    let Some(judge) = sight.core.judges.get(&record.id) else { return Vec::new() };
-    let share = rollout.share();
-    let counted = judge.evidence.arms_at(share);
-    let latency = |version: VersionNumber| latency_at(judge, rollout, recorder, version);
+    let (share, counted) = match (&record.closing, sight.core.judges.get(&record.id)) {
+        (Some(closing), _) => (closing.share, closing.arms),
+        (None, Some(judge)) => (rollout.share(), judge.evidence.arms_at(rollout.share())),
+        (None, None) => return Vec::new(),
+    };
+    let latency = |version: VersionNumber| latency_at(rollout, share, recorder, version);
     let arm = |version: VersionNumber, role: &str, share: Weight, counts: crate::domain::analysis::Counts| {
         let latency = latency(version);
         ArmView {
@@ -184,16 +201,16 @@ fn arms(sight: &Sight<'_>, rollout: &Rollout, recorder: &Recorder) -> Vec<ArmVie
     ]
 }
 
-/// Latencies of a version in the epochs that had the present weight and are still in memory.
+/// Latencies of a version in the epochs that had this share and are still in memory.
 fn latency_at(
-    judge: &Judge,
     rollout: &Rollout,
+    share: Weight,
     recorder: &Recorder,
     version: VersionNumber,
 ) -> HistogramSnapshot {
     let mut sum = HistogramSnapshot::default();
-    for epoch in recorder.sample(&judge.alias) {
-        if epoch.routing.share_of(rollout.record.canary) != rollout.share() {
+    for epoch in recorder.sample(&rollout.record.alias) {
+        if epoch.routing.share_of(rollout.record.canary) != share {
             continue;
         }
         for (_, counts) in epoch.versions.iter().filter(|(known, _)| *known == VersionId::Number(version)) {

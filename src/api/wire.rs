@@ -418,7 +418,7 @@ pub struct VerbReply {
 }
 
 /// Publishes a version of an HTTP service.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct PublishRequest {
     /// Where the version answers: `http://host:port[/path]`.
@@ -540,7 +540,7 @@ pub struct AliasList {
 }
 
 /// Makes an alias.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct CreateAliasRequest {
     /// Its function version: a number, or `$LATEST`.

@@ -9,6 +9,7 @@ mod alias;
 mod approve;
 mod backup;
 mod completions;
+mod demo;
 pub mod diagnose;
 pub mod exit;
 mod explain;
@@ -31,6 +32,7 @@ mod rollback;
 mod schema;
 mod serve;
 mod session;
+mod signals;
 mod start;
 mod status;
 mod terminal;
@@ -65,6 +67,7 @@ TARGET is function:alias or a rollout's id; PLAN is a plan's name in the daemon'
 Changes carry SERIN_TOKEN as their bearer token, where the daemon wants one.
 
 Examples:
+  serin demo                                      see it work, with nothing but this binary
   serin serve --plans plans                       run the daemon
   serin function publish checkout --url http://127.0.0.1:9002
   serin start checkout --wait                     roll the newest version out, and wait for the end
@@ -86,6 +89,8 @@ const URL: &str = "daemon-url";
 enum Command {
     /// Run the daemon: store, control plane, router and API.
     Serve(serve::Args),
+    /// Show a good version go out and a bad one come back, on real traffic, within a minute.
+    Demo(demo::Args),
     /// Start a rollout of a plan.
     Start(start::Args),
     /// Show one rollout, or all of them.
@@ -193,6 +198,7 @@ impl Command {
     fn run(&self, session: &Session) -> anyhow::Result<Exit> {
         match self {
             Command::Serve(args) => serve::run(args, session),
+            Command::Demo(args) => demo::run(args, session),
             Command::Start(args) => start::run(args, session),
             Command::Status(args) => status::run(args, session),
             Command::Explain(args) => explain::run(args, session),

@@ -33,7 +33,7 @@ pub fn watch(
     frame: impl Fn(&Look) -> Result<Frame, ClientError>,
 ) -> anyhow::Result<Exit> {
     let begun = clock::instant_now();
-    let mut screen = Screen { drawn_lines: 0, size: session.terminal.size() };
+    let mut screen = Screen::below(session);
     let mut outage = Outage::new();
     let mut printed = None;
     loop {
@@ -70,14 +70,20 @@ fn is_over(begun: Instant, timeout: Option<Duration>) -> bool {
     timeout.is_some_and(|timeout| begun.elapsed() >= timeout)
 }
 
-struct Screen {
+/// A part of the terminal that is drawn over.
+pub struct Screen {
     drawn_lines: usize,
     size: (usize, Option<usize>),
 }
 
 impl Screen {
+    /// Begins below what stands there now.
+    pub fn below(session: &Session) -> Screen {
+        Screen { drawn_lines: 0, size: session.terminal.size() }
+    }
+
     /// Draws over what was drawn before; what does not fit on the screen is left out, except at the end.
-    fn draw(&mut self, text: &str, is_last: bool, session: &Session) -> anyhow::Result<()> {
+    pub fn draw(&mut self, text: &str, is_last: bool, session: &Session) -> anyhow::Result<()> {
         let size = session.terminal.size();
         let mut out = String::new();
         if size == self.size {

@@ -12,7 +12,7 @@ use crate::domain::analysis::{Arms, Counts};
 use crate::domain::arn::{VersionId, VersionNumber};
 use crate::domain::function::Revision;
 use crate::domain::plan::{Analysis, Plan};
-use crate::domain::rollout::Rollout;
+use crate::domain::rollout::{Closing, Rollout};
 use crate::domain::time::Uptime;
 use crate::domain::weight::Weight;
 
@@ -116,6 +116,20 @@ impl Judge {
         self.settings.as_ref().map(|settings| (&self.evidence, settings))
     }
 
+    /// What is kept of the evidence when its rollout has ended.
+    pub fn closing(&self) -> Closing {
+        let (evidence, share) = (&self.evidence, self.evidence.last_share());
+        let ratio = |settings: &Settings| evidence.ratio(settings).map(|ratio| (ratio.low, ratio.high));
+        Closing {
+            exposure: evidence.exposure,
+            share,
+            arms: evidence.arms_at(share),
+            ln_harm: self.settings.as_ref().map(|settings| evidence.ln_harm(settings)),
+            ln_proof: self.settings.as_ref().and_then(|_| evidence.ln_proof()),
+            ratio: self.settings.as_ref().and_then(ratio),
+        }
+    }
+
     /// The canary's request rate of late.
     pub fn canary_requests_per_s(&self) -> Option<f64> {
         self.rate.per_second()
@@ -164,6 +178,7 @@ impl Judge {
     }
 }
 
-fn settings_of(plan: &Plan) -> Option<Settings> {
+/// What a plan asks of evidence; `None` under `analysis: none`.
+pub fn settings_of(plan: &Plan) -> Option<Settings> {
     plan.analysis.as_ref().map(|analysis: &Analysis| Settings::from(analysis))
 }

@@ -48,8 +48,11 @@ fn rollout(entry: &Entry, event: &Event, phase: &str, outcome: &str) -> String {
     match event {
         Event::Began { .. } => format!("began{went}"),
         Event::Unstartable { why } => format!("cannot begin: {why}"),
-        Event::Passed { held, .. } if held.is_empty() => format!("went on{went}"),
-        Event::Passed { held, .. } => format!("went on{went}; {}", holding(held)),
+        Event::Passed { held, .. } => {
+            let how = if phase == "Promoting" { "promoting" } else { "went on" };
+            let held = if held.is_empty() { String::new() } else { format!("; {}", holding(held)) };
+            format!("{how}{went}{held}")
+        }
         Event::RoutingServed { .. } => match phase {
             "Succeeded" => because("succeeded"),
             "RolledBack" => "rolled back; the canary gets no traffic".to_owned(),

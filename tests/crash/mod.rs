@@ -37,7 +37,14 @@ fn free_port() -> SocketAddr {
 
 impl Victim {
     fn new(dir: &Path) -> Victim {
-        Victim { dir: dir.to_owned(), api: free_port(), router: free_port(), agent: agent(), child: None, lives: Vec::new() }
+        Victim {
+            dir: dir.to_owned(),
+            api: free_port(),
+            router: free_port(),
+            agent: agent(),
+            child: None,
+            lives: Vec::new(),
+        }
     }
 
     #[expect(clippy::disallowed_methods, reason = "tests wait in real time")]
@@ -56,7 +63,11 @@ impl Victim {
         self.child = Some(child);
         let begun = Instant::now();
         while self.ask("GET", "/readyz", None, None).is_none_or(|reply| reply.status != 200) {
-            assert!(begun.elapsed() < Duration::from_secs(20), "it does not come back; see {}", self.dir.join("log").display());
+            assert!(
+                begun.elapsed() < Duration::from_secs(20),
+                "it does not come back; see {}",
+                self.dir.join("log").display()
+            );
             std::thread::sleep(Duration::from_millis(5));
         }
     }
@@ -70,12 +81,15 @@ impl Victim {
 
     /// Asks the API; `None` without an answer.
     fn ask(&self, method: &str, path: &str, body: Option<&Value>, key: Option<&str>) -> Option<Reply> {
-        let mut request = ureq::http::Request::builder().method(method).uri(format!("http://{}{path}", self.api));
+        let mut request =
+            ureq::http::Request::builder().method(method).uri(format!("http://{}{path}", self.api));
         if let Some(key) = key {
             request = request.header("idempotency-key", key);
         }
         let response = match body {
-            Some(body) => self.agent.run(request.header("content-type", "application/json").body(body.to_string()).unwrap()),
+            Some(body) => self
+                .agent
+                .run(request.header("content-type", "application/json").body(body.to_string()).unwrap()),
             None => self.agent.run(request.body(()).unwrap()),
         };
         let mut response = response.ok()?;
@@ -99,7 +113,9 @@ impl Victim {
     /// How long it lived between two moments.
     fn alive_between(&self, from: Timestamp, to: Timestamp) -> Duration {
         let now = wall_now();
-        let overlap = |(born, died): &(Timestamp, Option<Timestamp>)| to.min(died.unwrap_or(now)).since(from.max(*born));
+        let overlap = |(born, died): &(Timestamp, Option<Timestamp>)| {
+            to.min(died.unwrap_or(now)).since(from.max(*born))
+        };
         self.lives.iter().map(overlap).sum()
     }
 }
@@ -127,7 +143,9 @@ fn check(victim: &Victim, before: &[Value], sent: &mut Sent) -> Vec<Value> {
     for (key, (body, answer)) in sent.iter_mut() {
         let again = victim.ask("POST", "/v1/rollouts/f:live/promote", Some(body), Some(key)).unwrap();
         match answer {
-            Some(first) if first.status == 200 => assert_eq!(&again, first, "an acknowledged command is kept"),
+            Some(first) if first.status == 200 => {
+                assert_eq!(&again, first, "an acknowledged command is kept")
+            }
             _ => *answer = Some(again),
         }
     }
@@ -136,7 +154,8 @@ fn check(victim: &Victim, before: &[Value], sent: &mut Sent) -> Vec<Value> {
 
 /// The weights the rollout went through, in order, each with the moment it was committed.
 fn weights(history: &[Value]) -> Vec<(f64, Timestamp, String)> {
-    let routed = history.iter().filter(|event| event["rollout"] != Value::Null && event["routing"] != Value::Null);
+    let routed =
+        history.iter().filter(|event| event["rollout"] != Value::Null && event["routing"] != Value::Null);
     routed
         .map(|event| {
             let weight = event["routing"]["additionalWeight"].as_f64().unwrap_or(2.0);
@@ -158,7 +177,8 @@ fn a_hundred_kills_lose_nothing_and_double_nothing() {
     victim.post("/v1/functions/f/aliases/live", &json!({ "functionVersion": "1" }));
     let load = Load::start(victim.router, "/f:live/", 100.0);
     let steps = WEIGHTS.join(", ");
-    let plan = format!("function: f\nalias: live\nanalysis: none\nbake: {}s\nsteps: [{steps}]\n", BAKE.as_secs());
+    let plan =
+        format!("function: f\nalias: live\nanalysis: none\nbake: {}s\nsteps: [{steps}]\n", BAKE.as_secs());
     victim.post("/v1/rollouts", &json!({ "plan": "ten", "planText": plan }));
 
     let (mut history, mut sent) = (victim.history(), Sent::new());
@@ -170,7 +190,8 @@ fn a_hundred_kills_lose_nothing_and_double_nothing() {
             // A command that the kill may cut off: it is sent, and death comes within two milliseconds.
             let step = victim.get("/v1/rollouts/f:live")["step"]["index"].as_u64().unwrap();
             if step < 10 {
-                let (key, body) = (format!("promote-{kill}"), json!({ "step": step, "reason": "crash test" }));
+                let (key, body) =
+                    (format!("promote-{kill}"), json!({ "step": step, "reason": "crash test" }));
                 let (agent, url) = (agent(), format!("http://{}/v1/rollouts/f:live/promote", victim.api));
                 let request = ureq::http::Request::post(url)
                     .header("idempotency-key", &key)
@@ -194,8 +215,13 @@ fn a_hundred_kills_lose_nothing_and_double_nothing() {
         victim.boot();
         history = check(&victim, &history, &mut sent);
     }
-    let acknowledged = sent.values().filter(|(_, answer)| answer.as_ref().is_some_and(|reply| reply.status == 200)).count();
-    println!("{KILLS} kills, {} commands sent, {acknowledged} of them done, {} entries", sent.len(), history.len());
+    let acknowledged =
+        sent.values().filter(|(_, answer)| answer.as_ref().is_some_and(|reply| reply.status == 200)).count();
+    println!(
+        "{KILLS} kills, {} commands sent, {acknowledged} of them done, {} entries",
+        sent.len(),
+        history.len()
+    );
 
     // To the end: what is left is promoted by hand.
     while victim.get("/v1/rollouts/f:live")["phase"] == "Progressing" {
@@ -206,7 +232,11 @@ fn a_hundred_kills_lose_nothing_and_double_nothing() {
     let history = check(&victim, &history, &mut sent);
     let weights = weights(&history);
     let committed: Vec<f64> = weights.iter().map(|(weight, ..)| *weight).collect();
-    assert_eq!(committed, [0.01, 0.02, 0.04, 0.08, 0.16, 0.32, 0.5, 0.75, 0.9, 1.0, 2.0], "each weight once, in order");
+    assert_eq!(
+        committed,
+        [0.01, 0.02, 0.04, 0.08, 0.16, 0.32, 0.5, 0.75, 0.9, 1.0, 2.0],
+        "each weight once, in order"
+    );
     let starts = history.iter().filter(|event| event["kind"] == "rolloutStarted").count();
     assert_eq!((starts, victim.get("/v1/rollouts/f:live")["phase"].as_str()), (1, Some("Succeeded")));
     let mut by_time = 0;
@@ -214,7 +244,11 @@ fn a_hundred_kills_lose_nothing_and_double_nothing() {
         by_time += 1;
         let alive = victim.alive_between(pair[0].1, pair[1].1);
         println!("bake at {}: {:?} of life", pair[0].0, alive);
-        assert!(alive + Duration::from_millis(20) >= BAKE, "bake at {} was shortened to {alive:?}", pair[0].0);
+        assert!(
+            alive + Duration::from_millis(20) >= BAKE,
+            "bake at {} was shortened to {alive:?}",
+            pair[0].0
+        );
     }
     assert!(by_time >= 3, "only {by_time} weights were let in by time");
     assert!(load.of("2").0 > 0);

@@ -24,10 +24,12 @@ const CONNECTIONS: u32 = 24;
 /// What users saw of one version.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Seen {
-    /// Answers.
+    /// Requests.
     pub requests: u64,
     /// Answers of 500 and above, and requests without an answer.
     pub failures: u64,
+    /// Requests without an answer.
+    pub unanswered: u64,
     /// When the first failure was seen.
     pub first_failure: Option<Timestamp>,
 }
@@ -35,19 +37,31 @@ pub struct Seen {
 /// A load that runs until it is stopped.
 pub struct Load {
     seen: Arc<Mutex<BTreeMap<String, Seen>>>,
+    is_open: Arc<AtomicBool>,
     stopping: Arc<AtomicBool>,
 }
 
 impl Load {
-    /// Sends about `requests_per_s` to a path of the router.
+    /// Sends about `requests_per_s` to a path of the router, once users are let in.
     pub fn start(router: SocketAddr, path: &'static str, requests_per_s: u32) -> Load {
-        let load = Load { seen: Arc::default(), stopping: Arc::default() };
+        let load = Load { seen: Arc::default(), is_open: Arc::default(), stopping: Arc::default() };
         let pace = Duration::from_secs_f64(f64::from(CONNECTIONS) / f64::from(requests_per_s));
         for _ in 0..CONNECTIONS {
-            let (seen, stopping) = (Arc::clone(&load.seen), Arc::clone(&load.stopping));
-            tokio::spawn(async move { send_all(router, path, pace, &seen, &stopping).await });
+            let (seen, is_open) = (Arc::clone(&load.seen), Arc::clone(&load.is_open));
+            let stopping = Arc::clone(&load.stopping);
+            tokio::spawn(async move {
+                while !is_open.load(Ordering::Relaxed) && !stopping.load(Ordering::Relaxed) {
+                    tokio::time::sleep(pace).await;
+                }
+                send_all(router, path, pace, &seen, &stopping).await;
+            });
         }
         load
+    }
+
+    /// Lets users in.
+    pub fn let_in(&self) {
+        self.is_open.store(true, Ordering::Relaxed);
     }
 
     /// What users saw so far, by executed version; an empty version means no answer at all.
@@ -60,6 +74,7 @@ impl Load {
         let add = |sum: Seen, seen: &Seen| Seen {
             requests: sum.requests + seen.requests,
             failures: sum.failures + seen.failures,
+            unanswered: sum.unanswered + seen.unanswered,
             first_failure: None,
         };
         self.seen().values().fold(Seen::default(), add)
@@ -98,6 +113,7 @@ async fn send_all(
         let mut seen = seen.lock().unwrap_or_else(PoisonError::into_inner);
         let of_version = seen.entry(version).or_default();
         of_version.requests += 1;
+        of_version.unanswered += u64::from(answer.is_none());
         if failed {
             of_version.failures += 1;
             of_version.first_failure.get_or_insert_with(clock::wall_now);

@@ -2,6 +2,7 @@
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -12,6 +13,7 @@ use hyper::service::service_fn;
 use hyper::{Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use rand::RngExt;
+use rand::rngs::SmallRng;
 use tokio::net::TcpListener;
 
 use crate::chance;
@@ -19,22 +21,26 @@ use crate::chance;
 /// How one version behaves.
 #[derive(Clone, Copy, Debug)]
 pub struct Behaviour {
-    /// What it calls itself.
-    pub name: &'static str,
+    /// Its number.
+    pub version: &'static str,
     /// The share of requests it fails, 0 to 1.
     pub failures: f64,
     /// How long it takes to answer.
     pub latency: Duration,
+    /// Which requests fail: the same ones for the same seed.
+    pub seed: u64,
 }
 
 /// Serves a version on a free loopback port for as long as the runtime lives.
 pub async fn serve(behaviour: Behaviour) -> std::io::Result<SocketAddr> {
     let listener = TcpListener::bind("127.0.0.1:0").await?;
     let address = listener.local_addr()?;
+    let lots = Arc::new(Mutex::new(chance::seeded(behaviour.seed)));
     tokio::spawn(async move {
         while let Ok((stream, _)) = listener.accept().await {
             let _ = stream.set_nodelay(true);
-            let service = service_fn(move |request| answer(behaviour, request));
+            let lots = Arc::clone(&lots);
+            let service = service_fn(move |_: Request<Incoming>| answer(behaviour, Arc::clone(&lots)));
             let connection = http1::Builder::new()
                 .timer(TokioTimer::new())
                 .header_read_timeout(None)
@@ -45,14 +51,18 @@ pub async fn serve(behaviour: Behaviour) -> std::io::Result<SocketAddr> {
     Ok(address)
 }
 
-async fn answer(behaviour: Behaviour, _: Request<Incoming>) -> Result<Response<Full<Bytes>>, Infallible> {
+async fn answer(
+    behaviour: Behaviour,
+    lots: Arc<Mutex<SmallRng>>,
+) -> Result<Response<Full<Bytes>>, Infallible> {
+    let lot: f64 = lots.lock().unwrap_or_else(PoisonError::into_inner).random();
     tokio::time::sleep(behaviour.latency).await;
-    let fails = chance::ticket_source().random::<f64>() < behaviour.failures;
-    let (status, text) = if fails {
-        (StatusCode::INTERNAL_SERVER_ERROR, format!("{} failed\n", behaviour.name))
+    let (status, word) = if lot < behaviour.failures {
+        (StatusCode::INTERNAL_SERVER_ERROR, "failed")
     } else {
-        (StatusCode::OK, format!("hello from {}\n", behaviour.name))
+        (StatusCode::OK, "answered")
     };
+    let text = format!("version {} {word}\n", behaviour.version);
     let mut response = Response::new(Full::new(Bytes::from(text)));
     *response.status_mut() = status;
     Ok(response)

@@ -23,6 +23,13 @@ const STEPS_SHOWN_MAX: usize = 12;
 
 /// Draws a rollout; `routing` is what its alias is now, where that was asked for apart.
 pub fn picture(explanation: &Explanation, routing: Option<&RoutingView>, look: &Look) -> Vec<Line> {
+    let mut lines = scene(explanation, routing, look);
+    lines.extend(commands(explanation));
+    lines
+}
+
+/// The picture without what to type.
+pub fn scene(explanation: &Explanation, routing: Option<&RoutingView>, look: &Look) -> Vec<Line> {
     let look = &Look { width: look.width.clamp(WIDTH_MIN, WIDTH_MAX), ..look.clone() };
     let mut lines = title(explanation, look);
     lines.push(traffic(explanation, routing, look));
@@ -36,7 +43,6 @@ pub fn picture(explanation: &Explanation, routing: Option<&RoutingView>, look: &
     lines.extend(notices(explanation, look));
     lines.extend(failures(labelled("failures"), &explanation.recent_failures, FAILURES_SHOWN, look));
     lines.extend(history(&explanation.history, HISTORY_SHOWN, false, look));
-    lines.extend(commands(explanation));
     lines
 }
 

@@ -9,12 +9,12 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
-use tokio::signal::unix::{SignalKind, signal};
 
 use super::exit::Exit;
 use super::flags::span;
 use super::logs;
 use super::session::Session;
+use super::signals::Signals;
 use crate::config::{self, ServeConfig};
 use crate::daemon::Daemon;
 use crate::domain::arn::Place;
@@ -117,28 +117,6 @@ fn with_advice(error: anyhow::Error) -> anyhow::Error {
         return anyhow::anyhow!("{error:#}; does a serin run there already? Port 0 picks a free port");
     }
     error
-}
-
-/// The signals that end the daemon.
-struct Signals {
-    terminate: tokio::signal::unix::Signal,
-    interrupt: tokio::signal::unix::Signal,
-}
-
-impl Signals {
-    fn listen() -> io::Result<Signals> {
-        Ok(Signals {
-            terminate: signal(SignalKind::terminate())?,
-            interrupt: signal(SignalKind::interrupt())?,
-        })
-    }
-
-    async fn next(&mut self) -> &'static str {
-        tokio::select! {
-            _ = self.terminate.recv() => "SIGTERM",
-            _ = self.interrupt.recv() => "SIGINT",
-        }
-    }
 }
 
 /// Waits for a signal or for the daemon to fail, and ends it.

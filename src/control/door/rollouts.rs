@@ -36,7 +36,7 @@ pub(super) fn take(
         Outcome::Unchanged(why) => return Ok(Some(why)),
         Outcome::Changed(transition) => *transition,
     };
-    let next = transition.next;
+    let mut next = transition.next;
     if next.record.phase.is_active() && draft.judge(id).is_none() {
         draft.set_judge(id, Judge::begin(&next, draft.at.up, Baseline::default()));
     }
@@ -69,6 +69,9 @@ pub(super) fn take(
         let alias = next.record.alias.clone();
         let about = About { function: &alias.function, alias: Some(&alias), rollout: Some(id) };
         draft.journal(by, about, what, alias_after);
+    }
+    if next.record.phase.is_final() && next.record.closing.is_none() {
+        next.record.closing = draft.judge(id).map(Judge::closing);
     }
     draft.put_rollout(next);
     Ok(None)

@@ -324,6 +324,13 @@ impl Evidence {
         of_weight.fold(Arms::default(), |sum, totals| sum.plus(totals.arms))
     }
 
+    /// The canary's last share beside a stable version; zero before there was one.
+    pub fn last_share(&self) -> Weight {
+        let beside =
+            self.totals.iter().rev().find(|totals| !matches!(totals.weight, Weight::ZERO | Weight::FULL));
+        beside.map_or(Weight::ZERO, |totals| totals.weight)
+    }
+
     /// What the stable arm's failure rate is taken to be.
     pub fn stable_rate(&self) -> f64 {
         self.baseline.rate()

@@ -421,7 +421,7 @@ impl Rollout {
             Need::Bake { served, of } => {
                 format!(
                     "{} more at {} (bake {})",
-                    human(of.saturating_sub(*served)),
+                    human(whole_seconds(of.saturating_sub(*served))),
                     self.share(),
                     human(*of)
                 )
@@ -463,4 +463,9 @@ fn timeout_name(timeout: Timeout) -> &'static str {
         Timeout::Rollback => "roll back",
         Timeout::Pause => "pause",
     }
+}
+
+/// What is left of a wait, to the second, and never nothing while something is left.
+fn whole_seconds(left: Duration) -> Duration {
+    Duration::from_secs(left.as_secs() + u64::from(left.subsec_nanos() > 0))
 }

@@ -14,8 +14,8 @@ pub use apply::Cause;
 pub use event::{Base, Effect, Event, Harm, Outcome, Refusal, Resumption, Transition};
 pub use gates::{Facts, Gate, Need, WaitingFor};
 pub use state::{
-    AfterWait, ApprovalGiven, Committed, Drift, Ending, NewRollout, Origin, Pause, PauseCause, Phase,
-    Rollout, RolloutId, RolloutRecord,
+    AfterWait, ApprovalGiven, Closing, Committed, Drift, Ending, NewRollout, Origin, Pause, PauseCause,
+    Phase, Rollout, RolloutId, RolloutRecord,
 };
 
 #[cfg(test)]

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::domain::actor::Actor;
 use crate::domain::alias::{AliasId, Routing};
+use crate::domain::analysis::{Arms, Counts};
 use crate::domain::arn::VersionNumber;
 use crate::domain::function::Revision;
 use crate::domain::plan::Plan;
@@ -258,6 +259,26 @@ pub struct RolloutRecord {
     pub harm_reported: bool,
     /// Whether a person let the rollout go on past `maxExposure.requests`.
     pub exposure_waived: bool,
+    /// What had been found when it ended; `None` while it goes on, and where nothing was counted.
+    pub closing: Option<Closing>,
+}
+
+/// What a rollout's evidence was when it ended, for people who look at it later.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Closing {
+    /// Canary requests by weight over the whole rollout, and how many failed.
+    pub exposure: Counts,
+    /// The canary's last share beside a stable version.
+    pub share: Weight,
+    /// What was counted of both arms at that share.
+    pub arms: Arms,
+    /// The logarithm of harm, where the plan judges it.
+    pub ln_harm: Option<f64>,
+    /// The logarithm of proof, where it was sought.
+    pub ln_proof: Option<f64>,
+    /// Between what the ratio of failure rates lies, canary to stable.
+    pub ratio: Option<(Option<f64>, Option<f64>)>,
 }
 
 impl RolloutRecord {
@@ -333,6 +354,7 @@ impl Rollout {
                 after: start.after,
                 harm_reported: false,
                 exposure_waived: false,
+                closing: None,
             },
             plan: start.plan,
         }
