@@ -1,0 +1,43 @@
+# What the scripts share: how a step is told, and how the tools that tests need come here. Sourced, not run.
+
+note() { printf '\n-- %s\n' "$*"; }
+
+step() {
+    local name=$1
+    shift
+    note "$name: $*"
+    "$@"
+}
+
+can_install() { [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; }
+
+# debian COMMAND PACKAGE: has the command, from Debian's package where this machine allows it.
+debian() {
+    command -v "$1" >/dev/null && return
+    if ! can_install; then
+        echo "the tests need $1; install it, as with: sudo apt-get install $2" >&2
+        exit 1
+    fi
+    note "installing $2"
+    if ! apt-get install -y -qq "$2" >/dev/null 2>&1; then
+        apt-get update -qq
+        apt-get install -y -qq "$2" >/dev/null
+    fi
+}
+
+# clients: the real clients that users have, in a venv under target/.
+clients() {
+    local venv=target/venv
+    if ! cmp -s scripts/requirements.txt $venv/installed; then
+        note "installing the clients of scripts/requirements.txt into $venv"
+        if ! python3 -m venv $venv 2>/dev/null; then
+            rm -rf $venv
+            debian virtualenv virtualenv
+            virtualenv -q $venv
+        fi
+        $venv/bin/pip install -q --disable-pip-version-check -r scripts/requirements.txt
+        cp scripts/requirements.txt $venv/installed
+    fi
+    export SERIN_TEST_AWS=$PWD/$venv/bin/aws
+    export SERIN_TEST_PYTHON=$PWD/$venv/bin/python
+}
