@@ -19,7 +19,7 @@ use crate::control::handle::Health;
 use crate::control::world::World;
 use crate::domain::alias::AliasId;
 use crate::domain::arn::VersionId;
-use crate::metrics::histogram::HistogramSnapshot;
+use crate::domain::histogram::HistogramSnapshot;
 use crate::metrics::recorder::{FailureKind, Recorder, VersionCounts};
 
 const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";

@@ -8,13 +8,13 @@ use crate::control::handle::Sight;
 use crate::control::judge::settings_of;
 use crate::domain::alias::Routing;
 use crate::domain::arn::{VersionId, VersionNumber};
+use crate::domain::histogram::HistogramSnapshot;
 use crate::domain::journal::{Entry, Happening};
 use crate::domain::narrate;
 use crate::domain::plan::{Plan, Step};
 use crate::domain::rollout::{Closing, Facts, Gate, Need, Phase, Rollout, RolloutRecord};
 use crate::domain::time::human;
 use crate::domain::weight::Weight;
-use crate::metrics::histogram::HistogramSnapshot;
 use crate::metrics::recorder::{RecentFailure, Recorder};
 
 /// A routing on the wire.

@@ -52,7 +52,6 @@ pub struct Core {
     /// Evidence of the active rollouts.
     pub judges: HashMap<RolloutId, Judge>,
     deadlines: Deadlines,
-    tallies: Vec<EpochTally>,
     blocks: Vec<Block>,
 }
 
@@ -92,18 +91,16 @@ impl Deadlines {
 impl Core {
     /// A core over a world, with the evidence stored for its active rollouts.
     pub fn new(world: World, judges: HashMap<RolloutId, Judge>) -> Core {
-        Core { world, judges, deadlines: Deadlines::default(), tallies: Vec::new(), blocks: Vec::new() }
+        Core { world, judges, deadlines: Deadlines::default(), blocks: Vec::new() }
     }
 
     /// Judges what the counters of an alias say; true if a canary failure was among it.
     ///
-    /// `tally` fills in the cumulative counts, oldest epoch first.
-    pub fn observe(&mut self, id: &AliasId, at: Uptime, tally: impl FnOnce(&mut Vec<EpochTally>)) -> bool {
+    /// `tallies` is cumulative, oldest epoch first.
+    pub fn observe(&mut self, id: &AliasId, at: Uptime, tallies: &[EpochTally]) -> bool {
         let Some(active) = self.world.alias(id).and_then(|state| state.active) else { return false };
         let Some(judge) = self.judges.get_mut(&active) else { return false };
-        self.tallies.clear();
-        tally(&mut self.tallies);
-        judge.observe(at, &self.tallies, &mut self.blocks)
+        judge.observe(at, tallies, &mut self.blocks)
     }
 
     /// Aliases with a rollout that time alone may now move.

@@ -11,29 +11,44 @@ use crate::domain::analysis::evidence::{Block, Evidence, Settings};
 use crate::domain::analysis::{Arms, Counts};
 use crate::domain::arn::{VersionId, VersionNumber};
 use crate::domain::function::Revision;
+use crate::domain::histogram::HistogramSnapshot;
 use crate::domain::plan::{Analysis, Plan};
 use crate::domain::rollout::{Closing, Rollout};
 use crate::domain::time::Uptime;
 use crate::domain::weight::Weight;
 
 /// Cumulative counts of an alias in one weight epoch; where they come from is the caller's business.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct EpochTally {
     /// The change of the alias that began the epoch.
     pub epoch: Revision,
     /// Its routing.
     pub routing: Routing,
     /// The function version's counts.
-    pub primary: Counts,
+    pub primary: ArmTally,
     /// The additional version's counts.
-    pub additional: Counts,
+    pub additional: ArmTally,
+}
+
+/// Cumulative counts of one version in one weight epoch.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ArmTally {
+    /// Requests and failures.
+    pub counts: Counts,
+    /// Latencies of answers; empty where the plan judges none.
+    pub latency: HistogramSnapshot,
 }
 
 impl EpochTally {
+    /// An epoch in which nothing was counted yet.
+    pub fn empty(epoch: Revision, routing: Routing) -> EpochTally {
+        EpochTally { epoch, routing, primary: ArmTally::default(), additional: ArmTally::default() }
+    }
+
     fn counts_of(&self, version: VersionNumber) -> Counts {
         match self.routing.additional {
-            Some(additional) if additional.version == version => self.additional,
-            _ if self.routing.function_version == VersionId::Number(version) => self.primary,
+            Some(additional) if additional.version == version => self.additional.counts,
+            _ if self.routing.function_version == VersionId::Number(version) => self.primary.counts,
             _ => Counts::default(),
         }
     }

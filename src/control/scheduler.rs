@@ -15,7 +15,7 @@ use super::core::{Core, Outside};
 use super::data_plane::DataPlane;
 use super::door::{Action, Command, IdempotencyKey, Reply, Trigger};
 use super::handle::{Control, DoorError, Input, Parts, Question, Sight};
-use super::judge::{EpochTally, Judge};
+use super::judge::{ArmTally, EpochTally, Judge};
 use super::plans::{PlanBook, reread_plan};
 use super::publish;
 use super::triggers::Schedules;
@@ -24,6 +24,7 @@ use crate::clock::Clock;
 use crate::domain::actor::Actor;
 use crate::domain::alias::AliasId;
 use crate::domain::analysis::Counts;
+use crate::domain::histogram::HistogramSnapshot;
 use crate::domain::rollout::{Rollout, RolloutId};
 use crate::domain::time::{Moment, Timestamp, Uptime};
 use crate::metrics::recorder::{EpochCounts, Recorder};
@@ -58,6 +59,7 @@ pub(super) struct Scheduler {
     pub(super) keep_history: Duration,
     pub(super) shared: Control,
     pub(super) counts: Vec<EpochCounts>,
+    pub(super) tallies: Vec<EpochTally>,
     pub(super) alarms: BTreeSet<AliasId>,
     /// Aliases to look at in the next turn, whatever the clock says.
     pub(super) again: BTreeSet<AliasId>,
@@ -88,6 +90,7 @@ impl Scheduler {
             keep_history: parts.keep_history,
             shared: shared.clone(),
             counts: Vec::new(),
+            tallies: Vec::new(),
             alarms: BTreeSet::new(),
             again: BTreeSet::new(),
             overlaid: BTreeSet::new(),
@@ -262,10 +265,11 @@ impl Scheduler {
         if self.overlaid.contains(id) {
             return;
         }
-        self.recorder.counts(id, &mut self.counts);
-        let counts = &self.counts;
-        self.core.observe(id, at.up, |tallies| tallies.extend(counts.iter().map(tally)));
-        let judged = counts.iter().take_while(|epoch| epoch.is_final).last();
+        self.recorder.counts(id, true, &mut self.counts);
+        self.tallies.clear();
+        self.tallies.extend(self.counts.iter().map(tally));
+        self.core.observe(id, at.up, &self.tallies);
+        let judged = self.counts.iter().take_while(|epoch| epoch.is_final).last();
         if let Some(last) = judged {
             self.recorder.retire(id, last.epoch);
         }
@@ -361,16 +365,16 @@ fn past_rollout(reader: &Reader, id: RolloutId) -> Option<Rollout> {
     Some(Rollout { plan, record })
 }
 
-fn tally(counts: &EpochCounts) -> EpochTally {
-    let of = |counts: &crate::metrics::recorder::Counts| Counts {
-        requests: counts.dispatched,
-        failures: counts.failures.total(),
+fn tally(epoch: &EpochCounts) -> EpochTally {
+    let of = |counts: &crate::metrics::recorder::Counts, latency: &HistogramSnapshot| ArmTally {
+        counts: Counts { requests: counts.dispatched, failures: counts.failures.total() },
+        latency: latency.clone(),
     };
     EpochTally {
-        epoch: counts.epoch,
-        routing: counts.routing,
-        primary: of(&counts.primary),
-        additional: of(&counts.additional),
+        epoch: epoch.epoch,
+        routing: epoch.routing,
+        primary: of(&epoch.primary, &epoch.latency[0]),
+        additional: of(&epoch.additional, &epoch.latency[1]),
     }
 }
 

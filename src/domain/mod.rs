@@ -8,6 +8,7 @@ pub mod alias;
 pub mod analysis;
 pub mod arn;
 pub mod function;
+pub mod histogram;
 pub mod journal;
 pub mod narrate;
 pub mod plan;

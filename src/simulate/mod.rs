@@ -4,8 +4,9 @@
 //! answer late as the scenario says; the core sees counters and a clock, as it does in the daemon. The same seed gives
 //! the same run.
 
+mod arrivals;
 mod run;
 mod traffic;
 
 pub use run::{Run, run};
-pub use traffic::{Arm, Traffic};
+pub use traffic::{Arm, Drift, Incident, Traffic};

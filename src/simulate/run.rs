@@ -1,31 +1,33 @@
 //! One rollout from its start to its end, or to the end of patience.
 
-use std::cmp::Reverse;
-use std::collections::{BTreeSet, BinaryHeap, HashMap};
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
-use rand::rngs::SmallRng;
 use uuid::Uuid;
 
-use super::traffic::{Traffic, ticket};
+use super::arrivals::Arrivals;
+use super::traffic::Traffic;
 use crate::chance;
 use crate::control::core::{Core, Outside};
 use crate::control::door::{Action, Command, Reply, Trigger};
 use crate::control::draft::Finished;
-use crate::control::judge::EpochTally;
+use crate::control::judge::Judge;
 use crate::control::plans::{PlanBook, ReadPlan};
 use crate::control::world::World;
 use crate::domain::actor::Actor;
-use crate::domain::alias::{AliasId, Routing};
-use crate::domain::analysis::Counts;
+use crate::domain::alias::AliasId;
 use crate::domain::arn::{VersionId, VersionNumber};
-use crate::domain::function::{Configuration, DEFAULT_ROLE, Target};
+use crate::domain::function::{Configuration, DEFAULT_ROLE, Revision, Target};
 use crate::domain::rollout::{Rollout, RolloutId};
 use crate::domain::time::{Moment, Timestamp, Uptime};
 
 /// Counters are looked at this often, as in the daemon.
 const LOOK_EVERY_US: u64 = 100_000;
+/// Before a rollout they are looked at this often, as in the daemon.
+const WARM_EVERY_US: u64 = 1_000_000;
+/// Evidence is stored this often, as in the daemon.
+const CHECKPOINT_EVERY_US: u64 = 5_000_000;
 const STABLE: VersionNumber = VersionNumber(1);
 const CANARY: VersionNumber = VersionNumber(2);
 
@@ -52,46 +54,37 @@ pub fn run(plan: &Arc<ReadPlan>, traffic: &Traffic, until: Duration, seed: u64) 
     simulation.go(until)
 }
 
-/// Half past nine on a Monday, when windows tend to be open.
-const BEGINNING: Moment = Moment { wall: Timestamp(1_767_605_400_000), up: Uptime(0) };
+/// Half past nine on a Monday, when windows tend to be open: the start of every rollout.
+const START: Timestamp = Timestamp(1_767_605_400_000);
 
 struct Simulation<'a> {
     core: Core,
     book: PlanBook,
     alias: AliasId,
     rollout: RolloutId,
-    traffic: &'a Traffic,
-    chance: SmallRng,
+    arrivals: Arrivals<'a>,
     now_us: u64,
-    /// One tally for each revision the alias has had, oldest first.
-    tallies: Vec<EpochTally>,
-    /// Failures that happened and are not known yet: when, in which tally, of the canary or not.
-    unknown: BinaryHeap<Reverse<(u64, usize, bool)>>,
-    moved: bool,
-    outcome: Run,
+    start_us: u64,
+    restart_every_us: Option<u64>,
+    /// The evidence as last stored.
+    stored: Option<String>,
+    weights: Vec<(Duration, u32)>,
 }
 
 impl<'a> Simulation<'a> {
     fn start(plan: &Arc<ReadPlan>, traffic: &'a Traffic, seed: u64) -> Simulation<'a> {
         let alias = plan.plan.target.clone();
+        let with_latency = plan.plan.analysis.as_ref().is_some_and(|analysis| analysis.latency.is_some());
         let mut simulation = Simulation {
             core: Core::new(World::empty("simulation"), HashMap::new()),
             book: PlanBook::default(),
             rollout: RolloutId(Uuid::from_u128(3)),
-            traffic,
-            chance: chance::seeded(seed),
+            arrivals: Arrivals::new(traffic, chance::seeded(seed), CANARY, with_latency),
             now_us: 0,
-            tallies: Vec::new(),
-            unknown: BinaryHeap::new(),
-            moved: false,
-            outcome: Run {
-                phase: "Pending",
-                elapsed: Duration::ZERO,
-                requests: 0,
-                canary_requests: 0,
-                canary_failures: 0,
-                weights: Vec::new(),
-            },
+            start_us: traffic.prior.as_micros() as u64,
+            restart_every_us: traffic.restart_every.map(|every| every.as_micros() as u64),
+            stored: None,
+            weights: Vec::new(),
             alias: alias.clone(),
         };
         let publish = |port: u16| Action::Publish {
@@ -116,6 +109,7 @@ impl<'a> Simulation<'a> {
         };
         simulation.command(create);
         simulation.command(publish(2));
+        simulation.warm();
         let start = Action::Start {
             plan: Arc::clone(plan),
             to: Some(CANARY),
@@ -129,7 +123,13 @@ impl<'a> Simulation<'a> {
     }
 
     fn now(&self) -> Moment {
-        BEGINNING.plus(Duration::from_micros(self.now_us))
+        let began = START.0 - (self.start_us / 1000) as i64;
+        Moment { wall: Timestamp(began), up: Uptime(0) }.plus(Duration::from_micros(self.now_us))
+    }
+
+    /// Time since the rollout started.
+    fn elapsed(&self) -> Duration {
+        Duration::from_micros(self.now_us.saturating_sub(self.start_us))
     }
 
     fn command(&mut self, action: Action) {
@@ -173,11 +173,17 @@ impl<'a> Simulation<'a> {
         self.core.absorb(finished, at, &outside);
         let Some(state) = self.core.world.alias(&self.alias) else { return };
         let (epoch, routing) = (state.alias.revision, state.alias.routing);
-        if self.tallies.last().is_none_or(|last| last.epoch != epoch) {
-            let ppm = routing.share_of(CANARY).ppm();
-            self.outcome.weights.push((Duration::from_micros(self.now_us), ppm));
-            let none = Counts::default();
-            self.tallies.push(EpochTally { epoch, routing, primary: none, additional: none });
+        let is_new = self.arrivals.serve(epoch, routing);
+        if is_new && self.now_us >= self.start_us {
+            self.weights.push((self.elapsed(), routing.share_of(CANARY).ppm()));
+        }
+        self.checkpoint();
+    }
+
+    /// Stores the evidence, as the daemon does with every change and every few seconds.
+    fn checkpoint(&mut self) {
+        if self.restart_every_us.is_some() {
+            self.stored = self.core.judges.get(&self.rollout).map(Judge::stored);
         }
     }
 
@@ -185,92 +191,100 @@ impl<'a> Simulation<'a> {
         self.core.world.rollout(self.rollout)
     }
 
+    /// The stable version serves alone until the rollout starts.
+    fn warm(&mut self) {
+        let mut look_us = WARM_EVERY_US;
+        while self.now_us < self.start_us {
+            let due_us = self.arrivals.next_due_us().unwrap_or(u64::MAX);
+            let horizon_us = look_us.min(self.start_us).min(due_us).max(self.now_us);
+            if horizon_us > self.now_us {
+                self.now_us = self.arrivals.flow(self.now_us, horizon_us);
+            }
+            while self.arrivals.next_due_us().is_some_and(|due_us| due_us <= self.now_us) {
+                self.arrivals.take_due();
+            }
+            if self.now_us >= look_us {
+                look_us = self.now_us - self.now_us % WARM_EVERY_US + WARM_EVERY_US;
+                self.observe();
+            }
+        }
+        self.observe();
+    }
+
     fn go(&mut self, until: Duration) -> Run {
-        let end_us = until.as_micros() as u64;
-        let mut arrival_us = self.next_arrival();
-        let mut look_us = LOOK_EVERY_US;
-        while self.rollout().is_some_and(|rollout| !rollout.record.phase.is_final()) {
-            let deadline = self.core.next_deadline().0.map(|up| up.0.saturating_sub(BEGINNING.up.0) * 1000);
-            let wall = self.core.next_deadline().1;
-            let opening = wall.map(|wall| wall.since(BEGINNING.wall).as_micros() as u64);
-            let known = self.unknown.peek().map(|Reverse((known_us, ..))| *known_us);
-            let look = self.moved.then_some(look_us);
-            let soonest = [arrival_us, deadline, opening, known, look].into_iter().flatten().min();
-            let Some(next_us) = soonest.filter(|next_us| *next_us < end_us) else {
-                self.now_us = end_us;
-                break;
-            };
-            self.now_us = self.now_us.max(next_us);
-            if arrival_us == Some(next_us) {
-                self.arrive();
-                arrival_us = self.next_arrival();
-            } else if known == Some(next_us) {
-                self.learn();
-            } else if look == Some(next_us) {
+        let end_us = self.start_us + until.as_micros() as u64;
+        let mut look_us = self.now_us + LOOK_EVERY_US;
+        let mut checkpoint_us = self.now_us + CHECKPOINT_EVERY_US;
+        let mut restart_us = self.restart_every_us.map(|every_us| self.now_us + every_us);
+        while self.rollout().is_some_and(|rollout| !rollout.record.phase.is_final()) && self.now_us < end_us {
+            let due_us = self.arrivals.next_due_us();
+            let look = self.arrivals.moved.then_some(look_us);
+            let wakes = [due_us, self.deadline_us(), look, restart_us, Some(end_us)];
+            let wake_us = wakes.into_iter().flatten().min().unwrap_or(end_us).max(self.now_us);
+            if wake_us > self.now_us {
+                self.now_us = self.arrivals.flow(self.now_us, wake_us);
+            }
+            let now_us = self.now_us;
+            if due_us.is_some_and(|due_us| due_us <= now_us) {
+                // A canary failure raises the alarm: it is judged at once.
+                if self.arrivals.take_due() {
+                    self.look();
+                }
+            } else if look.is_some_and(|look_us| look_us <= now_us) {
                 self.look();
-            } else {
+            } else if restart_us.is_some_and(|restart_us| restart_us <= now_us) {
+                restart_us = self.restart_every_us.map(|every_us| now_us + every_us);
+                self.restart();
+            } else if self.deadline_us().is_some_and(|deadline_us| deadline_us <= now_us) {
                 self.settle();
                 self.refresh_deadlines();
             }
-            if self.now_us >= look_us {
-                look_us = self.now_us - self.now_us % LOOK_EVERY_US + LOOK_EVERY_US;
+            if now_us >= look_us {
+                look_us = now_us - now_us % LOOK_EVERY_US + LOOK_EVERY_US;
+            }
+            if now_us >= checkpoint_us {
+                checkpoint_us = now_us + CHECKPOINT_EVERY_US;
+                self.checkpoint();
             }
         }
-        let mut outcome = self.outcome.clone();
-        outcome.elapsed = Duration::from_micros(self.now_us);
-        outcome.phase = self.rollout().map_or("none", |rollout| rollout.record.phase.name());
-        outcome
-    }
-
-    fn next_arrival(&mut self) -> Option<u64> {
-        Some(self.now_us + self.traffic.gap_us(&mut self.chance)?)
-    }
-
-    fn arrive(&mut self) {
-        self.moved = true;
-        self.outcome.requests += 1;
-        let index = self.tallies.len() - 1;
-        let tally = &mut self.tallies[index];
-        let to_canary = draws_canary(tally.routing, ticket(&mut self.chance));
-        let counts = if tally.routing.additional.is_some() && to_canary {
-            &mut tally.additional
-        } else {
-            &mut tally.primary
-        };
-        counts.requests += 1;
-        let arm = if to_canary { &self.traffic.canary } else { &self.traffic.stable };
-        let fails = arm.fails(&mut self.chance);
-        if to_canary {
-            self.outcome.canary_requests += 1;
-            self.outcome.canary_failures += u64::from(fails);
-        }
-        if fails {
-            let known_us = self.now_us + arm.latency_us(&mut self.chance);
-            self.unknown.push(Reverse((known_us, index, to_canary)));
+        self.now_us = self.now_us.min(end_us);
+        Run {
+            phase: self.rollout().map_or("none", |rollout| rollout.record.phase.name()),
+            elapsed: self.elapsed(),
+            requests: self.arrivals.requests,
+            canary_requests: self.arrivals.canary_requests,
+            canary_failures: self.arrivals.canary_failures,
+            weights: std::mem::take(&mut self.weights),
         }
     }
 
-    fn learn(&mut self) {
-        let Some(Reverse((_, index, of_canary))) = self.unknown.pop() else { return };
-        let tally = &mut self.tallies[index];
-        let counts = if tally.routing.additional.is_some() && of_canary {
-            &mut tally.additional
-        } else {
-            &mut tally.primary
-        };
-        counts.failures += 1;
-        self.moved = true;
-        if of_canary {
-            // A canary failure raises the alarm: it is judged at once.
-            self.look();
-        }
+    /// The least deadline of the core, on the daemon's clock or on the wall.
+    fn deadline_us(&self) -> Option<u64> {
+        let (up, wall) = self.core.next_deadline();
+        let now = self.now();
+        let of_wall = wall.map(|wall| self.now_us + wall.since(now.wall).as_micros() as u64);
+        [up.map(|up| up.0 * 1000), of_wall].into_iter().flatten().min()
+    }
+
+    /// The daemon is killed and comes back: memory is what was stored, and the counters begin at zero.
+    fn restart(&mut self) {
+        let Some(rollout) = self.rollout().cloned() else { return };
+        self.arrivals.restart();
+        let up = self.now().up;
+        let judge = Judge::resume(&rollout, self.stored.as_deref(), up);
+        self.core = Core::new(self.core.world.clone(), HashMap::from([(self.rollout, judge)]));
+        self.settle();
+        self.refresh_deadlines();
+    }
+
+    fn observe(&mut self) {
+        self.arrivals.moved = false;
+        let up = self.now().up;
+        self.core.observe(&self.alias, up, &self.arrivals.tallies);
     }
 
     fn look(&mut self) {
-        self.moved = false;
-        let up = self.now().up;
-        let tallies = &self.tallies;
-        self.core.observe(&self.alias, up, |out| out.extend_from_slice(tallies));
+        self.observe();
         if self.is_due() {
             self.settle();
         }
@@ -299,7 +313,7 @@ impl<'a> Simulation<'a> {
     }
 }
 
-fn serving_in(world: &World, id: &AliasId) -> Option<crate::domain::function::Revision> {
+fn serving_in(world: &World, id: &AliasId) -> Option<Revision> {
     world.alias(id).map(|state| state.alias.revision)
 }
 
@@ -311,12 +325,4 @@ fn outside<T>(core: &Core, book: &PlanBook, ask: impl FnOnce(&Outside<'_>) -> T)
         past: &|_| None,
         replied: &|_| Ok(None),
     })
-}
-
-/// Draws a version as the router does.
-fn draws_canary(routing: Routing, ticket: u64) -> bool {
-    match routing.additional {
-        Some(additional) => additional.weight.draws(ticket),
-        None => routing.function_version == VersionId::Number(CANARY),
-    }
 }

@@ -1,55 +1,209 @@
 //! Made-up traffic: when requests arrive, which fail, and when that becomes known.
+//!
+//! Requests arrive independently of each other, so the canary's failures, its successes and the same of stable are four
+//! independent Poisson streams whose rates are the products of rate, weight and failing share. A simulation draws whole
+//! streams, not requests, and its cost hardly grows with the traffic.
 
 use std::time::Duration;
 
+use rand::RngExt;
 use rand::rngs::SmallRng;
-use rand::{Rng, RngExt};
 
 /// One version's behaviour.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Arm {
     /// The share of its requests that fail, 0 to 1.
     pub failures: f64,
-    /// The mean time to an answer; a failure becomes known then.
+    /// The mean time to an answer, exponentially distributed; a failure becomes known then.
     pub latency: Duration,
 }
 
-/// The traffic of one alias.
+/// A time in which both versions fail more, such as the fault of something they share.
 #[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Incident {
+    /// The share of requests it breaks, 0 to 1.
+    pub failures: f64,
+    /// When it begins, after the start of the rollout.
+    pub from: Duration,
+    /// How long it lasts.
+    pub lasts: Duration,
+}
+
+/// A slow change of both versions' failing shares.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Drift {
+    /// How many times the first share the last one is.
+    pub factor: f64,
+    /// How long after the start of the rollout the last one is reached, in a straight line.
+    pub over: Duration,
+}
+
+/// The traffic of one alias.
+#[derive(Clone, Debug, PartialEq)]
 pub struct Traffic {
-    /// Requests per second, on average; they arrive independently.
+    /// Requests per second, on average.
     pub requests_per_s: f64,
     /// The stable version.
     pub stable: Arm,
     /// The canary.
     pub canary: Arm,
+    /// Times in which both fail more.
+    pub incidents: Vec<Incident>,
+    /// A slow change of both failing shares.
+    pub drift: Option<Drift>,
+    /// How many failures come together within a second on one version, on average (geometric); 1 for independent ones.
+    pub clump: f64,
+    /// Whether requests swing over the day, by eight tenths around the average, least at the start.
+    pub daily: bool,
+    /// How long the stable version has served alone when the rollout starts.
+    pub prior: Duration,
+    /// How often the daemon is killed and comes back at once, with what it had stored within five seconds.
+    pub restart_every: Option<Duration>,
 }
 
+const DAY_S: f64 = 86_400.0;
+const SWING: f64 = 0.8;
+
 impl Traffic {
-    /// The time to the next request in microseconds; `None` when none ever comes.
-    pub(super) fn gap_us(&self, chance: &mut SmallRng) -> Option<u64> {
-        (self.requests_per_s > 0.0).then(|| (exponential(chance) / self.requests_per_s * 1e6) as u64)
+    /// Steady traffic of independent requests, ten minutes of which came before the rollout.
+    pub fn steady(requests_per_s: f64, stable: Arm, canary: Arm) -> Traffic {
+        Traffic {
+            requests_per_s,
+            stable,
+            canary,
+            incidents: Vec::new(),
+            drift: None,
+            clump: 1.0,
+            daily: false,
+            prior: Duration::from_secs(600),
+            restart_every: None,
+        }
+    }
+
+    /// Requests per second at a time after the start of the rollout.
+    pub(super) fn rate_at(&self, since_start: Duration) -> f64 {
+        if !self.daily {
+            return self.requests_per_s;
+        }
+        let turn = since_start.as_secs_f64() / DAY_S * std::f64::consts::TAU;
+        self.requests_per_s * (1.0 - SWING * turn.cos())
+    }
+
+    /// The share of an arm's requests that fails at a time after the start of the rollout.
+    pub(super) fn failures_at(&self, arm: &Arm, since_start: Duration) -> f64 {
+        let drifted = self.drift.map_or(1.0, |drift| {
+            let way = (since_start.as_secs_f64() / drift.over.as_secs_f64().max(1e-3)).min(1.0);
+            1.0 + (drift.factor - 1.0) * way
+        });
+        let is_on = |incident: &&Incident| {
+            since_start >= incident.from && since_start < incident.from + incident.lasts
+        };
+        let well = 1.0 - (arm.failures * drifted).min(1.0);
+        1.0 - self
+            .incidents
+            .iter()
+            .filter(is_on)
+            .fold(well, |well, incident| well * (1.0 - incident.failures))
+    }
+
+    /// The next time after the start of the rollout at which rates change in a leap, or should be asked for anew.
+    pub(super) fn next_change(&self, since_start: Duration) -> Option<Duration> {
+        let leaps =
+            self.incidents.iter().flat_map(|incident| [incident.from, incident.from + incident.lasts]);
+        let leap = leaps.filter(|leap| *leap > since_start).min();
+        let slides = self.daily || self.drift.is_some();
+        let slide = slides.then(|| since_start + Duration::from_secs(10));
+        [leap, slide].into_iter().flatten().min()
+    }
+
+    /// The size of one clump of failures.
+    pub(super) fn clump_size(&self, chance: &mut SmallRng) -> u64 {
+        if self.clump <= 1.0 {
+            return 1;
+        }
+        let stay: f64 = 1.0 - 1.0 / self.clump;
+        1 + ((1.0 - chance.random::<f64>()).ln() / stay.ln()) as u64
     }
 }
 
 impl Arm {
-    /// Whether a request fails.
-    pub(super) fn fails(&self, chance: &mut SmallRng) -> bool {
-        chance.random::<f64>() < self.failures
-    }
-
     /// The time to an answer in microseconds.
     pub(super) fn latency_us(&self, chance: &mut SmallRng) -> u64 {
         (exponential(chance) * self.latency.as_micros() as f64) as u64
     }
 }
 
-/// A uniform ticket for drawing a version.
-pub(super) fn ticket(chance: &mut SmallRng) -> u64 {
-    chance.next_u64()
+/// An exponentially distributed number with mean 1.
+pub(super) fn exponential(chance: &mut SmallRng) -> f64 {
+    -(1.0 - chance.random::<f64>()).ln()
 }
 
-/// An exponentially distributed number with mean 1.
-fn exponential(chance: &mut SmallRng) -> f64 {
-    -(1.0 - chance.random::<f64>()).ln()
+/// A number between 0 and 1.
+pub(super) fn uniform(chance: &mut SmallRng) -> f64 {
+    chance.random::<f64>()
+}
+
+/// How many events of a Poisson process with this mean happen.
+pub(super) fn poisson(chance: &mut SmallRng, mean: f64) -> u64 {
+    // A sum of Poisson numbers is one; parts of thirty keep exp(-mean) and the search in good range.
+    let (mut left, mut sum) = (mean, 0);
+    while left > 0.0 {
+        let part = left.min(30.0);
+        left -= part;
+        let (mut density, mut count) = ((-part).exp(), 0_u64);
+        let mut rest = chance.random::<f64>();
+        while rest > density && count < 400 {
+            rest -= density;
+            count += 1;
+            density *= part / count as f64;
+        }
+        sum += count;
+    }
+    sum
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::chance::seeded;
+
+    #[test]
+    fn poisson_numbers_have_their_mean_and_variance() {
+        let mut chance = seeded(1);
+        for mean in [0.01, 0.7, 12.0, 100.0] {
+            let runs = 20_000;
+            let draws: Vec<f64> = (0..runs).map(|_| poisson(&mut chance, mean) as f64).collect();
+            let average = draws.iter().sum::<f64>() / runs as f64;
+            let variance = draws.iter().map(|draw| (draw - average).powi(2)).sum::<f64>() / runs as f64;
+            let sigma = (mean / runs as f64).sqrt();
+            assert!((average - mean).abs() < 4.0 * sigma, "{average} instead of {mean}");
+            // The variance of a Poisson variance estimate is (2 mean² + mean) / runs.
+            let wide = 4.0 * ((2.0 * mean * mean + mean) / runs as f64).sqrt();
+            assert!((variance - mean).abs() < wide, "variance {variance} instead of {mean}");
+        }
+    }
+
+    #[test]
+    fn clumps_have_their_mean() {
+        let arm = Arm { failures: 0.0, latency: Duration::ZERO };
+        let traffic = Traffic { clump: 3.0, ..Traffic::steady(1.0, arm, arm) };
+        let mut chance = seeded(2);
+        let average = (0..20_000).map(|_| traffic.clump_size(&mut chance)).sum::<u64>() as f64 / 20_000.0;
+        assert!((average - 3.0).abs() < 4.0 * (6.0_f64 / 20_000.0).sqrt(), "{average}");
+    }
+
+    #[test]
+    fn shares_follow_incidents_and_drift() {
+        let arm = Arm { failures: 0.002, latency: Duration::ZERO };
+        let at = Duration::from_secs;
+        let traffic = Traffic {
+            incidents: vec![Incident { failures: 0.3, from: at(60), lasts: at(180) }],
+            drift: Some(Drift { factor: 5.0, over: at(1000) }),
+            ..Traffic::steady(1.0, arm, arm)
+        };
+        assert!((traffic.failures_at(&arm, at(0)) - 0.002).abs() < 1e-12);
+        assert!((traffic.failures_at(&arm, at(2000)) - 0.01).abs() < 1e-12);
+        assert!((traffic.failures_at(&arm, at(60)) - (1.0 - 0.7 * (1.0 - 0.002 * 1.24))).abs() < 1e-12);
+        assert_eq!(traffic.next_change(at(59)), Some(at(60)));
+    }
 }

@@ -83,8 +83,8 @@ fn labels_and_epochs_hold_while_weights_change_all_the_time() {
                 let mut seen = seen.lock().unwrap();
                 for last in counts.iter().filter(|counts| counts.is_final) {
                     match seen.iter_mut().find(|known| known.epoch == last.epoch) {
-                        Some(known) => *known = *last,
-                        None => seen.push(*last),
+                        Some(known) => *known = last.clone(),
+                        None => seen.push(last.clone()),
                     }
                 }
                 if let Some(oldest) = counts.iter().find(|counts| !counts.is_final) {

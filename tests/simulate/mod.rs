@@ -20,13 +20,13 @@ fn arm(failures: f64) -> Arm {
 }
 
 fn traffic(requests_per_s: f64, stable: f64, canary: f64) -> Traffic {
-    Traffic { requests_per_s, stable: arm(stable), canary: arm(canary) }
+    Traffic::steady(requests_per_s, arm(stable), arm(canary))
 }
 
 /// Runs seeds `0..count` on both cores.
 fn runs(plan: &Arc<ReadPlan>, traffic: &Traffic, until: Duration, count: u64) -> Vec<Run> {
     let half = |parity: u64| {
-        let (plan, traffic) = (Arc::clone(plan), *traffic);
+        let (plan, traffic) = (Arc::clone(plan), traffic.clone());
         move || {
             (0..count)
                 .filter(|seed| seed % 2 == parity)

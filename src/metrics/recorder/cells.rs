@@ -15,7 +15,7 @@ use crate::clock;
 use crate::domain::alias::{AliasId, Routing};
 use crate::domain::arn::{VersionId, VersionNumber};
 use crate::domain::function::Revision;
-use crate::metrics::histogram::{self, HistogramSnapshot};
+use crate::domain::histogram::{self, HistogramSnapshot};
 
 /// Which of the versions a routing names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -234,6 +234,15 @@ impl EpochCounters {
             (self.version(arm), VersionCounts { counts: counts[arm as usize], latency })
         })
         .collect()
+    }
+
+    /// Latencies of both arms; the additional one's are empty where there is none.
+    pub(super) fn latencies(&self) -> [HistogramSnapshot; 2] {
+        let mut both = [HistogramSnapshot::default(), HistogramSnapshot::default()];
+        for arm in self.arms() {
+            both[arm as usize] = self.latency(arm);
+        }
+        both
     }
 
     fn latency(&self, arm: Arm) -> HistogramSnapshot {

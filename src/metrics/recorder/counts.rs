@@ -5,7 +5,7 @@ use std::fmt;
 use crate::domain::alias::Routing;
 use crate::domain::arn::VersionId;
 use crate::domain::function::Revision;
-use crate::metrics::histogram::HistogramSnapshot;
+use crate::domain::histogram::HistogramSnapshot;
 
 /// What made a request a failure of its version.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -119,8 +119,8 @@ impl VersionCounts {
     }
 }
 
-/// The counts of one weight epoch of an alias, without latencies: small enough to be copied every 100 ms.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// The counts of one weight epoch of an alias as whoever judges reads them, every 100 ms.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct EpochCounts {
     /// The change of the alias that began it.
     pub epoch: Revision,
@@ -130,6 +130,8 @@ pub struct EpochCounts {
     pub primary: Counts,
     /// Requests that the additional version got; zero without one.
     pub additional: Counts,
+    /// Latencies of the function version and of the additional one; empty where nobody asked for them.
+    pub latency: [HistogramSnapshot; 2],
     /// Whether these counts are the last word: a newer epoch serves, and no request of this one is under way.
     pub is_final: bool,
 }

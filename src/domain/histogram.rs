@@ -81,6 +81,16 @@ impl HistogramSnapshot {
         self.add_sum_us(other.sum_us);
     }
 
+    /// How often a bucket was hit.
+    pub fn hits(&self, bucket: usize) -> u64 {
+        self.counts[bucket]
+    }
+
+    /// How many latencies lie above the upper edge of a bucket.
+    pub fn count_above(&self, bucket: usize) -> u64 {
+        self.counts[bucket + 1..].iter().sum()
+    }
+
     /// How many latencies were counted.
     pub fn count(&self) -> u64 {
         self.counts.iter().sum()
