@@ -4,6 +4,7 @@ mod cli;
 mod crash;
 mod lambda;
 mod plans;
+mod replay;
 mod rollouts;
 mod router;
 mod simulate;

@@ -25,6 +25,7 @@ mod plan;
 mod plan_file;
 mod promote;
 pub mod render;
+mod replay;
 mod restore;
 mod resume;
 mod retry;
@@ -124,6 +125,8 @@ enum Command {
     Plan(plan::Command),
     /// Check plan files, and show every fault with its place.
     Lint(lint::Args),
+    /// Put recorded traffic through a plan's gates, and show what they say block by block.
+    Replay(replay::Args),
     /// Print the JSON Schema of plan files, for editors.
     Schema,
     /// Check the store against its journal, and mend aliases.
@@ -214,6 +217,7 @@ impl Command {
             Command::Alias(command) => command.run(session),
             Command::Plan(command) => command.run(session),
             Command::Lint(args) => lint::run(args, session),
+            Command::Replay(args) => replay::run(args, session),
             Command::Schema => schema::run(session),
             Command::Fsck(args) => fsck::run(args, session),
             Command::Backup(args) => backup::run(args, session),

@@ -6,6 +6,8 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 
+use super::diagnose::render;
+use super::session::Session;
 use crate::domain::plan::{self, Fault, LoadedPlan, Source};
 
 /// A plan file, and the defaults beside it that it uses.
@@ -35,6 +37,15 @@ impl PlanFile {
     /// Reads the plan out of the text.
     pub fn load(&self) -> Result<LoadedPlan, Vec<Fault>> {
         plan::load(&self.source, self.defaults.as_ref())
+    }
+
+    /// Reads the plan out of the text, or shows every fault on stderr and says that there are some.
+    pub fn sound(&self, session: &Session) -> anyhow::Result<LoadedPlan> {
+        self.load().map_err(|faults| {
+            let look = session.terminal.look_of_errors();
+            session.terminal.note_as_is(&render(&faults, &self.sources(), look.color, look.width));
+            anyhow::anyhow!("the plan {} is not in order", self.source.name)
+        })
     }
 
     /// Both texts, for showing where faults are.

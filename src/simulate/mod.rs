@@ -2,11 +2,15 @@
 //!
 //! Nothing is imitated but the outside: requests arrive by chance, are drawn by the weights the core committed, fail and
 //! answer late as the scenario says; the core sees counters and a clock, as it does in the daemon. The same seed gives
-//! the same run.
+//! the same run. `replay` puts recorded counts through the same evidence.
 
 mod arrivals;
+mod many;
+pub mod replay;
 mod run;
 mod traffic;
 
+pub use crate::control::plans::{ReadPlan, read_plan};
+pub use many::{Spread, many};
 pub use run::{Run, run};
 pub use traffic::{Arm, Drift, Incident, Traffic};

@@ -15,6 +15,7 @@ pub mod boundary;
 pub mod capital;
 pub mod ceiling;
 pub mod evidence;
+pub mod floor;
 pub mod harm;
 pub mod proof;
 pub mod ratio;

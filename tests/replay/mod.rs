@@ -1,0 +1,163 @@
+//! `serin replay` on the real binary: every vector that counts can express, and what is said of counts that are none.
+
+use std::fmt::Write;
+
+use serde::Deserialize;
+use serde_json::Value;
+
+use crate::support::root;
+use crate::support::serin::{Said, serin};
+
+#[derive(Deserialize)]
+struct Vectors {
+    harm: Vec<Run>,
+    noninferiority: Vec<Run>,
+}
+
+#[derive(Deserialize)]
+struct Run {
+    name: String,
+    a0: f64,
+    b0: f64,
+    rho: f64,
+    delta: f64,
+    level: f64,
+    disp: f64,
+    ticks: Vec<(f64, u64, u64, u64, u64)>,
+    expect: Vec<Value>,
+}
+
+fn vectors() -> Vectors {
+    let text = std::fs::read_to_string(root().join("tests/vectors/analysis.json")).unwrap();
+    serde_json::from_str(&text).unwrap()
+}
+
+impl Run {
+    /// Ticks of a second each, after the traffic that left `a0` and `b0`.
+    fn counts(&self) -> String {
+        let mut text = format!("{{\"prior\": {{\"requests\": {}, \"failures\": {}}}}}\n", self.b0, self.a0);
+        for (index, (weight, nc, ec, ns, es)) in self.ticks.iter().enumerate() {
+            let t = index + 1;
+            writeln!(
+                text,
+                "{{\"t\": {t}, \"weight\": {weight}, \"stable\": {{\"requests\": {ns}, \"failures\": {es}}}, \
+                 \"canary\": {{\"requests\": {nc}, \"failures\": {ec}}}}}"
+            )
+            .unwrap();
+        }
+        text
+    }
+}
+
+fn replayed(plan: &str, counts: &str, flags: &[&str]) -> Said {
+    let dir = tempfile::tempdir().unwrap();
+    let write = |name: &str, text: &str| {
+        let path = dir.path().join(name);
+        std::fs::write(&path, text).unwrap();
+        path.to_str().unwrap().to_owned()
+    };
+    let (plan, counts) = (write("plan.yaml", plan), write("counts.jsonl", counts));
+    serin(&[&["replay", "--plan", &plan, &counts], flags].concat())
+}
+
+fn lines(said: &Said) -> Vec<Value> {
+    said.out.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
+#[track_caller]
+fn assert_close(found: &Value, expected: &Value, what: &str) {
+    let (found, expected) = (found.as_f64().expect(what), expected.as_f64().expect(what));
+    let off = (found - expected).abs();
+    assert!(off <= 1e-9 * (1.0 + expected.abs()), "{what}: {found} instead of {expected}, off by {off:e}");
+}
+
+#[test]
+fn harm_of_every_vector() {
+    for run in vectors().harm {
+        let plan = format!(
+            "function: f\nalias: live\nsteps: [3%, 5%, 25%, 100%]\nanalysis:\n  failures: {{maxRatio: {}, \
+             maxAdded: {}pp}}\n  falseRollbackRate: {}%\n",
+            run.rho,
+            run.delta * 100.0,
+            run.level * 100.0
+        );
+        let phi = run.disp.to_string();
+        let said = replayed(&plan, &run.counts(), &["--dispersion", &phi, "-o", "json"]).done();
+        let lines = lines(&said);
+        assert_eq!(lines.len(), run.expect.len(), "{}", run.name);
+        let mut rolled_back = false;
+        for (index, (line, expected)) in lines.iter().zip(&run.expect).enumerate() {
+            let what = format!("{} tick {index}", run.name);
+            assert_close(&line["lnHarm"], &expected["log_m"], &what);
+            assert_eq!((line["t"].as_f64(), line["phi"].as_f64()), (Some(index as f64 + 1.0), Some(run.disp)));
+            rolled_back |= expected["rollback"].as_bool().unwrap();
+            assert_eq!(line["verdict"] == "rollback", rolled_back, "{what}: {line}");
+        }
+    }
+}
+
+#[test]
+fn proof_of_every_vector() {
+    for run in vectors().noninferiority {
+        // The plan whose budget makes this margin before its next weight.
+        let (served, budget) = (run.ticks[0].0 * 100.0, run.delta * 100.0);
+        let (next, budget) = if run.delta > 0.05 { ("5%", budget * 0.05) } else { ("100%", budget) };
+        let last = if next == "100%" { "" } else { ", 100%" };
+        let plan = format!(
+            "function: f\nalias: live\nsteps: [{served}%, {next}{last}]\nanalysis:\n  failures: {{maxRatio: {}}}\n  \
+             proof: {{addedFailures: {budget:.4}pp, falseAdvanceRate: {}%}}\n",
+            run.rho,
+            run.level * 100.0
+        );
+        let phi = run.disp.to_string();
+        let said = replayed(&plan, &run.counts(), &["--dispersion", &phi, "-o", "json"]).done();
+        for (index, (line, expected)) in lines(&said).iter().zip(&run.expect).enumerate() {
+            let what = format!("{} tick {index}", run.name);
+            assert_close(&line["lnProof"], &expected["log_e"], &what);
+            assert_eq!(line["verdict"] == "advance", expected["safe"].as_bool().unwrap(), "{what}: {line}");
+        }
+    }
+}
+
+const PLAN: &str = "function: f\nalias: live\nsteps: [3%, 100%]\n";
+const BLOCK: &str = "{\"t\": 1, \"weight\": 0.03, \"stable\": {\"requests\": 97, \"failures\": 0}, \
+                     \"canary\": {\"requests\": 3, \"failures\": 3}}";
+
+#[test]
+fn a_table_says_what_would_have_happened() {
+    let said = replayed(PLAN, BLOCK, &[]).done().out;
+    for part in ["LN HARM", "rollback", "Rollback at 4.61, proof at 3.00: rolled back at 1s after 3 failed"] {
+        assert!(said.contains(part), "{part:?} is not in {said}");
+    }
+}
+
+#[test]
+fn a_weight_above_every_step_has_nothing_to_prove() {
+    let last = BLOCK.replace("0.03", "1").replace("\"failures\": 3", "\"failures\": 0");
+    let said = lines(&replayed(PLAN, &last, &["-o", "json"]).done());
+    assert_eq!((&said[0]["lnProof"], &said[0]["verdict"]), (&Value::Null, &Value::from("wait")));
+}
+
+#[test]
+fn what_is_no_count_is_refused_with_its_line() {
+    for (counts, parts) in [
+        ("", &["nothing to replay"][..]),
+        ("{\"t\": 1", &["line 1", "no JSON"]),
+        (&format!("{BLOCK}\n{{\"t\": 2, \"weight\": 3}}"), &["line 2", "missing field `stable`"]),
+        (&BLOCK.replace("\"t\"", "\"at\""), &["line 1", "unknown field `at`"]),
+        (&BLOCK.replace("\"failures\"", "\"errors\""), &["line 1", "unknown field `errors`"]),
+        (&BLOCK.replace("0.03", "3"), &["line 1", "`weight` is 3", "from 0 to 1"]),
+        (&BLOCK.replace("97", "-97"), &["line 1", "invalid value"]),
+        (&format!("{BLOCK}\n\n{}", BLOCK.replace("\"t\": 1", "\"t\": 0.5")), &["line 3", "before ended at 1"]),
+        (&format!("{BLOCK}\n{{\"prior\": {{\"requests\": 1, \"failures\": 0}}}}"), &["line 2", "first line"]),
+        ("{\"prior\": {\"requests\": -1, \"failures\": 0}}", &["line 1", "prior.requests"]),
+    ] {
+        replayed(PLAN, counts, &[]).ended(1).complaining(parts);
+    }
+    replayed(&PLAN.replace("3%", "3"), BLOCK, &[]).ended(1).complaining(&["did you mean", "not in order"]);
+    let none = format!("{PLAN}analysis: none\n");
+    replayed(&none, BLOCK, &[]).ended(1).complaining(&["analysis: none"]);
+    for phi in ["0.5", "nan", "inf", "much"] {
+        replayed(PLAN, BLOCK, &["--dispersion", phi]).ended(2).complaining(&["a number from 1"]);
+    }
+}
