@@ -79,6 +79,30 @@ pub fn span(text: &str) -> Result<Duration, &'static str> {
     humantime::parse_duration(text).map_err(|_| "a span of time has its unit, as in 90s, 10m or 1h 30m")
 }
 
+/// A share of requests with its unit, as in `0.1%`; kept as a fraction 0 to 1.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Share(pub f64);
+
+impl FromStr for Share {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Share, String> {
+        let percent =
+            |text: &str| text.trim().parse::<f64>().ok().filter(|number| (0.0..=100.0).contains(number));
+        match (text.strip_suffix('%').map(percent), percent(text)) {
+            (Some(Some(share)), _) => Ok(Share(share / 100.0)),
+            (None, Some(_)) => Err(format!("a share has its unit: did you mean {text}%?")),
+            _ => Err("a share lies between 0% and 100%, as in 0.1%".to_owned()),
+        }
+    }
+}
+
+/// Requests a second.
+pub fn rate(text: &str) -> Result<f64, &'static str> {
+    let rate = text.parse::<f64>().ok().filter(|rate| (0.0..=1e6).contains(rate));
+    rate.ok_or("requests a second are a number from 0 to 1000000")
+}
+
 /// An additional version and its share, as in `42=3%`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct VersionWeight {
@@ -145,6 +169,16 @@ mod tests {
         assert_eq!((read.version, read.weight.ppm()), (VersionNumber(42), 30_000));
         for text in ["3%", "42=3", "42=300%", "v42=3%", "=3%"] {
             assert!(text.parse::<VersionWeight>().is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn shares_name_their_unit() {
+        assert_eq!("0.1%".parse(), Ok(Share(0.001)));
+        assert_eq!("100%".parse(), Ok(Share(1.0)));
+        assert!("2".parse::<Share>().unwrap_err().contains("did you mean 2%?"));
+        for text in ["", "%", "101%", "-1%", "nan%", "2pp"] {
+            assert!(text.parse::<Share>().is_err(), "{text}");
         }
     }
 

@@ -33,6 +33,7 @@ mod rollback;
 mod schema;
 mod serve;
 mod session;
+pub mod simulate;
 mod signals;
 mod start;
 mod status;
@@ -125,6 +126,8 @@ enum Command {
     Plan(plan::Command),
     /// Check plan files, and show every fault with its place.
     Lint(lint::Args),
+    /// Run a plan many times in virtual time over made-up traffic, and show what would happen.
+    Simulate(simulate::Args),
     /// Put recorded traffic through a plan's gates, and show what they say block by block.
     Replay(replay::Args),
     /// Print the JSON Schema of plan files, for editors.
@@ -217,6 +220,7 @@ impl Command {
             Command::Alias(command) => command.run(session),
             Command::Plan(command) => command.run(session),
             Command::Lint(args) => lint::run(args, session),
+            Command::Simulate(args) => simulate::run(args, session),
             Command::Replay(args) => replay::run(args, session),
             Command::Schema => schema::run(session),
             Command::Fsck(args) => fsck::run(args, session),

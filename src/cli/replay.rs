@@ -69,7 +69,8 @@ struct PriorLine {
     prior: Prior,
 }
 
-const SHAPE: &str = "a line is {\"t\", \"weight\", \"stable\": {\"requests\", \"failures\"}, \"canary\": {…}}";
+const SHAPE: &str =
+    "a line is {\"t\", \"weight\", \"stable\": {\"requests\", \"failures\"}, \"canary\": {…}}";
 
 fn read_line(line: &str) -> anyhow::Result<CountsLine> {
     let value: serde_json::Value = serde_json::from_str(line).context(format!("this is no JSON; {SHAPE}"))?;
@@ -161,7 +162,9 @@ impl Replayed {
 
     fn table(&self, session: &Session) -> String {
         let look = session.terminal.look();
-        let heads = ["END", "WEIGHT", "STABLE", "FAILED", "CANARY", "FAILED", "LN HARM", "LN PROOF", "PHI", "VERDICT"];
+        let heads = [
+            "END", "WEIGHT", "STABLE", "FAILED", "CANARY", "FAILED", "LN HARM", "LN PROOF", "PHI", "VERDICT",
+        ];
         let mut sheet = Sheet::new(&heads, &look).right(&[0, 1, 2, 3, 4, 5, 6, 7, 8]);
         for (block, judged) in &self.rows {
             let tone = match judged.verdict {
@@ -201,8 +204,10 @@ impl Replayed {
             let failed: u64 = until.map(|(each, _)| each.canary.failures).sum();
             format!("rolled back at {}s after {} failed canary requests", block.t, count(failed))
         });
-        let said: Vec<String> =
-            [proven, Some(back.unwrap_or_else(|| "not rolled back".to_owned()))].into_iter().flatten().collect();
+        let said: Vec<String> = [proven, Some(back.unwrap_or_else(|| "not rolled back".to_owned()))]
+            .into_iter()
+            .flatten()
+            .collect();
         format!("{limits}: {}.", said.join(", "))
     }
 }

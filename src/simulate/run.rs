@@ -36,6 +36,8 @@ const CANARY: VersionNumber = VersionNumber(2);
 pub struct Run {
     /// The phase it ended in, or was in when patience ended.
     pub phase: &'static str,
+    /// What it waited for then, if it had not ended.
+    pub waiting_for: Option<String>,
     /// How long it took.
     pub elapsed: Duration,
     /// Requests of both versions.
@@ -250,12 +252,23 @@ impl<'a> Simulation<'a> {
         self.now_us = self.now_us.min(end_us);
         Run {
             phase: self.rollout().map_or("none", |rollout| rollout.record.phase.name()),
+            waiting_for: self.waiting_for(),
             elapsed: self.elapsed(),
             requests: self.arrivals.requests,
             canary_requests: self.arrivals.canary_requests,
             canary_failures: self.arrivals.canary_failures,
             weights: std::mem::take(&mut self.weights),
         }
+    }
+
+    /// The kind of what a live rollout waits for, and at which step.
+    fn waiting_for(&self) -> Option<String> {
+        let (core, book, at) = (&self.core, &self.book, self.now());
+        let rollout = self.rollout().filter(|rollout| !rollout.record.phase.is_final())?;
+        let wait = outside(core, book, |outside| {
+            core.with_facts(rollout, at, outside, |facts| rollout.waiting_for(facts))
+        })?;
+        Some(format!("{} at step {} of {}", wait.kind, rollout.record.step, rollout.plan.steps.len()))
     }
 
     /// The least deadline of the core, on the daemon's clock or on the wall.

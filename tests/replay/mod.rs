@@ -89,7 +89,10 @@ fn harm_of_every_vector() {
         for (index, (line, expected)) in lines.iter().zip(&run.expect).enumerate() {
             let what = format!("{} tick {index}", run.name);
             assert_close(&line["lnHarm"], &expected["log_m"], &what);
-            assert_eq!((line["t"].as_f64(), line["phi"].as_f64()), (Some(index as f64 + 1.0), Some(run.disp)));
+            assert_eq!(
+                (line["t"].as_f64(), line["phi"].as_f64()),
+                (Some(index as f64 + 1.0), Some(run.disp))
+            );
             rolled_back |= expected["rollback"].as_bool().unwrap();
             assert_eq!(line["verdict"] == "rollback", rolled_back, "{what}: {line}");
         }
@@ -148,7 +151,10 @@ fn what_is_no_count_is_refused_with_its_line() {
         (&BLOCK.replace("\"failures\"", "\"errors\""), &["line 1", "unknown field `errors`"]),
         (&BLOCK.replace("0.03", "3"), &["line 1", "`weight` is 3", "from 0 to 1"]),
         (&BLOCK.replace("97", "-97"), &["line 1", "invalid value"]),
-        (&format!("{BLOCK}\n\n{}", BLOCK.replace("\"t\": 1", "\"t\": 0.5")), &["line 3", "before ended at 1"]),
+        (
+            &format!("{BLOCK}\n\n{}", BLOCK.replace("\"t\": 1", "\"t\": 0.5")),
+            &["line 3", "before ended at 1"],
+        ),
         (&format!("{BLOCK}\n{{\"prior\": {{\"requests\": 1, \"failures\": 0}}}}"), &["line 2", "first line"]),
         ("{\"prior\": {\"requests\": -1, \"failures\": 0}}", &["line 1", "prior.requests"]),
     ] {

@@ -9,6 +9,7 @@ pub mod line;
 pub mod list;
 pub mod picture;
 pub mod sections;
+pub mod simulation;
 pub mod table;
 pub mod words;
 
