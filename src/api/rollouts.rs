@@ -19,9 +19,11 @@ use crate::control::door::{Action, Reply, RolloutRef, Trigger, Verb};
 use crate::control::handle::Sight;
 use crate::control::plans::{ReadPlan, read_plan};
 use crate::domain::alias::AliasId;
-use crate::domain::arn::VersionNumber;
+use crate::domain::arn::{VersionId, VersionNumber};
 use crate::domain::plan::{Fault, Source};
-use crate::domain::rollout::{Resumption, Rollout, RolloutId};
+use crate::domain::rollout::{Resumption, Rollout, RolloutId, RolloutRecord};
+use crate::domain::time::Timestamp;
+use crate::metrics::recorder::RecentFailure;
 use crate::store::{EntryFilter, Reader, RolloutFilter, StoreError};
 
 /// Entries shown with an explanation.
@@ -139,16 +141,26 @@ pub async fn explain(
 ) -> Result<Json<Explanation>, ApiError> {
     let recorder = Arc::clone(&api.recorder);
     let seen = look(&api, &target, move |sight, rollout| {
-        (explanation(sight, rollout, &recorder), rollout.record.alias.clone(), rollout.record.id)
+        (explanation(sight, rollout, &recorder), rollout.record.clone())
     });
-    let (mut explanation, alias, id) = seen.await?;
+    let (mut explanation, record) = seen.await?;
+    let id = record.id;
     let reader = api.reader.clone();
     let filter =
         EntryFilter { rollout: Some(id), newest: true, limit: HISTORY_SHOWN, ..EntryFilter::default() };
     let entries = blocking(move || reader.entries(&filter)).await?;
     explanation.history = entries.iter().rev().map(event_view).collect();
-    explanation.recent_failures = api.recorder.recent_failures(&alias).iter().map(failure_view).collect();
+    let recent = api.recorder.recent_failures(&record.alias);
+    let of_rollout = recent.iter().filter(|failure| is_of(&record, failure));
+    explanation.recent_failures = of_rollout.map(failure_view).collect();
     Ok(Json(explanation))
+}
+
+/// Whether a failure of the alias belongs to the story of this rollout: of one of its versions, in its time.
+fn is_of(record: &RolloutRecord, failure: &RecentFailure) -> bool {
+    let versions = [record.stable, record.canary].map(VersionId::Number);
+    let until = if record.phase.is_final() { record.updated_at } else { Timestamp(i64::MAX) };
+    versions.contains(&failure.version) && (record.started_at..=until).contains(&failure.at)
 }
 
 /// Which rollouts to list.

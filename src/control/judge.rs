@@ -71,6 +71,8 @@ pub struct Judge {
     settings: Option<Settings>,
     stable: VersionNumber,
     canary: VersionNumber,
+    /// What the canary was counted for before this change of the alias was another rollout's.
+    from: Revision,
     seen: Vec<((Revision, Routing), Arms)>,
     last_look: Uptime,
     rate: Rate,
@@ -96,9 +98,9 @@ impl Rate {
 }
 
 impl Judge {
-    /// Begins to judge a rollout that begins.
-    pub fn begin(rollout: &Rollout, at: Uptime, baseline: Baseline) -> Judge {
-        Judge::with_evidence(rollout, Evidence::begin(at, baseline), at)
+    /// Begins to judge a rollout that begins; `from` is the first change of the alias that may be its own.
+    pub fn begin(rollout: &Rollout, from: Revision, at: Uptime, baseline: Baseline) -> Judge {
+        Judge { from, ..Judge::with_evidence(rollout, Evidence::begin(at, baseline), at) }
     }
 
     /// Goes on judging after a restart; `stored` is what `stored` gave, and unreadable evidence begins anew.
@@ -115,6 +117,8 @@ impl Judge {
             settings: settings_of(&rollout.plan),
             stable: rollout.record.stable,
             canary: rollout.record.canary,
+            // Counters begin with the process: after a restart there are none of earlier rollouts.
+            from: Revision(0),
             seen: Vec::new(),
             last_look: at,
             rate: Rate::default(),
@@ -156,6 +160,10 @@ impl Judge {
     pub fn observe(&mut self, at: Uptime, tallies: &[EpochTally], blocks: &mut Vec<Block>) -> bool {
         blocks.clear();
         for tally in tallies {
+            // The same canary may have been rolled back here before: its late failures are that rollout's.
+            if tally.epoch < self.from && self.weight_in(tally.routing) != Weight::ZERO {
+                continue;
+            }
             let arms = Arms { canary: tally.counts_of(self.canary), stable: tally.counts_of(self.stable) };
             let (key, weight) = ((tally.epoch, tally.routing), self.weight_in(tally.routing));
             let seen = match self.seen.iter_mut().find(|(known, _)| *known == key) {

@@ -113,3 +113,31 @@ fn evidence_survives_a_restart() {
     }
     assert!(ln(&after, "lnProof") > 0.1);
 }
+
+/// A version that was rolled back, mended behind its address and started again is judged by what it does now.
+#[test]
+fn a_rollout_does_not_answer_for_the_one_before() {
+    let house = House::start();
+    let (stable, canary) = (Service::start(0.0, 1), Service::start(1.0, 2));
+    house.publish("f", &stable.url());
+    house.publish("f", &canary.url());
+    house.alias("f", "live", "1");
+    let load = Load::start(house.router(), "/f:live/", 300.0);
+    let plan = "function: f\nalias: live\nsteps: [10%, 100%]\nbake: 1h\nmaxExposure: {requests: 1000}\n";
+    house.start_rollout(plan, &json!({ "to": "2" })).ok();
+    let ended = house.wait_for("f:live", "RolledBack", Duration::from_secs(60));
+    assert!(ended["exposure"]["failures"].as_u64() >= Some(2), "what was found stays to be read: {ended}");
+    canary.set_failures(0.0);
+    house.start_rollout(plan, &json!({ "to": "2", "again": true })).ok();
+    let status = house.wait_until("f:live", "watched", Duration::from_secs(60), |status| {
+        status["phase"] != "Progressing" || status["exposure"]["requests"].as_u64() >= Some(40)
+    });
+    assert_eq!(
+        (&status["phase"], &status["exposure"]["failures"]),
+        (&json!("Progressing"), &json!(0)),
+        "{status}"
+    );
+    let explained = house.get("/v1/rollouts/f:live/explain").ok();
+    assert_eq!(explained["recentFailures"], json!([]), "failures of the rollout before");
+    drop(load);
+}

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 use tokio::runtime::Runtime;
+use tokio::signal::unix::{SignalKind, signal};
 
 use super::load::Load;
 use super::service::{self, Behaviour};
@@ -168,8 +169,15 @@ fn listen(runtime: &Runtime, signalled: &Arc<AtomicBool>) -> anyhow::Result<()> 
         Signals::listen().context("cannot listen for signals")?
     };
     let signalled = Arc::clone(signalled);
+    let mut hangup = {
+        let _entered = runtime.enter();
+        signal(SignalKind::hangup()).context("cannot listen for the end of the terminal")?
+    };
     runtime.spawn(async move {
-        signals.next().await;
+        tokio::select! {
+            _ = signals.next() => {}
+            _ = hangup.recv() => {}
+        }
         signalled.store(true, Ordering::Relaxed);
     });
     Ok(())

@@ -38,7 +38,7 @@ pub(super) fn take(
     };
     let mut next = transition.next;
     if next.record.phase.is_active() && draft.judge(id).is_none() {
-        draft.set_judge(id, Judge::begin(&next, draft.at.up, Baseline::default()));
+        draft.set_judge(id, Judge::begin(&next, draft.next_seq(), draft.at.up, Baseline::default()));
     }
     let mut alias_after = None;
     for effect in &transition.effects {
