@@ -116,7 +116,9 @@ fn approvals_want_people_on_the_list() {
     };
     let start = json!({ "plan": "test", "planText": plan });
     house.ask("POST", "/v1/rollouts", Some(&start), &[("authorization", "Bearer ana:1")]).ok();
-    assert_eq!(house.status("f:live")["waitingFor"]["kind"], "approval");
+    house.wait_until("f:live", "waiting for approval", SOON, |status| {
+        status["waitingFor"]["kind"] == "approval"
+    });
     let refused = by("eve:3", "approve");
     assert_eq!((refused.status, refused.error().contains("ana, bo")), (403, true));
     by("ana:1", "approve").ok();

@@ -58,6 +58,7 @@ const LONG: &str = "function: f\nalias: live\nsteps: [3%, 5%, 25%, 50%, 100%]\nb
 fn equal_arms_are_hardly_ever_rolled_back() {
     let runs = runs(&plan(LONG), &traffic(100.0, 0.01, 0.01), HOURS, 400);
     let (back, up) = (ended(&runs, "RolledBack"), ended(&runs, "Succeeded"));
+    println!("both arms at 1 %: {back} of 400 rolled back, {up} succeeded");
     assert!(back <= 8, "{back} of 400 rolled back");
     assert!(up >= 380, "{up} of 400 succeeded");
 }
@@ -69,6 +70,7 @@ fn a_slower_canary_with_equal_failures_is_hardly_ever_rolled_back() {
     let plan = plan("function: f\nalias: live\nsteps: [3%, 25%, 100%]\nbake: 30s\n");
     let runs = runs(&plan, &traffic, HOURS, 400);
     let back = ended(&runs, "RolledBack");
+    println!("a canary 1 s slower with equal failures: {back} of 400 rolled back");
     assert!(back <= 8, "{back} of 400 rolled back");
 }
 
