@@ -91,7 +91,9 @@ impl FromStr for Slower {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Slower, String> {
-        let wrong = || "a canary's latency is x1.5, so many times the stable version's, or +1s, so much more".to_owned();
+        let wrong = || {
+            "a canary's latency is x1.5, so many times the stable version's, or +1s, so much more".to_owned()
+        };
         if let Some(added) = text.strip_prefix('+') {
             return span(added).map(Slower::By).map_err(str::to_owned);
         }
@@ -136,7 +138,10 @@ impl FromStr for DriftFlag {
         let factor = parts.and_then(|(factor, _)| factor.parse().ok());
         match (factor.filter(|factor| (0.0..=1e6).contains(factor)), parts) {
             (Some(factor), Some((_, over))) => Ok(DriftFlag(Drift { factor, over: span(over)? })),
-            _ => Err("a drift is xN@SPAN, as in x5@20m: five times as many failures after 20 minutes".to_owned()),
+            _ => {
+                Err("a drift is xN@SPAN, as in x5@20m: five times as many failures after 20 minutes"
+                    .to_owned())
+            }
         }
     }
 }
@@ -171,7 +176,10 @@ pub fn run(args: &Args, session: &Session) -> anyhow::Result<Exit> {
     file.sound(session)?;
     let read = simulate::read_plan(&file.name, &file.source, file.defaults.as_ref());
     let plan = Arc::new(read.map_err(|_| anyhow::anyhow!("the plan {} is not in order", file.source.name))?);
-    anyhow::ensure!(!args.until.is_zero(), "--until is no time at all: say how long a rollout may take, as in 4h");
+    anyhow::ensure!(
+        !args.until.is_zero(),
+        "--until is no time at all: say how long a rollout may take, as in 4h"
+    );
     anyhow::ensure!(
         args.restart_every.is_none_or(|every| every >= Duration::from_secs(1)),
         "--restart-every is under a second: a daemon that dies faster than that decides nothing"
