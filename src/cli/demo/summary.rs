@@ -21,7 +21,7 @@ pub fn text(story: &Story, look: &Look) -> String {
     let look = &Look { width: look.width.min(100), ..look.clone() };
     let mut lines = vec![Line::new()];
     lines.extend(wrapped(Line::new(), Tone::Strong, "What happened", look));
-    lines.extend(story.chapters.iter().map(|chapter| ended(chapter)));
+    lines.extend(story.chapters.iter().map(ended));
     lines.push(Line::new());
     let total = story.total;
     let mut figure = |label: &str, value: String| {

@@ -61,7 +61,7 @@ fn a_request_ends_once_and_fails_at_most_once() {
     drop(epoch.dispatch(&writer, Arm::Additional, now));
     let under_way = epoch.dispatch(&writer, Arm::Primary, now);
 
-    let seen = counts(&recorder)[0];
+    let seen = &counts(&recorder)[0];
     assert_eq!((seen.primary.dispatched, seen.primary.completed, seen.primary.in_flight()), (2, 1, 1));
     assert_eq!((seen.additional.dispatched, seen.additional.completed), (2, 1));
     assert_eq!(seen.additional.cancelled, 1, "a dropped credit is a client that went away");
