@@ -11,7 +11,7 @@ use super::extract::{Asker, Required};
 use super::functions::{deleted, function_name, unexpected};
 use super::status::routing_view;
 use super::wire::{AliasList, AliasView, CreateAliasRequest, DeleteReply, ErrorBody, UpdateAliasRequest};
-use crate::control::door::{Action, Reply};
+use crate::control::door::{Action, Refusal, Reply};
 use crate::control::world::{AliasState, RevisionOf, World};
 use crate::domain::alias::{AdditionalVersion, AliasId};
 use crate::domain::arn::VersionId;
@@ -59,7 +59,7 @@ pub async fn list(State(api): State<Api>, Path(function): Path<String>) -> Resul
     let world = api.control.world();
     let name = function_name(&function)?;
     if world.function(&name).is_none() {
-        return Err(ApiError::not_found(format!("there is no function {name}")));
+        return Err(Refusal::FunctionNotFound(name, None).into());
     }
     Ok(Json(AliasList { aliases: world.aliases_of(&name).map(|state| view(&world, state)).collect() }))
 }
@@ -78,7 +78,7 @@ pub async fn get(
 
 fn shown(api: &Api, id: &AliasId) -> Result<Json<AliasView>, ApiError> {
     let world = api.control.world();
-    let state = world.alias(id).ok_or_else(|| ApiError::not_found(format!("there is no alias {id}")))?;
+    let state = world.alias(id).ok_or_else(|| Refusal::AliasNotFound(id.clone()))?;
     Ok(Json(view(&world, state)))
 }
 

@@ -10,7 +10,7 @@ use super::wire::{
     DeleteReply, ErrorBody, FunctionList, FunctionView, PublishReply, PublishRequest, VersionList,
     VersionView,
 };
-use crate::control::door::{Action, Reply};
+use crate::control::door::{Action, Refusal, Reply};
 use crate::control::world::{FunctionState, World};
 use crate::domain::arn::{FunctionName, VersionNumber};
 use crate::domain::function::{Configuration, DEFAULT_ROLE, Target, Version};
@@ -20,11 +20,8 @@ pub(super) fn function_name(text: &str) -> Result<FunctionName, ApiError> {
 }
 
 fn state<'a>(world: &'a World, name: &FunctionName) -> Result<&'a FunctionState, ApiError> {
-    world.function(name).map(|state| &**state).ok_or_else(|| {
-        ApiError::not_found(format!(
-            "there is no function {name}; `serin function publish {name} --url …` makes it"
-        ))
-    })
+    let found = world.function(name).map(|state| &**state);
+    found.ok_or_else(|| Refusal::FunctionNotFound(name.clone(), None).into())
 }
 
 fn url(target: &Target) -> String {

@@ -15,7 +15,7 @@ use super::wire::{
     DriftChoice, ErrorBody, EventList, Explanation, PromoteRequest, ResumeRequest, RolloutList,
     RolloutStatus, StartRequest, VerbReply, VerbRequest, WouldStart,
 };
-use crate::control::door::{Action, Reply, RolloutRef, Trigger, Verb};
+use crate::control::door::{Action, Refusal, Reply, RolloutRef, Trigger, Verb};
 use crate::control::handle::Sight;
 use crate::control::plans::{ReadPlan, read_plan};
 use crate::domain::alias::AliasId;
@@ -77,7 +77,7 @@ fn in_memory(sight: &Sight<'_>, target: &RolloutRef) -> Result<Arc<Rollout>, Opt
         RolloutRef::Id(id) => world.rollout(*id).cloned().ok_or(None),
         RolloutRef::OfAlias(alias) => {
             let Some(state) = world.alias(alias) else {
-                return Err(Some(ApiError::not_found(format!("there is no alias {alias}"))));
+                return Err(Some(Refusal::AliasNotFound(alias.clone()).into()));
             };
             state.newest.and_then(|id| world.rollout(id)).cloned().ok_or_else(|| {
                 Some(ApiError::not_found(format!(
@@ -278,7 +278,7 @@ pub async fn history(
         RolloutRef::Id(id) => filter.rollout = Some(id),
         RolloutRef::OfAlias(alias) => {
             if api.control.world().alias(&alias).is_none() {
-                return Err(ApiError::not_found(format!("there is no alias {alias}")));
+                return Err(Refusal::AliasNotFound(alias).into());
             }
             filter.alias = Some(alias);
         }

@@ -126,7 +126,7 @@ pub fn explanation(sight: &Sight<'_>, rollout: &Rollout, recorder: &Recorder) ->
             notices: notices(sight, rollout),
             recent_failures: Vec::new(),
             history: Vec::new(),
-            commands: commands(rollout),
+            commands: commands(sight, rollout),
         }
     })
 }
@@ -171,7 +171,7 @@ fn gate_view(rollout: &Rollout, facts: &Facts<'_>, gate: &Gate) -> GateView {
         Need::Approval { given, of } => (format!("approval {given}/{of}"), None),
         need => (need.kind().to_owned(), None),
     };
-    let needs = if gate.met { String::new() } else { rollout.in_words(facts, &gate.need) };
+    let needs = if gate.met { String::new() } else { rollout.needs(facts, &gate.need) };
     GateView { kind: gate.need.kind().to_owned(), met: gate.met, label, needs, progress }
 }
 
@@ -264,8 +264,10 @@ fn notices(sight: &Sight<'_>, rollout: &Rollout) -> Vec<String> {
 }
 
 /// What an operator may type now, most likely first.
-fn commands(rollout: &Rollout) -> Vec<String> {
-    let target = &rollout.record.alias;
+fn commands(sight: &Sight<'_>, rollout: &Rollout) -> Vec<String> {
+    let RolloutRecord { id, alias, .. } = &rollout.record;
+    let is_meant = sight.core.world.alias(alias).is_some_and(|state| state.meant() == Some(*id));
+    let target = if is_meant { alias.to_string() } else { id.short() };
     let say = |verbs: &[&str]| verbs.iter().map(|verb| format!("serin {verb} {target}")).collect();
     match &rollout.record.phase {
         Phase::Pending => say(&["abort", "promote"]),

@@ -4,10 +4,10 @@ use std::time::Duration;
 
 use super::exit::Exit;
 use super::flags::{TableOrJson, Target, json};
-use super::render::history::entry;
+use super::render::history::{Columns, entry};
 use super::session::Session;
 use super::wait::Outage;
-use crate::api::wire::{EventList, EventView};
+use crate::api::wire::EventView;
 use crate::client::{Client, ClientError, HistoryQuery};
 
 const EXAMPLES: &str = "\
@@ -48,6 +48,7 @@ pub fn run(args: &Args, session: &Session) -> anyhow::Result<Exit> {
     // Which rollout an id's end means is settled before anything is followed.
     let scope = scope(&client, args.target.as_ref())?;
     let list = client.history(target.as_deref(), wanted)?;
+    let mut columns = Columns::new(args.target.is_none());
     if !args.follow {
         let text = match args.output {
             TableOrJson::Json => json(&list),
@@ -55,17 +56,22 @@ pub fn run(args: &Args, session: &Session) -> anyhow::Result<Exit> {
                 session.terminal.note("nothing happened there");
                 String::new()
             }
-            TableOrJson::Table => written(&list, args, session),
+            TableOrJson::Table => {
+                let look = session.terminal.look();
+                columns.fit(&list.events, &look);
+                list.events.iter().map(|event| look.print(&entry(event, columns, &look))).collect()
+            }
         };
         session.terminal.print(&text)?;
         return Ok(Exit::Done);
     }
     let mut last = args.after.unwrap_or(0);
+    columns.fit(&list.events, &session.terminal.look());
     for event in &list.events {
-        print(event, args, session)?;
+        print(event, args, &mut columns, session)?;
         last = event.seq;
     }
-    follow(args, session, &client, &scope, last)
+    follow(args, session, &client, &scope, last, columns)
 }
 
 /// Which entries a target means, in terms of the stream.
@@ -92,6 +98,7 @@ fn follow(
     client: &Client,
     scope: &Scope,
     mut last: u64,
+    mut columns: Columns,
 ) -> anyhow::Result<Exit> {
     let mut outage = Outage::new();
     loop {
@@ -102,7 +109,7 @@ fn follow(
                 for event in events.map_while(Result::ok) {
                     last = event.seq;
                     if scope.rollout.is_none() || event.rollout == scope.rollout {
-                        print(&event, args, session)?;
+                        print(&event, args, &mut columns, session)?;
                     }
                 }
             }
@@ -112,18 +119,14 @@ fn follow(
     }
 }
 
-fn print(event: &EventView, args: &Args, session: &Session) -> anyhow::Result<()> {
+fn print(event: &EventView, args: &Args, columns: &mut Columns, session: &Session) -> anyhow::Result<()> {
     let text = match args.output {
         TableOrJson::Json => serde_json::to_string(event)? + "\n",
         TableOrJson::Table => {
             let look = session.terminal.look();
-            look.print(&entry(event, args.target.is_none(), &look))
+            columns.fit(std::slice::from_ref(event), &look);
+            look.print(&entry(event, *columns, &look))
         }
     };
     Ok(session.terminal.print(&text)?)
-}
-
-fn written(list: &EventList, args: &Args, session: &Session) -> String {
-    let look = session.terminal.look();
-    list.events.iter().map(|event| look.print(&entry(event, args.target.is_none(), &look))).collect()
 }

@@ -1,4 +1,4 @@
-//! `serin promote`: says what it is about to skip, then passes what the current step waits for.
+//! `serin promote`: passes what the current step waits for, and says what it skipped.
 
 use super::exit::Exit;
 use super::flags::{ChangeFlags, Target};
@@ -30,16 +30,17 @@ pub struct Args {
 pub fn run(args: &Args, session: &Session) -> anyhow::Result<Exit> {
     let client = session.client()?;
     let seen = operable(&client, &args.target)?;
-    if !seen.status.is_final() {
+    // Said once it is done: a promotion that is refused skipped nothing.
+    let reply = client.promote(&seen.status.id, seen.status.step.index, args.full, &args.change.change())?;
+    if reply.changed {
         for line in skipped(&seen, args.full, &session.terminal.look_of_errors()) {
             session.terminal.note(&line);
         }
     }
-    let reply = client.promote(&seen.status.id, seen.status.step.index, args.full, &args.change.change())?;
     session.say_done(&reply)
 }
 
-/// What promoting now would pass over, in lines.
+/// What promoting passed over, in lines.
 fn skipped(seen: &Explanation, full: bool, look: &Look) -> Vec<String> {
     let status = &seen.status;
     let place = match status.step.index {

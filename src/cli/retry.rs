@@ -2,10 +2,12 @@
 
 use super::exit::Exit;
 use super::session::Session;
-use super::verb::{Args, act};
+use super::verb::Args;
 use crate::client::PlainVerb;
 
 /// Does it.
 pub fn run(args: &Args, session: &Session) -> anyhow::Result<Exit> {
-    act(args, PlainVerb::Retry, session)
+    let reply = session.client()?.act(&args.target.to_string(), PlainVerb::Retry, &args.change.change())?;
+    session.say_started(&reply)?;
+    Ok(Exit::Done)
 }

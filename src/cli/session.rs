@@ -27,6 +27,21 @@ impl Session {
         Ok(Client::new(transport))
     }
 
+    /// Says what was started, and how to look at it.
+    pub fn say_started(&self, reply: &VerbReply) -> anyhow::Result<()> {
+        self.say_rollout(reply)?;
+        self.terminal.note(&format!("look at it with: serin status {}:{} --watch", reply.function, reply.alias));
+        Ok(())
+    }
+
+    /// Says which rollout was started, and where it is.
+    pub fn say_rollout(&self, reply: &VerbReply) -> anyhow::Result<()> {
+        let look = self.terminal.look();
+        let VerbReply { id, function, alias, message, .. } = reply;
+        self.terminal.print(&format!("{function}:{alias}: {}, rollout {id}\n", look.words(message)))?;
+        Ok(())
+    }
+
     /// Says what a verb did.
     pub fn say_done(&self, reply: &VerbReply) -> anyhow::Result<Exit> {
         let look = self.terminal.look();

@@ -62,13 +62,11 @@ pub fn run(args: &Args, session: &Session) -> anyhow::Result<Exit> {
         return Ok(Exit::Done);
     }
     let reply = client.start(&request, &change)?;
-    let (target, id) = (format!("{}:{}", reply.function, reply.alias), reply.id.clone());
-    let look = session.terminal.look();
-    session.terminal.print(&format!("{target}: {}, rollout {id}\n", look.words(&reply.message)))?;
     if args.wait {
-        return wait::until_settled(session, &client, &id, args.timeout);
+        session.say_rollout(&reply)?;
+        return wait::until_settled(session, &client, &reply.id, args.timeout);
     }
-    session.terminal.note(&format!("look at it with: serin status {target} --watch"));
+    session.say_started(&reply)?;
     Ok(Exit::Done)
 }
 

@@ -61,6 +61,14 @@ pub struct AliasState {
     pub quarantine: Option<String>,
 }
 
+impl AliasState {
+    /// The rollout that the alias's name means to an operator: the one that moves it, else the one that waits, else the
+    /// newest.
+    pub fn meant(&self) -> Option<RolloutId> {
+        self.active.or_else(|| self.pending.last().copied()).or(self.newest)
+    }
+}
+
 /// Everything the daemon knows.
 #[derive(Clone, Debug)]
 pub struct World {

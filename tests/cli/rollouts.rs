@@ -171,9 +171,13 @@ fn a_foreign_hand_pauses_and_a_person_decides() {
     assert_eq!(house.routing(), "v1 50% / v2 50%");
     daemon.serin(&["abort", "shop:live"]).done();
     house.until_phase("Aborted");
-    daemon.serin(&["retry", "shop:live"]).done();
+    let retried = daemon.serin(&["retry", "shop:live"]).done();
     house.until_phase("Paused");
-    assert!(house.status()["retryOf"].is_string());
+    let status = house.status();
+    assert!(status["retryOf"].is_string());
+    let id = status["id"].as_str().unwrap();
+    assert_eq!(retried.out, format!("shop:live: v1 → v2 is at 10%, rollout {id}\n"));
+    assert!(retried.err.contains("serin status shop:live --watch"), "{retried:?}");
 }
 
 #[test]

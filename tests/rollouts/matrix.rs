@@ -161,11 +161,11 @@ impl Bench {
         let events = by_hand() - before;
         let changed = first.body["changed"] == true;
         assert_eq!(events, usize::from(changed), "{alias} {name}: one event for one change");
-        words(&first, &target)
+        words(&first, &target, &id)
     }
 }
 
-fn words(reply: &Reply, target: &str) -> String {
+fn words(reply: &Reply, target: &str, id: &str) -> String {
     let text = match reply.status {
         200 => {
             let changed = if reply.body["changed"] == true { "" } else { "no change, " };
@@ -179,7 +179,9 @@ fn words(reply: &Reply, target: &str) -> String {
         _ => format!("{}: {}", reply.body["error"]["kind"].as_str().unwrap(), reply.error()),
     };
     let mut shown = String::new();
-    let mut rest = text.replace(target, "f:live").replace("59m 59s more", "1h more");
+    let typed = format!(" {}`", &id[id.len() - 4..]);
+    let mut rest =
+        text.replace(target, "f:live").replace("59m 59s more", "1h more").replace(&typed, " 7f3a`");
     // Rollout names are random; what matters is that they are there.
     while let Some(at) = rest.find("rollout ") {
         let (before, after) = rest.split_at(at + "rollout ".len());

@@ -242,16 +242,16 @@ pub enum Reply {
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 pub enum Refusal {
     /// There is no such function, or no such version of it.
-    #[error("there is no {}", match .1 { Some(version) => format!("version {version} of function {}", .0), None => format!("function {}", .0) })]
+    #[error("{}", function_not_found(.0, *.1))]
     FunctionNotFound(FunctionName, Option<VersionId>),
     /// There is no such alias.
-    #[error("there is no alias {0}; `serin alias list {function}` lists those there are", function = .0.function)]
+    #[error("there is no alias {0}; `serin alias create {0} --version N` makes it, `serin alias list {function}` lists those there are", function = .0.function)]
     AliasNotFound(AliasId),
     /// There is no such rollout, or none yet.
     #[error("{0}")]
     RolloutNotFound(String),
     /// The alias exists.
-    #[error("alias {0} exists already; change it with `serin alias update`")]
+    #[error("alias {0} exists already; change it with `serin alias update {0}`")]
     AliasExists(AliasId),
     /// The routing breaks a rule.
     #[error("{1}")]
@@ -309,6 +309,19 @@ impl From<(&rollout::Rollout, rollout::Refusal)> for Refusal {
             rollout::Refusal::Conflict(text) => Refusal::Conflict(format!("{name} {text}")),
             rollout::Refusal::Forbidden(text) => Refusal::Forbidden(format!("{name} {text}")),
         }
+    }
+}
+
+fn function_not_found(function: &FunctionName, version: Option<VersionId>) -> String {
+    match version {
+        Some(version) => format!(
+            "there is no version {version} of function {function}; `serin function versions {function}` lists those there \
+             are, `serin function publish {function} --url URL` makes one"
+        ),
+        None => format!(
+            "there is no function {function}; `serin function publish {function} --url URL` makes it, `serin function \
+             list` lists those there are"
+        ),
     }
 }
 

@@ -92,8 +92,7 @@ fn find(draft: &Draft<'_>, target: &RolloutRef) -> Result<Arc<Rollout>, Refusal>
         }
         RolloutRef::OfAlias(alias) => {
             let state = draft.world.alias(alias).ok_or_else(|| Refusal::AliasNotFound(alias.clone()))?;
-            let id = state.active.or_else(|| state.pending.last().copied()).or(state.newest);
-            id.and_then(|id| draft.world.rollout(id)).cloned()
+            state.meant().and_then(|id| draft.world.rollout(id)).cloned()
         }
     };
     found.ok_or_else(|| {
@@ -137,9 +136,11 @@ fn promotion(
         || matches!(rollout.record.phase, Phase::Progressing | Phase::Paused(_));
     if is_live && by.reason.is_none() && !guards.is_empty() {
         return Err(Refusal::ReasonWanted(format!(
-            "promoting {} now skips {}; say why with `--reason`",
+            "{} is not promoted: that would skip {}; say why, as in `{}{} --reason \"…\"`",
             name_of(rollout),
-            guards.join(" and ")
+            guards.join(" and "),
+            rollout.command("promote"),
+            if full { " --full" } else { "" }
         )));
     }
     let skipped = after::with_facts(draft, rollout, |facts| {
@@ -167,7 +168,11 @@ fn restore_previous(
     let state = draft.world.alias(&id).cloned().ok_or_else(|| Refusal::AliasNotFound(id.clone()))?;
     let from = state.alias.routing;
     if let Some(active) = state.active.and_then(|active| draft.world.rollout(active)) {
-        return Err(Refusal::Conflict(format!("{} is under way; abort it first", name_of(active))));
+        return Err(Refusal::Conflict(format!("{id} cannot go back to v{}: {} is under way; end it first with `{}`",
+            rollout.record.stable,
+            name_of(active),
+            active.command("abort")
+        )));
     }
     if from == Routing::only(rollout.record.stable) && state.previous_stable.is_none() {
         let message = format!("{id} is on v{} already; nothing was changed", rollout.record.stable);
@@ -177,8 +182,10 @@ fn restore_previous(
         |previous: &VersionNumber| from == Routing::only(canary) && *previous == rollout.record.stable;
     let Some(previous) = state.previous_stable.filter(as_promoted) else {
         return Err(Refusal::Conflict(format!(
-            "{id} is no longer as rollout {} promoted it ({from}); change it with `serin alias update`",
-            rollout.record.id.short()
+            "{id} cannot go back to v{stable}: it no longer is as rollout {} promoted it, but {from}; move it with \
+             `serin alias update {id} --version {stable} --clear-weights`",
+            rollout.record.id.short(),
+            stable = rollout.record.stable
         )));
     };
     let to = Routing::only(previous);
@@ -196,8 +203,9 @@ fn retry(draft: &mut Draft<'_>, by: By<'_>, rollout: &Rollout, fresh: Uuid) -> R
     let name = name_of(rollout);
     if !rollout.record.phase.is_final() {
         return Err(Refusal::Conflict(format!(
-            "{name} has not ended ({}); there is nothing to retry",
-            rollout.record.phase.name()
+            "{name} cannot be retried: it has not ended ({}); `{}` ends it",
+            rollout.record.phase.name(),
+            rollout.command("abort")
         )));
     }
     let read =
@@ -217,7 +225,8 @@ fn pinned(draft: &Draft<'_>, rollout: &Rollout) -> Result<PinnedPlan, Refusal> {
     let found = (draft.around.pinned)(&rollout.record.plan_digest);
     found.ok_or_else(|| {
         Refusal::Conflict(format!(
-            "the plan that {} pinned cannot be read; start it from a plan file",
+            "{} cannot be retried: the plan that it pinned cannot be read; `serin start PLAN --again` starts it from a \
+             plan file",
             name_of(rollout)
         ))
     })

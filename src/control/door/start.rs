@@ -77,11 +77,15 @@ pub(super) fn base(draft: &Draft<'_>, id: &AliasId, canary: VersionNumber) -> Re
     }
     let VersionId::Number(stable) = routing.function_version else {
         return Err(Refusal::Conflict(format!(
-            "{id} points to $LATEST, which cannot stand beside another version; point it to a published one first"
+            "{id} points to $LATEST, which cannot stand beside another version; point it to a published one first, as in \
+             `serin alias update {id} --version 1`"
         )));
     };
     if stable == canary {
-        return Err(Refusal::Conflict(format!("{id} already is on v{canary}; there is nothing to roll out")));
+        return Err(Refusal::Conflict(format!("{id} already is on v{canary}; there is nothing to roll out before a newer version is published, as in `serin \
+             function publish {} --url URL`",
+            id.function
+        )));
     }
     let function = draft.world.function(&id.function);
     let beside = AdditionalVersion { version: canary, weight: Weight::ZERO };
@@ -104,7 +108,7 @@ fn canary_for(draft: &Draft<'_>, plan: &Plan, to: Option<VersionNumber>) -> Resu
         Some(number) => Err(Refusal::FunctionNotFound(name.clone(), Some(number.into()))),
         None => function.newest().map(|version| version.number).ok_or_else(|| {
             Refusal::Conflict(format!(
-                "function {name} has no published version yet; `serin function publish {name} --url …` makes one"
+                "function {name} has no published version yet; `serin function publish {name} --url URL` makes one"
             ))
         }),
     }
@@ -186,7 +190,9 @@ fn refuse_remembered(
     let by_person = *asked.trigger == Trigger::Person;
     match remembered {
         Some(Ending::RolledBack) if by_person && !asked.again => Err(Refusal::Conflict(format!(
-            "v{canary} was rolled back on {id} before; if it deserves another try, say `--again`"
+            "v{canary} was rolled back on {id} before; if it deserves another try, say `serin start {} --to {canary} \
+             --again`",
+            asked.plan.pinned.name
         ))),
         Some(ending) if !by_person => Err(Refusal::Conflict(format!(
             "v{canary} was {} on {id} before, so nothing but a person starts it there again",
@@ -205,12 +211,17 @@ fn admit_beside(
 ) -> Result<VersionNumber, Refusal> {
     let name = super::name_of(active);
     if active.record.canary == canary && !matches!(active.record.phase, Phase::RollingBack(_)) {
-        return Err(Refusal::Conflict(format!("{name} is rolling out v{canary} already")));
+        return Err(Refusal::Conflict(format!("{name} is rolling out v{canary} already; `{}` shows how far it is",
+            active.command("status")
+        )));
     }
     if plan.on_new_version == OnNewVersion::Reject {
         return Err(Refusal::Conflict(format!(
-            "{name} is rolling out v{} and the plan says `onNewVersion: reject`; wait for its end, or abort it",
-            active.record.canary
+            "{name} is rolling out v{} and the plan says `onNewVersion: reject`; wait for its end with `{} --wait`, or end \
+             it with `{}`",
+            active.record.canary,
+            active.command("status"),
+            active.command("abort")
         )));
     }
     let function = draft.world.function(&active.record.alias.function);

@@ -12,7 +12,7 @@ use crate::domain::weight::Weight;
 pub struct Plan {
     /// Free text.
     pub description: Option<String>,
-    /// Carried into events, metrics and messages.
+    /// Shown with each rollout in `/v1`, and carried by the metrics of live rollouts as `label_NAME`.
     pub labels: BTreeMap<String, String>,
     /// The alias it moves.
     pub target: AliasId,

@@ -37,18 +37,28 @@ impl Rollout {
             (Phase::Pending | Phase::Progressing | Phase::Paused(_), Promoted { step, .. })
                 if *step != self.record.step =>
             {
-                let now = self.record.step;
-                conflict(format!("is at step {now} by now, not at step {step}; look again before promoting"))
+                let (now, look) = (self.record.step, self.command("status"));
+                refuse(
+                    "promoted",
+                    &format!("it is at step {now} by now, not at step {step}"),
+                    &format!("look again with `{look}`"),
+                )
             }
             (Phase::Pending, Promoted { base: Some(base), full, .. }) => change.begin_by_hand(base, *full),
-            (Phase::Pending, Promoted { base: None, .. }) => conflict(
-                "is queued behind the rollout that is running; it begins when that one ends".to_owned(),
+            (Phase::Pending, Promoted { base: None, .. }) => refuse(
+                "promoted",
+                "it is queued behind the rollout that is running, and begins when that one ends",
+                &format!("`serin status {}` shows that one", self.record.alias),
             ),
             (Phase::Pending, PauseAsked) => {
-                conflict("has not begun, so there is nothing to pause; `abort` cancels it".to_owned())
+                refuse("paused", "it has not begun", &format!("`{}` cancels it", self.command("abort")))
             }
             (Phase::Pending, Resumed { .. }) => unchanged("is not paused; it has not begun"),
-            (Phase::Pending, Approved) => conflict("has not begun and waits for no approval".to_owned()),
+            (Phase::Pending, Approved) => refuse(
+                "approved",
+                "it has not begun, and waits for no approval",
+                &format!("`{}` says what it waits for", self.command("explain")),
+            ),
             (Phase::Pending, AbortAsked) => {
                 change.finish(Ending::Aborted, "aborted before it began".to_owned())
             }
@@ -86,10 +96,14 @@ impl Rollout {
             (Phase::Progressing | Phase::Paused(_), StepLate { .. } | ApprovalTimedOut { .. }) => {
                 unchanged("does not wait there any more")
             }
-            (Phase::Paused(_), Promoted { .. }) if self.record.drift.is_some() => conflict(
-                "waits because somebody else changed the alias; `resume --restore` or `resume --adopt` first"
-                    .to_owned(),
-            ),
+            (Phase::Paused(_), Promoted { .. }) if self.record.drift.is_some() => {
+                let resume = self.command("resume");
+                refuse(
+                    "promoted",
+                    "somebody else changed the alias",
+                    &format!("settle that first with `{resume} --restore` or `{resume} --adopt`"),
+                )
+            }
             (Phase::Progressing | Phase::Paused(_), Promoted { full: true, .. }) => {
                 change.lift_pause().promote("promoted to the end by hand".to_owned())
             }
@@ -99,9 +113,7 @@ impl Rollout {
             (Phase::Progressing, PauseAsked) => change.pause(PauseCause::Operator, String::new()),
             (Phase::Paused(_), PauseAsked) => unchanged("is paused already"),
             (Phase::Progressing, Resumed { drift: None }) => unchanged("is not paused"),
-            (Phase::Progressing, Resumed { drift: Some(_) }) => {
-                conflict("has no foreign change to restore or adopt".to_owned())
-            }
+            (Phase::Progressing, Resumed { drift: Some(drift) }) => self.refuse_settling(*drift),
             (Phase::Paused(_), Resumed { drift }) => change.resume(*drift),
             (Phase::Progressing | Phase::Paused(_), Approved) => change.approve(),
             (Phase::Progressing | Phase::Paused(_), AbortAsked) => {
@@ -124,9 +136,11 @@ impl Rollout {
             (Phase::Promoting, AbortAsked) => change.roll_back(Ending::Aborted, "aborted by hand".to_owned()),
             (Phase::Promoting, Promoted { .. }) => unchanged("is being promoted already"),
             (Phase::Promoting, Resumed { .. }) => unchanged("is not paused; it is being promoted"),
-            (Phase::Promoting, PauseAsked | Approved) => {
-                conflict("is being promoted; `abort` takes it back".to_owned())
-            }
+            (Phase::Promoting, PauseAsked | Approved) => refuse(
+                tried(event),
+                "it is being promoted",
+                &format!("`{}` takes it back", self.command("abort")),
+            ),
             (Phase::Promoting, _) => unchanged("is being promoted"),
 
             (Phase::RollingBack(ending), RoutingServed { revision }) => {
@@ -138,25 +152,20 @@ impl Rollout {
                 change.finish(*ending, reason)
             }
             (Phase::RollingBack(_), Promoted { .. } | PauseAsked | Resumed { .. } | Approved) => {
-                conflict("is rolling back, and nothing stops that; `retry` starts it anew".to_owned())
+                let again = format!("once it has ended, `serin retry {}` starts it anew", self.record.id.short());
+                refuse(tried(event), "it is rolling back, and nothing stops that", &again)
             }
             (Phase::RollingBack(_), AbortAsked) => unchanged("is rolling back already"),
             (Phase::RollingBack(_), _) => unchanged("is rolling back"),
 
             (Phase::Succeeded, Promoted { full: true, .. }) => unchanged("has succeeded already"),
-            (Phase::Succeeded, AbortAsked) => {
-                conflict("has succeeded; `rollback` restores the version before it".to_owned())
-            }
+            (Phase::Succeeded, AbortAsked) => refuse("aborted", "it has succeeded", &self.way_on()),
             (Phase::RolledBack | Phase::Aborted | Phase::Superseded, AbortAsked) => {
                 let phase = self.record.phase.name();
                 unchanged(&format!("has ended as {phase} already; the canary gets no traffic from it"))
             }
             (phase, Promoted { .. } | PauseAsked | Resumed { .. } | Approved) => {
-                let hint = match phase {
-                    Phase::Succeeded => "`rollback` restores the version before it",
-                    _ => "`retry` starts it anew",
-                };
-                conflict(format!("has ended as {}; {hint}", phase.name()))
+                refuse(tried(event), &format!("it has ended as {}", phase.name()), &self.way_on())
             }
             (phase, _) => unchanged(&format!("has ended as {}", phase.name())),
         }
@@ -166,10 +175,51 @@ impl Rollout {
         // maxExposure is a bound on damage, not a judgement: it acts even where judgements are only reported.
         matches!(harm, Harm::Exposure { .. }) || self.plan.on_failure == OnFailure::Rollback
     }
+
+    /// What to type so that `verb` means this rollout: by its alias while it moves that, else by its id.
+    pub fn command(&self, verb: &str) -> String {
+        match self.record.phase.is_active() {
+            true => format!("serin {verb} {}", self.record.alias),
+            false => format!("serin {verb} {}", self.record.id.short()),
+        }
+    }
+
+    /// What may be done about a rollout that has ended.
+    fn way_on(&self) -> String {
+        match self.record.phase {
+            Phase::Succeeded => format!("`{}` restores the version before it", self.command("rollback")),
+            _ => format!("`{}` starts it anew", self.command("retry")),
+        }
+    }
+
+    fn refuse_settling(&self, drift: Resumption) -> Answer {
+        let tried = match drift {
+            Resumption::Restore => "restored",
+            Resumption::Adopt => "adopted",
+        };
+        let next = match self.record.phase {
+            Phase::Paused(_) => format!("`{}` alone ends the pause", self.command("resume")),
+            _ => format!("`{}` says what it waits for", self.command("explain")),
+        };
+        refuse(tried, "nobody else has changed the alias", &next)
+    }
 }
 
-fn conflict(text: String) -> Answer {
-    Err(Refusal::Conflict(text))
+/// Says what could not be done, why not, and what to do next.
+fn refuse(tried: &str, why: &str, next: &str) -> Answer {
+    Err(Refusal::Conflict(format!("cannot be {tried}: {why}; {next}")))
+}
+
+/// What a person wanted of a rollout.
+fn tried(event: &Event) -> &'static str {
+    match event {
+        Event::Promoted { .. } => "promoted",
+        Event::PauseAsked => "paused",
+        Event::Resumed { .. } => "resumed",
+        Event::Approved => "approved",
+        Event::AbortAsked => "aborted",
+        _ => "changed",
+    }
 }
 
 fn unchanged(text: &str) -> Answer {
@@ -386,13 +436,14 @@ impl Change<'_> {
             (Some(_), Some(Resumption::Restore)) => return self.restore(),
             (Some(_), Some(Resumption::Adopt)) => return self.adopt(),
             (Some(drift), None) => {
-                return conflict(format!(
-                    "was paused because {} changed the alias from {} to {}; say `resume --restore` for the first or \
-                     `resume --adopt` for the second",
-                    drift.by, drift.expected, drift.found
-                ));
+                let resume = self.next.command("resume");
+                return refuse(
+                    "resumed",
+                    &format!("{} changed the alias from {} to {}", drift.by, drift.expected, drift.found),
+                    &format!("`{resume} --restore` puts back the first, `{resume} --adopt` goes on from the second"),
+                );
             }
-            (None, Some(_)) => return conflict("has no foreign change to restore or adopt".to_owned()),
+            (None, Some(drift)) => return self.next.refuse_settling(drift),
             (None, None) => {}
         }
         let mut change = self.lift_pause();
@@ -462,7 +513,7 @@ impl Change<'_> {
 
     fn restore(mut self) -> Answer {
         let Some(drift) = self.next.record.drift.take() else {
-            return conflict("has no foreign change to restore".to_owned());
+            return self.next.refuse_settling(Resumption::Restore);
         };
         self.route(drift.expected);
         self.end_drift_pause();
@@ -471,7 +522,7 @@ impl Change<'_> {
 
     fn adopt(mut self) -> Answer {
         let Some(drift) = self.next.record.drift.take() else {
-            return conflict("has no foreign change to adopt".to_owned());
+            return self.next.refuse_settling(Resumption::Adopt);
         };
         let record = &mut self.next.record;
         let (stable, canary, found) = (record.stable, record.canary, drift.found);
@@ -553,12 +604,18 @@ impl Change<'_> {
     fn approve(mut self) -> Answer {
         let by = self.cause.by;
         let Some(Step::Approval(approval)) = self.next.current_step() else {
-            return conflict("waits for no approval at this step".to_owned());
+            let explain = self.next.command("explain");
+            return refuse(
+                "approved",
+                "its current step waits for no approval",
+                &format!("`{explain}` says what it waits for"),
+            );
         };
         if !approval.approvers.is_empty() && !approval.approvers.iter().any(|listed| by.is(listed)) {
             return Err(Refusal::Forbidden(format!(
-                "wants the approval of {}; {by} is not among them",
-                approval.approvers.join(", ")
+                "cannot be approved by {by}: the plan wants it from {}; one of them types `{}`",
+                approval.approvers.join(" or "),
+                self.next.command("approve")
             )));
         }
         if self.next.record.approvals.iter().any(|given| given.by.name == by.name) {

@@ -340,27 +340,29 @@ impl Rollout {
             since: record.step_since,
             until,
             then,
-            needs: self.in_words(facts, &gate.need),
+            needs: self.needs(facts, &gate.need),
         })
     }
 
     fn paused_for(&self, cause: PauseCause, since: Timestamp) -> WaitingFor {
+        let (resume, abort, approve) =
+            (self.command("resume"), self.command("abort"), self.command("approve"));
         let (kind, needs) = match (cause, &self.record.drift) {
             (_, Some(drift)) => (
                 "drift",
                 format!(
-                    "{} changed the alias from {} to {}: `resume --restore` or `resume --adopt`",
+                    "{} changed the alias from {} to {}: `{resume} --restore` or `{resume} --adopt`",
                     drift.by, drift.expected, drift.found
                 ),
             ),
-            (PauseCause::Plan, None) => ("pause", "the plan pauses here: `resume`".to_owned()),
+            (PauseCause::Plan, None) => ("pause", format!("the plan pauses here: `{resume}`")),
             (PauseCause::Harm, None) => {
-                ("pause", "harm was found: `abort`, or `resume` to go on anyway".to_owned())
+                ("pause", format!("harm was found: `{abort}`, or `{resume}` to go on anyway"))
             }
             (PauseCause::ApprovalTimeout, None) => {
-                ("pause", "nobody approved in time: `resume`, then `approve`".to_owned())
+                ("pause", format!("nobody approved in time: `{resume}`, then `{approve}`"))
             }
-            _ => ("pause", "`resume`".to_owned()),
+            _ => ("pause", format!("`{resume}`")),
         };
         WaitingFor { kind, since, until: None, then: "nothing happens by itself".to_owned(), needs }
     }
@@ -414,6 +416,19 @@ impl Rollout {
         format!("~{more} more clean canary requests before {next}{time}")
     }
 
+    /// A need in words, with what to type where a person meets it.
+    pub fn needs(&self, facts: &Facts<'_>, need: &Need) -> String {
+        let words = self.in_words(facts, need);
+        match need {
+            Need::Approval { .. } => format!("{words}: `{}`", self.command("approve")),
+            Need::Resume => format!("{words}: `{}`", self.command("resume")),
+            Need::Window { until: None } | Need::Freeze { until: None } => {
+                format!("{words}; `{} --reason …` passes it", self.command("promote"))
+            }
+            _ => words,
+        }
+    }
+
     /// A need in words, with what is left of it.
     pub fn in_words(&self, facts: &Facts<'_>, need: &Need) -> String {
         match need {
@@ -429,11 +444,11 @@ impl Rollout {
             Need::Proof { next, .. } => self.proof_in_words(facts, *next),
             Need::Window { until } => match until {
                 Some(until) => format!("its window, which opens {until}"),
-                None => "a window that never opens again; change the plan or `promote --reason …`".to_owned(),
+                None => "a window that never opens again".to_owned(),
             },
             Need::Freeze { until } => match until {
                 Some(until) => format!("the freeze to end, {until}"),
-                None => "a freeze that never ends; change the plan or `promote --reason …`".to_owned(),
+                None => "a freeze that never ends".to_owned(),
             },
             Need::Approval { given, of } => {
                 let who = match self.current_step() {
@@ -442,12 +457,11 @@ impl Rollout {
                     }
                     _ => String::new(),
                 };
-                format!(
-                    "{} more approval(s){who} ({given} of {of} given): `approve`",
-                    of.saturating_sub(*given as u32)
-                )
+                let more = of.saturating_sub(*given as u32);
+                let approvals = if more == 1 { "approval" } else { "approvals" };
+                format!("{more} more {approvals}{who} ({given} of {of} given)")
             }
-            Need::Resume => "the plan pauses here: `resume`".to_owned(),
+            Need::Resume => "the plan pauses here".to_owned(),
             Need::Queue { ahead } => format!("rollout {} to end", ahead.short()),
             Need::After { served, of } => {
                 let target =

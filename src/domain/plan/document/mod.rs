@@ -185,7 +185,7 @@ mod tests {
         let lines = vec![
             "description: \"yes: a # b\\nc \\\\ 'd' \\\" é\"",
             "description: '010'",
-            "labels: {team: 'no', tier: '1', x: ' y '}",
+            "labels: {team: 'no', function: ours, tier: '1', x: ' y '}",
             "timeZone: Europe/Paris",
             "version: '42'",
             "start: onPublish",

@@ -36,7 +36,7 @@ pub(super) struct PlanDocument {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1))]
     pub description: Option<String>,
-    /// Carried into events, metrics and messages.
+    /// Shown with each rollout in `/v1`, and carried by the metrics of live rollouts as `label_NAME`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub labels: Option<BTreeMap<LabelName, LabelText>>,
     /// The function whose versions are rolled out.

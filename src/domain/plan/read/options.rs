@@ -15,9 +15,6 @@ use crate::domain::plan::suggest::nearest;
 use crate::domain::plan::tree::Content;
 use crate::domain::plan::words::EVENTS;
 
-/// Names that serin's own metrics carry.
-const OWN_LABELS: &[&str] = &["function", "alias", "executed_version"];
-
 /// Beyond it a bound bounds nothing.
 const EXPOSURE_MAX: u64 = 1_000_000_000_000_000;
 
@@ -243,9 +240,6 @@ impl Reader<'_> {
 fn check_label(text: &str) -> Result<(), NameError> {
     let sign = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_';
     let starts_well = !text.starts_with(|first: char| first.is_ascii_digit()) && !text.starts_with("__");
-    if OWN_LABELS.contains(&text) {
-        return Err(NameError("serin's metrics carry a label of that name already; choose another"));
-    }
     if (1..=64).contains(&text.len()) && text.bytes().all(sign) && starts_well {
         return Ok(());
     }
