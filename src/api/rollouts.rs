@@ -63,7 +63,9 @@ async fn find(api: &Api, target: &str) -> Result<RolloutRef, ApiError> {
     let found = blocking(move || reader.rollouts_named(&tail)).await?;
     match found.as_slice() {
         [one] => Ok(RolloutRef::Id(one.id)),
-        [] => Err(ApiError::not_found(format!("there is no rollout {target}"))),
+        [] => {
+            Err(ApiError::not_found(format!("there is no rollout {target}; `serin status` lists the latest")))
+        }
         _ => {
             Err(ApiError::invalid(format!("more than one rollout's id ends with {target}; give more of it")))
         }

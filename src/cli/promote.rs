@@ -63,7 +63,7 @@ fn skipped(seen: &Explanation, full: bool, look: &Look) -> Vec<String> {
     }
     let mut lines = vec![format!("{head}, skipping")];
     let glyphs = look.glyphs();
-    lines.extend(unmet.iter().map(|gate| format!("  {} {}: {}", glyphs.no, gate.label, gate.needs)));
+    lines.extend(unmet.iter().map(|gate| format!("  {} {}", glyphs.no, gate.label)));
     if ahead.len() >= 2 {
         let arrow = format!(" {} ", glyphs.arrow);
         lines.push(format!(

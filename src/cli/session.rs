@@ -30,7 +30,8 @@ impl Session {
     /// Says what was started, and how to look at it.
     pub fn say_started(&self, reply: &VerbReply) -> anyhow::Result<()> {
         self.say_rollout(reply)?;
-        self.terminal.note(&format!("look at it with: serin status {}:{} --watch", reply.function, reply.alias));
+        self.terminal
+            .note(&format!("look at it with: serin status {}:{} --watch", reply.function, reply.alias));
         Ok(())
     }
 

@@ -25,7 +25,7 @@ use super::download::Download;
 use super::exchange::{About, Face, FaultKind, Outgoing, Transit};
 use super::headers::{self, EXECUTED_VERSION};
 use super::invoke_call::{Call, InvocationType};
-use super::lambda_error::LambdaError;
+use super::invoke_error::InvokeError;
 use super::route::Upstream;
 use super::worker::Worker;
 use crate::clock;
@@ -68,13 +68,13 @@ async fn invoked(
     worker: &Rc<Worker>,
     request: Request<Payload>,
     id: Uuid,
-) -> Result<Response<Bytes>, LambdaError> {
+) -> Result<Response<Bytes>, InvokeError> {
     let (head, payload) = request.into_parts();
     // Read also where the head is faulty, so that the connection is good for another call.
     let payload = whole(payload, worker.timeouts.body_idle).await?;
     let call = Call::read(&head.method, &head.uri, &head.headers, &worker.place)?;
     // After the payload has come, so that a slow one is routed by the weights of the moment it is sent on.
-    let route = worker.route(&call.key).ok_or_else(|| LambdaError::FunctionNotFound(call.arn.clone()))?;
+    let route = worker.route(&call.key).ok_or_else(|| InvokeError::FunctionNotFound(call.arn.clone()))?;
     let payload = checked(payload)?;
     if call.invocation == InvocationType::DryRun {
         let mut response = Response::new(Bytes::new());
@@ -92,7 +92,7 @@ async fn invoked(
         Err(fault) => Err(match fault.kind {
             FaultKind::TimedOut => timed_out(id, worker.timeouts.response_head),
             FaultKind::Unreachable => function_error("Upstream.Unreachable", &fault.detail),
-            FaultKind::Exhausted => return Err(LambdaError::Service(fault.detail)),
+            FaultKind::Exhausted => return Err(InvokeError::Service(fault.detail)),
             FaultKind::Broken | FaultKind::ClientBroke | FaultKind::ClientStalled => {
                 function_error("Upstream.Broken", &fault.detail)
             }
@@ -115,40 +115,40 @@ async fn invoked(
 }
 
 /// Collects a payload, no larger than Lambda takes and no slower than a body may be.
-async fn whole(payload: Payload, idle_max: Duration) -> Result<Bytes, LambdaError> {
+async fn whole(payload: Payload, idle_max: Duration) -> Result<Bytes, InvokeError> {
     let mut body = match payload {
-        Payload::Whole(bytes) if bytes.len() > PAYLOAD_BYTES_MAX => return Err(LambdaError::RequestTooLarge),
+        Payload::Whole(bytes) if bytes.len() > PAYLOAD_BYTES_MAX => return Err(InvokeError::RequestTooLarge),
         Payload::Whole(bytes) => return Ok(bytes),
         Payload::Stream(body) => body,
     };
     if body.size_hint().lower() > PAYLOAD_BYTES_MAX as u64 {
-        return Err(LambdaError::RequestTooLarge);
+        return Err(InvokeError::RequestTooLarge);
     }
     let mut collected = BytesMut::new();
     loop {
         let frame = match timeout(idle_max, body.frame()).await {
-            Err(_) => return Err(LambdaError::RequestTimedOut),
+            Err(_) => return Err(InvokeError::RequestTimedOut),
             Ok(None) => return Ok(collected.freeze()),
-            Ok(Some(Err(broken))) => return Err(LambdaError::InvalidRequestContent(broken.to_string())),
+            Ok(Some(Err(broken))) => return Err(InvokeError::InvalidRequestContent(broken.to_string())),
             Ok(Some(Ok(frame))) => frame,
         };
         let Ok(data) = frame.into_data() else { continue };
         if collected.len() + data.len() > PAYLOAD_BYTES_MAX {
-            return Err(LambdaError::RequestTooLarge);
+            return Err(InvokeError::RequestTooLarge);
         }
         collected.extend_from_slice(&data);
     }
 }
 
 /// Holds a payload to JSON; none at all becomes `{}`, which is what a function is handed on Lambda.
-fn checked(payload: Bytes) -> Result<Bytes, LambdaError> {
+fn checked(payload: Bytes) -> Result<Bytes, InvokeError> {
     if payload.is_empty() {
         return Ok(Bytes::from_static(b"{}"));
     }
     let text = std::str::from_utf8(&payload).map_err(|error| error.to_string());
     let read =
         text.and_then(|text| serde_json::from_str::<IgnoredAny>(text).map_err(|error| error.to_string()));
-    read.map_err(LambdaError::InvalidRequestContent)?;
+    read.map_err(InvokeError::InvalidRequestContent)?;
     Ok(payload)
 }
 
@@ -243,7 +243,7 @@ mod tests {
         assert!(checked(Bytes::from(deep)).is_ok(), "depth is the function's business");
         for bad in [&b"{"[..], b"{} x", b"'a'", b"\xff", b" "] {
             assert!(
-                matches!(checked(Bytes::copy_from_slice(bad)), Err(LambdaError::InvalidRequestContent(_))),
+                matches!(checked(Bytes::copy_from_slice(bad)), Err(InvokeError::InvalidRequestContent(_))),
                 "{bad:?}"
             );
         }

@@ -6,7 +6,7 @@ use hyper::header::{AUTHORIZATION, HeaderMap};
 use hyper::{Method, Uri};
 use percent_encoding::percent_decode_str;
 
-use super::lambda_error::LambdaError;
+use super::invoke_error::InvokeError;
 use crate::domain::arn::{FunctionRef, Place};
 
 const PREFIX: &str = "/2015-03-31/";
@@ -48,14 +48,14 @@ impl Call {
         uri: &Uri,
         headers: &HeaderMap,
         place: &Place,
-    ) -> Result<Call, LambdaError> {
+    ) -> Result<Call, InvokeError> {
         let segment = (uri.path().strip_prefix(PREFIX))
             .and_then(|path| path.strip_prefix("functions/"))
             .and_then(|path| path.strip_suffix("/invocations"))
             .filter(|segment| !segment.contains('/') && *method == Method::POST)
-            .ok_or(LambdaError::UnknownOperation)?;
+            .ok_or(InvokeError::UnknownOperation)?;
         let text = percent_decode_str(segment).decode_utf8_lossy();
-        let invalid_name = |value: &str| LambdaError::Validation {
+        let invalid_name = |value: &str| InvokeError::Validation {
             value: value.to_owned(),
             member: "functionName",
             constraint: FUNCTION_PATTERN.to_owned(),
@@ -70,7 +70,7 @@ impl Call {
         if let Some(given) = &given
             && !is_qualifier(given)
         {
-            return Err(LambdaError::Validation {
+            return Err(InvokeError::Validation {
                 value: given.clone(),
                 member: "qualifier",
                 constraint: QUALIFIER_PATTERN.to_owned(),
@@ -85,7 +85,7 @@ impl Call {
             None | Some("RequestResponse") => InvocationType::RequestResponse,
             Some("DryRun") => InvocationType::DryRun,
             Some("Event") => {
-                return Err(LambdaError::InvalidParameterValue(
+                return Err(InvokeError::InvalidParameterValue(
                     "asynchronous invocation (Event) is not supported yet; \
                      invoke with RequestResponse, which waits for the answer"
                         .to_owned(),
@@ -97,7 +97,7 @@ impl Call {
         };
         let qualifier = match (function.qualifier, given) {
             (Some(derived), Some(given)) if derived != given => {
-                return Err(LambdaError::InvalidParameterValue(
+                return Err(InvokeError::InvalidParameterValue(
                     "The derived qualifier from the function name does not match the specified qualifier."
                         .to_owned(),
                 ));
@@ -130,15 +130,15 @@ fn given_qualifier(query: &str) -> Option<String> {
     Some(percent_decode_str(value).decode_utf8_lossy().into_owned())
 }
 
-fn header<'a>(headers: &'a HeaderMap, name: &'static str) -> Result<Option<&'a str>, LambdaError> {
+fn header<'a>(headers: &'a HeaderMap, name: &'static str) -> Result<Option<&'a str>, InvokeError> {
     let value = headers.get(name).map(|value| value.to_str());
     value.transpose().map_err(|_| {
-        LambdaError::InvalidParameterValue(format!("the header {name} holds more than visible ASCII"))
+        InvokeError::InvalidParameterValue(format!("the header {name} holds more than visible ASCII"))
     })
 }
 
-fn not_in_enum(value: &str, member: &'static str, set: &str) -> LambdaError {
-    LambdaError::Validation {
+fn not_in_enum(value: &str, member: &'static str, set: &str) -> InvokeError {
+    InvokeError::Validation {
         value: value.to_owned(),
         member,
         constraint: format!("Member must satisfy enum value set: {set}"),
@@ -160,7 +160,7 @@ mod tests {
 
     use super::*;
 
-    fn read(target: &str, headers: &[(&'static str, &str)]) -> Result<Call, LambdaError> {
+    fn read(target: &str, headers: &[(&'static str, &str)]) -> Result<Call, InvokeError> {
         let mut map = HeaderMap::new();
         for (name, value) in headers {
             map.append(*name, HeaderValue::try_from(*value).unwrap());
@@ -169,7 +169,7 @@ mod tests {
         Call::read(&Method::POST, &target.parse().unwrap(), &map, &place)
     }
 
-    fn key(target: &str) -> Result<String, LambdaError> {
+    fn key(target: &str) -> Result<String, InvokeError> {
         read(target, &[]).map(|call| call.key)
     }
 
@@ -219,7 +219,7 @@ mod tests {
         let conflict = key("/2015-03-31/functions/f:live/invocations?Qualifier=beta").unwrap_err();
         assert_eq!(
             conflict,
-            LambdaError::InvalidParameterValue(
+            InvokeError::InvalidParameterValue(
                 "The derived qualifier from the function name does not match the specified qualifier.".into()
             )
         );
@@ -231,7 +231,7 @@ mod tests {
             "/2015-03-31/functions/f/invocations?Qualifier=a%2Fb",
             "/2015-03-31/functions/%ff/invocations",
         ] {
-            assert!(matches!(key(target), Err(LambdaError::Validation { .. })), "{target}");
+            assert!(matches!(key(target), Err(InvokeError::Validation { .. })), "{target}");
         }
         for target in [
             "/2015-03-31/functions/f",
@@ -239,7 +239,7 @@ mod tests {
             "/2015-03-31/functions/a/b/invocations",
             "/2015-03-31/layers",
         ] {
-            assert_eq!(key(target), Err(LambdaError::UnknownOperation), "{target}");
+            assert_eq!(key(target), Err(InvokeError::UnknownOperation), "{target}");
         }
     }
 
@@ -248,9 +248,9 @@ mod tests {
         let plain = "/2015-03-31/functions/f/invocations";
         let invoke = |kind| read(plain, &[("x-amz-invocation-type", kind)]);
         assert_eq!(invoke("DryRun").unwrap().invocation, InvocationType::DryRun);
-        assert!(matches!(invoke("Event"), Err(LambdaError::InvalidParameterValue(_))));
-        assert!(matches!(invoke("Later"), Err(LambdaError::Validation { .. })));
+        assert!(matches!(invoke("Event"), Err(InvokeError::InvalidParameterValue(_))));
+        assert!(matches!(invoke("Later"), Err(InvokeError::Validation { .. })));
         assert!(read(plain, &[("x-amz-log-type", "Tail")]).unwrap().wants_log);
-        assert!(matches!(read(plain, &[("x-amz-log-type", "All")]), Err(LambdaError::Validation { .. })));
+        assert!(matches!(read(plain, &[("x-amz-log-type", "All")]), Err(InvokeError::Validation { .. })));
     }
 }

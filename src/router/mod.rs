@@ -18,7 +18,7 @@ pub mod handle;
 mod headers;
 mod invoke;
 mod invoke_call;
-mod lambda_error;
+mod invoke_error;
 pub mod pick;
 mod pool;
 mod refusal;

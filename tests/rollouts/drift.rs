@@ -40,7 +40,7 @@ fn it_pauses_and_says_who_and_what() {
     assert_eq!(routing(house), ("1".to_owned(), Some(0.5)));
     let refused = house.verb("f:live", "resume", &json!({}));
     assert_eq!(refused.status, 409);
-    assert!(refused.error().contains("resume --restore"), "{}", refused.error());
+    assert!(refused.error().contains("`serin resume f:live --restore`"), "{}", refused.error());
     assert_eq!(house.verb("f:live", "promote", &json!({ "step": 1, "reason": "x" })).status, 409);
 }
 

@@ -12,6 +12,7 @@ use clap::Subcommand;
 
 use super::exit::Exit;
 use super::flags::VersionWeight;
+use super::function::OfFunction;
 use super::render::Look;
 use super::render::sections::labelled;
 use super::render::words;
@@ -28,7 +29,7 @@ pub enum Command {
     /// Show one alias.
     Get(get::Args),
     /// List a function's aliases.
-    List(list::Args),
+    List(OfFunction),
     /// Delete an alias that no rollout is moving.
     Delete(delete::Args),
 }

@@ -2,23 +2,13 @@
 
 use crate::cli::exit::Exit;
 use crate::cli::flags::{TableOrJson, json};
+use crate::cli::function::OfFunction;
 use crate::cli::render::sections::labelled;
 use crate::cli::render::words;
 use crate::cli::session::Session;
-use crate::domain::arn::FunctionName;
-
-/// Which function.
-#[derive(Debug, clap::Args)]
-pub struct Args {
-    /// The function.
-    function: FunctionName,
-    /// How it is printed.
-    #[arg(long, short, value_enum, value_name = "FORM", default_value = "table")]
-    output: TableOrJson,
-}
 
 /// Does it.
-pub fn run(args: &Args, session: &Session) -> anyhow::Result<Exit> {
+pub fn run(args: &OfFunction, session: &Session) -> anyhow::Result<Exit> {
     let function = session.client()?.function(args.function.as_str())?;
     if args.output == TableOrJson::Json {
         session.terminal.print(&json(&function))?;

@@ -9,7 +9,9 @@ mod versions;
 use clap::Subcommand;
 
 use super::exit::Exit;
+use super::flags::TableOrJson;
 use super::session::Session;
+use crate::domain::arn::FunctionName;
 
 /// What to do.
 #[derive(Debug, Subcommand)]
@@ -19,11 +21,21 @@ pub enum Command {
     /// List all functions.
     List(list::Args),
     /// List a function's versions, newest first.
-    Versions(versions::Args),
+    Versions(OfFunction),
     /// Show one function.
-    Get(get::Args),
+    Get(OfFunction),
     /// Delete a version, or a function with all its versions and aliases.
     Delete(delete::Args),
+}
+
+/// A function, and how what is said of it is printed.
+#[derive(Debug, clap::Args)]
+pub struct OfFunction {
+    /// The function.
+    pub function: FunctionName,
+    /// How it is printed.
+    #[arg(long, short, value_enum, value_name = "FORM", default_value = "table")]
+    pub output: TableOrJson,
 }
 
 impl Command {

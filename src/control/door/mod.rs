@@ -254,7 +254,7 @@ pub enum Refusal {
     #[error("alias {0} exists already; change it with `serin alias update {0}`")]
     AliasExists(AliasId),
     /// The routing breaks a rule.
-    #[error("{1}")]
+    #[error("{}", routing_refused(.0, .1))]
     Routing(AliasId, RoutingFault),
     /// The RevisionId is not the latest.
     #[error("{what} has changed since: its RevisionId is {latest} by now")]
@@ -322,6 +322,13 @@ fn function_not_found(function: &FunctionName, version: Option<VersionId>) -> St
             "there is no function {function}; `serin function publish {function} --url URL` makes it, `serin function \
              list` lists those there are"
         ),
+    }
+}
+
+fn routing_refused(alias: &AliasId, fault: &RoutingFault) -> String {
+    match fault {
+        RoutingFault::VersionAbsent(version) => function_not_found(&alias.function, Some(*version)),
+        fault => format!("alias {alias} cannot be so: {fault}"),
     }
 }
 

@@ -146,7 +146,7 @@ fn promotion(
     let skipped = after::with_facts(draft, rollout, |facts| {
         unmet
             .iter()
-            .map(|gate| format!("{} ({})", gate.need.kind(), rollout.in_words(facts, &gate.need)))
+            .map(|gate| format!("{}: {}", gate.need.kind(), rollout.in_words(facts, &gate.need)))
             .collect()
     });
     let queued = unmet.iter().any(|gate| matches!(gate.need, Need::Queue { .. }));
@@ -168,7 +168,8 @@ fn restore_previous(
     let state = draft.world.alias(&id).cloned().ok_or_else(|| Refusal::AliasNotFound(id.clone()))?;
     let from = state.alias.routing;
     if let Some(active) = state.active.and_then(|active| draft.world.rollout(active)) {
-        return Err(Refusal::Conflict(format!("{id} cannot go back to v{}: {} is under way; end it first with `{}`",
+        return Err(Refusal::Conflict(format!(
+            "{id} cannot go back to v{}: {} is under way; end it first with `{}`",
             rollout.record.stable,
             name_of(active),
             active.command("abort")
@@ -202,10 +203,13 @@ fn restore_previous(
 fn retry(draft: &mut Draft<'_>, by: By<'_>, rollout: &Rollout, fresh: Uuid) -> Result<Reply, Refusal> {
     let name = name_of(rollout);
     if !rollout.record.phase.is_final() {
+        let next = match rollout.record.phase {
+            Phase::RollingBack(_) => format!("`{} --wait` waits for that", rollout.command("status")),
+            _ => format!("`{}` ends it", rollout.command("abort")),
+        };
+        let phase = rollout.record.phase.name();
         return Err(Refusal::Conflict(format!(
-            "{name} cannot be retried: it has not ended ({}); `{}` ends it",
-            rollout.record.phase.name(),
-            rollout.command("abort")
+            "{name} cannot be retried: it has not ended ({phase}); {next}"
         )));
     }
     let read =

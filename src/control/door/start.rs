@@ -82,7 +82,8 @@ pub(super) fn base(draft: &Draft<'_>, id: &AliasId, canary: VersionNumber) -> Re
         )));
     };
     if stable == canary {
-        return Err(Refusal::Conflict(format!("{id} already is on v{canary}; there is nothing to roll out before a newer version is published, as in `serin \
+        return Err(Refusal::Conflict(format!(
+            "{id} already is on v{canary}; there is nothing to roll out before a newer version is published, as in `serin \
              function publish {} --url URL`",
             id.function
         )));
@@ -190,9 +191,7 @@ fn refuse_remembered(
     let by_person = *asked.trigger == Trigger::Person;
     match remembered {
         Some(Ending::RolledBack) if by_person && !asked.again => Err(Refusal::Conflict(format!(
-            "v{canary} was rolled back on {id} before; if it deserves another try, say `serin start {} --to {canary} \
-             --again`",
-            asked.plan.pinned.name
+            "v{canary} was rolled back on {id} before; if it deserves another try, add `--again` to `serin start`"
         ))),
         Some(ending) if !by_person => Err(Refusal::Conflict(format!(
             "v{canary} was {} on {id} before, so nothing but a person starts it there again",
@@ -211,7 +210,8 @@ fn admit_beside(
 ) -> Result<VersionNumber, Refusal> {
     let name = super::name_of(active);
     if active.record.canary == canary && !matches!(active.record.phase, Phase::RollingBack(_)) {
-        return Err(Refusal::Conflict(format!("{name} is rolling out v{canary} already; `{}` shows how far it is",
+        return Err(Refusal::Conflict(format!(
+            "{name} is rolling out v{canary} already; `{}` shows how far it is",
             active.command("status")
         )));
     }

@@ -152,7 +152,8 @@ impl Rollout {
                 change.finish(*ending, reason)
             }
             (Phase::RollingBack(_), Promoted { .. } | PauseAsked | Resumed { .. } | Approved) => {
-                let again = format!("once it has ended, `serin retry {}` starts it anew", self.record.id.short());
+                let again =
+                    format!("once it has ended, `serin retry {}` starts it anew", self.record.id.short());
                 refuse(tried(event), "it is rolling back, and nothing stops that", &again)
             }
             (Phase::RollingBack(_), AbortAsked) => unchanged("is rolling back already"),
@@ -440,7 +441,9 @@ impl Change<'_> {
                 return refuse(
                     "resumed",
                     &format!("{} changed the alias from {} to {}", drift.by, drift.expected, drift.found),
-                    &format!("`{resume} --restore` puts back the first, `{resume} --adopt` goes on from the second"),
+                    &format!(
+                        "`{resume} --restore` puts back the first, `{resume} --adopt` goes on from the second"
+                    ),
                 );
             }
             (None, Some(drift)) => return self.next.refuse_settling(drift),

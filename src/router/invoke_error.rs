@@ -1,4 +1,4 @@
-//! Errors as AWS Lambda words them, for clients that know no others.
+//! Errors of Invoke as AWS Lambda words them, for clients that know no others.
 
 use bytes::Bytes;
 use hyper::header::{CONTENT_TYPE, HeaderName, HeaderValue};
@@ -10,7 +10,7 @@ const ERROR_TYPE: HeaderName = HeaderName::from_static("x-amzn-errortype");
 
 /// What a Lambda client is told instead of an answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum LambdaError {
+pub(super) enum InvokeError {
     /// A value breaks its constraint; the words after "failed to satisfy constraint: ".
     Validation { value: String, member: &'static str, constraint: String },
     /// A value is well-formed and still impossible.
@@ -29,52 +29,52 @@ pub(super) enum LambdaError {
     Service(String),
 }
 
-impl LambdaError {
+impl InvokeError {
     fn status(&self) -> StatusCode {
         match self {
-            LambdaError::Validation { .. }
-            | LambdaError::InvalidParameterValue(_)
-            | LambdaError::InvalidRequestContent(_) => StatusCode::BAD_REQUEST,
-            LambdaError::RequestTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
-            LambdaError::FunctionNotFound(_) | LambdaError::UnknownOperation => StatusCode::NOT_FOUND,
-            LambdaError::RequestTimedOut => StatusCode::REQUEST_TIMEOUT,
-            LambdaError::Service(_) => StatusCode::INTERNAL_SERVER_ERROR,
+            InvokeError::Validation { .. }
+            | InvokeError::InvalidParameterValue(_)
+            | InvokeError::InvalidRequestContent(_) => StatusCode::BAD_REQUEST,
+            InvokeError::RequestTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+            InvokeError::FunctionNotFound(_) | InvokeError::UnknownOperation => StatusCode::NOT_FOUND,
+            InvokeError::RequestTimedOut => StatusCode::REQUEST_TIMEOUT,
+            InvokeError::Service(_) => StatusCode::INTERNAL_SERVER_ERROR,
         }
     }
 
     fn type_name(&self) -> &'static str {
         match self {
-            LambdaError::Validation { .. } => "ValidationException",
-            LambdaError::InvalidParameterValue(_) => "InvalidParameterValueException",
-            LambdaError::InvalidRequestContent(_) => "InvalidRequestContentException",
-            LambdaError::RequestTooLarge => "RequestTooLargeException",
-            LambdaError::FunctionNotFound(_) => "ResourceNotFoundException",
-            LambdaError::UnknownOperation => "UnknownOperationException",
-            LambdaError::RequestTimedOut => "RequestTimeoutException",
-            LambdaError::Service(_) => "ServiceException",
+            InvokeError::Validation { .. } => "ValidationException",
+            InvokeError::InvalidParameterValue(_) => "InvalidParameterValueException",
+            InvokeError::InvalidRequestContent(_) => "InvalidRequestContentException",
+            InvokeError::RequestTooLarge => "RequestTooLargeException",
+            InvokeError::FunctionNotFound(_) => "ResourceNotFoundException",
+            InvokeError::UnknownOperation => "UnknownOperationException",
+            InvokeError::RequestTimedOut => "RequestTimeoutException",
+            InvokeError::Service(_) => "ServiceException",
         }
     }
 
     fn message(&self) -> String {
         match self {
-            LambdaError::Validation { value, member, constraint } => format!(
+            InvokeError::Validation { value, member, constraint } => format!(
                 "1 validation error detected: Value '{value}' at '{member}' failed to satisfy constraint: {constraint}"
             ),
-            LambdaError::InvalidParameterValue(text) => text.clone(),
-            LambdaError::InvalidRequestContent(why) => {
+            InvokeError::InvalidParameterValue(text) => text.clone(),
+            InvokeError::InvalidRequestContent(why) => {
                 format!("Could not parse request body into json: Could not parse payload into json: {why}")
             }
-            LambdaError::RequestTooLarge => {
+            InvokeError::RequestTooLarge => {
                 "Request must be smaller than 6291456 bytes for the InvokeFunction operation".to_owned()
             }
-            LambdaError::FunctionNotFound(arn) => format!("Function not found: {arn}"),
-            LambdaError::UnknownOperation => {
+            InvokeError::FunctionNotFound(arn) => format!("Function not found: {arn}"),
+            InvokeError::UnknownOperation => {
                 "the router serves Invoke alone, POST /2015-03-31/functions/NAME/invocations; \
                  send every other operation to serin's API address"
                     .to_owned()
             }
-            LambdaError::RequestTimedOut => "the payload did not come in time; send it again".to_owned(),
-            LambdaError::Service(lacking) => format!(
+            InvokeError::RequestTimedOut => "the payload did not come in time; send it again".to_owned(),
+            InvokeError::Service(lacking) => format!(
                 "serin cannot open another connection: {lacking}; raise its limit of open files (ulimit -n)"
             ),
         }
@@ -83,9 +83,9 @@ impl LambdaError {
     /// The answer, in AWS's shape.
     pub(super) fn response(&self) -> Response<Bytes> {
         let (blame, key) = match self {
-            LambdaError::Validation { .. } => (None, "message"),
-            LambdaError::FunctionNotFound(_) => (Some("User"), "Message"),
-            LambdaError::Service(_) => (Some("Service"), "Message"),
+            InvokeError::Validation { .. } => (None, "message"),
+            InvokeError::FunctionNotFound(_) => (Some("User"), "Message"),
+            InvokeError::Service(_) => (Some("Service"), "Message"),
             _ => (Some("User"), "message"),
         };
         let mut body = Map::new();
