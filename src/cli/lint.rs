@@ -1,4 +1,4 @@
-//! `serin lint`: checks plan files without a daemon, and shows every fault with its place.
+//! `serin lint`: checks plan files, shows every fault with its place, and says whether their gates can decide.
 
 use std::path::{Path, PathBuf};
 
@@ -6,7 +6,8 @@ use serde::Serialize;
 
 use super::diagnose::render;
 use super::exit::Exit;
-use super::flags::{TextOrJson, json};
+use super::feasibility::{self, Feasibility, Traffic};
+use super::flags::{Share, TextOrJson, json, rate};
 use super::plan_file::{PlanFile, in_directory};
 use super::render::line::Tone;
 use super::session::Session;
@@ -18,6 +19,8 @@ Examples:
   serin lint plans                                every plan of a directory
   serin lint plans/checkout.yaml --resolved       the plan as it is read, with every default filled in
   serin lint plans -o json                        for editors and pipelines
+  serin lint plans/checkout.yaml --rps 20         and how long each step takes to be decided
+  serin lint plans --against                      the same by the live traffic of each plan's alias
 
 Exit codes: 0 all in order (warnings do not count), 1 faults";
 
@@ -31,6 +34,15 @@ pub struct Args {
     /// Print the plans that are in order as they are read, with every default filled in, as YAML.
     #[arg(long)]
     resolved: bool,
+    /// Also say what each step needs for a decision at so many requests a second to the alias.
+    #[arg(long, value_name = "N", value_parser = rate, conflicts_with = "against")]
+    rps: Option<f64>,
+    /// The share of the stable version's requests that fails, with --rps [default: 0.1%].
+    #[arg(long, value_name = "SHARE")]
+    stable_failures: Option<Share>,
+    /// The same by the live counters of each plan's alias, watched at the daemon for five seconds.
+    #[arg(long)]
+    against: bool,
     /// How it is printed.
     #[arg(long, short, value_enum, value_name = "FORM", default_value = "text")]
     output: TextOrJson,
@@ -54,12 +66,18 @@ struct Checked {
     findings: Vec<Fault>,
     #[serde(skip_serializing_if = "Option::is_none")]
     resolved: Option<String>,
+    /// What the gates need for a decision, where traffic was given.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    feasibility: Option<Feasibility>,
     #[serde(skip)]
     sources: Vec<Source>,
+    #[serde(skip)]
+    plan: Option<Plan>,
 }
 
 /// Does it.
 pub fn run(args: &Args, session: &Session) -> anyhow::Result<Exit> {
+    feasibility::check(args.rps, args.against, args.stable_failures.map(|share| share.0))?;
     let mut checked = Vec::new();
     for path in &args.files {
         if path.is_dir() {
@@ -74,12 +92,34 @@ pub fn run(args: &Args, session: &Session) -> anyhow::Result<Exit> {
             checked.push(check(path, args.resolved)?);
         }
     }
+    measure(&mut checked, args, session)?;
     let text = match args.output {
         TextOrJson::Json => json(&serde_json::json!({ "files": checked })),
         TextOrJson::Text => text(&checked, args.resolved, session),
     };
     session.terminal.print(&text)?;
     Ok(if checked.iter().all(|checked| checked.ok) { Exit::Done } else { Exit::Failed })
+}
+
+/// The failure rate of a stable version of which nothing is said.
+const STABLE_FAILURES: f64 = 0.001;
+
+/// Says of each sound plan what its gates need under the traffic asked about.
+fn measure(checked: &mut [Checked], args: &Args, session: &Session) -> anyhow::Result<()> {
+    let plans: Vec<&Plan> = checked.iter().filter_map(|file| file.plan.as_ref()).collect();
+    let traffic = match args.rps {
+        Some(requests_per_s) => {
+            let stable_failures = args.stable_failures.map_or(STABLE_FAILURES, |share| share.0);
+            vec![Traffic { requests_per_s, stable_failures }; plans.len()]
+        }
+        None if args.against && !plans.is_empty() => feasibility::live(&plans, session)?,
+        None => return Ok(()),
+    };
+    let measured = checked.iter_mut().filter(|file| file.plan.is_some()).zip(traffic);
+    for (file, traffic) in measured {
+        file.feasibility = file.plan.as_ref().map(|plan| Feasibility::of(plan, traffic));
+    }
+    Ok(())
 }
 
 fn check(path: &Path, resolved: bool) -> anyhow::Result<Checked> {
@@ -93,7 +133,9 @@ fn check(path: &Path, resolved: bool) -> anyhow::Result<Checked> {
         digest: None,
         findings: Vec::new(),
         resolved: None,
+        feasibility: None,
         sources: file.sources(),
+        plan: None,
     };
     if plan::is_defaults(&file.source) {
         checked.kind = "defaults";
@@ -108,6 +150,7 @@ fn check(path: &Path, resolved: bool) -> anyhow::Result<Checked> {
             checked.resolved = resolved.then(|| plan::resolved_yaml(&loaded.plan));
             checked.digest = Some(loaded.digest);
             checked.findings = loaded.warnings;
+            checked.plan = Some(loaded.plan);
         }
         Err(faults) => {
             checked.ok = false;
@@ -145,6 +188,9 @@ fn text(checked: &[Checked], resolved: bool, session: &Session) -> String {
                 None => "defaults for other plans".to_owned(),
             };
             told.push_str(&format!("{ok} {}: {what}\n", look.words(&file.file)));
+        }
+        if let Some(feasibility) = &file.feasibility {
+            told.push_str(&look.print(&feasibility.lines(&look)));
         }
         if let Some(resolved) = &file.resolved {
             if checked.len() > 1 {

@@ -13,6 +13,7 @@ mod demo;
 pub mod diagnose;
 pub mod exit;
 mod explain;
+mod feasibility;
 mod flags;
 mod fsck;
 mod function;

@@ -4,9 +4,11 @@
 //! kind and words. A change carries its idempotency key, so that a reply that got lost can be asked for once more
 //! without doing the change twice.
 
+mod counters;
 mod events;
 mod transport;
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Duration;
 
@@ -20,6 +22,7 @@ use crate::api::wire::{
     WouldStart,
 };
 
+pub use counters::Counters;
 pub use events::Events;
 pub use transport::{ClientError, Transport};
 
@@ -304,6 +307,11 @@ impl Client {
     /// One file of the daemon's plans directory, with every default filled in.
     pub fn plan(&self, name: &str) -> Result<PlanView, ClientError> {
         self.transport.get(&format!("/v1/plans/{}", segment(name)))
+    }
+
+    /// What the daemon has counted of each version of an alias since it started, by version.
+    pub fn counters(&self, function: &str, alias: &str) -> Result<BTreeMap<String, Counters>, ClientError> {
+        Ok(counters::read(&self.transport.get_text("/metrics")?, function, alias))
     }
 
     /// Has the daemon write a copy of its store to a new file on its own machine.

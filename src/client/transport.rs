@@ -154,6 +154,16 @@ impl Transport {
         self.read(self.agent.run(request))
     }
 
+    /// Asks for a text.
+    pub fn get_text(&self, path: &str) -> Result<String, ClientError> {
+        let request = self.request("GET", path).body(()).map_err(|why| self.strange(&why))?;
+        let mut response = self.agent.run(request).map_err(|error| self.failed(error))?;
+        if !response.status().is_success() {
+            return Err(self.refusal(&mut response));
+        }
+        self.text(&mut response)
+    }
+
     /// Asks for an answer that does not end by itself.
     pub fn stream(&self, path: &str) -> Result<Response<Body>, ClientError> {
         let request = self.request("GET", path).header("accept", "text/event-stream");

@@ -72,3 +72,34 @@ fn the_schema_is_one() {
     let schema = serin(&["schema"]).done().json();
     assert!(schema["$schema"].is_string(), "{schema:#}");
 }
+
+#[test]
+fn traffic_says_which_gates_can_decide() {
+    let dir = tempfile::tempdir().unwrap();
+    let plan = write(dir.path(), "shop.yaml", GOOD);
+    let said = serin(&["lint", &plan, "--rps", "100"]).done().out;
+    for part in
+        ["at 100 req/s", "✓ 3% → 5%", "the bake of 5m is longer", "✗ 100%", "no evidence can decide here"]
+    {
+        assert!(said.contains(part), "{part:?} is not in {said}");
+    }
+    let said = serin(&["lint", &plan, "--rps", "0.01", "-o", "json"]).done().json();
+    let steps = &said["files"][0]["feasibility"]["steps"];
+    assert_eq!(
+        (&steps[0]["decidable"], steps[0]["nextWeight"].as_f64()),
+        (&false.into(), Some(0.05)),
+        "{said:#}"
+    );
+    assert!(steps[0]["proofSeconds"].as_u64().unwrap() > 24 * 3600, "{said:#}");
+    let said = serin(&["lint", &plan, "--rps", "0.01"]).done().out;
+    assert!(said.contains("more than the step deadline of 1d"), "{said}");
+    let said = serin(&["lint", &plan, "--rps", "0"]).done().out;
+    assert!(said.contains("none come: it cannot decide"), "{said}");
+
+    serin(&["lint", &plan, "--rps", "many"]).ended(2).complaining(&["requests a second"]);
+    serin(&["lint", &plan, "--rps", "1", "--against"]).ended(2).complaining(&["cannot be used with"]);
+    serin(&["lint", &plan, "--stable-failures", "1%"]).ended(1).complaining(&["goes with --rps"]);
+    serin(&["lint", &plan, "--against", "--url", "http://127.0.0.1:1"])
+        .ended(1)
+        .complaining(&["cannot reach serin"]);
+}

@@ -10,6 +10,7 @@ mod pictures;
 mod rollouts;
 mod scenes;
 mod serve;
+mod simulate;
 mod store;
 mod tokens;
 mod usage;

@@ -70,7 +70,7 @@ fn percent(share: f64) -> String {
 
 fn figures(simulated: &Simulated, look: &Look) -> Vec<Line> {
     let mut lines = vec![Line::new()];
-    let mut head = labelled("");
+    let mut head = labelled("until rollback");
     head.right(LABEL_WIDTH + FIGURE_WIDTH, Tone::Quiet, "median");
     head.right(LABEL_WIDTH + 2 * FIGURE_WIDTH, Tone::Quiet, "p95");
     lines.push(head);
@@ -87,12 +87,10 @@ fn figures(simulated: &Simulated, look: &Look) -> Vec<Line> {
         ..9.95 => format!("{seconds:.1}s"),
         seconds => span(Duration::from_secs_f64(seconds.round())),
     };
-    row("to rollback", None::<Spread>, &whole);
     row("  failed requests", simulated.failed_requests, &whole);
     row("  canary requests", simulated.canary_requests, &whole);
     row("  time", simulated.seconds, &time);
-    row("to the end, time", simulated.success_seconds, &time);
-    lines.remove(2);
+    row("until promoted", simulated.success_seconds, &time);
     let floor = match simulated.floor {
         Some(floor) => format!(
             "any valid test needs about {} canary requests at the first weight, on average",

@@ -15,6 +15,7 @@ pub mod boundary;
 pub mod capital;
 pub mod ceiling;
 pub mod evidence;
+pub mod feasibility;
 pub mod floor;
 pub mod harm;
 pub mod proof;

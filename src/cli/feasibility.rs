@@ -1,0 +1,198 @@
+//! What `lint` says about whether a plan's gates can decide: how long each weight takes for a clean canary.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use serde::Serialize;
+
+use super::render::Look;
+use super::render::line::{Line, Tone, wrapped};
+use super::render::words::{count, request_rate, span};
+use super::session::Session;
+use crate::client::{Client, Counters};
+use crate::domain::analysis::feasibility::{self, Decision, StepNeed};
+use crate::domain::plan::{Plan, Timeout};
+
+/// Live counters are watched this long for the present rate.
+const WATCHED: Duration = Duration::from_secs(5);
+
+/// The traffic a plan is measured against.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Traffic {
+    /// Requests a second to the alias.
+    pub requests_per_s: f64,
+    /// The share of the stable version's requests that fails.
+    pub stable_failures: f64,
+}
+
+/// Watches the live counters of each plan's alias for a few seconds, all at once.
+pub fn live(plans: &[&Plan], session: &Session) -> anyhow::Result<Vec<Traffic>> {
+    let client = session.client()?;
+    let look = |plan: &&Plan| counters(&client, plan);
+    let before: Vec<_> = plans.iter().map(look).collect::<anyhow::Result<_>>()?;
+    std::thread::sleep(WATCHED);
+    let after: Vec<_> = plans.iter().map(look).collect::<anyhow::Result<_>>()?;
+    let between =
+        |((stable, after), (_, before)): ((String, _), (String, _))| between(&stable, &before, &after);
+    Ok(after.into_iter().zip(before).map(between).collect())
+}
+
+type ByVersion = BTreeMap<String, Counters>;
+
+/// The alias's function version, and what was counted of each version.
+fn counters(client: &Client, plan: &Plan) -> anyhow::Result<(String, ByVersion)> {
+    let (function, alias) = (plan.target.function.to_string(), plan.target.alias.to_string());
+    let cannot = || format!("cannot measure the traffic of {}", plan.target);
+    let stable = client.alias(&function, &alias).with_context(cannot)?.routing.function_version;
+    Ok((stable, client.counters(&function, &alias).with_context(cannot)?))
+}
+
+fn between(stable: &str, before: &ByVersion, after: &ByVersion) -> Traffic {
+    let requests = |by: &ByVersion| by.values().map(|counters| counters.requests).sum::<u64>();
+    let came = requests(after).saturating_sub(requests(before));
+    let of_stable = after.get(stable).copied().unwrap_or_default();
+    Traffic {
+        requests_per_s: came as f64 / WATCHED.as_secs_f64(),
+        stable_failures: of_stable.failures as f64 / of_stable.requests.max(1) as f64,
+    }
+}
+
+/// What the gates of a plan need under some traffic.
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Feasibility {
+    rps: f64,
+    stable_failures: f64,
+    steps: Vec<StepFeasibility>,
+    #[serde(skip)]
+    deadline: Duration,
+    #[serde(skip)]
+    deadline_then: &'static str,
+}
+
+/// One weight of a plan.
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct StepFeasibility {
+    step: usize,
+    weight: f64,
+    next_weight: Option<f64>,
+    bake_seconds: u64,
+    /// Canary requests without a failure until the proof stands; absent where no proof is asked for.
+    clean_canary_requests: Option<u64>,
+    /// How long that is at this traffic; absent where it never stands, or is not asked for.
+    proof_seconds: Option<u64>,
+    /// Whether the gate can decide before the plan's step deadline.
+    decidable: bool,
+    #[serde(skip)]
+    need: StepNeed,
+}
+
+impl Feasibility {
+    /// Measures a plan.
+    pub fn of(plan: &Plan, traffic: Traffic) -> Feasibility {
+        let deadline = plan.step_deadline.after;
+        let step = |need: StepNeed| {
+            let time = need.time_to_decide(traffic.requests_per_s);
+            let is_in_time = time.is_some_and(|time| time <= deadline);
+            let decidable = match need.decision {
+                Decision::Proof { .. } => is_in_time,
+                Decision::NeverProven | Decision::Unguarded => false,
+                Decision::TimeAlone | Decision::CeilingAlone => true,
+            };
+            let clean = match need.decision {
+                Decision::Proof { clean_requests } => Some(clean_requests),
+                _ => None,
+            };
+            StepFeasibility {
+                step: need.step,
+                weight: need.weight.fraction(),
+                next_weight: need.next.map(|next| next.fraction()),
+                bake_seconds: need.bake.as_secs(),
+                clean_canary_requests: clean,
+                proof_seconds: clean.and(time).map(|time| time.as_secs()),
+                decidable,
+                need,
+            }
+        };
+        Feasibility {
+            rps: traffic.requests_per_s,
+            stable_failures: traffic.stable_failures,
+            steps: feasibility::of(plan, traffic.stable_failures).into_iter().map(step).collect(),
+            deadline,
+            deadline_then: match plan.step_deadline.then {
+                Timeout::Pause => "pauses",
+                Timeout::Rollback => "rolls back",
+            },
+        }
+    }
+
+    /// A line for each weight.
+    pub fn lines(&self, look: &Look) -> Vec<Line> {
+        let glyphs = look.glyphs();
+        let head = format!(
+            "  at {}, {:.2}% of stable's failing, a clean canary needs:",
+            request_rate(self.rps),
+            self.stable_failures * 100.0
+        );
+        let mut lines = vec![Line::of(head)];
+        for step in &self.steps {
+            let (sign, tone) =
+                if step.decidable { (glyphs.yes, Tone::Good) } else { (glyphs.no, Tone::Caution) };
+            let way = match step.need.next {
+                Some(next) => format!("{} {} {next}", step.need.weight, glyphs.arrow),
+                None => step.need.weight.to_string(),
+            };
+            let mut line = Line::of("    ");
+            line.tone(tone, sign).add(format!(" {way}")).pad_to(22);
+            lines.extend(wrapped(line, Tone::Plain, &look.words(&self.said(step)), look));
+        }
+        lines
+    }
+
+    fn said(&self, step: &StepFeasibility) -> String {
+        let time = step.need.time_to_decide(self.rps);
+        match (step.need.decision, time) {
+            (Decision::Proof { clean_requests }, Some(time)) => {
+                let mut said = format!("{} canary requests for the proof, about {}", count(clean_requests), span(time));
+                if time > self.deadline {
+                    said.push_str(&format!(
+                        ": more than the step deadline of {}, so the rollout {} here",
+                        span(self.deadline),
+                        self.deadline_then
+                    ));
+                } else if step.need.bake > time {
+                    said.push_str(&format!("; the bake of {} is longer", span(step.need.bake)));
+                }
+                said
+            }
+            (Decision::Proof { clean_requests }, None) => format!(
+                "{} canary requests for the proof, and none come: it cannot decide",
+                count(clean_requests)
+            ),
+            (Decision::NeverProven, _) => {
+                "a proof that no traffic brings: the margin is too small for this failure rate".to_owned()
+            }
+            (Decision::TimeAlone, _) if step.need.bake.is_zero() => "nothing: no proof is asked for".to_owned(),
+            (Decision::TimeAlone, _) => format!("its bake of {}: no proof is asked for", span(step.need.bake)),
+            (Decision::CeilingAlone, _) => {
+                "nothing: no stable traffic is left to compare with, the absolute ceilings guard".to_owned()
+            }
+            (Decision::Unguarded, _) => {
+                "no evidence can decide here: nothing is left to compare with, and the plan sets no `failures.max`"
+                    .to_owned()
+            }
+        }
+    }
+}
+
+/// Refuses what would measure nothing.
+pub fn check(rps: Option<f64>, against: bool, stable_failures: Option<f64>) -> anyhow::Result<()> {
+    if stable_failures.is_some() && rps.is_none() {
+        let why =
+            if against { "the daemon's counters say it" } else { "nothing is measured without traffic" };
+        bail!("--stable-failures goes with --rps: {why}");
+    }
+    Ok(())
+}

@@ -1,0 +1,120 @@
+//! `serin simulate` on the real binary.
+
+use serde_json::Value;
+
+use crate::support::serin::{Said, serin};
+
+const PLAN: &str = "function: shop\nalias: live\nsteps: [3%, 25%, 100%]\nbake: 1m\n";
+
+fn simulated(flags: &[&str]) -> Said {
+    simulated_by(PLAN, flags)
+}
+
+fn simulated_by(plan: &str, flags: &[&str]) -> Said {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("shop.yaml");
+    std::fs::write(&path, plan).unwrap();
+    serin(&[&["simulate", path.to_str().unwrap()], flags].concat())
+}
+
+fn outcomes(said: &Value) -> [f64; 3] {
+    ["succeeded", "rolledBack", "waiting"].map(|outcome| said["outcomes"][outcome].as_f64().unwrap())
+}
+
+#[test]
+fn a_bad_version_is_rolled_back_and_a_good_one_promoted() {
+    let bad = [
+        "--rps",
+        "100",
+        "--stable-failures",
+        "0.1%",
+        "--canary-failures",
+        "20%",
+        "--runs",
+        "40",
+        "-o",
+        "json",
+    ];
+    let said = simulated(&bad).done().json();
+    assert_eq!(outcomes(&said), [0.0, 1.0, 0.0], "{said:#}");
+    let (median, p95) = (&said["failedRequests"]["median"], &said["failedRequests"]["p95"]);
+    assert!(median.as_f64().unwrap() <= 5.0 && p95.as_f64().unwrap() <= 12.0, "{said:#}");
+    let requests = said["canaryRequests"]["median"].as_f64().unwrap();
+    assert!(said["floor"]["canaryRequests"].as_f64().unwrap() < requests, "{said:#}");
+    assert!(said["seconds"]["median"].as_f64().unwrap() > 0.0, "{said:#}");
+
+    let said = simulated(&["--rps", "100", "--runs", "20", "-o", "json"]).done().json();
+    assert!(outcomes(&said)[0] >= 0.9, "{said:#}");
+    assert_eq!(said["floor"], Value::Null, "nothing is to be found: {said:#}");
+}
+
+#[test]
+fn the_same_seed_gives_the_same_answer() {
+    let with = |seed: &str| {
+        let flags = ["--rps", "50", "--canary-failures", "3%", "--runs", "30", "--seed", seed, "-o", "json"];
+        simulated(&flags).done().out
+    };
+    assert_eq!(with("7"), with("7"));
+    assert_ne!(with("7"), with("8"));
+}
+
+#[test]
+fn what_has_no_traffic_or_no_approval_waits_and_says_for_what() {
+    let said = simulated(&["--rps", "0", "--until", "7d", "--runs", "2"]).done().out;
+    assert!(said.contains("still waiting    100.0%") && said.contains("pause at step 1 of 3"), "{said}");
+    let approved = PLAN.replace("100%]", "{approval: {}}, 100%]");
+    let said = simulated_by(&approved, &["--rps", "100", "--runs", "4"]).done().out;
+    assert!(said.contains("waited for approval at step 3 of 4"), "{said}");
+}
+
+#[test]
+fn every_kind_of_trouble_can_be_asked_for() {
+    let flags = [
+        "--rps",
+        "20",
+        "--stable-failures",
+        "1%",
+        "--canary-latency",
+        "+1s",
+        "--incident",
+        "30%@1m+30s",
+        "--incident",
+        "10%@3m+10s",
+        "--drift",
+        "x2@5m",
+        "--clumps",
+        "3",
+        "--daily",
+        "--restart-every",
+        "30s",
+        "--until",
+        "30m",
+        "--runs",
+        "4",
+        "-o",
+        "json",
+    ];
+    let said = simulated(&flags).done().json();
+    assert!((outcomes(&said).iter().sum::<f64>() - 1.0).abs() < 1e-12, "{said:#}");
+}
+
+#[test]
+fn wrong_scenarios_are_refused_in_sentences() {
+    for (flags, part) in [
+        (&["--stable-failures", "1%"][..], "--rps"),
+        (&["--rps", "-1"], "unexpected"),
+        (&["--rps", "nan"], "requests a second"),
+        (&["--rps", "1", "--canary-failures", "2"], "did you mean 2%?"),
+        (&["--rps", "1", "--canary-latency", "1.5"], "x1.5"),
+        (&["--rps", "1", "--incident", "30%"], "30%@10m+3m"),
+        (&["--rps", "1", "--incident", "30%@10+3m"], "its unit"),
+        (&["--rps", "1", "--clumps", "0"], "independent failures"),
+        (&["--rps", "1", "--until", "4"], "its unit"),
+        (&["--rps", "1", "--runs", "0"], "1..=1000000"),
+    ] {
+        simulated(flags).ended(2).complaining(&[part]);
+    }
+    simulated(&["--rps", "1", "--until", "0s"]).ended(1).complaining(&["no time at all"]);
+    simulated(&["--rps", "1", "--restart-every", "10ms"]).ended(1).complaining(&["under a second"]);
+    simulated_by("function: shop\n", &["--rps", "1"]).ended(1).complaining(&["is not in order"]);
+}
