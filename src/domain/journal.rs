@@ -152,7 +152,7 @@ pub fn fold<'a>(entries: impl IntoIterator<Item = &'a Entry>) -> BTreeMap<AliasI
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::rollout::{Base, Harm, Resumption};
+    use crate::domain::rollout::{Base, Harm, HookAnswer, Reading, Resumption};
     use crate::domain::weight::Weight;
 
     /// Entries are read back for years; a field that shadows another would only show then.
@@ -182,6 +182,17 @@ mod tests {
             Event::Approved,
             Event::AbortAsked,
             Event::SupersededBy { rollout: Some(rollout) },
+            Event::Measured { metric: "queue-age".into(), weight_step: 2, reading: Reading::Value(12.5) },
+            Event::Measured {
+                metric: "queue-age".into(),
+                weight_step: 2,
+                reading: Reading::Nothing("two series".into()),
+            },
+            Event::HookAnswered { step: 1, round: 0, attempt: 1, answer: HookAnswer::Silent("hang".into()) },
+            Event::HarmFound {
+                harm: Harm::Metric { metric: "m".into(), value: 2.5, bounds: "at most 2".into(), bad: 1 },
+            },
+            Event::HarmFound { harm: Harm::Webhook { said: "answered 500".into(), tried: 4 } },
         ];
         let rollouts = events.into_iter().map(|event| Happening::Rollout {
             event,

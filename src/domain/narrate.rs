@@ -77,6 +77,19 @@ fn rollout(entry: &Entry, event: &Event, phase: &str, outcome: &str) -> String {
             "Paused" => "paused",
             _ => "rolling back",
         }),
+        Event::Measured { metric, reading, .. } => {
+            let text = format!("metric {metric}: {reading}");
+            match phase {
+                "RollingBack" | "RolledBack" => format!("rolling back: {outcome}"),
+                "Paused" if !outcome.is_empty() => format!("paused: {outcome}"),
+                _ => text,
+            }
+        }
+        Event::HookAnswered { answer, .. } => match phase {
+            "RollingBack" | "RolledBack" => format!("rolling back: {outcome}"),
+            "Paused" if !outcome.is_empty() => format!("paused: {outcome}"),
+            _ => format!("the web hook {answer}"),
+        },
         Event::Promoted { full, skipped, .. } => {
             let how = if *full { "promoted to the end" } else { "promoted" };
             let skipped = match skipped.as_slice() {

@@ -80,6 +80,7 @@ pub(super) fn take(
 /// Whether an event is worth an entry: confirmations that change no phase are only noted with the rollout.
 fn is_told(before: &Rollout, after: &Rollout, event: &Event) -> bool {
     let quiet = matches!(event, Event::RoutingServed { .. } | Event::Touched { .. });
+    let quiet = quiet || matches!(event, Event::Measured { metric, .. } if !after.is_news(before, metric));
     !quiet || before.record.phase.name() != after.record.phase.name()
 }
 

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::outside::{HookAnswer, Reading};
 use super::state::{Ending, Rollout, RolloutId};
 use crate::domain::actor::Actor;
 use crate::domain::alias::Routing;
@@ -41,6 +42,24 @@ pub enum Harm {
         /// The bound.
         limit: u64,
     },
+    /// A metric outside its bounds, more often than `failureLimit` forgives.
+    Metric {
+        /// Its name.
+        metric: String,
+        /// The last value.
+        value: f64,
+        /// Its bounds, in words.
+        bounds: String,
+        /// Bad answers at this weight.
+        bad: u32,
+    },
+    /// A web hook that says no.
+    Webhook {
+        /// What it answered at last, in words.
+        said: String,
+        /// How often it was asked.
+        tried: u32,
+    },
 }
 
 impl std::fmt::Display for Harm {
@@ -53,6 +72,13 @@ impl std::fmt::Display for Harm {
             ),
             Harm::Exposure { failures, limit } => {
                 write!(f, "{failures} canary requests failed; maxExposure.failures is {limit}")
+            }
+            Harm::Metric { metric, value, bounds, bad } => {
+                let times = if *bad == 1 { String::new() } else { format!(", and {bad} answers were bad") };
+                write!(f, "the metric {metric} is {value}; the plan allows {bounds}{times}")
+            }
+            Harm::Webhook { said, tried } => {
+                write!(f, "the web hook {said}, asked {tried} time(s); only 2xx passes")
             }
         }
     }
@@ -129,6 +155,27 @@ pub enum Event {
     ApprovalTimedOut {
         /// The step.
         step: usize,
+    },
+    /// A metric was asked.
+    #[serde(rename_all = "camelCase")]
+    Measured {
+        /// Its name.
+        metric: String,
+        /// The step that set the weight at which it was asked.
+        weight_step: usize,
+        /// What came back.
+        reading: Reading,
+    },
+    /// A step's web hook was asked.
+    HookAnswered {
+        /// The step.
+        step: usize,
+        /// How often a person had it asked anew before.
+        round: u32,
+        /// How often it was asked in this round before.
+        attempt: u32,
+        /// What came back.
+        answer: HookAnswer,
     },
     /// Somebody said `promote`.
     Promoted {

@@ -6,6 +6,7 @@
 use std::time::Duration;
 
 use super::event::{Base, Event, Harm};
+use super::outside::{Judgement, bounds};
 use super::state::{PauseCause, Phase, Rollout, RolloutId};
 use crate::domain::analysis::Counts;
 use crate::domain::analysis::evidence::{Evidence, Settings};
@@ -69,6 +70,25 @@ pub enum Need {
         /// How many must.
         of: u32,
     },
+    /// A metric's newest answer passes.
+    Metric {
+        /// Its name.
+        name: String,
+    },
+    /// The metrics of an analysis step have held long enough.
+    Held {
+        /// How long they have.
+        held: Duration,
+        /// How long they must.
+        of: Duration,
+    },
+    /// The step's web hook answers 2xx.
+    Webhook {
+        /// How often it was asked.
+        tried: u32,
+        /// How often it is asked at most.
+        of: u32,
+    },
     /// Somebody says `resume`.
     Resume,
     /// The rollout ahead ends.
@@ -97,7 +117,7 @@ pub struct Gate {
 /// What a rollout waits for, as `status` says it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct WaitingFor {
-    /// bake, proof, pause, approval, drift, window, freeze, queue, after.
+    /// bake, proof, pause, approval, drift, window, freeze, queue, webhook, metrics, after.
     pub kind: &'static str,
     /// Since when.
     pub since: Timestamp,
@@ -119,6 +139,8 @@ impl Need {
             Need::Window { .. } => "window",
             Need::Freeze { .. } => "freeze",
             Need::Approval { .. } => "approval",
+            Need::Metric { .. } | Need::Held { .. } => "metrics",
+            Need::Webhook { .. } => "webhook",
             Need::Resume => "pause",
             Need::Queue { .. } => "queue",
             Need::After { .. } => "after",
@@ -169,12 +191,25 @@ impl Rollout {
                 let (given, of) = (record.approvals.len(), approval.min_approvers);
                 gates.push(Gate { need: Need::Approval { given, of }, met: self.is_approved() });
             }
+            Some(Step::Analysis(step)) => {
+                let (held, of) = (record.answers.held, step.span);
+                gates.push(Gate { need: Need::Held { held, of }, met: held >= of });
+            }
+            Some(Step::Webhook(hook)) => {
+                let need =
+                    Need::Webhook { tried: record.answers.hook.tried, of: hook.retries.saturating_add(1) };
+                gates.push(Gate { need, met: record.answers.hook.has_agreed() });
+            }
             _ => {}
         }
         if record.committed.as_ref().is_some_and(|committed| !committed.served) {
             gates.push(Gate { need: Need::Served, met: false });
         }
         let landing = self.landing(record.step + 1);
+        // More traffic, and the promotion, both want every metric's newest answer to be a good one.
+        if matches!(self.plan.step(landing.step), None | Some(Step::SetWeight(_))) {
+            gates.extend(self.metric_gates(facts.at));
+        }
         let Some(next) = self.plan.weight_at(landing.step) else {
             return gates;
         };
@@ -189,6 +224,18 @@ impl Rollout {
         }
         gates.extend(self.calendar_gate(facts.at));
         gates
+    }
+
+    /// One gate for every metric that decides; an answer counts until the next one is due.
+    fn metric_gates(&self, at: Moment) -> Vec<Gate> {
+        let deciding = self.metrics_in_force().into_iter().filter(|metric| !metric.dry_run);
+        let gate = |metric: &crate::domain::plan::Metric| {
+            let last = self.record.answers.metrics.get(&metric.name).and_then(|state| state.last.as_ref());
+            let passed = last.is_some_and(|last| last.judgement == Judgement::Pass);
+            let is_fresh = self.asks_metric_at(metric).is_some_and(|next| next > at.up);
+            Gate { need: Need::Metric { name: metric.name.clone() }, met: passed && is_fresh }
+        };
+        deciding.map(gate).collect()
     }
 
     fn proof_gate(&self, facts: &Facts<'_>, next: Weight) -> Option<Gate> {
@@ -298,7 +345,7 @@ impl Rollout {
     pub fn deadline(&self, facts: &Facts<'_>) -> (Option<Uptime>, Option<Timestamp>) {
         let gates = self.gates(facts);
         let record = &self.record;
-        let mut up: Vec<Uptime> = Vec::new();
+        let mut up: Vec<Uptime> = self.next_errand(facts.at.up).into_iter().collect();
         let mut wall = None;
         for gate in gates.iter().filter(|gate| !gate.met) {
             match &gate.need {
@@ -359,6 +406,9 @@ impl Rollout {
             (PauseCause::Harm, None) => {
                 ("pause", format!("harm was found: `{abort}`, or `{resume}` to go on anyway"))
             }
+            (PauseCause::Inconclusive, None) => {
+                ("pause", format!("{}; `{resume}` asks anew, `{abort}` ends it", record_reason(self)))
+            }
             (PauseCause::ApprovalTimeout, None) => {
                 ("pause", format!("nobody approved in time: `{resume}`, then `{approve}`"))
             }
@@ -380,7 +430,7 @@ impl Rollout {
                 let left = approval.timeout.saturating_sub(record.waited.elapsed(facts.at.up));
                 (in_span(left), timeout_name(approval.on_timeout).to_owned())
             }
-            Need::Proof { .. } => {
+            Need::Proof { .. } | Need::Metric { .. } | Need::Held { .. } | Need::Webhook { .. } => {
                 let deadline = self.plan.step_deadline;
                 let left = deadline.after.saturating_sub(record.waited.elapsed(facts.at.up));
                 (in_span(left), timeout_name(deadline.then).to_owned())
@@ -429,6 +479,31 @@ impl Rollout {
         }
     }
 
+    /// What a metric said last, what it must say, and when it is asked again.
+    pub fn metric_in_words(&self, at: Moment, name: &str) -> String {
+        let Some(metric) = self.metric(name) else {
+            return format!("the metric {name}, which is not defined");
+        };
+        let state = self.record.answers.metrics.get(name);
+        let said = match state.and_then(|state| state.last.as_ref()) {
+            Some(last) => last.reading.to_string(),
+            None => "not answered yet".to_owned(),
+        };
+        let again = match self.asks_metric_at(metric) {
+            Some(next) if next > at.up => format!("asked again in {}", human(next.since(at.up))),
+            Some(_) => "being asked".to_owned(),
+            None => "asked once its weight is served".to_owned(),
+        };
+        let inconclusive = state.map_or(0, |state| state.inconclusive);
+        let silence = match (inconclusive, metric.dry_run) {
+            (0, _) | (_, true) => String::new(),
+            (count, false) => {
+                format!(", {count} without a verdict in a row, pauses after {}", metric.inconclusive_limit)
+            }
+        };
+        format!("the metric {name} ({}; {said}{silence}; {again})", bounds(metric))
+    }
+
     /// A need in words, with what is left of it.
     pub fn in_words(&self, facts: &Facts<'_>, need: &Need) -> String {
         match need {
@@ -461,6 +536,24 @@ impl Rollout {
                 let approvals = if more == 1 { "approval" } else { "approvals" };
                 format!("{more} more {approvals}{who} ({given} of {of} given)")
             }
+            Need::Metric { name } => self.metric_in_words(facts.at, name),
+            Need::Held { held, of } => {
+                let mut parts = vec![format!(
+                    "{} more of good answers (for {})",
+                    human(of.saturating_sub(*held)),
+                    human(*of)
+                )];
+                let step = self.step_metrics();
+                parts.extend(step.iter().map(|metric| self.metric_in_words(facts.at, &metric.name)));
+                parts.join("; ")
+            }
+            Need::Webhook { tried, of } => {
+                let next = match &self.record.answers.hook.last {
+                    Some((_, answer)) => format!("; it {answer}"),
+                    None => String::new(),
+                };
+                format!("the web hook to answer 2xx (asked {tried} of at most {of} times{next})")
+            }
             Need::Resume => "the plan pauses here".to_owned(),
             Need::Queue { ahead } => format!("rollout {} to end", ahead.short()),
             Need::After { served, of } => {
@@ -470,6 +563,11 @@ impl Rollout {
             }
         }
     }
+}
+
+/// Why a rollout stands where it does, for a sentence that goes on.
+fn record_reason(rollout: &Rollout) -> &str {
+    if rollout.record.reason.is_empty() { "something gave no verdict" } else { &rollout.record.reason }
 }
 
 fn timeout_name(timeout: Timeout) -> &'static str {

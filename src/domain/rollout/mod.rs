@@ -8,11 +8,16 @@
 mod apply;
 mod event;
 mod gates;
+mod outside;
 mod state;
 
 pub use apply::Cause;
 pub use event::{Base, Effect, Event, Harm, Outcome, Refusal, Resumption, Transition};
 pub use gates::{Facts, Gate, Need, WaitingFor};
+pub use outside::{
+    Answer, Answers, Errand, HookAnswer, HookState, Judgement, Measured, MetricState, Question, Reading,
+    bounds,
+};
 pub use state::{
     AfterWait, ApprovalGiven, Closing, Committed, Drift, Ending, NewRollout, Origin, Pause, PauseCause,
     Phase, Rollout, RolloutId, RolloutRecord,

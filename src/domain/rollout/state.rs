@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::outside::Answers;
 use crate::domain::actor::Actor;
 use crate::domain::alias::{AliasId, Routing};
 use crate::domain::analysis::{Arms, Counts};
@@ -64,6 +65,8 @@ pub enum PauseCause {
     Late,
     /// Nobody approved in time and the plan says `onTimeout: pause`.
     ApprovalTimeout,
+    /// A metric or a web hook gave no verdict too often.
+    Inconclusive,
 }
 
 /// A pause: why, since when, and by whom.
@@ -251,6 +254,9 @@ pub struct RolloutRecord {
     pub approvals: Vec<ApprovalGiven>,
     /// Whether the current pause step was resumed.
     pub released: bool,
+    /// What metrics and web hooks said.
+    #[serde(default)]
+    pub answers: Answers,
     /// The foreign change that is not yet dealt with.
     pub drift: Option<Drift>,
     /// What a Pending rollout waits for, besides its place in the queue.
@@ -350,6 +356,7 @@ impl Rollout {
                 waited: Stopwatch::default(),
                 approvals: Vec::new(),
                 released: false,
+                answers: Answers::default(),
                 drift: None,
                 after: start.after,
                 harm_reported: false,
