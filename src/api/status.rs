@@ -123,7 +123,7 @@ pub fn explanation(sight: &Sight<'_>, rollout: &Rollout, recorder: &Recorder) ->
             canary_requests_per_s: facts.canary_requests_per_s,
             armed: rollout.record.is_armed() && rollout.plan.analysis.is_some(),
             proof_claim: proof_claim(rollout),
-            notices: notices(sight, rollout),
+            notices: notices(sight, rollout, facts),
             recent_failures: Vec::new(),
             history: Vec::new(),
             commands: commands(sight, rollout),
@@ -169,6 +169,11 @@ fn gate_view(rollout: &Rollout, facts: &Facts<'_>, gate: &Gate) -> GateView {
         }
         Need::Proof { progress, .. } => ("proof".to_owned(), Some(*progress)),
         Need::Approval { given, of } => (format!("approval {given}/{of}"), None),
+        Need::Metric { name } => (name.clone(), None),
+        Need::Held { held, of } => {
+            let progress = held.as_secs_f64() / of.as_secs_f64().max(1e-3);
+            (format!("analysis {}", human(*of)), Some(progress.min(1.0)))
+        }
         need => (need.kind().to_owned(), None),
     };
     let needs = if gate.met { String::new() } else { rollout.needs(facts, &gate.need) };
@@ -233,7 +238,7 @@ fn proof_claim(rollout: &Rollout) -> Option<String> {
     Some(format!("at most {points} points worse, before {next}"))
 }
 
-fn notices(sight: &Sight<'_>, rollout: &Rollout) -> Vec<String> {
+fn notices(sight: &Sight<'_>, rollout: &Rollout, facts: &Facts<'_>) -> Vec<String> {
     let record = &rollout.record;
     let mut notices = Vec::new();
     if let Some(why) = sight.core.world.alias(&record.alias).and_then(|state| state.quarantine.clone()) {
@@ -256,6 +261,12 @@ fn notices(sight: &Sight<'_>, rollout: &Rollout) -> Vec<String> {
             "rollback is not armed: the alias no longer names both versions"
         };
         notices.push(armed.to_owned());
+    }
+    if matches!(record.phase, Phase::Progressing | Phase::Paused(_)) {
+        for metric in rollout.metrics_in_force() {
+            let dry = if metric.dry_run { "dry run, decides nothing: " } else { "" };
+            notices.push(format!("{dry}{}", rollout.metric_in_words(facts.at, &metric.name)));
+        }
     }
     if rollout.plan.analysis.is_none() && !record.phase.is_final() {
         notices.push("the plan says `analysis: none`: only time, people and maxExposure decide".to_owned());

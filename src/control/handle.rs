@@ -16,6 +16,7 @@ use super::scheduler::Scheduler;
 use super::world::World;
 use crate::clock::Clock;
 use crate::domain::alias::AliasId;
+use crate::domain::rollout::{Answer, Errand};
 use crate::domain::time::Moment;
 use crate::metrics::recorder::Recorder;
 use crate::store::{Reader, StoreError, Writer};
@@ -41,6 +42,7 @@ pub(super) enum Input {
     Ask(Question),
     Alarm(AliasId),
     Plans(Box<PlanBook>),
+    Answered(Box<(Errand, Answer)>),
     Close,
 }
 
@@ -171,6 +173,11 @@ impl Control {
     /// Hands over a new reading of the plans directory.
     pub fn plans_changed(&self, book: PlanBook) {
         let _ = self.inbox.send(Input::Plans(Box::new(book)));
+    }
+
+    /// Hands over what came back from outside.
+    pub(super) fn answered(&self, errand: Errand, answer: Answer) {
+        let _ = self.inbox.send(Input::Answered(Box::new((errand, answer))));
     }
 
     /// Ends the thread once what came in before is done.

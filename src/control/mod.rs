@@ -10,6 +10,7 @@ pub mod core;
 pub mod data_plane;
 pub mod door;
 pub mod draft;
+mod errands;
 pub mod handle;
 pub mod judge;
 pub mod plans;

@@ -25,8 +25,9 @@ use crate::domain::actor::Actor;
 use crate::domain::alias::AliasId;
 use crate::domain::analysis::Counts;
 use crate::domain::histogram::HistogramSnapshot;
-use crate::domain::rollout::{Rollout, RolloutId};
+use crate::domain::rollout::{Answer, Errand, Rollout, RolloutId};
 use crate::domain::time::{Moment, Timestamp, Uptime};
+use crate::metrics::outside::Pool;
 use crate::metrics::recorder::{EpochCounts, Recorder};
 use crate::store::{Commit, Pruned, Reader, StoreError, Write, Writer};
 
@@ -72,6 +73,10 @@ pub(super) struct Scheduler {
     pub(super) dirty: BTreeSet<RolloutId>,
     pub(super) retry_at: Option<Uptime>,
     pub(super) closing: bool,
+    /// What is being asked outside.
+    pub(super) asked: BTreeSet<Errand>,
+    pub(super) answers: Vec<(Errand, Answer)>,
+    pub(super) pool: Pool,
 }
 
 impl Scheduler {
@@ -101,6 +106,9 @@ impl Scheduler {
             dirty: BTreeSet::new(),
             retry_at: None,
             closing: false,
+            asked: BTreeSet::new(),
+            answers: Vec::new(),
+            pool: Pool::default(),
         }
     }
 
@@ -155,6 +163,7 @@ impl Scheduler {
                     self.alarms.insert(alias);
                 }
                 Input::Plans(book) => self.take_plans(*book),
+                Input::Answered(answered) => self.answers.push(*answered),
                 Input::Close => self.closing = true,
             }
             if commands.len() == COMMANDS_MAX {
@@ -220,6 +229,11 @@ impl Scheduler {
         let (mut commands, askers): (Vec<Command>, Vec<Option<Asker>>) =
             commands.into_iter().map(|(command, asker)| (command, Some(asker))).unzip();
         commands.extend(self.scheduled(at));
+        for (errand, answer) in std::mem::take(&mut self.answers) {
+            let (command, alias) = self.take_answer(errand, answer);
+            commands.push(command);
+            settle.extend(alias);
+        }
         if commands.is_empty() && settle.is_empty() {
             self.housekeep(at);
             return;
@@ -233,6 +247,7 @@ impl Scheduler {
                 let _ = asker.send(answer);
             }
         }
+        self.send_errands(&settle, at);
         self.housekeep(at);
     }
 

@@ -12,5 +12,5 @@ mod traffic;
 
 pub use crate::control::plans::{ReadPlan, read_plan};
 pub use many::{Spread, many};
-pub use run::{Run, run};
+pub use run::{Run, Script, agreeable, run, run_asking};
 pub use traffic::{Arm, Drift, Incident, Traffic};

@@ -19,7 +19,7 @@ use crate::domain::actor::Actor;
 use crate::domain::alias::AliasId;
 use crate::domain::arn::{VersionId, VersionNumber};
 use crate::domain::function::{Configuration, DEFAULT_ROLE, Revision, Target};
-use crate::domain::rollout::{Rollout, RolloutId};
+use crate::domain::rollout::{Answer, Errand, HookAnswer, Question, Reading, Rollout, RolloutId};
 use crate::domain::time::{Moment, Timestamp, Uptime};
 
 /// Counters are looked at this often, as in the daemon.
@@ -52,7 +52,32 @@ pub struct Run {
 
 /// Runs a plan once over made-up traffic until it ends, at most for `until`; same seed, same run.
 pub fn run(plan: &Arc<ReadPlan>, traffic: &Traffic, until: Duration, seed: u64) -> Run {
-    let mut simulation = Simulation::start(plan, traffic, seed);
+    run_asking(plan, traffic, until, seed, &agreeable)
+}
+
+/// Answers what a rollout asks outside, so long after its beginning; at once, in virtual time.
+pub type Script<'a> = &'a dyn Fn(&Rollout, &Errand, Duration) -> Answer;
+
+/// A world outside in which every metric is within its bounds and every web hook agrees.
+pub fn agreeable(rollout: &Rollout, errand: &Errand, _: Duration) -> Answer {
+    match &errand.question {
+        Question::Metric { name, .. } => {
+            let value = rollout.metric(name).and_then(|metric| metric.max.or(metric.min)).unwrap_or(0.0);
+            Answer::Reading(Reading::Value(value))
+        }
+        Question::Hook { .. } => Answer::Hook(HookAnswer::Agreed(200)),
+    }
+}
+
+/// As `run`, with a script of what metrics and web hooks answer.
+pub fn run_asking(
+    plan: &Arc<ReadPlan>,
+    traffic: &Traffic,
+    until: Duration,
+    seed: u64,
+    script: Script<'_>,
+) -> Run {
+    let mut simulation = Simulation::start(plan, traffic, seed, script);
     simulation.go(until)
 }
 
@@ -65,6 +90,7 @@ struct Simulation<'a> {
     alias: AliasId,
     rollout: RolloutId,
     arrivals: Arrivals<'a>,
+    script: Script<'a>,
     now_us: u64,
     start_us: u64,
     restart_every_us: Option<u64>,
@@ -74,7 +100,7 @@ struct Simulation<'a> {
 }
 
 impl<'a> Simulation<'a> {
-    fn start(plan: &Arc<ReadPlan>, traffic: &'a Traffic, seed: u64) -> Simulation<'a> {
+    fn start(plan: &Arc<ReadPlan>, traffic: &'a Traffic, seed: u64, script: Script<'a>) -> Simulation<'a> {
         let alias = plan.plan.target.clone();
         let with_latency = plan.plan.analysis.as_ref().is_some_and(|analysis| analysis.latency.is_some());
         let mut simulation = Simulation {
@@ -82,6 +108,7 @@ impl<'a> Simulation<'a> {
             book: PlanBook::default(),
             rollout: RolloutId(Uuid::from_u128(3)),
             arrivals: Arrivals::new(traffic, chance::seeded(seed), CANARY, with_latency),
+            script,
             now_us: 0,
             start_us: traffic.prior.as_micros() as u64,
             restart_every_us: traffic.restart_every.map(|every| every.as_micros() as u64),
@@ -146,8 +173,25 @@ impl<'a> Simulation<'a> {
         self.absorb(round.finished);
     }
 
-    /// Applies whatever is due, and what that leads to, as the daemon's turns do.
+    /// Applies whatever is due and answers whatever is asked, until there is neither.
     fn settle(&mut self) {
+        loop {
+            self.settle_inside();
+            let up = self.now().up;
+            let Some(rollout) = self.rollout().cloned() else { return };
+            let errands = rollout.errands(up);
+            if errands.is_empty() {
+                return;
+            }
+            for errand in errands {
+                let answer = (self.script)(&rollout, &errand, Duration::from_micros(self.now_us));
+                self.command(Action::Answered { errand, answer });
+            }
+        }
+    }
+
+    /// Applies whatever is due, and what that leads to, as the daemon's turns do.
+    fn settle_inside(&mut self) {
         let settled: BTreeSet<AliasId> = [self.alias.clone()].into();
         loop {
             let at = self.now();

@@ -2,6 +2,7 @@
 
 mod drift;
 mod evidence;
+mod gates;
 mod matrix;
 mod races;
 mod triggers;

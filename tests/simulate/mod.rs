@@ -1,5 +1,7 @@
 //! Whole rollouts in virtual time: what evidence does to good and bad versions, and every checked-in plan run through.
 
+mod asking;
+
 use std::path::Path;
 use std::sync::Arc;
 use std::thread;

@@ -12,7 +12,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("store", &["domain"]),
     ("metrics", &["domain", "clock"]),
     ("router", &["domain", "chance", "clock", "metrics"]),
-    ("control", &["domain", "chance", "clock", "metrics::recorder", "router::table", "store"]),
+    ("control", &["domain", "chance", "clock", "metrics", "router::table", "store"]),
     ("simulate", &["domain", "chance", "control"]),
     ("api", &["domain", "chance", "clock", "config", "control", "metrics", "router::handle", "store"]),
     ("client", &["api::wire", "config"]),

@@ -24,7 +24,7 @@ use crate::domain::alias::{AdditionalVersion, Alias, AliasId, RoutingFault};
 use crate::domain::arn::{FunctionName, VersionId, VersionNumber};
 use crate::domain::function::{Configuration, VersionInUse};
 use crate::domain::policy::{PolicyScope, Statement};
-use crate::domain::rollout::{self, Resumption, RolloutId};
+use crate::domain::rollout::{self, Answer, Errand, Resumption, RolloutId};
 
 pub use after::{settle, with_facts};
 pub use start::Trigger;
@@ -129,6 +129,13 @@ pub enum Action {
         dry_run: bool,
         /// What starts it.
         trigger: Trigger,
+    },
+    /// Take what came back from outside.
+    Answered {
+        /// What was asked.
+        errand: Errand,
+        /// What came back.
+        answer: Answer,
     },
     /// Do something with a rollout.
     Operate {
@@ -382,6 +389,7 @@ fn act(draft: &mut Draft<'_>, command: &Command, by: By<'_>) -> Result<Reply, Re
             let asked = start::Asked { plan, to: *to, again: *again, retry_of: None, trigger };
             start::start(draft, by, &asked, command.fresh, *dry_run)
         }
+        Action::Answered { errand, answer } => operate::answered(draft, by, errand, answer, command.fresh),
         Action::Operate { target, verb } => operate::operate(draft, by, target, verb, command.fresh),
     }
 }

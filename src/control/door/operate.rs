@@ -11,7 +11,7 @@ use crate::control::plans::ReadPlan;
 use crate::domain::alias::Routing;
 use crate::domain::arn::VersionNumber;
 use crate::domain::journal::Happening;
-use crate::domain::rollout::{Ending, Event, Gate, Need, Phase, Rollout};
+use crate::domain::rollout::{Answer, Ending, Errand, Event, Gate, Need, Phase, Rollout};
 use crate::store::PinnedPlan;
 
 pub(super) fn operate(
@@ -51,6 +51,27 @@ pub(super) fn operate(
         Some(why) => format!("{} {why}; nothing was changed", name_of(&now)),
         None => done(&now, verb, &skipped),
     };
+    Ok(reply(&now, unchanged.is_none(), message))
+}
+
+/// Gives a rollout what came back from outside.
+pub(super) fn answered(
+    draft: &mut Draft<'_>,
+    by: By<'_>,
+    errand: &Errand,
+    answer: &Answer,
+    fresh: Uuid,
+) -> Result<Reply, Refusal> {
+    let rollout = find(draft, &RolloutRef::Id(errand.rollout))?;
+    if let Some(why) = draft.world.alias(&rollout.record.alias).and_then(|state| state.quarantine.clone()) {
+        return Err(Refusal::Quarantined(why));
+    }
+    let unchanged = rollouts::take(draft, by, &rollout, errand.answered(answer.clone()))?;
+    if unchanged.is_none() {
+        after::alias_changed(draft, &rollout.record.alias, fresh);
+    }
+    let now = draft.world.rollout(errand.rollout).cloned().unwrap_or(rollout);
+    let message = unchanged.clone().unwrap_or_else(|| "took the answer".to_owned());
     Ok(reply(&now, unchanged.is_none(), message))
 }
 
@@ -122,10 +143,17 @@ fn promotion(
     let protects = |gate: &&Gate| {
         matches!(
             gate.need,
-            Need::Proof { .. } | Need::Approval { .. } | Need::Window { .. } | Need::Freeze { .. }
+            Need::Proof { .. }
+                | Need::Metric { .. }
+                | Need::Held { .. }
+                | Need::Webhook { .. }
+                | Need::Approval { .. }
+                | Need::Window { .. }
+                | Need::Freeze { .. }
         )
     };
     let mut guards: Vec<&str> = unmet.iter().filter(protects).map(|gate| gate.need.kind()).collect();
+    guards.dedup();
     if full && rollout.plan.analysis.as_ref().is_some_and(|analysis| analysis.proof.is_some()) {
         let before_end = rollout.next_weight().is_some();
         if before_end && !guards.contains(&"proof") {

@@ -27,28 +27,10 @@ const GATES: &[Gate] = &[
         help: "leave the key out, or write `latency: none`",
     },
     Gate {
-        path: &["analysis", "metrics"],
-        harmless: "",
-        why: "this serin does not ask external metrics yet",
-        help: "leave them out; an `approval` step lets a person or a pipeline decide by them",
-    },
-    Gate {
         path: &["analysis", "minDispersion"],
         harmless: "1",
         why: "this serin does not apply a `minDispersion` above 1 yet",
         help: "leave the key out; dispersion is still estimated",
-    },
-    Gate {
-        path: &["steps", "*", "analysis"],
-        harmless: "",
-        why: "this serin does not ask external metrics yet, so this step would never end",
-        help: "use an `approval` step, which a pipeline can end with `serin approve`",
-    },
-    Gate {
-        path: &["steps", "*", "webhook"],
-        harmless: "",
-        why: "this serin does not call web hooks yet, so this step would never end",
-        help: "use an `approval` step, which a pipeline can end with `serin approve`",
     },
     Gate {
         path: &["whenStableUnhealthy"],

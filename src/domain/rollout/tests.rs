@@ -1,5 +1,7 @@
 //! The table of phases and events, the walks through it, and the invariants on random walks.
 
+mod outside;
+
 use std::fmt::Write as _;
 use std::sync::Arc;
 use std::time::Duration;

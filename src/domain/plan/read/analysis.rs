@@ -252,6 +252,17 @@ impl Reader<'_> {
         for PlacedStep { step, place } in steps {
             let Step::Analysis(step) = step else { continue };
             for name in &step.metrics {
+                let is_dry = |metric: &Metric| metric.name == *name && metric.dry_run;
+                if analysis.is_some_and(|analysis| analysis.metrics.iter().any(is_dry)) {
+                    self.faults
+                        .error(
+                            *place,
+                            format!(
+                                "the step waits for `{name}`, which decides nothing: it has `dryRun: true`"
+                            ),
+                        )
+                        .help("take it out of the step, or let it decide");
+                }
                 if !known.contains(&name.as_str()) {
                     let is_full = self.faults.is_full();
                     let meant = nearest(name, known.iter().copied().filter(|_| !is_full));

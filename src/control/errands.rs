@@ -1,0 +1,98 @@
+//! Questions to the outside: what a rollout wants to know is asked on other threads, and the answer comes in by the door.
+//!
+//! What is under way is only remembered in memory. A rollout goes on wanting an answer until it has one, so after a kill
+//! the same question is asked again, with the same idempotency key.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use super::door::{Action, Command};
+use super::scheduler::Scheduler;
+use super::world::World;
+use crate::chance;
+use crate::domain::actor::Actor;
+use crate::domain::alias::AliasId;
+use crate::domain::arn::{VersionId, VersionNumber};
+use crate::domain::function::Target;
+use crate::domain::plan::Step;
+use crate::domain::rollout::{Answer, Errand, Question, Rollout};
+use crate::domain::time::Moment;
+use crate::metrics::outside::{Arm, Inquiry, Subject, What, ask};
+
+impl Scheduler {
+    /// Asks whatever the rollouts of these aliases want to know by now and is not being asked.
+    pub(super) fn send_errands(&mut self, aliases: &BTreeSet<AliasId>, at: Moment) {
+        for id in aliases {
+            for rollout in self.core.world.live_rollouts_of(id) {
+                for errand in rollout.errands(at.up) {
+                    self.send_errand(&rollout, errand);
+                }
+            }
+        }
+    }
+
+    fn send_errand(&mut self, rollout: &Rollout, errand: Errand) {
+        if self.asked.contains(&errand) {
+            return;
+        }
+        let Some(inquiry) = inquiry(&self.core.world, rollout, &errand.question) else { return };
+        self.asked.insert(errand.clone());
+        let (control, clock) = (self.shared.clone(), Arc::clone(&self.clock));
+        self.pool.run(move || {
+            let answer = ask(&inquiry, &|| clock.now().wall);
+            control.answered(errand, answer);
+        });
+    }
+
+    /// The change that an answer asks for, and the alias that it may move.
+    pub(super) fn take_answer(&mut self, errand: Errand, answer: Answer) -> (Command, Option<AliasId>) {
+        self.asked.remove(&errand);
+        let alias = self.core.world.rollout(errand.rollout).map(|rollout| rollout.record.alias.clone());
+        let command = Command {
+            actor: Actor::daemon(),
+            reason: None,
+            key: None,
+            fresh: chance::new_id(self.clock.now().wall),
+            action: Action::Answered { errand, answer },
+        };
+        (command, alias)
+    }
+}
+
+/// Puts together all it takes to ask a question; `None` if the plan has none such.
+fn inquiry(world: &World, rollout: &Rollout, question: &Question) -> Option<Inquiry> {
+    let record = &rollout.record;
+    let (what, metric, key) = match question {
+        Question::Metric { name, .. } => {
+            let metric = rollout.metric(name)?;
+            let last = record.answers.metrics.get(name).and_then(|state| state.last.as_ref());
+            let last_ms = last.map_or(0, |last| last.up.0);
+            let key = format!("{}/{}/{name}/{last_ms}", record.id, record.weight_step);
+            (What::Number(metric.source.clone(), metric.interval), Some(name.clone()), key)
+        }
+        Question::Hook { step, round, .. } => {
+            let Some(Step::Webhook(hook)) = rollout.plan.step(*step) else { return None };
+            (What::Consent(hook.clone()), None, format!("{}/{step}/{round}", record.id))
+        }
+    };
+    let arm = |version: VersionNumber| {
+        let function = world.function(&record.alias.function);
+        let configuration = function.and_then(|state| state.configuration(VersionId::Number(version)));
+        let url = configuration.map(|configuration| match &configuration.target {
+            Target::Http { url } => url.to_string(),
+        });
+        Arm { version: version.to_string(), url }
+    };
+    let subject = Subject {
+        rollout: record.id.to_string(),
+        plan: record.plan_name.clone(),
+        function: record.alias.function.to_string(),
+        alias: record.alias.alias.to_string(),
+        step: record.step,
+        weight: rollout.share().fraction(),
+        stable: arm(record.stable),
+        canary: arm(record.canary),
+        metric,
+    };
+    Some(Inquiry { what, subject, key })
+}
