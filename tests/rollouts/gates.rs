@@ -281,7 +281,7 @@ fn a_real_prometheus_lets_through_holds_and_rolls_back() {
         ("nan", "up / 0 * 0", "NaN"),
         ("inf", "up / 0", "inf"),
         ("none", "no_such_metric", "no series"),
-        ("many", "prometheus_tsdb_head_series or up", "2 series"),
+        ("many", "{__name__=~\"up|prometheus_tsdb_head_series\"}", "2 series"),
         ("broken", "max(", "parse error"),
         ("matrix", "up[1m]", "matrix"),
     ] {
