@@ -107,18 +107,18 @@ fn no_bad_answer_advances_and_a_good_one_does() {
     let stale = sample("1").replace("\"value\":[1", "\"value\":[0.1");
     let big = format!("1{}", " ".repeat(10 * 1024 * 1024));
     let cases = [
-        ("nan", true, Some(http("200 OK", &sample("NaN"))), "NaN"),
-        ("inf", true, Some(http("200 OK", &sample("+Inf"))), "inf"),
-        ("two", true, Some(http("200 OK", &two)), "2 series"),
-        ("stale", true, Some(http("200 OK", &stale)), "stale"),
-        ("html", true, Some(http("200 OK", "<html>1</html>")), "HTML"),
-        ("empty", true, Some(http("200 OK", "")), "empty"),
-        ("null", false, Some(http("200 OK", "null")), "null"),
-        ("big", false, Some(http("200 OK", &big)), "longer than"),
-        ("down", false, Some(http("503 Service Unavailable", "1")), "503"),
-        ("moved", false, Some(http("302 Found", "1")), "redirects"),
-        ("garbage", false, Some(b"1\r\n\r\n".to_vec()), ""),
-        ("hang", false, None, "in time"),
+        ("a-nan", true, Some(http("200 OK", &sample("NaN"))), "NaN"),
+        ("a-inf", true, Some(http("200 OK", &sample("+Inf"))), "inf"),
+        ("a-two", true, Some(http("200 OK", &two)), "2 series"),
+        ("a-stale", true, Some(http("200 OK", &stale)), "stale"),
+        ("a-html", true, Some(http("200 OK", "<html>1</html>")), "HTML"),
+        ("a-empty", true, Some(http("200 OK", "")), "empty"),
+        ("a-null", false, Some(http("200 OK", "null")), "null"),
+        ("a-big", false, Some(http("200 OK", &big)), "longer than"),
+        ("a-down", false, Some(http("503 Service Unavailable", "1")), "503"),
+        ("a-moved", false, Some(http("302 Found", "1")), "redirects"),
+        ("a-garbage", false, Some(b"1\r\n\r\n".to_vec()), ""),
+        ("a-hang", false, None, "in time"),
     ];
     let liars: Vec<Liar> = cases
         .iter()
