@@ -2,11 +2,12 @@
 
 use super::wire::{
     ArmView, DriftView, EventView, EvidenceView, Explanation, ExposureView, FailureView, GateView,
-    RolloutStatus, RoutingView, StepPosition, StepView, TriggerView, WaitingForView, WeightView,
+    LatencyView, QuantileView, RolloutStatus, RoutingView, SplitView, StableView, StepPosition, StepView,
+    TriggerView, WaitingForView, WeightView,
 };
 use crate::control::handle::Sight;
-use crate::control::judge::settings_of;
 use crate::domain::alias::Routing;
+use crate::domain::analysis::evidence::{Evidence, LatencyFigures, Settings};
 use crate::domain::arn::{VersionId, VersionNumber};
 use crate::domain::histogram::HistogramSnapshot;
 use crate::domain::journal::{Entry, Happening};
@@ -70,13 +71,7 @@ fn status_by(sight: &Sight<'_>, rollout: &Rollout, facts: &Facts<'_>) -> Rollout
         exposure: ExposureView { requests: exposure.requests, failures: exposure.failures },
         evidence: match &record.closing {
             Some(closing) => evidence_at_end(rollout, closing),
-            None => facts.evidence.map(|(evidence, settings)| EvidenceView {
-                ln_harm: evidence.ln_harm(settings),
-                ln_harm_limit: settings.ln_harm_limit(),
-                ln_proof: evidence.ln_proof(),
-                ln_proof_limit: settings.ln_proof_limit(),
-                ratio: evidence.ratio(settings).map(|ratio| (ratio.low, ratio.high)),
-            }),
+            None => facts.evidence.map(|(evidence, settings)| evidence_view(evidence, settings)),
         },
         drift: record.drift.as_ref().map(|drift| DriftView {
             actor: drift.by.to_string(),
@@ -92,14 +87,57 @@ fn status_by(sight: &Sight<'_>, rollout: &Rollout, facts: &Facts<'_>) -> Rollout
 }
 
 fn evidence_at_end(rollout: &Rollout, closing: &Closing) -> Option<EvidenceView> {
-    let settings = settings_of(&rollout.plan)?;
+    let settings = Settings::of(&rollout.plan)?;
     Some(EvidenceView {
         ln_harm: closing.ln_harm?,
         ln_harm_limit: settings.ln_harm_limit(),
         ln_proof: closing.ln_proof,
         ln_proof_limit: settings.ln_proof_limit(),
         ratio: closing.ratio,
+        phi: None,
+        split: None,
+        latency: None,
+        stable: None,
     })
+}
+
+fn evidence_view(evidence: &Evidence, settings: &Settings) -> EvidenceView {
+    let latency = |ln_harm: f64| LatencyView {
+        ln_harm,
+        quantiles: evidence.latency_figures(settings).into_iter().map(quantile_view).collect(),
+    };
+    EvidenceView {
+        ln_harm: evidence.ln_harm(settings),
+        ln_harm_limit: settings.ln_harm_limit(),
+        ln_proof: evidence.ln_proof(),
+        ln_proof_limit: settings.ln_proof_limit(),
+        ratio: evidence.ratio(settings).map(|ratio| (ratio.low, ratio.high)),
+        phi: Some(evidence.phi(settings)),
+        split: evidence.found_share().map(|found| SplitView {
+            mismatch: evidence.is_split_wrong(),
+            found,
+            ln_mismatch: evidence.ln_split(),
+        }),
+        latency: evidence.ln_latency_harm(settings).map(latency),
+        stable: evidence
+            .stable_hold(settings)
+            .map(|hold| StableView { failing_share: hold.failing_share, better: hold.better }),
+    }
+}
+
+fn quantile_view(figures: LatencyFigures) -> QuantileView {
+    let ms = |us: u64| us as f64 / 1000.0;
+    QuantileView {
+        quantile: figures.quantile,
+        stable_ms: ms(figures.stable_us),
+        limit_ms: ms(figures.limit_us),
+        stable_requests: figures.exceeded.stable.requests,
+        stable_exceeded: figures.exceeded.stable.failures,
+        canary_requests: figures.exceeded.canary.requests,
+        canary_exceeded: figures.exceeded.canary.failures,
+        ln_harm: figures.ln_harm,
+        phi: figures.phi,
+    }
 }
 
 /// The weight the plan has reached: nothing once the canary was taken out.
@@ -174,6 +212,7 @@ fn gate_view(rollout: &Rollout, facts: &Facts<'_>, gate: &Gate) -> GateView {
             let progress = held.as_secs_f64() / of.as_secs_f64().max(1e-3);
             (format!("analysis {}", human(*of)), Some(progress.min(1.0)))
         }
+        Need::Split { .. } => ("split".to_owned(), None),
         need => (need.kind().to_owned(), None),
     };
     let needs = if gate.met { String::new() } else { rollout.needs(facts, &gate.need) };

@@ -72,8 +72,19 @@ pub fn build(loaded: Loaded) -> (World, HashMap<RolloutId, Judge>, Vec<String>) 
         let rollout = Rollout { plan, record: stored.record };
         file(&mut world, &rollout);
         if rollout.record.phase.is_active() {
-            let judge = Judge::resume(&rollout, stored.evidence.as_deref(), loaded.uptime);
-            judges.insert(rollout.record.id, judge);
+            match Judge::resume(&rollout, stored.evidence.as_deref(), loaded.uptime) {
+                Ok(judge) => {
+                    judges.insert(rollout.record.id, judge);
+                }
+                Err(why) => {
+                    let why = format!(
+                        "rollout {} of {alias}: its evidence cannot be read: {why}",
+                        rollout.record.id
+                    );
+                    quarantine(&mut world, &alias, &why);
+                    problems.push(why);
+                }
+            }
         }
         world.rollouts.insert_mut(rollout.record.id, Arc::new(rollout));
     }

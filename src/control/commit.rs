@@ -122,9 +122,8 @@ impl Scheduler {
         let active = self.core.world.alias(id).and_then(|state| state.active);
         let Some(rollout) = active.and_then(|active| self.core.world.rollout(active)) else { return false };
         let judge: Option<&Judge> = self.core.judges.get(&rollout.record.id);
-        let basis = judge.and_then(Judge::verdict_basis);
         rollout.plan.on_failure == OnFailure::Rollback
-            && basis.is_some_and(|(evidence, settings)| evidence.is_harmful(settings))
+            && judge.is_some_and(|judge| judge.evidence.is_harmful())
     }
 
     /// Takes a canary out of the routing table before that is committed: towards stable only.

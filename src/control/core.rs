@@ -10,9 +10,9 @@ use super::door::{self, Command, Refusal, Reply, settle};
 use super::draft::{Draft, Finished, Surroundings, Touched};
 use super::judge::{EpochTally, Judge};
 use super::plans::PlanBook;
+use super::watcher::Watcher;
 use super::world::World;
 use crate::domain::alias::AliasId;
-use crate::domain::analysis::evidence::Block;
 use crate::domain::function::Revision;
 use crate::domain::rollout::{Facts, Rollout, RolloutId};
 use crate::domain::time::{Moment, Timestamp, Uptime};
@@ -51,8 +51,9 @@ pub struct Core {
     pub world: World,
     /// Evidence of the active rollouts.
     pub judges: HashMap<RolloutId, Judge>,
+    /// What is known of aliases that no rollout moves.
+    watchers: HashMap<AliasId, Watcher>,
     deadlines: Deadlines,
-    blocks: Vec<Block>,
 }
 
 #[derive(Default)]
@@ -91,16 +92,26 @@ impl Deadlines {
 impl Core {
     /// A core over a world, with the evidence stored for its active rollouts.
     pub fn new(world: World, judges: HashMap<RolloutId, Judge>) -> Core {
-        Core { world, judges, deadlines: Deadlines::default(), blocks: Vec::new() }
+        Core { world, judges, watchers: HashMap::new(), deadlines: Deadlines::default() }
     }
 
     /// Judges what the counters of an alias say; true if a canary failure was among it.
     ///
-    /// `tallies` is cumulative, oldest epoch first.
+    /// `tallies` is cumulative, oldest epoch first. Without a rollout to judge, what they say is remembered for the next.
     pub fn observe(&mut self, id: &AliasId, at: Uptime, tallies: &[EpochTally]) -> bool {
-        let Some(active) = self.world.alias(id).and_then(|state| state.active) else { return false };
-        let Some(judge) = self.judges.get_mut(&active) else { return false };
-        judge.observe(at, tallies, &mut self.blocks)
+        let active = self.world.alias(id).and_then(|state| state.active);
+        if let Some(judge) = active.and_then(|active| self.judges.get_mut(&active)) {
+            return judge.observe(at, tallies);
+        }
+        match self.watchers.get_mut(id) {
+            Some(watcher) => watcher.observe(at, tallies),
+            None => {
+                let mut watcher = Watcher::begin(at);
+                watcher.observe(at, tallies);
+                self.watchers.insert(id.clone(), watcher);
+            }
+        }
+        false
     }
 
     /// Aliases with a rollout that time alone may now move.
@@ -127,6 +138,7 @@ impl Core {
     ) -> Round {
         let around = Surroundings {
             judges: &self.judges,
+            watchers: &self.watchers,
             book: outside.book,
             serving: outside.serving,
             pinned: outside.pinned,
@@ -144,10 +156,15 @@ impl Core {
     /// Makes a round's changes true and resets the deadlines of what it changed.
     pub fn absorb(&mut self, finished: Finished, at: Moment, outside: &Outside<'_>) {
         self.world = finished.world;
-        self.judges.extend(finished.judges);
+        for (id, judge) in finished.judges {
+            self.watchers.remove(&judge.alias);
+            self.judges.insert(id, judge);
+        }
         for id in finished.rollouts {
-            if !self.world.rollout(id).is_some_and(|rollout| rollout.record.phase.is_active()) {
-                self.judges.remove(&id);
+            if !self.world.rollout(id).is_some_and(|rollout| rollout.record.phase.is_active())
+                && let Some(judge) = self.judges.remove(&id)
+            {
+                self.watchers.insert(judge.alias.clone(), judge.into_watcher());
             }
             if !self.world.live.contains(&id) {
                 self.deadlines.clear(id);
@@ -155,6 +172,9 @@ impl Core {
         }
         for touched in &finished.touched {
             if let Touched::Alias(id) = touched {
+                if self.world.alias(id).is_none() {
+                    self.watchers.remove(id);
+                }
                 self.reset_deadlines(id, at, outside);
             }
         }
@@ -178,6 +198,7 @@ impl Core {
     ) -> T {
         let around = Surroundings {
             judges: &self.judges,
+            watchers: &self.watchers,
             book: outside.book,
             serving: outside.serving,
             pinned: outside.pinned,

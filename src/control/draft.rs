@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::judge::Judge;
 use super::plans::PlanBook;
+use super::watcher::Watcher;
 use super::world::{AliasState, FunctionState, World};
 use crate::domain::actor::Actor;
 use crate::domain::alias::{Alias, AliasId, Routing};
@@ -19,6 +20,8 @@ use crate::store::{Commit, IdempotentReply, PinnedPlan, Write};
 pub struct Surroundings<'a> {
     /// Evidence of the active rollouts.
     pub judges: &'a HashMap<RolloutId, Judge>,
+    /// What is known of aliases that no rollout moves.
+    pub watchers: &'a HashMap<AliasId, Watcher>,
     /// The plans as they are in their directory.
     pub book: &'a PlanBook,
     /// Which revision of an alias live routers serve.

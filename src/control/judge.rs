@@ -5,14 +5,15 @@
 
 use std::time::Duration;
 
+use super::watcher::Watcher;
 use crate::domain::alias::{AliasId, Routing};
-use crate::domain::analysis::baseline::Baseline;
-use crate::domain::analysis::evidence::{Block, Evidence, Settings};
+use crate::domain::analysis::evidence::{Block, Evidence, Latencies, Settings};
+use crate::domain::analysis::latency::LatencySpan;
+use crate::domain::analysis::past::Past;
 use crate::domain::analysis::{Arms, Counts};
 use crate::domain::arn::{VersionId, VersionNumber};
 use crate::domain::function::Revision;
 use crate::domain::histogram::HistogramSnapshot;
-use crate::domain::plan::{Analysis, Plan};
 use crate::domain::rollout::{Closing, Rollout};
 use crate::domain::time::Uptime;
 use crate::domain::weight::Weight;
@@ -35,7 +36,7 @@ pub struct EpochTally {
 pub struct ArmTally {
     /// Requests and failures.
     pub counts: Counts,
-    /// Latencies of answers; empty where the plan judges none.
+    /// Latencies of answers.
     pub latency: HistogramSnapshot,
 }
 
@@ -45,11 +46,50 @@ impl EpochTally {
         EpochTally { epoch, routing, primary: ArmTally::default(), additional: ArmTally::default() }
     }
 
-    fn counts_of(&self, version: VersionNumber) -> Counts {
+    fn arm_of(&self, version: VersionNumber) -> Option<&ArmTally> {
         match self.routing.additional {
-            Some(additional) if additional.version == version => self.additional.counts,
-            _ if self.routing.function_version == VersionId::Number(version) => self.primary.counts,
-            _ => Counts::default(),
+            Some(additional) if additional.version == version => Some(&self.additional),
+            _ if self.routing.function_version == VersionId::Number(version) => Some(&self.primary),
+            _ => None,
+        }
+    }
+
+    /// Whether both are of one epoch; the emergency overlay has another routing under the same revision.
+    fn is_of(&self, other: &EpochTally) -> bool {
+        (self.epoch, self.routing) == (other.epoch, other.routing)
+    }
+}
+
+/// The cumulative counts that were seen last, epoch by epoch.
+#[derive(Clone, Debug, Default)]
+pub struct Seen(Vec<EpochTally>);
+
+impl Seen {
+    /// Takes over the epochs of `tallies`, new ones with nothing seen; true if there were new ones.
+    pub(super) fn align(&mut self, tallies: &[EpochTally]) -> bool {
+        self.0.retain(|known| tallies.iter().any(|tally| tally.is_of(known)));
+        let mut has_new = false;
+        for (index, tally) in tallies.iter().enumerate() {
+            if !self.0.get(index).is_some_and(|known| known.is_of(tally)) {
+                self.0.insert(index, EpochTally::empty(tally.epoch, tally.routing));
+                has_new = true;
+            }
+        }
+        has_new
+    }
+
+    /// What is counted now beside what was seen, of aligned epochs.
+    pub(super) fn pairs<'a>(
+        &'a self,
+        tallies: &'a [EpochTally],
+    ) -> impl Iterator<Item = (&'a EpochTally, &'a EpochTally)> + Clone {
+        tallies.iter().zip(&self.0)
+    }
+
+    /// Notes aligned epochs as seen.
+    pub(super) fn note(&mut self, tallies: &[EpochTally]) {
+        for (seen, tally) in self.0.iter_mut().zip(tallies) {
+            seen.clone_from(tally);
         }
     }
 }
@@ -73,7 +113,7 @@ pub struct Judge {
     canary: VersionNumber,
     /// What the canary was counted for before this change of the alias was another rollout's.
     from: Revision,
-    seen: Vec<((Revision, Routing), Arms)>,
+    seen: Seen,
     last_look: Uptime,
     rate: Rate,
 }
@@ -98,28 +138,38 @@ impl Rate {
 }
 
 impl Judge {
-    /// Begins to judge a rollout that begins; `from` is the first change of the alias that may be its own.
-    pub fn begin(rollout: &Rollout, from: Revision, at: Uptime, baseline: Baseline) -> Judge {
-        Judge { from, ..Judge::with_evidence(rollout, Evidence::begin(at, baseline), at) }
+    /// Begins to judge a rollout that begins, knowing what was seen of its alias before.
+    ///
+    /// `from` is the first change of the alias that may be its own.
+    pub fn begin(rollout: &Rollout, from: Revision, at: Uptime, watcher: Option<&Watcher>) -> Judge {
+        // What came since the watcher's last look has not been judged by anybody.
+        let looked = watcher.map_or(at, |watcher| watcher.looked);
+        let past = watcher.map(|watcher| watcher.past.clone()).unwrap_or_default();
+        let seen = watcher.map(|watcher| watcher.seen.clone()).unwrap_or_default();
+        Judge { from, seen, ..Judge::with_evidence(rollout, Evidence::begin(looked, past), looked) }
     }
 
-    /// Goes on judging after a restart; `stored` is what `stored` gave, and unreadable evidence begins anew.
-    pub fn resume(rollout: &Rollout, stored: Option<&str>, at: Uptime) -> Judge {
-        let evidence = stored.and_then(|text| serde_json::from_str(text).ok());
-        let evidence = evidence.unwrap_or_else(|| Evidence::begin(at, Baseline::default()));
-        Judge::with_evidence(rollout, evidence, at)
+    /// Goes on judging after a restart; `stored` is what `stored` gave.
+    ///
+    /// Evidence that cannot be read is an error: to begin anew would grant fresh alpha.
+    pub fn resume(rollout: &Rollout, stored: Option<&str>, at: Uptime) -> Result<Judge, serde_json::Error> {
+        let evidence = match stored {
+            Some(text) => serde_json::from_str(text)?,
+            None => Evidence::begin(at, Past::default()),
+        };
+        Ok(Judge::with_evidence(rollout, evidence, at))
     }
 
     fn with_evidence(rollout: &Rollout, evidence: Evidence, at: Uptime) -> Judge {
         Judge {
             alias: rollout.record.alias.clone(),
             evidence,
-            settings: settings_of(&rollout.plan),
+            settings: Settings::of(&rollout.plan),
             stable: rollout.record.stable,
             canary: rollout.record.canary,
             // Counters begin with the process: after a restart there are none of earlier rollouts.
             from: Revision(0),
-            seen: Vec::new(),
+            seen: Seen::default(),
             last_look: at,
             rate: Rate::default(),
         }
@@ -128,11 +178,6 @@ impl Judge {
     /// What is stored with the rollout.
     pub fn stored(&self) -> String {
         serde_json::to_string(&self.evidence).expect("evidence is numbers in fixed structures")
-    }
-
-    /// The evidence and what the plan asks of it; `None` under `analysis: none`.
-    pub fn verdict_basis(&self) -> Option<(&Evidence, &Settings)> {
-        self.settings.as_ref().map(|settings| (&self.evidence, settings))
     }
 
     /// What is kept of the evidence when its rollout has ended.
@@ -149,6 +194,16 @@ impl Judge {
         }
     }
 
+    /// Goes on watching the alias once its rollout has ended.
+    pub(super) fn into_watcher(self) -> Watcher {
+        Watcher::go_on(self.seen, self.evidence.past, self.last_look)
+    }
+
+    /// The evidence and what the plan asks of it; `None` under `analysis: none`.
+    pub fn verdict_basis(&self) -> Option<(&Evidence, &Settings)> {
+        self.settings.as_ref().map(|settings| (&self.evidence, settings))
+    }
+
     /// The canary's request rate of late.
     pub fn canary_requests_per_s(&self) -> Option<f64> {
         self.rate.per_second()
@@ -156,52 +211,63 @@ impl Judge {
 
     /// Judges what the counters say beyond what was seen; true if a canary failure was among it.
     ///
-    /// `tallies` is oldest epoch first.
-    pub fn observe(&mut self, at: Uptime, tallies: &[EpochTally], blocks: &mut Vec<Block>) -> bool {
-        blocks.clear();
-        for tally in tallies {
+    /// `tallies` is cumulative, oldest epoch first.
+    pub fn observe(&mut self, at: Uptime, tallies: &[EpochTally]) -> bool {
+        self.seen.align(tallies);
+        if let Some(settings) = &self.settings
+            && at.since(self.last_look) > 2 * LOOK_EVERY
+        {
+            let rested = Uptime(at.0.saturating_sub(LOOK_EVERY.as_millis() as u64));
+            self.evidence.idle_until(settings, rested);
+        }
+        let (stable, canary, from) = (self.stable, self.canary, self.from);
+        let blocks = self
+            .seen
+            .pairs(tallies)
+            .map(|(now, before)| block(stable, canary, now, before))
             // The same canary may have been rolled back here before: its late failures are that rollout's.
-            if tally.epoch < self.from && self.weight_in(tally.routing) != Weight::ZERO {
-                continue;
-            }
-            let arms = Arms { canary: tally.counts_of(self.canary), stable: tally.counts_of(self.stable) };
-            let (key, weight) = ((tally.epoch, tally.routing), self.weight_in(tally.routing));
-            let seen = match self.seen.iter_mut().find(|(known, _)| *known == key) {
-                Some((_, seen)) => seen,
-                None => {
-                    self.seen.push((key, Arms::default()));
-                    &mut self.seen.last_mut().expect("just pushed").1
-                }
-            };
-            blocks.push(Block { epoch: tally.epoch, weight, arms: arms.since(*seen) });
-            *seen = arms;
-        }
-        self.seen.retain(|(known, _)| tallies.iter().any(|tally| (tally.epoch, tally.routing) == *known));
-        let rested = at.since(self.last_look) > 2 * LOOK_EVERY;
-        if rested {
-            self.evidence.idle_until(Uptime(at.0.saturating_sub(LOOK_EVERY.as_millis() as u64)));
-        }
-        let requests = blocks.iter().map(|block| block.arms.canary.requests).sum();
+            .filter(|block| block.epoch >= from || block.weight == Weight::ZERO);
+        let requests = blocks.clone().map(|block: Block<'_>| block.arms.canary.requests).sum();
         self.rate.add(requests, at.since(self.last_look));
         self.last_look = at;
-        match &self.settings {
+        let canary_failed = match &self.settings {
             Some(settings) => self.evidence.observe(settings, at, blocks),
             None => self.evidence.expose(blocks),
-        }
-    }
-
-    /// The canary's share among the two versions of the rollout.
-    ///
-    /// Where a foreign hand put a third version beside one of them, the other one has none.
-    fn weight_in(&self, routing: Routing) -> Weight {
-        match (routing.share_of(self.canary), routing.names(self.stable)) {
-            (share, true) => share,
-            (_, false) => Weight::FULL,
-        }
+        };
+        self.seen.note(tallies);
+        canary_failed
     }
 }
 
-/// What a plan asks of evidence; `None` under `analysis: none`.
-pub fn settings_of(plan: &Plan) -> Option<Settings> {
-    plan.analysis.as_ref().map(|analysis: &Analysis| Settings::from(analysis))
+/// What one epoch brought since it was last seen.
+fn block<'a>(
+    stable: VersionNumber,
+    canary: VersionNumber,
+    now: &'a EpochTally,
+    before: &'a EpochTally,
+) -> Block<'a> {
+    let since = |version: VersionNumber| match (now.arm_of(version), before.arm_of(version)) {
+        (Some(now), Some(before)) => now.counts.since(before.counts),
+        _ => Counts::default(),
+    };
+    let span = |version: VersionNumber| match (now.arm_of(version), before.arm_of(version)) {
+        (Some(now), Some(before)) => LatencySpan { now: &now.latency, before: &before.latency },
+        _ => LatencySpan { now: &now.primary.latency, before: &now.primary.latency },
+    };
+    Block {
+        epoch: now.epoch,
+        weight: weight_in(now.routing, stable, canary),
+        arms: Arms { canary: since(canary), stable: since(stable) },
+        latency: Some(Latencies { canary: span(canary), stable: span(stable) }),
+    }
+}
+
+/// The canary's share among the two versions of the rollout.
+///
+/// Where a foreign hand put a third version beside one of them, the other one has none.
+fn weight_in(routing: Routing, stable: VersionNumber, canary: VersionNumber) -> Weight {
+    match (routing.share_of(canary), routing.names(stable)) {
+        (share, true) => share,
+        (_, false) => Weight::FULL,
+    }
 }

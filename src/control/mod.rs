@@ -18,4 +18,5 @@ mod publish;
 mod scheduler;
 mod triggers;
 pub mod watch;
+pub mod watcher;
 pub mod world;

@@ -19,6 +19,7 @@ use super::judge::{ArmTally, EpochTally, Judge};
 use super::plans::{PlanBook, reread_plan};
 use super::publish;
 use super::triggers::Schedules;
+use super::watcher::WATCH_EVERY;
 use crate::chance;
 use crate::clock::Clock;
 use crate::domain::actor::Actor;
@@ -66,6 +67,7 @@ pub(super) struct Scheduler {
     pub(super) again: BTreeSet<AliasId>,
     pub(super) overlaid: BTreeSet<AliasId>,
     pub(super) looked: Uptime,
+    pub(super) watched: Uptime,
     pub(super) checkpointed: Uptime,
     pub(super) pruned: Uptime,
     pub(super) pruning: Option<mpsc::Receiver<Result<Pruned, StoreError>>>,
@@ -100,6 +102,7 @@ impl Scheduler {
             again: BTreeSet::new(),
             overlaid: BTreeSet::new(),
             looked: Uptime(0),
+            watched: Uptime(0),
             checkpointed: Uptime(0),
             pruned: Uptime(0),
             pruning: None,
@@ -114,7 +117,7 @@ impl Scheduler {
 
     pub(super) fn boot(&mut self) {
         let at = self.clock.now();
-        (self.looked, self.checkpointed, self.pruned) = (at.up, at.up, at.up);
+        (self.looked, self.watched, self.checkpointed, self.pruned) = (at.up, at.up, at.up, at.up);
         self.data_plane.publish(publish::whole_table(&self.core.world));
         self.schedules.follow(&self.book, at.wall);
         self.again = self.live_aliases();
@@ -265,6 +268,16 @@ impl Scheduler {
                 }
             }
         }
+        if at.up.since(self.watched) >= WATCH_EVERY {
+            self.watched = at.up;
+            let world = self.core.world.clone();
+            let unjudged = world.aliases.iter().filter(|(_, state)| state.active.is_none());
+            for (id, _) in unjudged {
+                if self.recorder.moved(id) {
+                    self.observe(id, at);
+                }
+            }
+        }
         for id in alarmed {
             if !worth.contains(&id) {
                 self.observe(&id, at);
@@ -280,7 +293,7 @@ impl Scheduler {
         if self.overlaid.contains(id) {
             return;
         }
-        self.recorder.counts(id, true, &mut self.counts);
+        self.recorder.counts(id, &mut self.counts);
         self.tallies.clear();
         self.tallies.extend(self.counts.iter().map(tally));
         self.core.observe(id, at.up, &self.tallies);

@@ -7,8 +7,9 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::domain::analysis::baseline::Baseline;
+use crate::domain::analysis::dispersion::DispersionRule;
 use crate::domain::analysis::evidence::{Block, Evidence, Settings};
+use crate::domain::analysis::past::Past;
 use crate::domain::analysis::{Arms, Counts};
 use crate::domain::function::Revision;
 use crate::domain::plan::{Analysis, Plan};
@@ -143,15 +144,17 @@ impl Replay {
             let expected = "faded counts are 0 or more";
             within(what, found, 0.0..=1e15, expected)?;
         }
-        let mut settings = Settings::from(&Analysis { latency: None, ..analysis.clone() });
+        let analysis = Analysis { latency: None, ..analysis.clone() };
+        let mut settings = Settings::of(&Plan { analysis: Some(analysis), ..plan.clone() })
+            .ok_or(ReplayError::NothingIsJudged)?;
         if let Dispersion::Constant(phi) = dispersion {
             within("dispersion", phi, 1.0..=1e6, "1 is independent failures, and less cannot be")?;
-            settings.dispersion = phi;
+            settings.dispersion = DispersionRule::Constant(phi);
         }
         Ok(Replay {
             settings,
             weights: (1..=plan.steps.len()).filter_map(|step| plan.weight_at(step)).collect(),
-            evidence: Evidence::begin(Uptime(0), Baseline::warmed(prior.failures, prior.requests)),
+            evidence: Evidence::begin(Uptime(0), Past::warmed(prior.failures, prior.requests)),
             epochs: Vec::new(),
             served: None,
             t: 0.0,
@@ -185,21 +188,17 @@ impl Replay {
         self.t = block.t;
         let arms = Arms { canary: block.canary.into(), stable: block.stable.into() };
         let at = Uptime((block.t * 1000.0).round() as u64);
-        let canary_failed = self.evidence.observe(&self.settings, at, &[Block { epoch, weight, arms }]);
-        self.rolled_back |= canary_failed && self.evidence.is_harmful(&self.settings);
+        // The evidence is judged with what was estimated before the block.
+        let phi = self.evidence.phi(&self.settings);
+        self.evidence.observe(&self.settings, at, [Block::of_counts(epoch, weight, arms)]);
+        self.rolled_back |= self.evidence.is_harmful();
         let ln_proof = self.evidence.ln_proof();
         let verdict = match (self.rolled_back, ln_proof) {
             (true, _) => Verdict::Rollback,
             (false, Some(_)) if self.evidence.is_proven(&self.settings) => Verdict::Advance,
             (false, _) => Verdict::Wait,
         };
-        Ok(Judged {
-            t: block.t,
-            ln_harm: self.evidence.ln_harm(&self.settings),
-            ln_proof,
-            phi: self.settings.dispersion,
-            verdict,
-        })
+        Ok(Judged { t: block.t, ln_harm: self.evidence.ln_harm(&self.settings), ln_proof, phi, verdict })
     }
 
     /// The epoch a block belongs to. A change of weight begins one, with a proof of its own.

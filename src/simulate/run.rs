@@ -19,7 +19,7 @@ use crate::domain::actor::Actor;
 use crate::domain::alias::AliasId;
 use crate::domain::arn::{VersionId, VersionNumber};
 use crate::domain::function::{Configuration, DEFAULT_ROLE, Revision, Target};
-use crate::domain::rollout::{Answer, Errand, HookAnswer, Question, Reading, Rollout, RolloutId};
+use crate::domain::rollout::{Answer, Errand, HookAnswer, Question, Reading, Rollout, RolloutId, WaitingFor};
 use crate::domain::time::{Moment, Timestamp, Uptime};
 
 /// Counters are looked at this often, as in the daemon.
@@ -38,6 +38,8 @@ pub struct Run {
     pub phase: &'static str,
     /// What it waited for then, if it had not ended.
     pub waiting_for: Option<String>,
+    /// What that takes, in words.
+    pub needs: Option<String>,
     /// How long it took.
     pub elapsed: Duration,
     /// Requests of both versions.
@@ -46,6 +48,8 @@ pub struct Run {
     pub canary_requests: u64,
     /// Of these, the ones that failed, known or not when it ended.
     pub canary_failures: u64,
+    /// Why it is in that phase, in words; may be empty.
+    pub reason: String,
     /// When each weight was committed, as parts per million.
     pub weights: Vec<(Duration, u32)>,
 }
@@ -297,22 +301,28 @@ impl<'a> Simulation<'a> {
         Run {
             phase: self.rollout().map_or("none", |rollout| rollout.record.phase.name()),
             waiting_for: self.waiting_for(),
+            needs: self.wait().map(|wait| wait.needs),
             elapsed: self.elapsed(),
             requests: self.arrivals.requests,
             canary_requests: self.arrivals.canary_requests,
             canary_failures: self.arrivals.canary_failures,
+            reason: self.rollout().map(|rollout| rollout.record.reason.clone()).unwrap_or_default(),
             weights: std::mem::take(&mut self.weights),
         }
     }
 
     /// The kind of what a live rollout waits for, and at which step.
     fn waiting_for(&self) -> Option<String> {
+        let (rollout, wait) = (self.rollout()?, self.wait()?);
+        Some(format!("{} at step {} of {}", wait.kind, rollout.record.step, rollout.plan.steps.len()))
+    }
+
+    fn wait(&self) -> Option<WaitingFor> {
         let (core, book, at) = (&self.core, &self.book, self.now());
         let rollout = self.rollout().filter(|rollout| !rollout.record.phase.is_final())?;
-        let wait = outside(core, book, |outside| {
+        outside(core, book, |outside| {
             core.with_facts(rollout, at, outside, |facts| rollout.waiting_for(facts))
-        })?;
-        Some(format!("{} at step {} of {}", wait.kind, rollout.record.step, rollout.plan.steps.len()))
+        })
     }
 
     /// The least deadline of the core, on the daemon's clock or on the wall.
@@ -328,7 +338,8 @@ impl<'a> Simulation<'a> {
         let Some(rollout) = self.rollout().cloned() else { return };
         self.arrivals.restart();
         let up = self.now().up;
-        let judge = Judge::resume(&rollout, self.stored.as_deref(), up);
+        let judge =
+            Judge::resume(&rollout, self.stored.as_deref(), up).expect("what a judge stored can be read");
         self.core = Core::new(self.core.world.clone(), HashMap::from([(self.rollout, judge)]));
         self.settle();
         self.refresh_deadlines();

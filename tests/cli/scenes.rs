@@ -135,6 +135,10 @@ pub fn waiting_for_proof() -> Explanation {
                 ln_proof: Some(2.25),
                 ln_proof_limit: Some(3.0),
                 ratio: Some((None, Some(3.2))),
+                phi: Some(1.0),
+                split: None,
+                latency: None,
+                stable: None,
             }),
             drift: None,
             trigger: TriggerView { actor: "ana".to_owned(), reason: Some("PAY-811".to_owned()) },
@@ -281,6 +285,10 @@ pub fn paused_for_harm() -> Explanation {
         ln_proof: Some(-1.0),
         ln_proof_limit: Some(3.0),
         ratio: Some((Some(14.2), Some(510.0))),
+        phi: Some(1.0),
+        split: None,
+        latency: None,
+        stable: None,
     });
     scene.arms = vec![arm("41", "stable", 0.95, 1_160, 1, 88.0), arm("42", "canary", 0.05, 61, 6, 1_420.0)];
     scene.recent_failures = vec![

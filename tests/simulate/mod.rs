@@ -1,6 +1,7 @@
 //! Whole rollouts in virtual time: what evidence does to good and bad versions, and every checked-in plan run through.
 
 mod asking;
+mod false_alarms;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -46,9 +47,13 @@ fn ended(runs: &[Run], phase: &str) -> usize {
     runs.iter().filter(|run| run.phase == phase).count()
 }
 
-fn median(mut values: Vec<u64>) -> u64 {
+fn reasons(runs: &[Run]) -> Vec<&str> {
+    runs.iter().filter(|run| run.phase == "RolledBack").map(|run| run.reason.as_str()).collect()
+}
+
+fn quantile(mut values: Vec<u64>, share: f64) -> u64 {
     values.sort_unstable();
-    values[values.len() / 2]
+    values[(values.len() as f64 * share) as usize]
 }
 
 const HOURS: Duration = Duration::from_secs(3600);
@@ -61,33 +66,18 @@ fn equal_arms_are_hardly_ever_rolled_back() {
     let runs = runs(&plan(LONG), &traffic(100.0, 0.01, 0.01), HOURS, 400);
     let (back, up) = (ended(&runs, "RolledBack"), ended(&runs, "Succeeded"));
     println!("both arms at 1 %: {back} of 400 rolled back, {up} succeeded");
-    assert!(back <= 8, "{back} of 400 rolled back");
+    assert!(back <= 8, "{back} of 400 rolled back: {:#?}", reasons(&runs));
     assert!(up >= 380, "{up} of 400 succeeded");
 }
 
 #[test]
-fn a_slower_canary_with_equal_failures_is_hardly_ever_rolled_back() {
-    let slow = Arm { failures: 0.01, latency: Duration::from_secs(1) };
-    let traffic = Traffic { canary: slow, ..traffic(1000.0, 0.01, 0.01) };
-    let plan = plan("function: f\nalias: live\nsteps: [3%, 25%, 100%]\nbake: 30s\n");
-    let runs = runs(&plan, &traffic, HOURS, 400);
-    let back = ended(&runs, "RolledBack");
-    println!("a canary 1 s slower with equal failures: {back} of 400 rolled back");
-    assert!(back <= 8, "{back} of 400 rolled back");
-}
-
-#[test]
 fn broken_versions_are_gone_after_a_handful_of_failures() {
-    for (failures, at_most_median, at_most) in [(1.0, 2, 4), (0.2, 4, 9)] {
+    for (failures, at_most_median, at_most) in [(1.0, 2, 3), (0.2, 4, 6)] {
         let runs = runs(&plan(LONG), &traffic(100.0, 0.001, failures), HOURS, 200);
         assert_eq!(ended(&runs, "RolledBack"), 200);
         let failed: Vec<u64> = runs.iter().map(|run| run.canary_failures).collect();
-        let worst = failed.iter().copied().max().unwrap();
-        assert!(
-            median(failed.clone()) <= at_most_median && worst <= at_most,
-            "{failures}: median {}, worst {worst}",
-            median(failed)
-        );
+        let (median, p95) = (quantile(failed.clone(), 0.5), quantile(failed, 0.95));
+        assert!(median <= at_most_median && p95 <= at_most, "{failures}: median {median}, p95 {p95}");
     }
 }
 
@@ -98,6 +88,12 @@ fn nothing_is_promoted_without_traffic() {
         let run = run(&plan(LONG), &traffic(requests_per_s, 0.0, 0.0), week, 1);
         assert_eq!((run.phase, run.weights.last().unwrap().1), ("Paused", 30_000), "{run:?}");
     }
+    // With patience for more than a week, what is missing is said.
+    let patient = plan(&format!("{LONG}stepDeadline: {{after: 30d}}\n"));
+    let run = run(&patient, &traffic(0.0, 0.0, 0.0), week, 1);
+    assert_eq!(run.phase, "Progressing");
+    let missing = run.needs.unwrap();
+    assert!(missing.contains("more clean canary requests before 5%; no canary traffic now"), "{missing}");
 }
 
 #[test]

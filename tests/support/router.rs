@@ -111,7 +111,7 @@ impl TestRouter {
     /// What was counted for the alias, by epoch.
     pub fn epochs(&self) -> Vec<EpochCounts> {
         let mut counts = Vec::new();
-        self.recorder.counts(&ALIAS.parse().unwrap(), false, &mut counts);
+        self.recorder.counts(&ALIAS.parse().unwrap(), &mut counts);
         counts
     }
 

@@ -147,6 +147,7 @@ fn promotion(
                 | Need::Metric { .. }
                 | Need::Held { .. }
                 | Need::Webhook { .. }
+                | Need::Split { .. }
                 | Need::Approval { .. }
                 | Need::Window { .. }
                 | Need::Freeze { .. }

@@ -3,7 +3,6 @@
 use super::Refusal;
 use crate::control::draft::{About, By, Draft};
 use crate::control::judge::Judge;
-use crate::domain::analysis::baseline::Baseline;
 use crate::domain::arn::VersionNumber;
 use crate::domain::journal::Happening;
 use crate::domain::rollout::{Cause, Effect, Ending, Event, Outcome, Rollout, RolloutId};
@@ -38,7 +37,8 @@ pub(super) fn take(
     };
     let mut next = transition.next;
     if next.record.phase.is_active() && draft.judge(id).is_none() {
-        draft.set_judge(id, Judge::begin(&next, draft.next_seq(), draft.at.up, Baseline::default()));
+        let watcher = draft.around.watchers.get(&next.record.alias);
+        draft.set_judge(id, Judge::begin(&next, draft.next_seq(), draft.at.up, watcher));
     }
     let mut alias_after = None;
     for effect in &transition.effects {
@@ -85,13 +85,18 @@ fn is_told(before: &Rollout, after: &Rollout, event: &Event) -> bool {
 }
 
 fn perform(draft: &mut Draft<'_>, next: &Rollout, effect: &Effect) {
-    let (id, alias, at) = (next.record.id, next.record.alias.clone(), draft.next_seq());
+    let (id, alias) = (next.record.id, next.record.alias.clone());
     match effect {
         Effect::Route { .. } => {}
         Effect::SeekProof { next: weight } => {
             let Some(mut judge) = draft.judge(id).cloned() else { return };
             match weight {
-                Some(weight) => judge.evidence.seek_proof(*weight, at),
+                // The epoch that serves the weight: this change's own, or the one that was adopted.
+                Some(weight) => {
+                    let committed = next.record.committed.as_ref();
+                    let from = committed.map_or(draft.next_seq(), |committed| committed.revision);
+                    judge.evidence.seek_proof(*weight, from);
+                }
                 None => judge.evidence.seek_none(),
             }
             draft.set_judge(id, judge);

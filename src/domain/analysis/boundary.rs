@@ -85,6 +85,11 @@ fn project(weight: f64, canary: f64, stable: f64, margin: Margin, low: f64, high
         let pull = |toward: f64, at: f64| toward / at - (1.0 - toward) / (1.0 - at);
         -weight * margin.ratio * pull(canary, y) - (1.0 - weight) * pull(stable, x)
     };
+    if margin.ratio == 1.0 && margin.added == 0.0 {
+        // Both arms fail alike there, and the root is their mean.
+        let nearest = weight * canary + (1.0 - weight) * stable;
+        return LogFactors::between(canary, stable, nearest, nearest);
+    }
     let (mut low, mut high) = (low, high);
     // 200 halvings end at neighbouring floats from any start; the loop leaves as soon as they meet.
     for _ in 0..200 {

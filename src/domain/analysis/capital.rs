@@ -8,6 +8,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::clip::Clip;
+use super::dispersion::Damping;
 use super::{ln_add, ln_sum};
 
 /// How far above the limit the alternatives lie, in log-odds: from hardly worse to entirely broken.
@@ -22,12 +24,14 @@ pub struct Capital {
     ln_capital: [f64; SHIFTS.len()],
     reserve: f64,
     periods: u64,
+    #[serde(skip)]
+    clip: Clip<{ SHIFTS.len() }>,
 }
 
 impl Default for Capital {
     fn default() -> Capital {
         let each = (1.0 - RESERVE) / SHIFTS.len() as f64;
-        Capital { ln_capital: [each.ln(); SHIFTS.len()], reserve: RESERVE, periods: 0 }
+        Capital { ln_capital: [each.ln(); SHIFTS.len()], reserve: RESERVE, periods: 0, clip: Clip::default() }
     }
 }
 
@@ -48,10 +52,16 @@ impl Capital {
         }
     }
 
-    /// Multiplies each alternative's capital by the exponential of what `ln_growth` says for it.
-    pub fn grow(&mut self, ln_growth: impl Fn(usize) -> f64) {
+    /// Multiplies each alternative's capital by the exponential of what `ln_growth` says for it, damped.
+    ///
+    /// `second` is the one this belongs to, for clipping.
+    pub fn grow(&mut self, damping: Damping, second: u64, ln_growth: impl Fn(usize) -> f64) {
+        if damping.clips {
+            self.clip.enter(second);
+        }
         for (index, ln_capital) in self.ln_capital.iter_mut().enumerate() {
-            *ln_capital += ln_growth(index);
+            let growth = ln_growth(index) / damping.phi;
+            *ln_capital += if damping.clips { self.clip.grant(index, growth) } else { growth };
         }
     }
 

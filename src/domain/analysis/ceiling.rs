@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Counts;
 use super::capital::{Capital, SHIFTS};
+use super::dispersion::Damping;
 use super::harm::alternative_rate;
 
 /// The evidence that a version lies above a fixed rate.
@@ -23,16 +24,16 @@ impl Ceiling {
         self.capital.pay_out_until(periods);
     }
 
-    /// Judges counts of the version against `max`, a share between 0 and 1.
-    pub fn update(&mut self, counts: Counts, max: f64, dispersion: f64) {
-        self.capital.grow(|index| {
+    /// Judges counts of the version against `max`, a share between 0 and 1; `second` is for clipping.
+    pub fn update(&mut self, counts: Counts, max: f64, damping: Damping, second: u64) {
+        self.capital.grow(damping, second, |index| {
             let rate = alternative_rate(max, SHIFTS[index]);
             if rate <= max {
                 return 0.0;
             }
             let failure = (rate / max).ln();
             let success = (-rate).ln_1p() - (-max).ln_1p();
-            (counts.failures as f64 * failure + counts.successes() * success) / dispersion
+            counts.failures as f64 * failure + counts.successes() * success
         });
     }
 

@@ -16,6 +16,7 @@ use serde::{Deserialize, Serialize};
 
 use super::boundary::{LogFactors, Margin, above};
 use super::capital::{Capital, SHIFTS};
+use super::dispersion::Damping;
 use super::{Arms, expit, logit};
 
 const LIMIT_RATE_MAX: f64 = 0.99;
@@ -54,9 +55,9 @@ impl Harm {
         self.capital.pay_out_until(periods);
     }
 
-    /// Judges a block by a table fixed before it; `dispersion` (at least 1) divides what counts are worth.
-    pub fn update(&mut self, table: &HarmTable, arms: Arms, dispersion: f64) {
-        self.capital.grow(|index| table.0[index].of(arms) / dispersion);
+    /// Judges a block by a table and a damping fixed before it; `second` is for clipping.
+    pub fn update(&mut self, table: &HarmTable, arms: Arms, damping: Damping, second: u64) {
+        self.capital.grow(damping, second, |index| table.0[index].of(arms));
     }
 
     /// The logarithm of the capital: 0 is where it began, `ln(1/alpha)` is a rollback.

@@ -3,8 +3,10 @@
 //! Two questions are asked of every canary, by two processes that never look at a clock and stay valid however often
 //! anybody looks at them. `harm`: should it be rolled back? `proof`: may the next weight be let in? Both are products
 //! of likelihood ratios against the nearest point of their null hypothesis (`boundary`), with a baseline learnt from
-//! the stable arm's past (`baseline`). `ceiling` guards against a fixed rate where there is no arm to compare with,
-//! `ratio` is for people to look at, `evidence` puts them together. Each file derives what it computes.
+//! the stable arm's past (`past`, `baseline`). `latency` asks the same of slow answers, `ceiling` guards against a fixed
+//! rate where there is no arm to compare with; `dispersion` and `clip` damp what correlated failures would pretend,
+//! `split` watches the weights, `stable` the stable version's own health. `ratio` is for people to look at, `evidence`
+//! puts them together. Each file derives what it computes.
 //!
 //! What is a theorem here: with known weights, independent failures, and counts taken by dispatch, a canary within its
 //! limits is rolled back with probability at most alpha over a whole rollout, and one outside its proof margin is let
@@ -14,12 +16,18 @@ pub mod baseline;
 pub mod boundary;
 pub mod capital;
 pub mod ceiling;
+pub mod clip;
+pub mod dispersion;
 pub mod evidence;
 pub mod feasibility;
 pub mod floor;
 pub mod harm;
+pub mod latency;
+pub mod past;
 pub mod proof;
 pub mod ratio;
+pub mod split;
+pub mod stable;
 
 use serde::{Deserialize, Serialize};
 
@@ -81,6 +89,12 @@ impl Arms {
     /// Both sums.
     pub fn plus(self, more: Arms) -> Arms {
         Arms { canary: self.canary.plus(more.canary), stable: self.stable.plus(more.stable) }
+    }
+
+    /// The canary's share of the requests as they were counted; zero without any.
+    pub fn share(self) -> f64 {
+        let requests = self.canary.requests + self.stable.requests;
+        if requests == 0 { 0.0 } else { self.canary.requests as f64 / requests as f64 }
     }
 
     /// Whether nothing was counted.

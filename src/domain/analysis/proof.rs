@@ -12,6 +12,8 @@
 use serde::{Deserialize, Serialize};
 
 use super::boundary::{LogFactors, Margin, below};
+use super::clip::Clip;
+use super::dispersion::Damping;
 use super::{Arms, ln_sum};
 
 /// Where the alternatives lie, as parts of the margin's rate.
@@ -58,19 +60,25 @@ impl ProofTable {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Proof {
     ln_capital: [f64; PARTS.len()],
+    #[serde(skip)]
+    clip: Clip<{ PARTS.len() }>,
 }
 
 impl Default for Proof {
     fn default() -> Proof {
-        Proof { ln_capital: PRIOR.map(f64::ln) }
+        Proof { ln_capital: PRIOR.map(f64::ln), clip: Clip::default() }
     }
 }
 
 impl Proof {
-    /// Judges a block by a table fixed before it; `dispersion` (at least 1) divides what counts are worth.
-    pub fn update(&mut self, table: &ProofTable, arms: Arms, dispersion: f64) {
-        for (ln_capital, factors) in self.ln_capital.iter_mut().zip(&table.factors) {
-            *ln_capital += factors.of(arms) / dispersion;
+    /// Judges a block by a table and a damping fixed before it; `second` is for clipping.
+    pub fn update(&mut self, table: &ProofTable, arms: Arms, damping: Damping, second: u64) {
+        if damping.clips {
+            self.clip.enter(second);
+        }
+        for (index, (ln_capital, factors)) in self.ln_capital.iter_mut().zip(&table.factors).enumerate() {
+            let growth = factors.of(arms) / damping.phi;
+            *ln_capital += if damping.clips { self.clip.grant(index, growth) } else { growth };
         }
     }
 

@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use super::in_force;
 use super::model::{Analysis, FailureLimits, LatencyLimits, Proof, StableUnhealthy, StepDeadline, Timeout};
 
 /// Least time at each weight.
@@ -22,7 +21,7 @@ impl Default for Analysis {
     fn default() -> Analysis {
         Analysis {
             failures: FailureLimits::default(),
-            latency: in_force::LATENCY_IS_JUDGED.then(LatencyLimits::default),
+            latency: Some(LatencyLimits::default()),
             false_rollback_rate: 0.01,
             proof: Some(Proof::default()),
             failure_status: vec![(500, 599)],

@@ -4,55 +4,23 @@
 //! stand: nothing is accepted and then ignored. When an engine arrives, its line here goes.
 
 use super::diagnose::Faults;
-use super::suggest::is_like_none;
 use super::tree::{Content, Node, Style, is_null};
-
-/// Whether latency is judged; until then a plan that does not mention it has none.
-pub(super) const LATENCY_IS_JUDGED: bool = false;
 
 struct Gate {
     /// The keys on the way to it; `*` is every item of a list.
     path: &'static [&'static str],
-    /// A value that asks for nothing, and is let pass.
-    harmless: &'static str,
     why: &'static str,
     help: &'static str,
 }
 
 const GATES: &[Gate] = &[
     Gate {
-        path: &["analysis", "latency"],
-        harmless: "none",
-        why: "this serin does not judge latency yet",
-        help: "leave the key out, or write `latency: none`",
-    },
-    Gate {
-        path: &["analysis", "minDispersion"],
-        harmless: "1",
-        why: "this serin does not apply a `minDispersion` above 1 yet",
-        help: "leave the key out; dispersion is still estimated",
-    },
-    Gate {
-        path: &["whenStableUnhealthy"],
-        harmless: "hold",
-        why: "this serin does not watch the stable version's own health yet",
-        help: "leave the key out",
-    },
-    Gate {
-        path: &["stableUnhealthy"],
-        harmless: "",
-        why: "this serin does not watch the stable version's own health yet",
-        help: "leave the key out",
-    },
-    Gate {
         path: &["routing"],
-        harmless: "",
         why: "this serin routes by weight alone, without affinity, override and mirror",
         help: "leave the key out",
     },
     Gate {
         path: &["notify"],
-        harmless: "",
         why: "this serin does not notify anybody yet",
         help: "leave the key out; `serin status --wait` and the event stream tell what happens",
     },
@@ -84,7 +52,7 @@ fn visit(node: &Node, path: &[&str], gate: &Gate, faults: &mut Faults) {
             let Some(entry) = entries.iter().find(|entry| entry.key == *key) else { return };
             if !rest.is_empty() {
                 visit(&entry.value, rest, gate, faults);
-            } else if !is_harmless(&entry.value, gate) {
+            } else if !is_harmless(&entry.value) {
                 faults.error(entry.place, gate.why).help(gate.help);
             }
         }
@@ -93,17 +61,10 @@ fn visit(node: &Node, path: &[&str], gate: &Gate, faults: &mut Faults) {
 }
 
 /// What has no value has a fault of its own.
-fn is_harmless(value: &Node, gate: &Gate) -> bool {
+fn is_harmless(value: &Node) -> bool {
     match &value.content {
         Content::Refused => true,
-        Content::Text { text, style: Style::Plain } if is_null(text) => true,
-        Content::Text { text, .. } => {
-            let number = |text: &str| text.parse::<f64>().ok();
-            // What should have been `none` is told so, and would be harmless then.
-            text == gate.harmless
-                || gate.harmless == "none" && is_like_none(text)
-                || number(text).is_some_and(|value| number(gate.harmless) == Some(value))
-        }
-        Content::List(_) | Content::Map(_) => false,
+        Content::Text { text, style: Style::Plain } => is_null(text),
+        _ => false,
     }
 }

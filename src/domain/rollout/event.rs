@@ -34,6 +34,9 @@ pub enum Harm {
         requests: u64,
         /// How many failed.
         failures: u64,
+        /// What was slow, where latency says more than failures do.
+        #[serde(skip_serializing_if = "Option::is_none", default)]
+        slowness: Option<String>,
     },
     /// As many failed requests as `maxExposure.failures` allows.
     Exposure {
@@ -65,7 +68,10 @@ pub enum Harm {
 impl std::fmt::Display for Harm {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            Harm::Evidence { ln_harm, ln_harm_limit, requests, failures } => write!(
+            Harm::Evidence { ln_harm, ln_harm_limit, slowness: Some(slowness), .. } => {
+                write!(f, "{slowness} (evidence {ln_harm:.1}, rollback at {ln_harm_limit:.1})")
+            }
+            Harm::Evidence { ln_harm, ln_harm_limit, requests, failures, slowness: None } => write!(
                 f,
                 "{failures} of {requests} canary requests failed, more than the plan allows \
                  (evidence {ln_harm:.1}, rollback at {ln_harm_limit:.1})"

@@ -53,6 +53,20 @@ pub enum Need {
         /// How far the proof is, 0 to 1.
         progress: f64,
     },
+    /// The canary's share of the requests is what its weight says.
+    Split {
+        /// The weight.
+        weight: Weight,
+        /// The share found, 0 to 1.
+        found: f64,
+    },
+    /// The stable version is well, or the canary proven better.
+    Stable {
+        /// The share of stable's requests that fails.
+        failing_share: f64,
+        /// How far the proof is that the canary is better, 0 to 1.
+        better: f64,
+    },
     /// A window is open.
     Window {
         /// When the next one opens; `None` if never again.
@@ -135,7 +149,8 @@ impl Need {
         match self {
             Need::Served => "routing",
             Need::Bake { .. } => "bake",
-            Need::Proof { .. } => "proof",
+            Need::Proof { .. } | Need::Split { .. } => "proof",
+            Need::Stable { .. } => "stable",
             Need::Window { .. } => "window",
             Need::Freeze { .. } => "freeze",
             Need::Approval { .. } => "approval",
@@ -221,6 +236,7 @@ impl Rollout {
         }
         if self.share() > Weight::ZERO {
             gates.extend(self.proof_gate(facts, next));
+            gates.extend(self.ground_gates(facts));
         }
         gates.extend(self.calendar_gate(facts.at));
         gates
@@ -244,6 +260,18 @@ impl Rollout {
         let ln_proof = evidence.ln_proof().unwrap_or(0.0);
         let met = evidence.is_proven(settings);
         Some(Gate { need: Need::Proof { next, progress: (ln_proof / limit).clamp(0.0, 1.0) }, met })
+    }
+
+    /// What proof stands on: these are said only where they fail.
+    fn ground_gates(&self, facts: &Facts<'_>) -> Vec<Gate> {
+        let Some((evidence, settings)) = facts.evidence else { return Vec::new() };
+        let split = evidence
+            .is_split_wrong()
+            .then(|| Need::Split { weight: self.share(), found: evidence.found_share().unwrap_or_default() });
+        let stable = evidence
+            .stable_hold(settings)
+            .map(|hold| Need::Stable { failing_share: hold.failing_share, better: hold.better });
+        split.into_iter().chain(stable).map(|need| Gate { need, met: false }).collect()
     }
 
     fn calendar_gate(&self, at: Moment) -> Option<Gate> {
@@ -310,7 +338,7 @@ impl Rollout {
         let (evidence, settings) = facts.evidence?;
         // A paused rollout is not paused again for harm; if a person lifts the pause, harm pauses it then.
         let waits = matches!(self.record.phase, Phase::Paused(_)) && self.plan.on_failure == OnFailure::Pause;
-        if waits || self.record.harm_reported || !evidence.is_harmful(settings) {
+        if waits || self.record.harm_reported || !evidence.is_harmful() {
             return None;
         }
         Some(Harm::Evidence {
@@ -318,6 +346,7 @@ impl Rollout {
             ln_harm_limit: settings.ln_harm_limit(),
             requests,
             failures,
+            slowness: evidence.slowness(settings),
         })
     }
 
@@ -430,7 +459,12 @@ impl Rollout {
                 let left = approval.timeout.saturating_sub(record.waited.elapsed(facts.at.up));
                 (in_span(left), timeout_name(approval.on_timeout).to_owned())
             }
-            Need::Proof { .. } | Need::Metric { .. } | Need::Held { .. } | Need::Webhook { .. } => {
+            Need::Proof { .. }
+            | Need::Split { .. }
+            | Need::Stable { .. }
+            | Need::Metric { .. }
+            | Need::Held { .. }
+            | Need::Webhook { .. } => {
                 let deadline = self.plan.step_deadline;
                 let left = deadline.after.saturating_sub(record.waited.elapsed(facts.at.up));
                 (in_span(left), timeout_name(deadline.then).to_owned())
@@ -517,6 +551,17 @@ impl Rollout {
                 )
             }
             Need::Proof { next, .. } => self.proof_in_words(facts, *next),
+            Need::Split { weight, found } => format!(
+                "the requests to be split as the weight says: the canary has {:.2}% of them at {weight}; somebody \
+                 between the clients and serin chooses versions too",
+                found * 100.0
+            ),
+            Need::Stable { failing_share, better } => format!(
+                "the stable version to be well, or proof that the canary is better: {:.1}% of stable's requests fail \
+                 (proof at {:.0}%)",
+                failing_share * 100.0,
+                better * 100.0
+            ),
             Need::Window { until } => match until {
                 Some(until) => format!("its window, which opens {until}"),
                 None => "a window that never opens again".to_owned(),

@@ -155,7 +155,9 @@ fn bo() -> Actor {
 }
 
 fn evidence_of_harm() -> Event {
-    Event::HarmFound { harm: Harm::Evidence { ln_harm: 5.0, ln_harm_limit: 4.6, requests: 90, failures: 4 } }
+    Event::HarmFound {
+        harm: Harm::Evidence { ln_harm: 5.0, ln_harm_limit: 4.6, requests: 90, failures: 4, slowness: None },
+    }
 }
 
 fn exposure_of_harm() -> Event {

@@ -130,7 +130,7 @@ pub struct EpochCounts {
     pub primary: Counts,
     /// Requests that the additional version got; zero without one.
     pub additional: Counts,
-    /// Latencies of the function version and of the additional one; empty where nobody asked for them.
+    /// Latencies of the function version and of the additional one.
     pub latency: [HistogramSnapshot; 2],
     /// Whether these counts are the last word: a newer epoch serves, and no request of this one is under way.
     pub is_final: bool,

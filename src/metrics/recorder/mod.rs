@@ -144,15 +144,13 @@ impl Recorder {
         samples
     }
 
-    /// The same into `out`, which is emptied first, and without latencies unless they are asked for.
-    ///
-    /// Allocates nothing once `out` has grown.
-    pub fn counts(&self, alias: &AliasId, with_latency: bool, out: &mut Vec<EpochCounts>) {
+    /// The same into `out`, which is emptied first; allocates nothing once `out` has grown.
+    pub fn counts(&self, alias: &AliasId, out: &mut Vec<EpochCounts>) {
         out.clear();
         self.visit(alias, |subject, is_final, counters| {
             if let Subject::Alias { epoch, routing, .. } = subject {
                 // Latencies first: a request whose answer is in them is among the requests that are read after.
-                let latency = if with_latency { counters.latencies() } else { Default::default() };
+                let latency = counters.latencies();
                 let [primary, additional] = counters.counts();
                 let (epoch, routing) = (*epoch, *routing);
                 out.push(EpochCounts { epoch, routing, primary, additional, latency, is_final });

@@ -31,7 +31,7 @@ fn recorder() -> (Arc<Recorder>, Arc<AtomicUsize>) {
 
 fn counts(recorder: &Recorder) -> Vec<EpochCounts> {
     let mut counts = Vec::new();
-    recorder.counts(&alias(), true, &mut counts);
+    recorder.counts(&alias(), &mut counts);
     counts
 }
 

@@ -14,11 +14,7 @@ use super::model::Plan;
 ///
 /// Presets stand as steps, and what defaults contributed stands in it.
 pub fn resolved_yaml(plan: &Plan) -> String {
-    let yaml = written(&PlanDocument::of(plan, in_force::holds));
-    if in_force::LATENCY_IS_JUDGED {
-        return yaml;
-    }
-    yaml.replace("\n  latency: none\n", "\n  latency: none # latency is not judged yet\n")
+    written(&PlanDocument::of(plan, in_force::holds))
 }
 
 /// The JSON schema of plans and of the defaults they use, for completion and checks while typing.
@@ -81,18 +77,27 @@ mod tests {
             maxRatio: 1.2
             maxAdded: 0.05pp
             max: none
-          latency: none # latency is not judged yet
+          latency:
+            maxRatio: 1.5
+            maxAdded: 10ms
+            p99Max: none
+            warmup: 1m
           falseRollbackRate: 1%
           proof:
             addedFailures: 0.5pp
             falseAdvanceRate: 5%
           failureStatus:
           - 500-599
+          minDispersion: 1
         maxExposure:
           failures: none
           requests: none
         onFailure: rollback
         onDrift: pause
+        whenStableUnhealthy: hold
+        stableUnhealthy:
+          failures: 20%
+          for: 1m
         stepDeadline:
           after: 1d
           then: pause

@@ -1,0 +1,62 @@
+//! What is known of an alias while no rollout moves it: how its function version fails, and how long it takes.
+//!
+//! A rollout begins from that, so its first tables are no guess. Watching costs a look a second for aliases whose
+//! counts move, is no evidence of anything, and is not stored: after a restart it begins anew.
+
+use std::time::Duration;
+
+use super::judge::{EpochTally, Seen};
+use crate::domain::analysis::Counts;
+use crate::domain::analysis::evidence::PERIOD;
+use crate::domain::analysis::latency::LatencySpan;
+use crate::domain::analysis::past::Past;
+use crate::domain::time::Uptime;
+
+/// Counters of aliases without a rollout are looked at this often.
+pub const WATCH_EVERY: Duration = Duration::from_secs(1);
+
+/// Watches an alias that no rollout moves.
+#[derive(Clone, Debug)]
+pub struct Watcher {
+    pub(super) seen: Seen,
+    pub(super) past: Past,
+    pub(super) looked: Uptime,
+}
+
+impl Watcher {
+    /// Begins to watch with nothing known.
+    pub fn begin(at: Uptime) -> Watcher {
+        Watcher::go_on(Seen::default(), Past::default(), at)
+    }
+
+    /// Goes on from what a judge knew.
+    pub(super) fn go_on(seen: Seen, past: Past, looked: Uptime) -> Watcher {
+        Watcher { seen, past, looked }
+    }
+
+    /// Learns what the counters say beyond what was seen; `tallies` is cumulative, oldest epoch first.
+    pub fn observe(&mut self, at: Uptime, tallies: &[EpochTally]) {
+        if self.seen.align(tallies) {
+            // Another routing gives the function version another share of the traffic.
+            self.past.skip();
+        }
+        if at.since(self.looked) > 2 * WATCH_EVERY {
+            let rested = Uptime(at.0.saturating_sub(WATCH_EVERY.as_millis() as u64));
+            self.past.learn(Counts::default(), Default::default(), self.looked, rested);
+            self.looked = rested;
+        }
+        let (mut sum, mut exceeded) = (Counts::default(), [0; _]);
+        for (now, before) in self.seen.pairs(tallies) {
+            sum = sum.plus(now.primary.counts.since(before.primary.counts));
+            let span = LatencySpan { now: &now.primary.latency, before: &before.primary.latency };
+            for (sum, more) in exceeded.iter_mut().zip(self.past.latency.exceeding(span)) {
+                *sum += more;
+            }
+            self.past.latency.add(span);
+        }
+        self.past.learn(sum, exceeded, self.looked, at);
+        self.past.refresh_after(PERIOD, at);
+        self.seen.note(tallies);
+        self.looked = at;
+    }
+}

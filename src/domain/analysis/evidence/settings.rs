@@ -1,0 +1,94 @@
+//! What a plan asks of the evidence.
+
+use std::time::Duration;
+
+use crate::domain::analysis::boundary::Margin;
+use crate::domain::analysis::dispersion::DispersionRule;
+use crate::domain::analysis::latency::{LatencySettings, bucket_up};
+use crate::domain::plan::{LatencyLimits, Plan, WhenStableUnhealthy};
+
+/// What a plan asks of the evidence.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Settings {
+    /// What is accepted of the canary against stable.
+    pub limit: Margin,
+    /// What is accepted of it at all, as a share.
+    pub ceiling: Option<f64>,
+    /// What latency is accepted; `None` where none is judged.
+    pub latency: Option<LatencySettings>,
+    /// alpha.
+    pub false_rollback_rate: f64,
+    /// Budget B and beta; `None` when no proof is asked for.
+    pub proof: Option<ProofSettings>,
+    /// By how much failures vary more than independent ones would.
+    pub dispersion: DispersionRule,
+    /// When stable counts as unwell and holds the advance; `None` where it never does.
+    pub stable: Option<StableSettings>,
+}
+
+/// What must be proven before the next weight.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct ProofSettings {
+    /// B, a share of all traffic.
+    pub budget: f64,
+    /// beta.
+    pub false_advance_rate: f64,
+}
+
+/// When the stable version counts as unwell.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct StableSettings {
+    /// The share of its requests that fails.
+    pub failures: f64,
+    /// Over this long.
+    pub span: Duration,
+}
+
+/// The chance of taking a canary for better that is not, where no proof says another one.
+const FALSE_BETTER_RATE: f64 = 0.05;
+
+impl Settings {
+    /// What a plan asks; `None` under `analysis: none`.
+    pub fn of(plan: &Plan) -> Option<Settings> {
+        let analysis = plan.analysis.as_ref()?;
+        let holds = plan.when_stable_unhealthy == WhenStableUnhealthy::Hold;
+        let unhealthy = plan.stable_unhealthy;
+        Some(Settings {
+            limit: Margin { ratio: analysis.failures.max_ratio, added: analysis.failures.max_added },
+            ceiling: analysis.failures.max,
+            latency: analysis.latency.as_ref().map(latency),
+            false_rollback_rate: analysis.false_rollback_rate,
+            proof: analysis.proof.map(|proof| ProofSettings {
+                budget: proof.added_failures,
+                false_advance_rate: proof.false_advance_rate,
+            }),
+            dispersion: DispersionRule::Estimated { at_least: analysis.min_dispersion },
+            stable: holds.then_some(StableSettings { failures: unhealthy.failures, span: unhealthy.span }),
+        })
+    }
+
+    /// What the logarithm of harm must reach for a rollback.
+    pub fn ln_harm_limit(&self) -> f64 {
+        -self.false_rollback_rate.ln()
+    }
+
+    /// What the logarithm of proof must reach for an advance.
+    pub fn ln_proof_limit(&self) -> Option<f64> {
+        self.proof.map(|proof| -proof.false_advance_rate.ln())
+    }
+
+    /// What the logarithm of the proof that the canary is better must reach.
+    pub(super) fn ln_better_limit(&self) -> f64 {
+        -self.proof.map_or(FALSE_BETTER_RATE, |proof| proof.false_advance_rate).ln()
+    }
+}
+
+fn latency(limits: &LatencyLimits) -> LatencySettings {
+    let in_us = |span: Duration| u64::try_from(span.as_micros()).unwrap_or(u64::MAX / 2);
+    LatencySettings {
+        ratio: limits.max_ratio,
+        added_us: in_us(limits.max_added),
+        ceiling_bucket: limits.p99_max.map(|max| bucket_up(in_us(max))),
+        warmup: limits.warmup,
+    }
+}

@@ -1,0 +1,147 @@
+//! What people are shown of the evidence; nothing here decides, but for the hold that a sick stable version asks for.
+
+use super::tables::Dampings;
+use super::{Evidence, FailureSplit, RatioInterval, Settings, interval};
+use crate::domain::analysis::latency::{PROCESSES, QUANTILES};
+use crate::domain::analysis::{Arms, Counts};
+use crate::domain::histogram::upper_edge_us;
+use crate::domain::weight::Weight;
+
+/// One comparison of latencies.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct LatencyFigures {
+    /// The quantile of stable that it is about, 0 to 1.
+    pub quantile: f64,
+    /// That quantile in microseconds, as frozen last.
+    pub stable_us: u64,
+    /// What the canary is held against, in microseconds.
+    pub limit_us: u64,
+    /// Requests of both arms so far, and those beyond their thresholds.
+    pub exceeded: Arms,
+    /// The logarithm of this comparison's capital.
+    pub ln_harm: f64,
+    /// By how much more than independent ones stable's excesses vary.
+    pub phi: f64,
+}
+
+/// Why a sick stable version holds the advance.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct StableHold {
+    /// The share of its requests that failed of late.
+    pub failing_share: f64,
+    /// How far the proof is that the canary is better, 0 to 1.
+    pub better: f64,
+}
+
+impl Evidence {
+    /// The interval of the ratio of failure rates, canary to stable, at the plan's alpha.
+    pub fn ratio(&self, settings: &Settings) -> Option<RatioInterval> {
+        let splits: Vec<FailureSplit> = self
+            .totals
+            .iter()
+            .map(|totals| FailureSplit {
+                weight: totals.weight.fraction(),
+                canary: totals.arms.canary.failures,
+                stable: totals.arms.stable.failures,
+            })
+            .collect();
+        interval(&splits, settings.false_rollback_rate)
+    }
+
+    /// What was counted of both arms while the canary had this share.
+    pub fn arms_at(&self, weight: Weight) -> Arms {
+        let of_weight = self.totals.iter().filter(|totals| totals.weight == weight);
+        of_weight.fold(Arms::default(), |sum, totals| sum.plus(totals.arms))
+    }
+
+    /// The canary's last share beside a stable version; zero before there was one.
+    pub fn last_share(&self) -> Weight {
+        let beside =
+            self.totals.iter().rev().find(|totals| !matches!(totals.weight, Weight::ZERO | Weight::FULL));
+        beside.map_or(Weight::ZERO, |totals| totals.weight)
+    }
+
+    /// What the stable arm's failure rate is taken to be.
+    pub fn stable_rate(&self) -> f64 {
+        self.past.failures.rate()
+    }
+
+    /// By how much more than independent ones failures are taken to vary.
+    pub fn phi(&self, settings: &Settings) -> f64 {
+        Dampings::new(settings, &self.past).failures.phi
+    }
+
+    /// Whether the canary's share of the requests is not what its weight says.
+    pub fn is_split_wrong(&self) -> bool {
+        self.split.is_mismatch()
+    }
+
+    /// The logarithm of the capital against the split being what the weight says.
+    pub fn ln_split(&self) -> f64 {
+        self.split.ln()
+    }
+
+    /// The canary's share of the requests in the epoch whose split is watched; `None` without any.
+    pub fn found_share(&self) -> Option<f64> {
+        let totals = self.totals.iter().find(|totals| totals.epoch == self.split_epoch)?;
+        Some(totals.arms.share())
+    }
+
+    /// The logarithm of the capital that latency alone would have; `None` where it is not judged.
+    pub fn ln_latency_harm(&self, settings: &Settings) -> Option<f64> {
+        settings.latency.as_ref().map(|latency| self.latency.ln(latency))
+    }
+
+    /// The comparisons of latencies as they stand; those of which stable's past says nothing are left out.
+    pub fn latency_figures(&self, settings: &Settings) -> Vec<LatencyFigures> {
+        let Some(table) = self.tables.last().filter(|_| settings.latency.is_some()) else {
+            return Vec::new();
+        };
+        let of = |index: usize| {
+            let threshold = table.latency.0[index]?;
+            Some(LatencyFigures {
+                quantile: QUANTILES[index],
+                stable_us: upper_edge_us(threshold.stable_bucket)?,
+                limit_us: upper_edge_us(threshold.canary_bucket)?,
+                exceeded: self.latency.totals_of(index),
+                ln_harm: self.latency.ln_of(index),
+                phi: self.dampings.latency[index].phi,
+            })
+        };
+        (0..PROCESSES).filter_map(of).collect()
+    }
+
+    /// What is slow, in words; `None` where latency says less against the canary than failures do.
+    pub fn slowness(&self, settings: &Settings) -> Option<String> {
+        let latency = settings.latency.as_ref()?;
+        let ln_failures = self.ln_harm(&Settings { latency: None, ..*settings });
+        if self.latency.ln(latency) <= ln_failures {
+            return None;
+        }
+        let figures = self.latency_figures(settings);
+        let worst = figures.iter().max_by(|a, b| a.ln_harm.total_cmp(&b.ln_harm));
+        let of = |counts: Counts| format!("{} of {}", counts.failures, counts.requests);
+        Some(match worst.filter(|worst| worst.ln_harm >= self.latency.ln(latency)) {
+            Some(worst) => format!(
+                "{} canary requests took longer than {:.0} ms and {} stable ones longer than {:.0} ms, more than the plan \
+                 allows at p{}",
+                of(worst.exceeded.canary),
+                worst.limit_us as f64 / 1000.0,
+                of(worst.exceeded.stable),
+                worst.stable_us as f64 / 1000.0,
+                worst.quantile * 100.0
+            ),
+            None => "more than 1% of the canary's requests took longer than p99Max allows".to_owned(),
+        })
+    }
+
+    /// Why the stable version's own health holds the advance; `None` where it does not.
+    ///
+    /// A canary proven better than stable, since stable became unwell, may go on.
+    pub fn stable_hold(&self, settings: &Settings) -> Option<StableHold> {
+        settings.stable?;
+        let failing_share = self.stable_health.failing_share().filter(|_| self.stable_is_unwell)?;
+        let better = self.better.ln() / settings.ln_better_limit();
+        (better < 1.0).then_some(StableHold { failing_share, better: better.max(0.0) })
+    }
+}
