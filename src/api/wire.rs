@@ -1,9 +1,13 @@
 //! The JSON of `/v1`: what the server writes and the client reads, one definition for both.
 
+mod evidence;
+
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
+
+pub use evidence::{LatencyView, QuantileView, SplitView, StableView};
 
 /// A rollout, as `serin status -o json` prints it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
@@ -138,62 +142,6 @@ pub struct EvidenceView {
     /// The stable version's own sickness, where it holds the advance.
     #[serde(default)]
     pub stable: Option<StableView>,
-}
-
-/// How the requests of the present weight were split.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct SplitView {
-    /// Whether the split is wrong beyond doubt; the advance is then held.
-    pub mismatch: bool,
-    /// The canary's share of the requests, 0 to 1.
-    pub found: f64,
-    /// The evidence against the weight, a natural logarithm.
-    pub ln_mismatch: f64,
-}
-
-/// The evidence of latency.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct LatencyView {
-    /// Harm found in latency alone, a natural logarithm.
-    pub ln_harm: f64,
-    /// The comparisons; those of which stable's past says nothing are left out.
-    pub quantiles: Vec<QuantileView>,
-}
-
-/// One comparison of latencies.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct QuantileView {
-    /// The quantile of stable, 0 to 1.
-    pub quantile: f64,
-    /// That quantile of stable's past, in milliseconds.
-    pub stable_ms: f64,
-    /// What the canary is held against, in milliseconds.
-    pub limit_ms: f64,
-    /// Stable requests judged so far.
-    pub stable_requests: u64,
-    /// Of these, the ones slower than `stableMs`.
-    pub stable_exceeded: u64,
-    /// Canary requests judged so far.
-    pub canary_requests: u64,
-    /// Of these, the ones slower than `limitMs`.
-    pub canary_exceeded: u64,
-    /// Harm found in this comparison alone, a natural logarithm.
-    pub ln_harm: f64,
-    /// By how much more than independent ones such requests are taken to vary.
-    pub phi: f64,
-}
-
-/// The stable version's own sickness.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct StableView {
-    /// The share of its requests that failed of late, 0 to 1.
-    pub failing_share: f64,
-    /// How far the proof is that the canary is better, 0 to 1.
-    pub better: f64,
 }
 
 /// A foreign change of the alias.
