@@ -64,6 +64,7 @@ pub fn routes(api: Api) -> Router {
         .route("/v1/rollouts/{target}", get(rollouts::status))
         .route("/v1/rollouts/{target}/explain", get(rollouts::explain))
         .route("/v1/rollouts/{target}/events", get(rollouts::history))
+        .route("/v1/rollouts/{target}/counts", get(rollouts::counts))
         .route("/v1/rollouts/{target}/promote", post(rollouts::promote))
         .route("/v1/rollouts/{target}/pause", post(rollouts::pause))
         .route("/v1/rollouts/{target}/resume", post(rollouts::resume))

@@ -19,6 +19,7 @@ use utoipa::OpenApi;
         super::rollouts::status,
         super::rollouts::explain,
         super::rollouts::history,
+        super::rollouts::counts,
         super::rollouts::promote,
         super::rollouts::pause,
         super::rollouts::resume,

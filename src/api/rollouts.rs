@@ -10,15 +10,16 @@ use serde::Deserialize;
 use super::Api;
 use super::error::ApiError;
 use super::extract::{Asker, Body, Required};
-use super::status::{event_view, explanation, failure_view, status as status_of};
+use super::status::{counts_view, event_view, explanation, failure_view, status as status_of};
 use super::wire::{
-    DriftChoice, ErrorBody, EventList, Explanation, PromoteRequest, ResumeRequest, RolloutList,
+    CountsView, DriftChoice, ErrorBody, EventList, Explanation, PromoteRequest, ResumeRequest, RolloutList,
     RolloutStatus, StartRequest, VerbReply, VerbRequest, WouldStart,
 };
 use crate::control::door::{Action, Refusal, Reply, RolloutRef, Trigger, Verb};
 use crate::control::handle::Sight;
 use crate::control::plans::{ReadPlan, read_plan};
 use crate::domain::alias::AliasId;
+use crate::domain::analysis::ledger;
 use crate::domain::arn::{VersionId, VersionNumber};
 use crate::domain::plan::{Fault, Source};
 use crate::domain::rollout::{Resumption, Rollout, RolloutId, RolloutRecord};
@@ -163,6 +164,23 @@ fn is_of(record: &RolloutRecord, failure: &RecentFailure) -> bool {
     let versions = [record.stable, record.canary].map(VersionId::Number);
     let until = if record.phase.is_final() { record.updated_at } else { Timestamp(i64::MAX) };
     versions.contains(&failure.version) && (record.started_at..=until).contains(&failure.at)
+}
+
+/// What a rollout's versions were counted to have got, in blocks; at most five seconds old.
+#[utoipa::path(get, path = "/v1/rollouts/{target}/counts", tag = "rollouts",
+    params(("target" = String, Path, description = "function:alias, or a rollout's id or its last characters")),
+    responses((status = 200, body = CountsView), (status = 404, body = ErrorBody)))]
+pub async fn counts(
+    State(api): State<Api>,
+    Path(target): Path<String>,
+) -> Result<Json<CountsView>, ApiError> {
+    let id = look(&api, &target, |_, rollout| rollout.record.id).await?;
+    let reader = api.reader.clone();
+    let rows = blocking(move || reader.counts(id)).await?;
+    let Some(record) = ledger::read(&rows) else {
+        return Err(ApiError::not_found(format!("no counts are kept of rollout {id}")));
+    };
+    Ok(Json(counts_view(&record)))
 }
 
 /// Which rollouts to list.

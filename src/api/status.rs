@@ -1,13 +1,15 @@
 //! Rollouts as people and scripts see them, put together from the control plane's memory.
 
 use super::wire::{
-    ArmView, DriftView, EventView, EvidenceView, Explanation, ExposureView, FailureView, GateView,
-    LatencyView, QuantileView, RolloutStatus, RoutingView, SplitView, StableView, StepPosition, StepView,
-    TriggerView, WaitingForView, WeightView,
+    ArmView, CountsBlock, CountsView, DriftView, EventView, EvidenceView, Explanation, ExposureView,
+    FailureView, GateView, LatencyView, PriorView, QuantileView, RolloutStatus, RoutingView, SplitView,
+    StableView, StepPosition, StepView, TriggerView, WaitingForView, WeightView,
 };
 use crate::control::handle::Sight;
 use crate::domain::alias::Routing;
+use crate::domain::analysis::Counts;
 use crate::domain::analysis::evidence::{Evidence, LatencyFigures, Settings};
+use crate::domain::analysis::ledger::{Kept, Record};
 use crate::domain::arn::{VersionId, VersionNumber};
 use crate::domain::histogram::HistogramSnapshot;
 use crate::domain::journal::{Entry, Happening};
@@ -349,6 +351,21 @@ pub fn failure_view(failure: &RecentFailure) -> FailureView {
         path: failure.note.path.clone(),
         fault: failure.note.fault.clone(),
         trace: failure.note.trace_id.clone(),
+    }
+}
+
+/// A rollout's counts on the wire, from the start of its first block on.
+pub fn counts_view(record: &Record) -> CountsView {
+    let of = |counts: Counts| ExposureView { requests: counts.requests, failures: counts.failures };
+    let block = |kept: &Kept| CountsBlock {
+        t: kept.until.since(record.began).as_secs_f64(),
+        weight: kept.weight.fraction(),
+        stable: of(kept.arms.stable),
+        canary: of(kept.arms.canary),
+    };
+    CountsView {
+        prior: record.prior.map(|prior| PriorView { requests: prior.requests, failures: prior.failures }),
+        blocks: record.blocks.iter().map(block).collect(),
     }
 }
 

@@ -7,7 +7,7 @@ use super::flags::{TableOrJson, Target, json};
 use super::render::history::{Columns, entry};
 use super::session::Session;
 use super::wait::Outage;
-use crate::api::wire::EventView;
+use crate::api::wire::{CountsView, EventView};
 use crate::client::{Client, ClientError, HistoryQuery};
 
 const EXAMPLES: &str = "\
@@ -15,6 +15,7 @@ Examples:
   serin history checkout:live                     what happened to an alias, oldest first
   serin history 7f3a                              what happened in one rollout
   serin history --follow                          everything, as it happens
+  serin history checkout:live --counts            what was counted in it, for `serin replay`
   serin history -o json --after 120 --limit 1000  page by page, for scripts";
 
 /// Between two tries to reach a daemon that went away.
@@ -32,6 +33,9 @@ pub struct Args {
     /// Only what came after the entry with this number, oldest first; the newest entries unless given.
     #[arg(long, value_name = "SEQ")]
     after: Option<u64>,
+    /// Print the counts of one rollout instead, as `serin replay` reads them; of an alias, of its newest.
+    #[arg(long, requires = "target", conflicts_with_all = ["limit", "after", "follow", "output"])]
+    counts: bool,
     /// Go on with what is added, as it is; as JSON, an entry a line.
     #[arg(long, short)]
     follow: bool,
@@ -44,6 +48,10 @@ pub struct Args {
 pub fn run(args: &Args, session: &Session) -> anyhow::Result<Exit> {
     let client = session.client()?;
     let target = args.target.as_ref().map(Target::to_string);
+    if let Some(target) = target.as_ref().filter(|_| args.counts) {
+        session.terminal.print(&counts_lines(&client.counts(target)?)?)?;
+        return Ok(Exit::Done);
+    }
     let wanted = HistoryQuery { after: args.after, limit: Some(args.limit) };
     // Which rollout an id's end means is settled before anything is followed.
     let scope = scope(&client, args.target.as_ref())?;
@@ -72,6 +80,20 @@ pub fn run(args: &Args, session: &Session) -> anyhow::Result<Exit> {
         last = event.seq;
     }
     follow(args, session, &client, &scope, last, columns)
+}
+
+/// A JSON object a line: what came before, then the blocks.
+fn counts_lines(counts: &CountsView) -> Result<String, serde_json::Error> {
+    let mut lines = String::new();
+    if let Some(prior) = &counts.prior {
+        lines.push_str(&serde_json::to_string(&serde_json::json!({ "prior": prior }))?);
+        lines.push('\n');
+    }
+    for block in &counts.blocks {
+        lines.push_str(&serde_json::to_string(block)?);
+        lines.push('\n');
+    }
+    Ok(lines)
 }
 
 /// Which entries a target means, in terms of the stream.

@@ -16,7 +16,7 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::{Deserialize, Serialize};
 
 use crate::api::wire::{
-    AliasList, AliasView, CreateAliasRequest, DeleteReply, EventList, Explanation, FunctionList,
+    AliasList, AliasView, CountsView, CreateAliasRequest, DeleteReply, EventList, Explanation, FunctionList,
     FunctionView, PlanList, PlanView, PromoteRequest, PublishReply, PublishRequest, ResumeRequest,
     RolloutList, RolloutStatus, StartRequest, UpdateAliasRequest, VerbReply, VerbRequest, VersionList,
     WouldStart,
@@ -150,6 +150,11 @@ impl Client {
             Some(target) => self.transport.get(&format!("/v1/rollouts/{}/events{query}", segment(target))),
             None => self.transport.get(&format!("/v1/history{query}")),
         }
+    }
+
+    /// What a rollout's versions were counted to have got, in blocks.
+    pub fn counts(&self, target: &str) -> Result<CountsView, ClientError> {
+        self.transport.get(&format!("/v1/rollouts/{}/counts", segment(target)))
     }
 
     /// The journal as it is written, from after a sequence number on; of one alias, or of everything.

@@ -254,7 +254,11 @@ impl<'a> Draft<'a> {
         let (id, alias, phase) =
             (rollout.record.id, rollout.record.alias.clone(), rollout.record.phase.clone());
         let evidence = self.judge(id).map(Judge::stored);
+        let rows = self.judge(id).map(Judge::counts).unwrap_or_default();
         self.write(Write::PutRollout { record: Box::new(rollout.record.clone()), evidence });
+        for row in rows {
+            self.write(Write::PutCounts { rollout: id, row });
+        }
         self.world.rollouts.insert_mut(id, Arc::new(rollout));
         if phase.is_final() {
             self.world.live.remove_mut(&id);

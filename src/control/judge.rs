@@ -9,6 +9,7 @@ use super::watcher::Watcher;
 use crate::domain::alias::{AliasId, Routing};
 use crate::domain::analysis::evidence::{Block, Evidence, Latencies, Settings};
 use crate::domain::analysis::latency::LatencySpan;
+use crate::domain::analysis::ledger::{Ledger, Prior, StoredRow};
 use crate::domain::analysis::past::Past;
 use crate::domain::analysis::{Arms, Counts};
 use crate::domain::arn::{VersionId, VersionNumber};
@@ -116,6 +117,7 @@ pub struct Judge {
     seen: Seen,
     last_look: Uptime,
     rate: Rate,
+    ledger: Ledger,
 }
 
 /// A fading mean of requests per second.
@@ -145,8 +147,11 @@ impl Judge {
         // What came since the watcher's last look has not been judged by anybody.
         let looked = watcher.map_or(at, |watcher| watcher.looked);
         let past = watcher.map(|watcher| watcher.past.clone()).unwrap_or_default();
+        let (failures, requests) = past.failures.counts();
+        let ledger = Ledger::begin(looked, Some(Prior { requests, failures }));
         let seen = watcher.map(|watcher| watcher.seen.clone()).unwrap_or_default();
-        Judge { from, seen, ..Judge::with_evidence(rollout, Evidence::begin(looked, past), looked) }
+        let evidence = Evidence::begin(looked, past);
+        Judge { from, ledger, seen, ..Judge::with_evidence(rollout, evidence, looked) }
     }
 
     /// Goes on judging after a restart; `stored` is what `stored` gave.
@@ -172,12 +177,18 @@ impl Judge {
             seen: Seen::default(),
             last_look: at,
             rate: Rate::default(),
+            ledger: Ledger::begin(at, None),
         }
     }
 
     /// What is stored with the rollout.
     pub fn stored(&self) -> String {
         serde_json::to_string(&self.evidence).expect("evidence is numbers in fixed structures")
+    }
+
+    /// The counts that may have changed since they were stored last.
+    pub fn counts(&self) -> Vec<StoredRow> {
+        self.ledger.rows()
     }
 
     /// What is kept of the evidence when its rollout has ended.
@@ -230,6 +241,7 @@ impl Judge {
         let requests = blocks.clone().map(|block: Block<'_>| block.arms.canary.requests).sum();
         self.rate.add(requests, at.since(self.last_look));
         self.last_look = at;
+        self.ledger.note(at, blocks.clone().map(|block| (block.epoch, block.weight, block.arms)));
         let canary_failed = match &self.settings {
             Some(settings) => self.evidence.observe(settings, at, blocks),
             None => self.evidence.expose(blocks),

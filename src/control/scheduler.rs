@@ -357,13 +357,16 @@ impl Scheduler {
             return;
         }
         let dirty = std::mem::take(&mut self.dirty);
-        let write = |id: &RolloutId| {
-            let rollout = self.core.world.rollout(*id)?;
-            let evidence = self.core.judges.get(id).map(Judge::stored);
-            Some(Write::PutRollout { record: Box::new(rollout.record.clone()), evidence })
-        };
-        let commit =
-            Commit { writes: dirty.iter().filter_map(write).collect(), uptime: at.up, ..Commit::default() };
+        let mut writes = Vec::new();
+        for id in &dirty {
+            let Some(rollout) = self.core.world.rollout(*id) else { continue };
+            let judge = self.core.judges.get(id);
+            let evidence = judge.map(Judge::stored);
+            writes.push(Write::PutRollout { record: Box::new(rollout.record.clone()), evidence });
+            let rows = judge.map(Judge::counts).unwrap_or_default();
+            writes.extend(rows.into_iter().map(|row| Write::PutCounts { rollout: *id, row }));
+        }
+        let commit = Commit { writes, uptime: at.up, ..Commit::default() };
         if let Err(error) = self.commit(commit) {
             self.dirty.extend(dirty);
             self.fail(&error, at);

@@ -9,22 +9,13 @@ use serde::{Deserialize, Serialize};
 
 use crate::domain::analysis::dispersion::DispersionRule;
 use crate::domain::analysis::evidence::{Block, Evidence, Settings};
+pub use crate::domain::analysis::ledger::Prior;
 use crate::domain::analysis::past::Past;
 use crate::domain::analysis::{Arms, Counts};
 use crate::domain::function::Revision;
-use crate::domain::plan::{Analysis, Plan};
+use crate::domain::plan::Plan;
 use crate::domain::time::Uptime;
 use crate::domain::weight::Weight;
-
-/// What was counted of the stable version before the first block; faded counts need not be whole.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Prior {
-    /// Requests.
-    pub requests: f64,
-    /// Of these, the ones that failed.
-    pub failures: f64,
-}
 
 /// Counts of both versions over one stretch of time at one weight.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -132,21 +123,18 @@ pub struct Replay {
     epochs: Vec<Weight>,
     served: Option<usize>,
     t: f64,
-    rolled_back: bool,
 }
 
 impl Replay {
     /// Begins to replay for a plan, with what was known of the stable version before.
     pub fn begin(plan: &Plan, dispersion: Dispersion, prior: Prior) -> Result<Replay, ReplayError> {
-        let analysis = plan.analysis.as_ref().ok_or(ReplayError::NothingIsJudged)?;
         let counts = [("prior.requests", prior.requests), ("prior.failures", prior.failures)];
         for (what, found) in counts {
             let expected = "faded counts are 0 or more";
             within(what, found, 0.0..=1e15, expected)?;
         }
-        let analysis = Analysis { latency: None, ..analysis.clone() };
-        let mut settings = Settings::of(&Plan { analysis: Some(analysis), ..plan.clone() })
-            .ok_or(ReplayError::NothingIsJudged)?;
+        let settings = Settings::of(plan).ok_or(ReplayError::NothingIsJudged)?;
+        let mut settings = Settings { latency: None, ..settings };
         if let Dispersion::Constant(phi) = dispersion {
             within("dispersion", phi, 1.0..=1e6, "1 is independent failures, and less cannot be")?;
             settings.dispersion = DispersionRule::Constant(phi);
@@ -158,7 +146,6 @@ impl Replay {
             epochs: Vec::new(),
             served: None,
             t: 0.0,
-            rolled_back: false,
         })
     }
 
@@ -188,17 +175,21 @@ impl Replay {
         self.t = block.t;
         let arms = Arms { canary: block.canary.into(), stable: block.stable.into() };
         let at = Uptime((block.t * 1000.0).round() as u64);
-        // The evidence is judged with what was estimated before the block.
-        let phi = self.evidence.phi(&self.settings);
-        self.evidence.observe(&self.settings, at, [Block::of_counts(epoch, weight, arms)]);
-        self.rolled_back |= self.evidence.is_harmful();
+        let counted = Block { epoch, weight, arms, latency: None };
+        self.evidence.observe(&self.settings, at, [counted]);
         let ln_proof = self.evidence.ln_proof();
-        let verdict = match (self.rolled_back, ln_proof) {
+        let verdict = match (self.evidence.is_harmful(), ln_proof) {
             (true, _) => Verdict::Rollback,
             (false, Some(_)) if self.evidence.is_proven(&self.settings) => Verdict::Advance,
             (false, _) => Verdict::Wait,
         };
-        Ok(Judged { t: block.t, ln_harm: self.evidence.ln_harm(&self.settings), ln_proof, phi, verdict })
+        Ok(Judged {
+            t: block.t,
+            ln_harm: self.evidence.ln_harm(&self.settings),
+            ln_proof,
+            phi: self.evidence.phi(&self.settings),
+            verdict,
+        })
     }
 
     /// The epoch a block belongs to. A change of weight begins one, with a proof of its own.

@@ -118,6 +118,12 @@ fn apply_write(transaction: &Transaction<'_>, write: &Write) -> Result<(), Store
                 evidence,
             ],
         ),
+        Write::PutCounts { rollout, row } => run(
+            "store counts",
+            "INSERT INTO counts (rollout, start, blocks) VALUES (?1, ?2, ?3)
+             ON CONFLICT (rollout, start) DO UPDATE SET blocks = excluded.blocks",
+            params![rollout.to_string(), row.start.0 as i64, row.text],
+        ),
         Write::Remember { alias, version, ending } => run(
             "remember a version that was taken out",
             "INSERT INTO remembered (function, alias, version, ending) VALUES (?1, ?2, ?3, ?4)

@@ -1,11 +1,12 @@
 //! What goes into the store: whole changes, in the words of the domain.
 
 use crate::domain::alias::{Alias, AliasId};
+use crate::domain::analysis::ledger::StoredRow;
 use crate::domain::arn::{FunctionName, VersionNumber};
 use crate::domain::function::{Function, Revision, Version};
 use crate::domain::journal::Entry;
 use crate::domain::policy::{Policy, PolicyScope};
-use crate::domain::rollout::{Ending, RolloutRecord};
+use crate::domain::rollout::{Ending, RolloutId, RolloutRecord};
 use crate::domain::time::{Timestamp, Uptime};
 
 /// A plan's bytes as they were when a rollout started; they are what its digest is of.
@@ -55,6 +56,13 @@ pub enum Write {
         record: Box<RolloutRecord>,
         /// Its evidence as JSON; `None` leaves what is stored.
         evidence: Option<String>,
+    },
+    /// Counts of a rollout, which exists.
+    PutCounts {
+        /// The rollout.
+        rollout: RolloutId,
+        /// They take the place of the row that starts where this one does.
+        row: StoredRow,
     },
     /// A version was taken out of an alias.
     Remember {

@@ -20,11 +20,15 @@ const APPLICATION_ID: i64 = 0x7372_6e31;
 /// SQLite 3.7.0 to 3.51.2 can corrupt a WAL database when a reset races a checkpoint.
 const SQLITE_VERSION_MIN: i32 = 3_051_003;
 
-static MIGRATIONS: LazyLock<Migrations<'static>> =
-    LazyLock::new(|| Migrations::new(vec![M::up(include_str!("../../migrations/0001_initial.sql"))]));
+static MIGRATIONS: LazyLock<Migrations<'static>> = LazyLock::new(|| {
+    Migrations::new(vec![
+        M::up(include_str!("../../migrations/0001_initial.sql")),
+        M::up(include_str!("../../migrations/0002_counts.sql")),
+    ])
+});
 
 /// The newest schema this binary knows.
-pub const SCHEMA_VERSION: i64 = 1;
+pub const SCHEMA_VERSION: i64 = 2;
 
 /// An open store: its writer, and questions to it.
 pub struct Store {

@@ -10,9 +10,10 @@ use super::change::{IdempotentReply, PinnedPlan};
 use super::load::plan_of;
 use super::open::connect_for_reading;
 use crate::domain::alias::AliasId;
+use crate::domain::analysis::ledger::StoredRow;
 use crate::domain::journal::Entry;
 use crate::domain::rollout::{RolloutId, RolloutRecord};
-use crate::domain::time::Timestamp;
+use crate::domain::time::{Timestamp, Uptime};
 
 /// Connections kept open between questions.
 const IDLE_MAX: usize = 4;
@@ -142,6 +143,18 @@ impl Reader {
             connection.prepare_cached(sql)?.query_row([id.to_string()], |row| row.get(0)).optional()
         })?;
         text.map(|record| parse("a rollout", &record)).transpose()
+    }
+
+    /// The counts of a rollout, in the order in which they came.
+    pub fn counts(&self, id: RolloutId) -> Result<Vec<StoredRow>, StoreError> {
+        self.ask("read the counts of a rollout", |connection| {
+            let sql = "SELECT start, blocks FROM counts WHERE rollout = ?1 ORDER BY start";
+            let mut statement = connection.prepare_cached(sql)?;
+            let row = |row: &rusqlite::Row<'_>| {
+                Ok(StoredRow { start: Uptime(row.get::<_, i64>(0)? as u64), text: row.get(1)? })
+            };
+            statement.query_map([id.to_string()], row)?.collect()
+        })
     }
 
     /// The plan with a digest.

@@ -2,6 +2,7 @@
 
 mod aliases;
 mod client;
+mod counts;
 mod demo;
 mod functions;
 mod history;

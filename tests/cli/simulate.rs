@@ -61,7 +61,7 @@ fn the_same_seed_gives_the_same_answer() {
 #[test]
 fn what_has_no_traffic_or_no_approval_waits_and_says_for_what() {
     let said = simulated(&["--rps", "0", "--until", "7d", "--runs", "2"]).done().out;
-    assert!(said.contains("still waiting    100.0%") && said.contains("pause at step 1 of 3"), "{said}");
+    assert!(said.contains("100.0%") && said.contains("waited for pause at step 1 of 3"), "{said}");
     let approved = PLAN.replace("100%]", "{approval: {}}, 100%]");
     let said = simulated_by(&approved, &["--rps", "100", "--runs", "4"]).done().out;
     assert!(said.contains("waited for approval at step 3 of 4"), "{said}");

@@ -2,6 +2,7 @@
 
 mod asking;
 mod false_alarms;
+mod live;
 
 use std::path::Path;
 use std::sync::Arc;

@@ -29,6 +29,11 @@ impl Baseline {
         Baseline { failures, requests }
     }
 
+    /// The faded counts: failures, requests.
+    pub fn counts(&self) -> (f64, f64) {
+        (self.failures, self.requests)
+    }
+
     /// The stable arm's probable failure rate.
     pub fn rate(&self) -> f64 {
         ((self.failures + PRIOR_FAILURES) / (self.requests + PRIOR_REQUESTS)).clamp(RATE_MIN, RATE_MAX)

@@ -23,6 +23,7 @@ pub mod feasibility;
 pub mod floor;
 pub mod harm;
 pub mod latency;
+pub mod ledger;
 pub mod past;
 pub mod proof;
 pub mod ratio;
