@@ -78,6 +78,7 @@ fn traffic_says_which_gates_can_decide() {
     let dir = tempfile::tempdir().unwrap();
     let plan = write(dir.path(), "shop.yaml", GOOD);
     let said = serin(&["lint", &plan, "--rps", "100"]).done().out;
+    let said = said.split_whitespace().collect::<Vec<_>>().join(" ");
     for part in
         ["at 100 req/s", "✓ 3% → 5%", "the bake of 5m is longer", "✗ 100%", "no evidence can decide here"]
     {
