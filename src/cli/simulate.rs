@@ -314,7 +314,7 @@ fn floor_of(plan: &Plan, traffic: &Traffic) -> Option<Floor> {
 
 fn waited_for(runs: &[Run]) -> Vec<(String, u64)> {
     let mut waits: Vec<(String, u64)> = Vec::new();
-    for wait in runs.iter().filter_map(|run| run.waiting_for.as_ref()) {
+    for wait in runs.iter().filter_map(|run| run.waits_at.as_ref()) {
         match waits.iter_mut().find(|(known, _)| known == wait) {
             Some((_, count)) => *count += 1,
             None => waits.push((wait.clone(), 1)),

@@ -37,7 +37,7 @@ pub struct Run {
     /// The phase it ended in, or was in when patience ended.
     pub phase: &'static str,
     /// What it waited for then, if it had not ended.
-    pub waiting_for: Option<String>,
+    pub waits_at: Option<String>,
     /// What that takes, in words.
     pub needs: Option<String>,
     /// How long it took.
@@ -300,7 +300,7 @@ impl<'a> Simulation<'a> {
         self.now_us = self.now_us.min(end_us);
         Run {
             phase: self.rollout().map_or("none", |rollout| rollout.record.phase.name()),
-            waiting_for: self.waiting_for(),
+            waits_at: self.waits_at(),
             needs: self.wait().map(|wait| wait.needs),
             elapsed: self.elapsed(),
             requests: self.arrivals.requests,
@@ -312,7 +312,7 @@ impl<'a> Simulation<'a> {
     }
 
     /// The kind of what a live rollout waits for, and at which step.
-    fn waiting_for(&self) -> Option<String> {
+    fn waits_at(&self) -> Option<String> {
         let (rollout, wait) = (self.rollout()?, self.wait()?);
         Some(format!("{} at step {} of {}", wait.kind, rollout.record.step, rollout.plan.steps.len()))
     }
