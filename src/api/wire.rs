@@ -4,9 +4,12 @@ mod evidence;
 
 use std::collections::BTreeMap;
 
+mod counts;
+
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+pub use counts::{CountsBlock, CountsView, PriorView};
 pub use evidence::{LatencyView, QuantileView, SplitView, StableView};
 
 /// A rollout, as `serin status -o json` prints it.
@@ -316,37 +319,6 @@ pub struct RolloutList {
     /// Plan files that are not in order, in a line each.
     #[serde(rename = "planFaults")]
     pub plan_faults: Vec<String>,
-}
-
-/// What a rollout's versions were counted to have got, in blocks.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
-pub struct CountsView {
-    /// The stable version's traffic before the rollout; faded, and so not whole.
-    pub prior: Option<PriorView>,
-    /// In the order in which they came.
-    pub blocks: Vec<CountsBlock>,
-}
-
-/// The stable version's traffic before a rollout.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
-pub struct PriorView {
-    /// Requests.
-    pub requests: f64,
-    /// Of these, the ones that failed.
-    pub failures: f64,
-}
-
-/// Counts of both versions since the block before.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
-pub struct CountsBlock {
-    /// When it ends, in seconds since the rollout began.
-    pub t: f64,
-    /// The canary's share, 0 to 1.
-    pub weight: f64,
-    /// What the stable version got.
-    pub stable: ExposureView,
-    /// What the canary got.
-    pub canary: ExposureView,
 }
 
 /// A page of the journal.

@@ -6,7 +6,7 @@ use crate::support::serin::{Daemon, serin};
 use crate::support::service::{Load, Service};
 use crate::support::until;
 
-const PLAN: &str = "function: shop\nalias: live\nsteps: [50%, 100%]\nbake: 1h\n";
+const PLAN: &str = "function: shop\nalias: live\nsteps: [50%, 100%]\nbake: 1h\nanalysis: {latency: none}\n";
 
 #[test]
 fn the_counts_of_a_rollout_are_kept_and_lead_to_the_same_verdict() {

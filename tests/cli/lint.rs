@@ -93,8 +93,10 @@ fn traffic_says_which_gates_can_decide() {
     );
     assert!(steps[0]["proofSeconds"].as_u64().unwrap() > 24 * 3600, "{said:#}");
     let said = serin(&["lint", &plan, "--rps", "0.01"]).done().out;
+    let said = said.split_whitespace().collect::<Vec<_>>().join(" ");
     assert!(said.contains("more than the step deadline of 1d"), "{said}");
     let said = serin(&["lint", &plan, "--rps", "0"]).done().out;
+    let said = said.split_whitespace().collect::<Vec<_>>().join(" ");
     assert!(said.contains("none come: it cannot decide"), "{said}");
 
     serin(&["lint", &plan, "--rps", "many"]).ended(2).complaining(&["requests a second"]);
