@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::watcher::Watcher;
 use crate::domain::alias::{AliasId, Routing};
-use crate::domain::analysis::evidence::{Block, Evidence, Latencies, Settings};
+use crate::domain::analysis::evidence::{Block, Evidence, Latencies, Pending, Settings};
 use crate::domain::analysis::latency::LatencySpan;
 use crate::domain::analysis::ledger::{Ledger, Prior, StoredRow};
 use crate::domain::analysis::past::Past;
@@ -37,6 +37,8 @@ pub struct EpochTally {
 pub struct ArmTally {
     /// Requests and failures.
     pub counts: Counts,
+    /// How many of the requests are under way now.
+    pub in_flight: u64,
     /// Latencies of answers.
     pub latency: HistogramSnapshot,
 }
@@ -266,10 +268,12 @@ fn block<'a>(
         (Some(now), Some(before)) => LatencySpan { now: &now.latency, before: &before.latency },
         _ => LatencySpan { now: &now.primary.latency, before: &now.primary.latency },
     };
+    let in_flight = |version: VersionNumber| now.arm_of(version).map_or(0, |arm| arm.in_flight);
     Block {
         epoch: now.epoch,
         weight: weight_in(now.routing, stable, canary),
         arms: Arms { canary: since(canary), stable: since(stable) },
+        pending: Pending { canary: in_flight(canary), stable: in_flight(stable) },
         latency: Some(Latencies { canary: span(canary), stable: span(stable) }),
     }
 }

@@ -399,6 +399,7 @@ fn past_rollout(reader: &Reader, id: RolloutId) -> Option<Rollout> {
 fn tally(epoch: &EpochCounts) -> EpochTally {
     let of = |counts: &crate::metrics::recorder::Counts, latency: &HistogramSnapshot| ArmTally {
         counts: Counts { requests: counts.dispatched, failures: counts.failures.total() },
+        in_flight: counts.in_flight(),
         latency: latency.clone(),
     };
     EpochTally {

@@ -154,6 +154,27 @@ impl<'a> Arrivals<'a> {
         end_us
     }
 
+    /// The tallies as of now, with what is under way: exact where every answer is an event, else what is expected.
+    pub(super) fn look(&mut self, since_start: Duration) -> &[EpochTally] {
+        let rate = self.traffic.rate_at(since_start);
+        let share = self.canary_share();
+        let with_latency = self.with_latency;
+        let expected = |arm: &Arm, share: f64| (rate * share * arm.latency.as_secs_f64()).round() as u64;
+        let (canary, stable) =
+            (expected(&self.traffic.canary, share), expected(&self.traffic.stable, 1.0 - share));
+        let in_flight = |arm: &ArmTally, expected: u64| match with_latency {
+            true => arm.counts.requests.saturating_sub(arm.latency.count()),
+            false => expected.min(arm.counts.requests),
+        };
+        let serving = self.tallies.len().saturating_sub(1);
+        for (index, tally) in self.tallies.iter_mut().enumerate() {
+            let is_served = with_latency || index == serving;
+            tally.primary.in_flight = if is_served { in_flight(&tally.primary, stable) } else { 0 };
+            tally.additional.in_flight = if is_served { in_flight(&tally.additional, canary) } else { 0 };
+        }
+        &self.tallies
+    }
+
     fn canary_share(&self) -> f64 {
         self.tallies.last().map_or(0.0, |last| last.routing.share_of(self.canary).fraction())
     }

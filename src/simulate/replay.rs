@@ -175,7 +175,7 @@ impl Replay {
         self.t = block.t;
         let arms = Arms { canary: block.canary.into(), stable: block.stable.into() };
         let at = Uptime((block.t * 1000.0).round() as u64);
-        let counted = Block { epoch, weight, arms, latency: None };
+        let counted = Block::of_counts(epoch, weight, arms);
         self.evidence.observe(&self.settings, at, [counted]);
         let ln_proof = self.evidence.ln_proof();
         let verdict = match (self.evidence.is_harmful(), ln_proof) {

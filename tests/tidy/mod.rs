@@ -10,7 +10,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("clock", &["domain::time"]),
     ("config", &[]),
     ("store", &["domain"]),
-    ("metrics", &["domain", "clock"]),
+    ("metrics", &["domain", "clock", "config"]),
     ("router", &["domain", "chance", "clock", "metrics"]),
     ("control", &["domain", "chance", "clock", "metrics", "router::table", "store"]),
     ("simulate", &["domain", "chance", "control"]),

@@ -19,26 +19,29 @@ pub struct Ceiling {
 }
 
 impl Ceiling {
-    /// Pays out of the reserve for every period of evidence up to `periods`.
-    pub fn pay_out_until(&mut self, periods: u64) {
-        self.capital.pay_out_until(periods);
+    /// Pays out of the reserve for every period of evidence up to `periods`; `pending` are under way, counted as good.
+    pub fn pay_out_until(&mut self, periods: u64, pending: Counts, max: f64, damping: Damping) {
+        self.capital.pay_out_until(periods, damping.phi, |index| ln_growth(pending, max, index));
     }
 
     /// Judges counts of the version against `max`, a share between 0 and 1; `second` is for clipping.
     pub fn update(&mut self, counts: Counts, max: f64, damping: Damping, second: u64) {
-        self.capital.grow(damping, second, |index| {
-            let rate = alternative_rate(max, SHIFTS[index]);
-            if rate <= max {
-                return 0.0;
-            }
-            let failure = (rate / max).ln();
-            let success = (-rate).ln_1p() - (-max).ln_1p();
-            counts.failures as f64 * failure + counts.successes() * success
-        });
+        self.capital.grow(damping, second, |index| ln_growth(counts, max, index));
     }
 
     /// The logarithm of the capital.
     pub fn ln(&self) -> f64 {
         self.capital.ln_total()
     }
+}
+
+/// What counts bring one alternative.
+fn ln_growth(counts: Counts, max: f64, index: usize) -> f64 {
+    let rate = alternative_rate(max, SHIFTS[index]);
+    if rate <= max {
+        return 0.0;
+    }
+    let failure = (rate / max).ln();
+    let success = (-rate).ln_1p() - (-max).ln_1p();
+    counts.failures as f64 * failure + counts.successes() * success
 }

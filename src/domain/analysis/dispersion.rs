@@ -5,7 +5,9 @@
 //! mean. So phi is estimated from the *stable* arm, which no alternative is about: over consecutive ticks with counts
 //! `e`, `e'` of lengths `t`, `t'`,
 //!
-//!     Q = sum t t' (e/t - e'/t')^2        S = sum (e t'/t + e' t/t')        phi = 1 + max(0, (Q+20)/(S+20) - 1)
+//! ```text
+//! Q = sum t t' (e/t - e'/t')^2        S = sum (e t'/t + e' t/t')        phi = 1 + max(0, (Q+20)/(S+20) - 1)
+//! ```
 //!
 //! For a rate `l` and dispersion `phi` both terms have expectations in the ratio phi: the difference of two mean counts
 //! has variance `phi l (1/t + 1/t')`, and the summand of S has expectation `t t' l (1/t + 1/t')`. Differences of

@@ -28,7 +28,7 @@ pub(super) fn alternative_rate(limit: f64, shift: f64) -> f64 {
 }
 
 /// What each alternative wins or loses by each outcome; fixed until the next refresh.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct HarmTable([LogFactors; SHIFTS.len()]);
 
 impl HarmTable {
@@ -51,8 +51,21 @@ pub struct Harm {
 
 impl Harm {
     /// Pays out of the reserve for every period of evidence up to `periods`.
-    pub fn pay_out_until(&mut self, periods: u64) {
-        self.capital.pay_out_until(periods);
+    ///
+    /// `pending` are the requests under way, all counted as good, and the table is the one they will turn by.
+    pub fn pay_out_until(&mut self, periods: u64, table: &HarmTable, pending: Arms, damping: Damping) {
+        self.capital.pay_out_until(periods, damping.phi, |index| table.0[index].of(pending));
+    }
+
+    /// Takes back what was bet on the requests under way, and bets by new tables.
+    ///
+    /// They were charged as good by the old tables and will turn, if they fail, by the new ones. Nothing is known of
+    /// their end, so a bet on it may be changed; to turn by other tables than they were charged by would be a gain or a
+    /// loss out of nothing.
+    pub fn bet_anew(&mut self, pending: Arms, old: (&HarmTable, Damping), new: (&HarmTable, Damping)) {
+        let bet =
+            |(table, damping): (&HarmTable, Damping), index: usize| table.0[index].of(pending) / damping.phi;
+        self.capital.adjust(|index| bet(new, index) - bet(old, index));
     }
 
     /// Judges a block by a table and a damping fixed before it; `second` is for clipping.

@@ -183,8 +183,10 @@ pub struct LatencyHarm {
 impl LatencyHarm {
     /// Pays out of the reserves for every period of evidence up to `periods`.
     pub fn pay_out_until(&mut self, periods: u64) {
-        self.harm.iter_mut().for_each(|harm| harm.pay_out_until(periods));
-        self.ceiling.pay_out_until(periods);
+        // Only answers count here, whole and once: none is under way.
+        let (none, table) = (Arms::default(), HarmTable::default());
+        self.harm.iter_mut().for_each(|harm| harm.pay_out_until(periods, &table, none, Damping::NONE));
+        self.ceiling.pay_out_until(periods, none.canary, CEILING_SHARE, Damping::NONE);
     }
 
     /// Judges what exceeded by tables fixed before it; `second` is for clipping.

@@ -272,7 +272,7 @@ mod tests {
         }
         let record = read(&shelf.0).unwrap();
         assert_eq!(record.prior, Some(Prior { requests: 8700.0, failures: 8.7 }));
-        assert_eq!((record.began, record.blocks.len()), (Uptime(500), 101));
+        assert_eq!((record.began, record.blocks.len()), (Uptime(500), 100));
         let sum = record.blocks.iter().fold(Arms::default(), |sum, kept| sum.plus(kept.arms));
         assert_eq!(sum, arms(1000, 0, 9000));
         assert!(record.blocks.windows(2).all(|pair| pair[0].until <= pair[1].until));

@@ -7,6 +7,7 @@ use ureq::http::{Request, Response, StatusCode};
 use ureq::{Agent, Body};
 
 use super::Inquiry;
+use crate::config;
 use crate::domain::plan::{Value, Webhook};
 
 /// More of an answer than this is not read, and no answer.
@@ -60,15 +61,9 @@ fn agent(timeout: Duration) -> Agent {
 fn resolved(value: &Value) -> Result<String, String> {
     match value {
         Value::Plain(text) => Ok(text.clone()),
-        Value::Env(name) => match std::env::var(name) {
-            Ok(text) if !text.trim().is_empty() => Ok(text.trim().to_owned()),
-            Ok(_) => Err(format!("the environment variable {name} is empty")),
-            Err(std::env::VarError::NotPresent) => {
-                Err(format!("the daemon's environment has no variable {name}"))
-            }
-            Err(std::env::VarError::NotUnicode(_)) => {
-                Err(format!("the environment variable {name} is not UTF-8"))
-            }
+        Value::Env(name) => match config::variable(name).map(|text| text.trim().to_owned()) {
+            Some(text) if !text.is_empty() => Ok(text),
+            _ => Err(format!("the daemon's environment has no variable {name}, or nothing readable in it")),
         },
     }
 }

@@ -50,8 +50,31 @@ pub struct Block<'a> {
     pub weight: Weight,
     /// The counts.
     pub arms: Arms,
+    /// Requests of the epoch that are under way at the end of the block.
+    pub pending: Pending,
     /// Both arms' latencies, where they are known.
     pub latency: Option<Latencies<'a>>,
+}
+
+/// Requests that were dispatched and have not ended.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Pending {
+    /// The additional version's.
+    pub canary: u64,
+    /// The function version's.
+    pub stable: u64,
+}
+
+impl Pending {
+    fn plus(self, more: Pending) -> Pending {
+        Pending { canary: self.canary + more.canary, stable: self.stable + more.stable }
+    }
+
+    /// Counted as good, as they are until they end.
+    fn as_good(self) -> Arms {
+        let good = |requests| Counts { requests, failures: 0 };
+        Arms { canary: good(self.canary), stable: good(self.stable) }
+    }
 }
 
 /// Latencies of both arms since the last look.
@@ -64,9 +87,9 @@ pub struct Latencies<'a> {
 }
 
 impl Block<'_> {
-    /// Counts without latencies.
+    /// Counts without latencies, of requests that have all ended.
     pub fn of_counts(epoch: Revision, weight: Weight, arms: Arms) -> Block<'static> {
-        Block { epoch, weight, arms, latency: None }
+        Block { epoch, weight, arms, pending: Pending::default(), latency: None }
     }
 
     fn is_empty(&self) -> bool {
@@ -131,6 +154,9 @@ pub struct Evidence {
     stable_is_unwell: bool,
     #[serde(default)]
     better: Proof,
+    /// What was under way at the last look; what a restart cuts off ends as nothing.
+    #[serde(skip)]
+    pending: Pending,
     #[serde(skip)]
     unsplit: Unsplit,
     /// Whether the newest tables must be computed anew at the next look.
@@ -165,6 +191,7 @@ impl Evidence {
             stable_health: StableHealth::default(),
             stable_is_unwell: false,
             better: Proof::default(),
+            pending: Pending::default(),
             unsplit: Unsplit::default(),
             is_stale: false,
             tables: Vec::new(),
@@ -223,7 +250,12 @@ impl Evidence {
     ) -> bool {
         let mut bad_news = self.refresh(settings);
         let (mut stable, mut exceeded, mut canary_failed) = (Counts::default(), [0; _], false);
-        for block in blocks.into_iter().filter(|block| !block.is_empty()) {
+        let mut pending = Pending::default();
+        for block in blocks {
+            pending = pending.plus(block.pending);
+            if block.is_empty() {
+                continue;
+            }
             bad_news |= self.judge(settings, &block);
             stable = stable.plus(block.arms.stable);
             canary_failed |= block.arms.canary.failures > 0;
@@ -234,6 +266,7 @@ impl Evidence {
                 self.past.latency.add(latency.stable);
             }
         }
+        self.pending = pending;
         if bad_news {
             self.found |= self.ln_harm(settings) >= settings.ln_harm_limit();
         }
@@ -380,15 +413,26 @@ impl Evidence {
             return false;
         }
         self.periods = periods;
-        self.harm.pay_out_until(periods);
-        self.ceiling.pay_out_until(periods);
-        self.latency.pay_out_until(periods);
         let bad_news = !self.unsplit.arms.is_empty() && self.judge_unsplit(settings);
-        if let Some(newest) = self.tables.pop() {
+        if let Some(old) = self.tables.pop() {
+            let old_damping = self.dampings.failures;
             self.freeze(settings);
-            self.tables.push(EpochTables::new(settings, &self.past, self.goal, newest.epoch, newest.weight));
+            let new = EpochTables::new(settings, &self.past, self.goal, old.epoch, old.weight);
+            let pending = self.pending.as_good();
+            self.harm.bet_anew(pending, (&old.harm, old_damping), (&new.harm, self.dampings.failures));
+            self.tables.push(new);
         }
+        self.pay_out(settings);
         bad_news
+    }
+
+    fn pay_out(&mut self, settings: &Settings) {
+        let (periods, pending) = (self.periods, self.pending.as_good());
+        let table = self.tables.last().map(|newest| newest.harm).unwrap_or_default();
+        self.harm.pay_out_until(periods, &table, pending, self.dampings.failures);
+        let max = settings.ceiling.unwrap_or(1.0);
+        self.ceiling.pay_out_until(periods, pending.canary, max, self.dampings.failures);
+        self.latency.pay_out_until(periods);
     }
 
     fn learn(&mut self, settings: &Settings, stable: Counts, exceeded: [u64; 4], at: Uptime) {
