@@ -25,6 +25,20 @@ debian() {
     fi
 }
 
+# unpacked COMMAND PACKAGE: prints where the command is; a Debian package is only unpacked under target/, never
+# installed, so that no service of it begins to run. Prints nothing where it cannot be had.
+unpacked() {
+    local found directory=$PWD/target/$2
+    found=$(command -v "$1" || ls "$directory/usr/bin/$1" 2>/dev/null || true)
+    if [ -z "$found" ] && command -v apt-get >/dev/null && command -v dpkg >/dev/null; then
+        mkdir -p "$directory"
+        (cd "$directory" && { apt-get download -qq "$2" || { can_install && apt-get update -qq && apt-get download -qq "$2"; }; } &&
+            dpkg -x "$2"_*.deb .) >/dev/null 2>&1 || true
+        found=$(ls "$directory/usr/bin/$1" 2>/dev/null || true)
+    fi
+    printf '%s' "$found"
+}
+
 # clients: the real clients that users have, in a venv under target/.
 clients() {
     local venv=target/venv
