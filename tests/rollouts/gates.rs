@@ -258,7 +258,7 @@ impl Drop for Prometheus {
 }
 
 #[test]
-#[ignore = "needs a prometheus binary in SERIN_TEST_PROMETHEUS; scripts/test installs Debian's and runs this"]
+#[ignore = "needs a prometheus binary in SERIN_TEST_PROMETHEUS; scripts/test unpacks Debian's and runs this"]
 fn a_real_prometheus_lets_through_holds_and_rolls_back() {
     let house = House::start();
     let service = Service::start(0.0, 1);
