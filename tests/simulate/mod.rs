@@ -72,11 +72,26 @@ fn equal_arms_are_hardly_ever_rolled_back() {
 }
 
 #[test]
+fn a_slower_canary_with_equal_failures_is_hardly_ever_rolled_back() {
+    let slow = Arm { failures: 0.01, latency: Duration::from_secs(1) };
+    let traffic = Traffic { canary: slow, ..traffic(1000.0, 0.01, 0.01) };
+    let plan =
+        plan("function: f\nalias: live\nsteps: [3%, 25%, 100%]\nbake: 30s\nanalysis: {latency: none}\n");
+    let runs = runs(&plan, &traffic, HOURS, 400);
+    let back = ended(&runs, "RolledBack");
+    println!("a canary 1 s slower with equal failures: {back} of 400 rolled back");
+    assert!(back <= 8, "{back} of 400 rolled back: {:#?}", reasons(&runs));
+}
+
+#[test]
 fn broken_versions_are_gone_after_a_handful_of_failures() {
-    for (failures, at_most_median, at_most) in [(1.0, 2, 3), (0.2, 4, 6)] {
+    for (failures, at_most_median, at_most, worst) in [(1.0, 2, 3, 9), (0.2, 4, 6, 9)] {
         let runs = runs(&plan(LONG), &traffic(100.0, 0.001, failures), HOURS, 200);
         assert_eq!(ended(&runs, "RolledBack"), 200);
         let failed: Vec<u64> = runs.iter().map(|run| run.canary_failures).collect();
+        let found = failed.iter().copied().max().unwrap();
+        // Where stable's failures seem to clump by chance, the clip lets harm grow by two a second: rare, and dear.
+        assert!(found <= worst, "{failures}: worst {found}");
         let (median, p95) = (quantile(failed.clone(), 0.5), quantile(failed, 0.95));
         assert!(median <= at_most_median && p95 <= at_most, "{failures}: median {median}, p95 {p95}");
     }
