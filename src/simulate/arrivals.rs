@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use rand::rngs::SmallRng;
 
-use super::traffic::{Arm, Traffic, exponential, poisson, uniform};
+use super::traffic::{Arm, Traffic, binomial, exponential, poisson, uniform};
 use crate::control::judge::{ArmTally, EpochTally};
 use crate::domain::alias::Routing;
 use crate::domain::arn::VersionNumber;
@@ -29,6 +29,8 @@ pub(super) struct Arrivals<'a> {
     /// One tally for each epoch, oldest first; the last one serves.
     pub tallies: Vec<EpochTally>,
     due: BinaryHeap<Reverse<(u64, Due)>>,
+    /// What is under way in each epoch, of stable and of the canary; kept where answers are no events.
+    under_way: Vec<[UnderWay; 2]>,
     /// Whether counts moved since they were last looked at.
     pub moved: bool,
     pub requests: u64,
@@ -43,6 +45,37 @@ enum Due {
     Dispatch { canary: bool },
     /// What became of a request.
     Answer { tally: usize, canary: bool, failed: bool, latency_us: u64 },
+}
+
+/// Requests of one version in one epoch that have not ended.
+#[derive(Clone, Copy, Debug, Default)]
+struct UnderWay {
+    /// Those that will fail; each of them is an event.
+    failing: u64,
+    /// Those that will not, as of `at_us`.
+    succeeding: u64,
+    at_us: u64,
+}
+
+impl UnderWay {
+    /// Lets those end that do until `now_us`; they have no memory of how long they took already.
+    fn pass(&mut self, arm: &Arm, now_us: u64, chance: &mut SmallRng) {
+        let mean_us = arm.latency.as_micros() as f64;
+        let passed_us = now_us.saturating_sub(self.at_us) as f64;
+        self.at_us = now_us;
+        let stays = if mean_us > 0.0 { (-passed_us / mean_us).exp() } else { 0.0 };
+        self.succeeding = binomial(chance, self.succeeding, stays);
+    }
+
+    /// Adds `count` that came evenly over the time until `now_us`, of which some have ended already.
+    fn join(&mut self, arm: &Arm, count: u64, from_us: u64, now_us: u64, chance: &mut SmallRng) {
+        self.pass(arm, now_us, chance);
+        let mean_us = arm.latency.as_micros() as f64;
+        let spans =
+            if mean_us > 0.0 { now_us.saturating_sub(from_us) as f64 / mean_us } else { f64::INFINITY };
+        let stays = if spans > 0.0 { (1.0 - (-spans).exp()) / spans } else { 1.0 };
+        self.succeeding += binomial(chance, count, stays);
+    }
 }
 
 /// Requests per second of each kind; failures are counted in clumps.
@@ -74,6 +107,7 @@ impl<'a> Arrivals<'a> {
             start_us: traffic.prior.as_micros() as u64,
             tallies: Vec::new(),
             due: BinaryHeap::new(),
+            under_way: Vec::new(),
             moved: false,
             requests: 0,
             canary_requests: 0,
@@ -86,6 +120,7 @@ impl<'a> Arrivals<'a> {
         let is_new = self.tallies.last().is_none_or(|last| last.epoch != epoch);
         if is_new {
             self.tallies.push(EpochTally::empty(epoch, routing));
+            self.under_way.push(Default::default());
         }
         is_new
     }
@@ -94,6 +129,7 @@ impl<'a> Arrivals<'a> {
     pub(super) fn restart(&mut self) {
         let serving = self.tallies.last().map(|last| EpochTally::empty(last.epoch, last.routing));
         self.tallies = serving.into_iter().collect();
+        self.under_way = vec![Default::default(); self.tallies.len()];
         self.due.clear();
         self.moved = false;
     }
@@ -154,23 +190,22 @@ impl<'a> Arrivals<'a> {
         end_us
     }
 
-    /// The tallies as of now, with what is under way: exact where every answer is an event, else what is expected.
-    pub(super) fn look(&mut self, since_start: Duration) -> &[EpochTally] {
-        let rate = self.traffic.rate_at(since_start);
-        let share = self.canary_share();
-        let with_latency = self.with_latency;
-        let expected = |arm: &Arm, share: f64| (rate * share * arm.latency.as_secs_f64()).round() as u64;
-        let (canary, stable) =
-            (expected(&self.traffic.canary, share), expected(&self.traffic.stable, 1.0 - share));
-        let in_flight = |arm: &ArmTally, expected: u64| match with_latency {
-            true => arm.counts.requests.saturating_sub(arm.latency.count()),
-            false => expected.min(arm.counts.requests),
-        };
-        let serving = self.tallies.len().saturating_sub(1);
-        for (index, tally) in self.tallies.iter_mut().enumerate() {
-            let is_served = with_latency || index == serving;
-            tally.primary.in_flight = if is_served { in_flight(&tally.primary, stable) } else { 0 };
-            tally.additional.in_flight = if is_served { in_flight(&tally.additional, canary) } else { 0 };
+    /// The tallies as of now, with what is under way.
+    pub(super) fn look(&mut self, now_us: u64) -> &[EpochTally] {
+        let traffic = self.traffic;
+        for (tally, under_way) in self.tallies.iter_mut().zip(&mut self.under_way) {
+            let [stable, canary] = under_way;
+            let arms = [
+                (&mut tally.primary, stable, &traffic.stable),
+                (&mut tally.additional, canary, &traffic.canary),
+            ];
+            for (counted, under_way, arm) in arms {
+                under_way.pass(arm, now_us, &mut self.chance);
+                counted.in_flight = match self.with_latency {
+                    true => counted.counts.requests.saturating_sub(counted.latency.count()),
+                    false => under_way.failing + under_way.succeeding,
+                };
+            }
         }
         &self.tallies
     }
@@ -233,13 +268,18 @@ impl<'a> Arrivals<'a> {
     /// Dispatches a request that will fail; whatever is known of it by `end_us` is counted at once.
     fn fail(&mut self, canary: bool, at_us: u64, end_us: u64) {
         self.dispatch(canary, 1);
+        self.under_way[self.tallies.len() - 1][usize::from(canary)].failing += 1;
         self.canary_failures += u64::from(canary);
         self.answer_later(canary, true, at_us, end_us);
     }
 
     fn succeed(&mut self, canary: bool, count: u64, from_us: u64, to_us: u64) {
         self.dispatch(canary, count);
-        if self.with_latency {
+        if !self.with_latency {
+            let arm = if canary { &self.traffic.canary } else { &self.traffic.stable };
+            let under_way = &mut self.under_way[self.tallies.len() - 1][usize::from(canary)];
+            under_way.join(arm, count, from_us, to_us, &mut self.chance);
+        } else {
             for _ in 0..count {
                 let at_us = self.between(from_us, to_us);
                 self.answer_later(canary, false, at_us, to_us);
@@ -271,6 +311,7 @@ impl<'a> Arrivals<'a> {
 
     fn answer(&mut self, tally: usize, canary: bool, failed: bool, latency_us: u64) {
         self.moved = true;
+        self.under_way[tally][usize::from(canary)].failing -= u64::from(failed);
         let with_latency = self.with_latency;
         let arm = self.arm(tally, canary);
         arm.counts.failures += u64::from(failed);

@@ -347,8 +347,8 @@ impl<'a> Simulation<'a> {
 
     fn observe(&mut self) {
         self.arrivals.moved = false;
-        let (up, elapsed) = (self.now().up, self.elapsed());
-        self.core.observe(&self.alias, up, self.arrivals.look(elapsed));
+        let up = self.now().up;
+        self.core.observe(&self.alias, up, self.arrivals.look(self.now_us));
     }
 
     fn look(&mut self) {

@@ -162,10 +162,56 @@ pub(super) fn poisson(chance: &mut SmallRng, mean: f64) -> u64 {
     sum
 }
 
+/// How many of `count` independent events of this probability happen.
+pub(super) fn binomial(chance: &mut SmallRng, count: u64, probability: f64) -> u64 {
+    if count == 0 || probability <= 0.0 {
+        return 0;
+    }
+    if probability >= 1.0 {
+        return count;
+    }
+    if probability > 0.5 {
+        return count - binomial(chance, count, 1.0 - probability);
+    }
+    // A sum of binomial numbers is one; parts keep the first density and the search in good range.
+    let (mut left, mut sum) = (count, 0);
+    let part_max = (30.0 / probability).min(1e6) as u64;
+    while left > 0 {
+        let part = left.min(part_max);
+        left -= part;
+        let (mut density, mut happened) = ((part as f64 * (-probability).ln_1p()).exp(), 0);
+        let odds = probability / (1.0 - probability);
+        let mut rest = chance.random::<f64>();
+        while rest > density && happened < part {
+            rest -= density;
+            density *= odds * (part - happened) as f64 / (happened + 1) as f64;
+            happened += 1;
+        }
+        sum += happened;
+    }
+    sum
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::chance::seeded;
+
+    #[test]
+    fn binomial_numbers_have_their_mean_and_variance() {
+        let mut chance = seeded(3);
+        for (count, share) in [(1, 0.3), (40, 0.02), (40, 0.9), (1000, 0.1)] {
+            let runs = 20_000;
+            let draws: Vec<f64> = (0..runs).map(|_| binomial(&mut chance, count, share) as f64).collect();
+            let average = draws.iter().sum::<f64>() / runs as f64;
+            let spread = draws.iter().map(|draw| (draw - average).powi(2)).sum::<f64>() / runs as f64;
+            let (mean, variance) = (count as f64 * share, count as f64 * share * (1.0 - share));
+            assert!((average - mean).abs() < 4.0 * (variance / runs as f64).sqrt(), "{average}, not {mean}");
+            let wide = 4.0 * ((2.0 * variance * variance + variance) / runs as f64).sqrt();
+            assert!((spread - variance).abs() < wide, "{spread}, not {variance}");
+        }
+        assert_eq!((binomial(&mut chance, 7, 1.0), binomial(&mut chance, 7, 0.0)), (7, 0));
+    }
 
     #[test]
     fn poisson_numbers_have_their_mean_and_variance() {

@@ -102,6 +102,20 @@ fn harmless_canaries_are_hardly_ever_rolled_back() {
     }
 }
 
+/// Stable requests under way stand as good until they end, and in an incident many of them will not be.
+#[test]
+fn what_is_under_way_in_a_shared_incident_is_no_harm() {
+    const RUNS: u64 = 200;
+    let plan = plan_of(SHORT, "failures: {maxRatio: 1, maxAdded: 0pp}, latency: none, proof: none");
+    let slower = Arm { latency: Duration::from_millis(50), ..arm(0.01) };
+    for rate in [10.0, 100.0] {
+        let shared = Traffic { incidents: vec![incident()], ..Traffic::steady(rate, slower, slower) };
+        let all = runs(&plan, &shared, PATIENCE, RUNS);
+        let back = ended(&all, "RolledBack");
+        assert!(back <= at_most(ALPHA, RUNS), "{rate}/s: {back} of {RUNS} rolled back: {:#?}", reasons(&all));
+    }
+}
+
 #[test]
 fn clumped_failures_hardly_ever_roll_back_where_there_are_enough_to_learn_from() {
     const RUNS: u64 = 60;

@@ -83,6 +83,13 @@ impl Capital {
 
     /// The logarithm of the total.
     pub fn ln_total(&self) -> f64 {
-        ln_add(self.reserve.ln(), ln_sum(self.ln_capital.iter().copied()))
+        self.ln_total_less(|_| 0.0)
+    }
+
+    /// The logarithm of what the total would be without what `ln_open` says each alternative has only for now.
+    pub fn ln_total_less(&self, ln_open: impl Fn(usize) -> f64) -> f64 {
+        let settled =
+            self.ln_capital.iter().enumerate().map(|(index, ln_capital)| ln_capital - ln_open(index));
+        ln_add(self.reserve.ln(), ln_sum(settled))
     }
 }

@@ -7,10 +7,16 @@
 //! and the reserve too (`capital`), and crossing `1/alpha` has probability at most alpha over the whole rollout however
 //! often anybody looks. It never starts anew because things look fine.
 //!
-//! Requests count when dispatched, failures when known: a pending request is a success that may still turn, and the
-//! test is made only when a canary failure has arrived. Counting completions instead rolls back healthy, slower
-//! canaries, because in the first moments only the fast outcomes, failures among them, are in. This is exact when
-//! failures become known equally fast on both arms, and a heuristic when they do not.
+//! Requests count when dispatched, failures when known: a pending request is a success that may still turn, and
+//! the test is made only when a canary failure has arrived. Counting completions instead rolls back healthy, slower
+//! canaries, because in the first moments only the fast outcomes, failures among them, are in.
+//!
+//! Counting dispatches alone is not enough either. Stable requests under way stand in the capital as good, and in an
+//! incident that both arms share a third of them will not be; a canary failure that arrives meanwhile finds the capital
+//! too high. Five healthy canaries in a hundred were rolled back so, at a hundred requests a second. So the capital is
+//! looked at in both ways (`ln`, `ln_settled`) and the smaller one decides. Leaving out what is under way is exact when
+//! outcomes become known equally fast on both arms, for then which of them ends next says nothing about its arm;
+//! counting it as good guards the canary that is slower. That both together hold for a slower canary is a heuristic.
 
 use serde::{Deserialize, Serialize};
 
@@ -76,5 +82,15 @@ impl Harm {
     /// The logarithm of the capital: 0 is where it began, `ln(1/alpha)` is a rollback.
     pub fn ln(&self) -> f64 {
         self.capital.ln_total()
+    }
+
+    /// The same without the requests under way, which are given with the tables they were counted as good by.
+    pub fn ln_settled<'a>(
+        &self,
+        under_way: impl Iterator<Item = (&'a HarmTable, Arms)> + Clone,
+        damping: Damping,
+    ) -> f64 {
+        let open = |index: usize| under_way.clone().map(|(table, arms)| table.0[index].of(arms)).sum::<f64>();
+        self.capital.ln_total_less(|index| open(index) / damping.phi)
     }
 }

@@ -87,6 +87,22 @@ impl Proof {
         ln_sum(self.ln_capital.iter().copied())
     }
 
+    /// The same without the requests under way, which are given with the tables they were counted as good by.
+    pub fn ln_settled<'a>(
+        &self,
+        under_way: impl Iterator<Item = (&'a ProofTable, Arms)> + Clone,
+        damping: Damping,
+    ) -> f64 {
+        let open =
+            |index: usize| under_way.clone().map(|(table, arms)| table.factors[index].of(arms)).sum::<f64>();
+        ln_sum(
+            self.ln_capital
+                .iter()
+                .enumerate()
+                .map(|(index, ln_capital)| ln_capital - open(index) / damping.phi),
+        )
+    }
+
     /// About how many more clean canary requests lead to `ln_limit`; `None` where no number would.
     pub fn more_clean_requests(&self, table: &ProofTable, ln_limit: f64, dispersion: f64) -> Option<u64> {
         let reached = |requests: f64| {

@@ -66,10 +66,6 @@ pub struct Pending {
 }
 
 impl Pending {
-    fn plus(self, more: Pending) -> Pending {
-        Pending { canary: self.canary + more.canary, stable: self.stable + more.stable }
-    }
-
     /// Counted as good, as they are until they end.
     fn as_good(self) -> Arms {
         let good = |requests| Counts { requests, failures: 0 };
@@ -154,9 +150,6 @@ pub struct Evidence {
     stable_is_unwell: bool,
     #[serde(default)]
     better: Proof,
-    /// What was under way at the last look; what a restart cuts off ends as nothing.
-    #[serde(skip)]
-    pending: Pending,
     #[serde(skip)]
     unsplit: Unsplit,
     /// Whether the newest tables must be computed anew at the next look.
@@ -191,7 +184,6 @@ impl Evidence {
             stable_health: StableHealth::default(),
             stable_is_unwell: false,
             better: Proof::default(),
-            pending: Pending::default(),
             unsplit: Unsplit::default(),
             is_stale: false,
             tables: Vec::new(),
@@ -250,13 +242,13 @@ impl Evidence {
     ) -> bool {
         let mut bad_news = self.refresh(settings);
         let (mut stable, mut exceeded, mut canary_failed) = (Counts::default(), [0; _], false);
-        let mut pending = Pending::default();
         for block in blocks {
-            pending = pending.plus(block.pending);
-            if block.is_empty() {
-                continue;
+            if !block.is_empty() {
+                bad_news |= self.judge(settings, &block);
             }
-            bad_news |= self.judge(settings, &block);
+            if let Some(table) = self.tables.iter_mut().find(|table| table.epoch == block.epoch) {
+                table.under_way = block.pending;
+            }
             stable = stable.plus(block.arms.stable);
             canary_failed |= block.arms.canary.failures > 0;
             if let Some(latency) = block.latency {
@@ -266,7 +258,6 @@ impl Evidence {
                 self.past.latency.add(latency.stable);
             }
         }
-        self.pending = pending;
         if bad_news {
             self.found |= self.ln_harm(settings) >= settings.ln_harm_limit();
         }
@@ -418,17 +409,19 @@ impl Evidence {
             let old_damping = self.dampings.failures;
             self.freeze(settings);
             let new = EpochTables::new(settings, &self.past, self.goal, old.epoch, old.weight);
-            let pending = self.pending.as_good();
+            let pending = old.under_way.as_good();
             self.harm.bet_anew(pending, (&old.harm, old_damping), (&new.harm, self.dampings.failures));
-            self.tables.push(new);
+            self.tables.push(EpochTables { under_way: old.under_way, ..new });
         }
         self.pay_out(settings);
         bad_news
     }
 
     fn pay_out(&mut self, settings: &Settings) {
-        let (periods, pending) = (self.periods, self.pending.as_good());
-        let table = self.tables.last().map(|newest| newest.harm).unwrap_or_default();
+        let newest = self.tables.last();
+        let table = newest.map(|newest| newest.harm).unwrap_or_default();
+        let (periods, pending) =
+            (self.periods, newest.map_or_else(Arms::default, |newest| newest.under_way.as_good()));
         self.harm.pay_out_until(periods, &table, pending, self.dampings.failures);
         let max = settings.ceiling.unwrap_or(1.0);
         self.ceiling.pay_out_until(periods, pending.canary, max, self.dampings.failures);
@@ -460,9 +453,11 @@ impl Evidence {
     /// not judge has no share.
     pub fn ln_harm(&self, settings: &Settings) -> f64 {
         let half_and_half = |a: f64, b: f64| ln_add(a, b) - std::f64::consts::LN_2;
+        let under_way = self.tables.iter().map(|table| (&table.harm, table.under_way.as_good()));
+        let harm = self.harm.ln().min(self.harm.ln_settled(under_way, self.dampings.failures));
         let failures = match settings.ceiling {
-            None => self.harm.ln(),
-            Some(_) => half_and_half(self.harm.ln(), self.ceiling.ln()),
+            None => harm,
+            Some(_) => half_and_half(harm, self.ceiling.ln()),
         };
         match &settings.latency {
             None => failures,
@@ -476,8 +471,13 @@ impl Evidence {
     }
 
     /// The logarithm of the capital for the canary; `None` while no proof is sought.
+    ///
+    /// What is under way proves nothing, however it is counted.
     pub fn ln_proof(&self) -> Option<f64> {
-        self.goal.map(|_| self.proof.ln())
+        self.goal?;
+        let under_way =
+            self.tables.iter().filter_map(|table| Some((table.proof.as_ref()?, table.under_way.as_good())));
+        Some(self.proof.ln().min(self.proof.ln_settled(under_way, self.dampings.failures)))
     }
 
     /// Whether the canary is proven harmless enough for the next weight.

@@ -1,7 +1,7 @@
 //! The tables of one weight epoch: all that is fixed before the counts it judges.
 
-use super::ProofGoal;
 use super::settings::Settings;
+use super::{Pending, ProofGoal};
 use crate::domain::analysis::boundary::Margin;
 use crate::domain::analysis::dispersion::Damping;
 use crate::domain::analysis::harm::HarmTable;
@@ -27,6 +27,8 @@ pub(super) struct EpochTables {
     pub proof: Option<ProofTable>,
     pub better: Option<ProofTable>,
     pub split: SplitTable,
+    /// What was dispatched in the epoch and under way at the last look.
+    pub under_way: Pending,
 }
 
 impl EpochTables {
@@ -56,6 +58,7 @@ impl EpochTables {
             proof,
             better: settings.stable.map(|_| ProofTable::new(share, stable_rate, BETTER)),
             split: SplitTable::new(share),
+            under_way: Pending::default(),
         }
     }
 }
