@@ -14,6 +14,7 @@ use crate::control::door::{Action, Refusal, Reply};
 use crate::control::world::{FunctionState, World};
 use crate::domain::arn::{FunctionName, VersionNumber};
 use crate::domain::function::{Configuration, DEFAULT_ROLE, Target, Version};
+use crate::domain::settings::Settings;
 
 pub(super) fn function_name(text: &str) -> Result<FunctionName, ApiError> {
     text.parse().map_err(|why| ApiError::invalid(format!("{text:?}: {why}")))
@@ -24,17 +25,11 @@ fn state<'a>(world: &'a World, name: &FunctionName) -> Result<&'a FunctionState,
     found.ok_or_else(|| Refusal::FunctionNotFound(name.clone(), None).into())
 }
 
-fn url(target: &Target) -> String {
-    match target {
-        Target::Http { url } => url.to_string(),
-    }
-}
-
 fn function_view(world: &World, state: &FunctionState) -> FunctionView {
     FunctionView {
         name: state.function.name.to_string(),
         newest_version: state.newest().map(|version| version.number.to_string()),
-        url: url(&state.function.latest.target),
+        url: state.function.latest.target.to_string(),
         versions: state.versions.len(),
         aliases: world.aliases_of(&state.function.name).count(),
         modified_at: state.function.modified_at.to_string(),
@@ -46,7 +41,7 @@ fn version_view(world: &World, version: &Version) -> VersionView {
     let named = world.aliases_of(&version.function).filter(|state| state.alias.routing.names(version.number));
     VersionView {
         version: version.number.to_string(),
-        url: url(&configuration.target),
+        url: configuration.target.to_string(),
         commit: configuration.commit.clone(),
         description: configuration.description.clone(),
         role: configuration.role.clone(),
@@ -107,6 +102,7 @@ pub async fn publish(
         dead_letter: request.dead_letter.clone(),
         description: request.description.clone(),
         commit: request.commit.clone(),
+        settings: Settings::default(),
     };
     let action = Action::Publish { function: function_name(&name)?, configuration, force_new: request.new };
     match asker.ask(&api, action, request.reason.clone(), &request).await? {

@@ -13,7 +13,6 @@ use crate::chance;
 use crate::domain::actor::Actor;
 use crate::domain::alias::AliasId;
 use crate::domain::arn::{VersionId, VersionNumber};
-use crate::domain::function::Target;
 use crate::domain::plan::Step;
 use crate::domain::rollout::{Answer, Errand, Question, Rollout};
 use crate::domain::time::Moment;
@@ -78,9 +77,7 @@ fn inquiry(world: &World, rollout: &Rollout, question: &Question) -> Option<Inqu
     let arm = |version: VersionNumber| {
         let function = world.function(&record.alias.function);
         let configuration = function.and_then(|state| state.configuration(VersionId::Number(version)));
-        let url = configuration.map(|configuration| match &configuration.target {
-            Target::Http { url } => url.to_string(),
-        });
+        let url = configuration.and_then(|configuration| configuration.target.url()).map(ToString::to_string);
         Arm { version: version.to_string(), url }
     };
     let subject = Subject {

@@ -169,6 +169,7 @@ pub struct Alias {
 mod tests {
     use super::*;
     use crate::domain::function::Target;
+    use crate::domain::settings::Settings;
 
     fn configuration(role: &str, dead_letter: Option<&str>) -> Configuration {
         Configuration {
@@ -177,6 +178,7 @@ mod tests {
             dead_letter: dead_letter.map(Into::into),
             description: String::new(),
             commit: None,
+            settings: Settings::default(),
         }
     }
 

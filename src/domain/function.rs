@@ -5,12 +5,15 @@
 
 use std::fmt;
 use std::str::FromStr;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
 use super::alias::AliasId;
 use super::arn::{FunctionName, VersionNumber};
+use super::process::ProcessTarget;
 use super::rollout::RolloutId;
+use super::settings::Settings;
 use super::time::Timestamp;
 
 /// The change of the store that made a record what it is; every change has a larger one.
@@ -30,6 +33,38 @@ pub enum Target {
         /// Where the version answers.
         url: UpstreamUrl,
     },
+    /// Code from a zip that serin runs itself; shared, because every route to the version holds it.
+    Process(Arc<ProcessTarget>),
+}
+
+impl Target {
+    /// Where an HTTP version answers; `None` for one that serin runs itself.
+    pub fn url(&self) -> Option<&UpstreamUrl> {
+        match self {
+            Target::Http { url } => Some(url),
+            Target::Process(_) => None,
+        }
+    }
+
+    /// The code of a version that serin runs itself.
+    pub fn process(&self) -> Option<&Arc<ProcessTarget>> {
+        match self {
+            Target::Http { .. } => None,
+            Target::Process(process) => Some(process),
+        }
+    }
+}
+
+/// Writes the URL, or the runtime and the first digits of the code's digest.
+impl fmt::Display for Target {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Target::Http { url } => url.fmt(f),
+            Target::Process(process) => {
+                write!(f, "{} {}", process.runtime, &process.code_sha256.hex()[..12])
+            }
+        }
+    }
 }
 
 /// The URL of an HTTP version: `http://host[:port][/base/path]`, without credentials, query or fragment.
@@ -164,6 +199,9 @@ pub struct Configuration {
     /// The commit the version was built from, as whoever published it says.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub commit: Option<String>,
+    /// What of it has no effect here and is given back as it came.
+    #[serde(default)]
+    pub settings: Settings,
 }
 
 /// The role of versions that were published without one.
@@ -229,7 +267,38 @@ pub enum VersionInUse {
 
 #[cfg(test)]
 mod tests {
+    use super::super::process::{Architecture, CodeSha256, Runtime};
     use super::*;
+
+    #[test]
+    fn configurations_of_earlier_stores_are_read() {
+        let stored = r#"{"target":{"kind":"http","url":"http://h:1"},"role":"r","description":"d"}"#;
+        let read: Configuration = serde_json::from_str(stored).unwrap();
+        assert_eq!(read.target.to_string(), "http://h:1");
+        assert_eq!(read.settings, Settings::default());
+        assert_eq!(
+            serde_json::from_str::<Configuration>(&serde_json::to_string(&read).unwrap()).unwrap(),
+            read
+        );
+    }
+
+    #[test]
+    fn processes_are_stored_and_read() {
+        let target = Target::Process(Arc::new(ProcessTarget {
+            code_sha256: CodeSha256::of(b""),
+            code_bytes: 0,
+            runtime: Runtime::Python(13),
+            handler: "app.handler".into(),
+            timeout_s: 3,
+            memory_mb: 128,
+            architecture: Architecture::Arm64,
+            environment: [("A".to_owned(), "b".to_owned())].into(),
+        }));
+        let text = serde_json::to_string(&target).unwrap();
+        assert!(text.starts_with(r#"{"kind":"process","codeSha256":"47DEQpj8"#), "{text}");
+        assert_eq!(serde_json::from_str::<Target>(&text).unwrap(), target);
+        assert_eq!(target.to_string(), "python3.13 e3b0c44298fc");
+    }
 
     #[test]
     fn upstream_urls() {

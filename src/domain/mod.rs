@@ -13,6 +13,8 @@ pub mod journal;
 pub mod narrate;
 pub mod plan;
 pub mod policy;
+pub mod process;
 pub mod rollout;
+pub mod settings;
 pub mod time;
 pub mod weight;

@@ -26,7 +26,7 @@ use tokio::time::sleep_until;
 use super::download::Download;
 use super::headers;
 use super::pool::{Link, settle};
-use super::route::{Route, Upstream};
+use super::route::{Route, Service};
 use super::upload::{Progress, Stage, UpstreamBody};
 use super::worker::Worker;
 use crate::clock;
@@ -66,7 +66,6 @@ pub(super) enum Outgoing {
 pub(super) struct Transit {
     worker: Rc<Worker>,
     route: Arc<Route>,
-    arm: Arm,
     credit: Credit,
     about: About,
 }
@@ -75,12 +74,7 @@ impl Transit {
     /// Counts a request as dispatched; from here on its end is counted, too.
     pub(super) fn begin(worker: &Rc<Worker>, route: Arc<Route>, arm: Arm, about: About) -> Transit {
         let credit = route.counters.dispatch(&worker.writer, arm, clock::instant_now());
-        Transit { worker: Rc::clone(worker), route, arm, credit, about }
-    }
-
-    /// The version it was assigned to, and how to reach it.
-    pub(super) fn upstream(&self) -> &Upstream {
-        self.route.upstream(self.arm)
+        Transit { worker: Rc::clone(worker), route, credit, about }
     }
 
     /// When it was dispatched.
@@ -96,6 +90,7 @@ impl Transit {
     /// Sends the request and waits for the head of the answer, whose body goes on counting.
     pub(super) async fn send(
         mut self,
+        to: &Service,
         head: request::Parts,
         body: Outgoing,
         face: Face,
@@ -110,7 +105,7 @@ impl Transit {
             }
         };
         let request = Request::from_parts(head, body);
-        let (mut link, response) = match self.answered(request, progress.as_deref()).await {
+        let (mut link, response) = match self.answered(to, request, progress.as_deref()).await {
             Ok(answered) => answered,
             Err(fault) => return Err(self.fault(fault)),
         };
@@ -150,10 +145,11 @@ impl Transit {
     /// Sends the request over a connection that has been idle, or over a new one.
     async fn answered(
         &self,
+        to: &Service,
         request: Request<UpstreamBody>,
         progress: Option<&Progress>,
     ) -> Result<(Link, Response<Incoming>), Fault> {
-        let idle = self.worker.pool.take(&self.upstream().authority, self.credit.dispatched_at());
+        let idle = self.worker.pool.take(&to.authority, self.credit.dispatched_at());
         let request = match idle {
             None => request,
             Some(mut link) => match self.exchange(&mut link, request, progress).await {
@@ -162,7 +158,7 @@ impl Transit {
                 Err(Unanswered::Unsent(request)) => *request,
             },
         };
-        let connected = Link::connect(self.upstream(), self.worker.timeouts.connect).await;
+        let connected = Link::connect(to, self.worker.timeouts.connect).await;
         let mut link = connected.map_err(|error| Fault::of_connecting(&error))?;
         match self.exchange(&mut link, request, progress).await {
             Ok(response) => Ok((link, response)),

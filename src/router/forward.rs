@@ -1,6 +1,7 @@
 //! HTTP: `/{function}:{qualifier}/rest?query`, for every method, streamed both ways.
 
 use std::rc::Rc;
+use std::sync::Arc;
 
 use hyper::body::{Body, Incoming};
 use hyper::header::{CONTENT_LENGTH, HeaderValue};
@@ -11,6 +12,7 @@ use super::answer::AnswerBody;
 use super::exchange::{About, Face, Fault, FaultKind, Outgoing, Transit};
 use super::headers::{self, Facts, Unforwardable};
 use super::refusal::Refusal;
+use super::route::Reach;
 use super::worker::Worker;
 
 /// Forwards one request to the version that is drawn for it.
@@ -35,12 +37,16 @@ pub(super) async fn forward(
     let arm = worker.pick(&route);
     let upstream = route.upstream(arm);
     let label = upstream.label.clone();
-    let Ok(uri) = upstream_target(&upstream.base_path, addressed.rest) else {
+    let Reach::Http(service) = &upstream.reach else {
+        return no_service(&label).response(Some(&label)).map(AnswerBody::whole);
+    };
+    let service = Arc::clone(service);
+    let Ok(uri) = upstream_target(&service.base_path, addressed.rest) else {
         return target_too_long().response(Some(&label)).map(AnswerBody::whole);
     };
     let has_body = !body.is_end_stream();
     let facts = Facts {
-        host: &upstream.host_header,
+        host: &service.host_header,
         peer,
         asked_host: head.uri.authority().and_then(|authority| HeaderValue::try_from(authority.as_str()).ok()),
         is_chunked: has_body && !head.headers.contains_key(CONTENT_LENGTH),
@@ -55,7 +61,7 @@ pub(super) async fn forward(
     let about = About { method: head.method.clone(), target, trace };
     let transit = Transit::begin(worker, route, arm, about);
     let outgoing = if has_body { Outgoing::Stream(body) } else { Outgoing::Empty };
-    match transit.send(head, outgoing, Face::Http).await {
+    match transit.send(&service, head, outgoing, Face::Http).await {
         Ok(response) => {
             let (mut head, body) = response.into_parts();
             headers::to_client(&mut head.headers, &label);
@@ -149,6 +155,17 @@ fn unforwardable(reason: Unforwardable) -> Refusal {
             message: format!("upgrading to {:?} is not supported", shown(&protocol)),
             hint: "connect to the version directly for protocols other than HTTP".to_owned(),
         },
+    }
+}
+
+fn no_service(label: &HeaderValue) -> Refusal {
+    let version = label.to_str().unwrap_or_default();
+    Refusal {
+        status: StatusCode::NOT_IMPLEMENTED,
+        kind: "not-http",
+        message: format!("version {version} is code that is invoked, and no HTTP service"),
+        hint: "invoke it: POST /2015-03-31/functions/NAME/invocations, as `aws lambda invoke` does"
+            .to_owned(),
     }
 }
 

@@ -5,6 +5,7 @@
 //! a failure of the version that was drawn.
 
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use base64::Engine;
@@ -26,7 +27,7 @@ use super::exchange::{About, Face, FaultKind, Outgoing, Transit};
 use super::headers::{self, EXECUTED_VERSION};
 use super::invoke_call::{Call, InvocationType};
 use super::invoke_error::InvokeError;
-use super::route::Upstream;
+use super::route::{Reach, Service};
 use super::worker::Worker;
 use crate::clock;
 use crate::metrics::recorder::FailureKind;
@@ -84,10 +85,15 @@ async fn invoked(
 
     let arm = worker.pick(&route);
     let about = About { method: Method::POST, trace: headers::trace(&head.headers), target: head.uri };
-    let upstream_head = post_to(route.upstream(arm), &head.headers, id);
+    let Reach::Http(service) = &route.upstream(arm).reach else {
+        let text = format!("serin does not run the code of {} yet", call.arn);
+        return Err(InvokeError::InvalidParameterValue(text));
+    };
+    let service = Arc::clone(service);
+    let upstream_head = post_to(&service, &head.headers, id);
     let transit = Transit::begin(worker, route.clone(), arm, about);
     let at = transit.dispatched_at();
-    let result = match transit.send(upstream_head, Outgoing::Whole(payload), Face::Invoke).await {
+    let result = match transit.send(&service, upstream_head, Outgoing::Whole(payload), Face::Invoke).await {
         Ok(answer) => result_of(answer, |status| route.is_function_error(status)).await,
         Err(fault) => Err(match fault.kind {
             FaultKind::TimedOut => timed_out(id, worker.timeouts.response_head),
@@ -152,13 +158,13 @@ fn checked(payload: Bytes) -> Result<Bytes, InvokeError> {
     Ok(payload)
 }
 
-fn post_to(upstream: &Upstream, client: &HeaderMap, id: Uuid) -> request::Parts {
+fn post_to(service: &Service, client: &HeaderMap, id: Uuid) -> request::Parts {
     let mut request = Request::new(());
     *request.method_mut() = Method::POST;
     *request.uri_mut() =
-        upstream_target(&upstream.base_path, "").expect("a version's URL was read as one before");
+        upstream_target(&service.base_path, "").expect("a version's URL was read as one before");
     let headers = request.headers_mut();
-    headers.insert(HOST, upstream.host_header.clone());
+    headers.insert(HOST, service.host_header.clone());
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     headers.insert(REQUEST_ID, HeaderValue::try_from(id.to_string()).expect("a UUID is hexadecimal"));
     for name in PASSED_ON {

@@ -22,7 +22,7 @@ use tokio::net::TcpStream;
 use tokio::task::AbortHandle;
 use tokio::time::timeout;
 
-use super::route::Upstream;
+use super::route::Service;
 use super::upload::UpstreamBody;
 use crate::clock;
 use crate::domain::time::human;
@@ -45,9 +45,9 @@ pub(super) struct Link {
 }
 
 impl Link {
-    /// Connects to an upstream; fails when the limit is over.
-    pub(super) async fn connect(upstream: &Upstream, limit: Duration) -> io::Result<Link> {
-        let connecting = connect_any(&upstream.host, upstream.port, limit);
+    /// Connects to a service; fails when the limit is over.
+    pub(super) async fn connect(service: &Service, limit: Duration) -> io::Result<Link> {
+        let connecting = connect_any(&service.host, service.port, limit);
         let stream = timeout(limit, connecting).await.unwrap_or_else(|_| {
             let text = format!("no connection within {}", human(limit));
             Err(io::Error::new(io::ErrorKind::TimedOut, text))
@@ -57,7 +57,7 @@ impl Link {
         builder.max_header_size(HEAD_BYTES_MAX).max_buf_size(HEAD_BYTES_MAX);
         let (sender, driver) = builder.handshake(TokioIo::new(stream)).await.map_err(io::Error::other)?;
         Ok(Link {
-            authority: Arc::clone(&upstream.authority),
+            authority: Arc::clone(&service.authority),
             sender,
             driver: Some(Box::new(driver)),
             idle_limit: None,

@@ -9,7 +9,7 @@ use super::pick::Split;
 use super::table::{FAILURE_STATUS_DEFAULT, RouteSpec};
 use crate::domain::alias::{AliasId, Routing};
 use crate::domain::arn::{FunctionName, VersionId};
-use crate::domain::function::{Revision, Target};
+use crate::domain::function::{Revision, Target, UpstreamUrl};
 use crate::metrics::recorder::{Arm, EpochCounters, Recorder};
 
 /// What a client addresses.
@@ -108,12 +108,26 @@ impl Route {
     }
 }
 
-/// How to reach one version, in the pieces a request is put together from.
+/// One version, and how to reach it.
 pub(super) struct Upstream {
     /// The version.
     pub(super) version: VersionId,
     /// The version as it goes into `x-amz-executed-version`.
     pub(super) label: HeaderValue,
+    /// What answers for it.
+    pub(super) reach: Reach,
+}
+
+/// What answers for a version.
+pub(super) enum Reach {
+    /// A service.
+    Http(Arc<Service>),
+    /// A process of serin's own.
+    Process,
+}
+
+/// How to reach an HTTP version, in the pieces a request is put together from.
+pub(super) struct Service {
     /// `host[:port]`, by which connections are pooled.
     pub(super) authority: Arc<str>,
     /// The same as it goes into `host`.
@@ -128,11 +142,19 @@ pub(super) struct Upstream {
 
 impl Upstream {
     fn of(version: VersionId, target: &Target) -> Upstream {
-        let Target::Http { url } = target;
+        let label = HeaderValue::try_from(version.to_string()).expect("digits or $LATEST");
+        let reach = match target {
+            Target::Http { url } => Reach::Http(Arc::new(Service::at(url))),
+            Target::Process(_) => Reach::Process,
+        };
+        Upstream { version, label, reach }
+    }
+}
+
+impl Service {
+    fn at(url: &UpstreamUrl) -> Service {
         let (host, port) = url.host_port();
-        Upstream {
-            version,
-            label: HeaderValue::try_from(version.to_string()).expect("digits or $LATEST"),
+        Service {
             authority: url.authority().into(),
             host_header: HeaderValue::try_from(url.authority()).expect("an authority is visible ASCII"),
             host: host.to_owned(),

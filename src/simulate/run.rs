@@ -20,6 +20,7 @@ use crate::domain::alias::AliasId;
 use crate::domain::arn::{VersionId, VersionNumber};
 use crate::domain::function::{Configuration, DEFAULT_ROLE, Revision, Target};
 use crate::domain::rollout::{Answer, Errand, HookAnswer, Question, Reading, Rollout, RolloutId, WaitingFor};
+use crate::domain::settings::Settings;
 use crate::domain::time::{Moment, Timestamp, Uptime};
 
 /// Counters are looked at this often, as in the daemon.
@@ -130,6 +131,7 @@ impl<'a> Simulation<'a> {
                 dead_letter: None,
                 description: String::new(),
                 commit: None,
+                settings: Settings::default(),
             },
             force_new: true,
         };

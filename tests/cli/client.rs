@@ -8,7 +8,8 @@ use serin::client::{Change, Client, ClientError, PlainVerb, Transport};
 use crate::support::upstream::{Script, read_request, write};
 
 fn client(script: &Script) -> Client {
-    let serin::domain::function::Target::Http { url } = script.target();
+    let target = script.target();
+    let url = target.url().unwrap();
     Client::new(Transport::new(&url.to_string(), None, "tester@here").unwrap())
 }
 

@@ -8,6 +8,7 @@ use serin::domain::alias::{Alias, AliasId, Routing};
 use serin::domain::arn::VersionNumber;
 use serin::domain::function::{Configuration, DEFAULT_ROLE, Function, Revision, Target, Version};
 use serin::domain::journal::{Entry, Happening};
+use serin::domain::settings::Settings;
 use serin::domain::time::{Timestamp, Uptime};
 use serin::domain::weight::Weight;
 use serin::store::{Commit, EntryFilter, IdempotentReply, Loaded, Store, StoreError, Write, fsck};
@@ -23,6 +24,7 @@ fn configuration() -> Configuration {
         dead_letter: None,
         description: String::new(),
         commit: None,
+        settings: Settings::default(),
     }
 }
 

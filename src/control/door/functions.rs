@@ -11,7 +11,7 @@ use crate::control::draft::{About, By, Draft, Touched};
 use crate::control::world::FunctionState;
 use crate::domain::alias::AliasId;
 use crate::domain::arn::{FunctionName, VersionNumber};
-use crate::domain::function::{Configuration, Function, Target, Version};
+use crate::domain::function::{Configuration, Function, Version};
 use crate::domain::journal::Happening;
 use crate::domain::plan;
 use crate::domain::policy::PolicyScope;
@@ -48,7 +48,8 @@ pub(super) fn publish(
 
 /// Whether publishing would make the same version again: the commit and the description are only words about it.
 fn is_same(one: &Configuration, other: &Configuration) -> bool {
-    one.target == other.target && one.role == other.role && one.dead_letter == other.dead_letter
+    (&one.target, &one.role, &one.dead_letter, &one.settings)
+        == (&other.target, &other.role, &other.dead_letter, &other.settings)
 }
 
 fn create(draft: &mut Draft<'_>, by: By<'_>, name: &FunctionName, configuration: &Configuration) {
@@ -77,7 +78,7 @@ fn append_version(
     let number = VersionNumber(last + 1);
     let what = Happening::VersionPublished {
         version: number,
-        target: describe(&configuration.target),
+        target: configuration.target.to_string(),
         commit: configuration.commit.clone(),
     };
     let about = About { function: name, alias: None, rollout: None };
@@ -109,12 +110,6 @@ fn append_version(
         .collect();
     on_latest.into_iter().for_each(|id| draft.touch(Touched::Alias(id)));
     Ok(number)
-}
-
-fn describe(target: &Target) -> String {
-    match target {
-        Target::Http { url } => url.to_string(),
-    }
 }
 
 /// Starts the rollouts of plans that say `start: onPublish`; a plan that cannot start now keeps nobody from publishing.
