@@ -7,6 +7,7 @@ pub mod chance;
 pub mod cli;
 pub mod client;
 pub mod clock;
+pub mod code;
 pub mod config;
 pub mod control;
 pub mod daemon;

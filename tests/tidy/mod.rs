@@ -8,6 +8,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("domain", &[]),
     ("chance", &["domain::time"]),
     ("clock", &["domain::time"]),
+    ("code", &["domain"]),
     ("config", &[]),
     ("store", &["domain"]),
     ("metrics", &["domain", "clock", "config"]),
