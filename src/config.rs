@@ -26,6 +26,8 @@ pub struct ServeConfig {
     pub workers: Option<usize>,
     /// Tokens that changes want.
     pub token: Option<String>,
+    /// The file of principals; without it nobody is held to policies.
+    pub principals: Option<PathBuf>,
     /// How long history is kept.
     pub keep_history: Duration,
     /// How long requests under way may take after SIGTERM.
@@ -41,7 +43,8 @@ pub struct ServeConfig {
 pub enum ConfigError {
     /// Anybody on the network could change things.
     #[error(
-        "--api {0} can be reached from other machines, and no SERIN_TOKEN is set; set one, or listen on 127.0.0.1"
+        "--api {0} can be reached from other machines, and there is neither SERIN_TOKEN nor --principals; give one, or \
+         listen on 127.0.0.1"
     )]
     OpenWithoutToken(SocketAddr),
     /// The account is not one.
@@ -56,7 +59,7 @@ impl ServeConfig {
     /// Refuses what must not run.
     pub fn check(&self) -> Result<(), ConfigError> {
         let has_token = self.token.as_ref().is_some_and(|token| !token.trim_matches([' ', ',']).is_empty());
-        if !is_loopback(self.api.ip()) && !has_token {
+        if !is_loopback(self.api.ip()) && !has_token && self.principals.is_none() {
             return Err(ConfigError::OpenWithoutToken(self.api));
         }
         if self.account.len() != 12 || !self.account.bytes().all(|byte| byte.is_ascii_digit()) {
@@ -145,6 +148,7 @@ mod tests {
             router: ROUTER_DEFAULT.parse().unwrap(),
             workers: None,
             token: token.map(str::to_owned),
+            principals: None,
             keep_history: Duration::from_secs(1),
             drain: Duration::from_secs(1),
             account: "000000000000".to_owned(),

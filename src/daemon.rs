@@ -13,7 +13,7 @@ use std::time::Duration;
 use anyhow::Context;
 use tokio::sync::watch;
 
-use crate::api::auth::Access;
+use crate::access::Access;
 use crate::api::{self, Api};
 use crate::clock::{self, Clock, SystemClock};
 use crate::config::{ServeConfig, claimed_actor};
@@ -49,7 +49,7 @@ pub struct Daemon {
     stop_api: watch::Sender<bool>,
     api_thread: JoinHandle<io::Result<()>>,
     writer: Writer,
-    wants_token: bool,
+    access: Arc<Access>,
     _watching: Option<plans_watch::Watching>,
     _store: Store,
 }
@@ -66,6 +66,11 @@ impl Daemon {
         data_plane: impl FnOnce(Arc<RoutingTable>) -> Arc<dyn DataPlane>,
     ) -> anyhow::Result<Daemon> {
         config.check()?;
+        let mut access = Access::from_setting(config.token.as_deref());
+        if let Some(path) = &config.principals {
+            access = access.with_principals(path).context("cannot take the principals")?;
+        }
+        let access = Arc::new(access);
         // Bound first: a port that is taken must not cost a look at the store.
         let api_listener = std::net::TcpListener::bind(config.api).map_err(|why| held(config, why))?;
         let api_addr = api_listener.local_addr()?;
@@ -80,6 +85,7 @@ impl Daemon {
             workers: config.workers,
             timeouts: Timeouts::default(),
             place: place.clone(),
+            access: Arc::clone(&access),
         };
         let inbox = Inbox::new();
         let recorder = Recorder::new(router_config.worker_count(), inbox.alarm());
@@ -117,10 +123,9 @@ impl Daemon {
             writer: store.writer.clone(),
             recorder,
             invoke: router.invoke_handle(),
-            access: Access::from_setting(config.token.as_deref()),
+            access: Arc::clone(&access),
             place,
         };
-        let wants_token = api.access.wants_token();
         let (stop_api, stopping) = watch::channel(false);
         let api_thread = serve_api(api_listener, api, stopping).context("cannot start the API")?;
         Ok(Daemon {
@@ -133,7 +138,7 @@ impl Daemon {
             stop_api,
             api_thread,
             writer: store.writer.clone(),
-            wants_token,
+            access,
             _watching: watching,
             _store: store,
         })
@@ -149,9 +154,14 @@ impl Daemon {
         self.control.turns()
     }
 
-    /// Whether changes want a token.
-    pub fn wants_token(&self) -> bool {
-        self.wants_token
+    /// Whether changes want to know who asks.
+    pub fn wants_credentials(&self) -> bool {
+        self.access.wants_credentials()
+    }
+
+    /// How many principals may do anything, and how many what policies allow.
+    pub fn principals(&self) -> (usize, usize) {
+        self.access.principals()
     }
 
     /// The plan files as they are read now.

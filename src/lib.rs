@@ -2,6 +2,7 @@
 
 pub mod domain;
 
+pub mod access;
 pub mod api;
 pub mod chance;
 pub mod cli;

@@ -1,65 +1,30 @@
-//! Who asks, and whether they may: bearer tokens, claims, and the guards against browsers.
+//! Who may in: the guards against browsers, credentials for what wants them, and policies for whoever is no owner.
 //!
-//! Reading is open to whoever reaches the listener; the listener is on loopback unless a token is set. Every change
-//! wants a token where one is set, and never comes from a web page of another origin.
+//! Without principals, reading is open to whoever reaches the listener (which is on loopback unless a token is set), and
+//! every change wants a token where one is set. With principals everything but health and metrics wants to know who
+//! asks: an owner may do anything, everybody else what a policy on exactly that function, version or alias allows, and
+//! nothing of `/v1`. Invocations are let through here, because the router asks the same of them on both listeners.
 
+use axum::body::Body;
 use axum::extract::{Request, State};
-use axum::http::{HeaderMap, Method, header};
+use axum::http::{HeaderMap, Method, StatusCode, header};
 use axum::middleware::Next;
-use axum::response::Response;
-use sha2::{Digest, Sha256};
-use subtle::ConstantTimeEq;
+use axum::response::{IntoResponse, Response};
 
-use super::Api;
 use super::error::{ApiError, Face};
+use super::lambda::actions::{Denied, check};
+use super::lambda::error::LambdaError;
+use super::{Api, aws};
+use crate::access::{Access, Asked, Stranger, Who, bearer, claimed_scope};
+use crate::clock;
 use crate::domain::actor::{Actor, Standing};
 
 /// The header in which the command line says who types.
 pub const ACTOR_HEADER: &str = "x-serin-actor";
-
-/// A bearer token's name and the hash of its text; the text itself is not kept.
-#[derive(Clone)]
-struct Token {
-    name: String,
-    digest: [u8; 32],
-}
-
-/// Who may change things.
-#[derive(Clone, Default)]
-pub struct Access {
-    tokens: Vec<Token>,
-}
-
-impl Access {
-    /// Reads SERIN_TOKEN: one secret, or several as `name:secret` separated by commas.
-    ///
-    /// The whole of an entry is what a client sends; a secret without a name belongs to `operator`.
-    pub fn from_setting(setting: Option<&str>) -> Access {
-        let entries = setting.unwrap_or_default().split(',').map(str::trim).filter(|entry| !entry.is_empty());
-        let token = |entry: &str| Token {
-            name: entry.split_once(':').map_or("operator", |(name, _)| name).to_owned(),
-            digest: Sha256::digest(entry.as_bytes()).into(),
-        };
-        Access { tokens: entries.map(token).collect() }
-    }
-
-    /// Whether changes want a token.
-    pub fn wants_token(&self) -> bool {
-        !self.tokens.is_empty()
-    }
-
-    fn holder(&self, bearer: &str) -> Option<&str> {
-        let digest: [u8; 32] = Sha256::digest(bearer.as_bytes()).into();
-        // Every token is compared, so that the time taken says nothing about which one is near.
-        let mut found = None;
-        for token in &self.tokens {
-            if bool::from(token.digest.ct_eq(&digest)) {
-                found = Some(token.name.as_str());
-            }
-        }
-        found
-    }
-}
+/// How AWS's signatures name Lambda; ours is signed as if it were it.
+const LAMBDA: &str = "lambda";
+/// What anybody may read who reaches the listener.
+const OPEN: [&str; 6] = ["/", "/livez", "/readyz", "/metrics", "/openapi.json", "/v1/openapi.json"];
 
 /// Who sent a request, and from which region they think they are.
 #[derive(Clone, Debug)]
@@ -71,34 +36,122 @@ pub struct Caller {
 }
 
 /// Lets a request in, with its caller attached, or answers why not.
-pub async fn admit(State(api): State<Api>, mut request: Request, next: Next) -> Result<Response, ApiError> {
+pub async fn admit(State(api): State<Api>, request: Request, next: Next) -> Response {
+    match admitted(&api, request).await {
+        Ok(request) => next.run(request).await,
+        Err(refused) => refused,
+    }
+}
+
+async fn admitted(api: &Api, request: Request) -> Result<Request, Response> {
     let face = Face::of(request.uri().path());
+    let is_read = matches!(*request.method(), Method::GET | Method::HEAD | Method::OPTIONS);
+    let is_invoke = is_invoke(request.uri().path());
+    let refuse = |error: ApiError| error.on(face).into_response();
+    refuse_rebound_host(&api.access, request.headers()).map_err(refuse)?;
+    if !is_read && !is_invoke {
+        refuse_foreign_origin(request.headers()).map_err(refuse)?;
+    }
+    let service = aws::service(&request);
+    let is_open = is_read && OPEN.contains(&request.uri().path());
+    if api.access.has_principals() && !is_invoke && !is_open {
+        return known(api, request, service).await;
+    }
     let headers = request.headers();
-    let is_change = !matches!(*request.method(), Method::GET | Method::HEAD | Method::OPTIONS);
-    refuse_rebound_host(&api.access, headers).map_err(|error| error.on(face))?;
-    let bearer = bearer(headers);
-    let signature = signature(headers);
-    let holder = bearer.and_then(|bearer| api.access.holder(bearer)).map(str::to_owned);
-    if is_change && !is_invoke(request.uri().path()) {
-        refuse_foreign_origin(headers).map_err(|error| error.on(face))?;
-        if api.access.wants_token() && holder.is_none() {
-            let text = match bearer {
-                Some(_) => "the bearer token is not one of this serin's; check SERIN_TOKEN",
-                None => "this serin wants a bearer token for every change; set SERIN_TOKEN",
-            };
-            return Err(ApiError::unauthorized(text).on(face));
-        }
+    let token = bearer(headers);
+    let holder = token.and_then(|token| api.access.holder(token));
+    // AWS's questions about metrics and logs are posted, too.
+    let is_change = !is_read && !is_invoke && service.is_none();
+    if is_change && api.access.wants_credentials() && holder.is_none() {
+        let text = match token {
+            Some(_) => "the bearer token is not one of this serin's; check SERIN_TOKEN",
+            None => "this serin wants a bearer token for every change; set SERIN_TOKEN",
+        };
+        return Err(refuse(ApiError::unauthorized(text)));
     }
     let claimed = headers.get(ACTOR_HEADER).and_then(|value| value.to_str().ok());
-    let actor = match (holder, &signature, claimed) {
-        (Some(name), _, _) => Actor::new(&name, Standing::Token),
-        (None, Some(signature), _) => Actor::new(&signature.key_id, Standing::Unverified),
+    let scope = claimed_scope(&asked(&request, &[], LAMBDA));
+    let actor = match (holder, &scope, claimed) {
+        (Some(holder), _, _) => Actor::new(&holder.name, Standing::Token),
+        (None, Some(scope), _) => Actor::new(&scope.key_id, Standing::Unverified),
         (None, None, Some(claimed)) => Actor::new(claimed, Standing::Claimed),
         (None, None, None) => Actor::new("anonymous", Standing::Unverified),
     };
-    let caller = Caller { actor, region: signature.map(|signature| signature.region) };
+    Ok(with_caller(request, Caller { actor, region: scope.map(|scope| scope.region) }))
+}
+
+/// A request of somebody who is known and may do what they ask, where there are principals.
+async fn known(api: &Api, request: Request, service: Option<aws::Service>) -> Result<Request, Response> {
+    let face = Face::of(request.uri().path());
+    let (parts, body) = request.into_parts();
+    let body = axum::body::to_bytes(body, super::SIGNED_BYTES_MAX).await.map_err(|_| {
+        let text = format!("the body is longer than {} bytes, or broke off", super::SIGNED_BYTES_MAX);
+        ApiError::invalid(text).on(face).into_response()
+    })?;
+    let request = Request::from_parts(parts, ());
+    let name = service.map_or(LAMBDA, aws::Service::signing_name);
+    let asked = asked(&request, &body, name);
+    let who = api.access.who(&asked, clock::wall_now());
+    let who = who.map_err(|stranger| strange(&stranger, face, service))?;
+    let region = claimed_scope(&asked).map(|scope| scope.region);
+    if !who.known.is_owner {
+        check_policies(api, &request, &who, region.as_deref(), service)?;
+    }
+    let actor = Actor::new(&who.known.name, Standing::Token);
+    let request = request.map(|()| Body::from(body));
+    Ok(with_caller(request, Caller { actor, region }))
+}
+
+fn asked<'a, B>(request: &'a axum::http::Request<B>, body: &'a [u8], service: &'a str) -> Asked<'a> {
+    Asked { method: request.method(), uri: request.uri(), headers: request.headers(), body, service }
+}
+
+fn with_caller(mut request: Request, caller: Caller) -> Request {
     request.extensions_mut().insert(caller);
-    Ok(next.run(request).await)
+    request
+}
+
+/// What somebody is told who is not known.
+fn strange(stranger: &Stranger, face: Face, service: Option<aws::Service>) -> Response {
+    if service.is_some() {
+        return aws::refusal(StatusCode::FORBIDDEN, stranger.type_name(), &stranger.to_string());
+    }
+    if face == Face::Lambda {
+        return LambdaError::stranger(stranger).into_response();
+    }
+    let text = match stranger {
+        Stranger::Nobody => {
+            "this serin wants to know who asks: a bearer token (SERIN_TOKEN for the command line), or a signature"
+                .to_owned()
+        }
+        Stranger::UnknownKey => "the token or access key is not one of this serin's principals".to_owned(),
+        other => other.to_string(),
+    };
+    ApiError::unauthorized(text).into_response()
+}
+
+/// Holds whoever is no owner to the policies.
+fn check_policies<B>(
+    api: &Api,
+    request: &axum::http::Request<B>,
+    who: &Who,
+    region: Option<&str>,
+    service: Option<aws::Service>,
+) -> Result<(), Response> {
+    let name = &who.known.name;
+    if let Some(service) = service {
+        let action = service.action(request.headers());
+        let text = format!(
+            "User: {name} is not authorized to perform: {action} because no identity-based policy allows the {action} \
+             action"
+        );
+        return Err(aws::refusal(StatusCode::FORBIDDEN, "AccessDeniedException", &text));
+    }
+    if Face::of(request.uri().path()) == Face::Lambda {
+        let denied = |denied: Denied| LambdaError::denied(denied.to_string()).into_response();
+        return check(api, request.method(), request.uri(), who, region).map_err(denied);
+    }
+    Err(ApiError::forbidden(format!("{name} is no owner; serin's own API is the owners'")).into_response())
 }
 
 /// An invocation is traffic, not a change of serin.
@@ -106,35 +159,9 @@ fn is_invoke(path: &str) -> bool {
     path.starts_with("/2015-03-31/functions/") && path.ends_with("/invocations")
 }
 
-fn bearer(headers: &HeaderMap) -> Option<&str> {
-    let value = headers.get(header::AUTHORIZATION)?.to_str().ok()?;
-    let (scheme, token) = value.split_once(' ')?;
-    scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
-}
-
-struct Signature {
-    key_id: String,
-    region: String,
-}
-
-/// The credential scope of an AWS signature, which nobody has checked: `KEYID/20250101/us-east-1/lambda/aws4_request`.
-fn signature(headers: &HeaderMap) -> Option<Signature> {
-    let value = headers.get(header::AUTHORIZATION)?.to_str().ok()?;
-    let rest = value.strip_prefix("AWS4-HMAC-SHA256 ")?;
-    let scope = rest.split(',').find_map(|part| part.trim().strip_prefix("Credential="))?;
-    let mut parts = scope.split('/');
-    let (key_id, region) = (parts.next()?, parts.nth(1)?);
-    let plain = |text: &str| {
-        (1..=128).contains(&text.len())
-            && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
-    };
-    (plain(key_id) && plain(region))
-        .then(|| Signature { key_id: key_id.to_owned(), region: region.to_owned() })
-}
-
 /// Without a token, a page that made its own name point here must not read or change anything.
 fn refuse_rebound_host(access: &Access, headers: &HeaderMap) -> Result<(), ApiError> {
-    if access.wants_token() {
+    if access.wants_credentials() {
         return Ok(());
     }
     let Some(host) = headers.get(header::HOST).and_then(|host| host.to_str().ok()) else { return Ok(()) };
@@ -182,15 +209,6 @@ mod tests {
     use super::*;
 
     #[test]
-    fn tokens_have_names_and_are_compared_whole() {
-        let access = Access::from_setting(Some("ana:one, bo:two,three"));
-        assert_eq!(access.holder("ana:one"), Some("ana"));
-        assert_eq!(access.holder("three"), Some("operator"));
-        assert_eq!(access.holder("one"), None);
-        assert!(!Access::from_setting(Some(" , ")).wants_token());
-    }
-
-    #[test]
     fn only_loopback_names_are_answered_without_a_token() {
         for name in ["localhost", "LOCALHOST", "a.localhost", "127.0.0.1", "127.9.9.9", "::1"] {
             assert!(is_loopback_name(name), "{name}");
@@ -200,16 +218,5 @@ mod tests {
         }
         assert_eq!(host_name("[::1]:7411"), "::1");
         assert_eq!(host_name("localhost:7411"), "localhost");
-    }
-
-    #[test]
-    fn signatures_name_a_key_and_a_region() {
-        let mut headers = HeaderMap::new();
-        let value = "AWS4-HMAC-SHA256 Credential=AKIDEXAMPLE/20261122/eu-west-1/lambda/aws4_request, SignedHeaders=host, Signature=ab";
-        headers.insert(header::AUTHORIZATION, value.parse().unwrap());
-        let found = signature(&headers).unwrap();
-        assert_eq!((found.key_id.as_str(), found.region.as_str()), ("AKIDEXAMPLE", "eu-west-1"));
-        headers.insert(header::AUTHORIZATION, "AWS4-HMAC-SHA256 Credential=/x/../y".parse().unwrap());
-        assert!(signature(&headers).is_none());
     }
 }

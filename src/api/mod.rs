@@ -5,6 +5,7 @@
 
 mod aliases;
 pub mod auth;
+mod aws;
 mod error;
 mod events;
 mod extract;
@@ -24,6 +25,7 @@ use axum::extract::DefaultBodyLimit;
 use axum::routing::{any, delete, get, post};
 use axum::{Router, middleware};
 
+use crate::access::Access;
 use crate::control::handle::Control;
 use crate::domain::arn::Place;
 use crate::metrics::recorder::Recorder;
@@ -38,6 +40,9 @@ const BODY_BYTES_MAX: usize = 1 << 20;
 /// A payload may be 6 MiB; the router refuses what is longer in Lambda's words, so a little more is let through.
 const INVOKE_BYTES_MAX: usize = (6 << 20) + (1 << 16);
 
+/// A signature covers the body, so bodies of signed requests are read whole before anything is known of their sender.
+const SIGNED_BYTES_MAX: usize = BODY_BYTES_MAX;
+
 /// What handlers work with; cheap to clone.
 #[derive(Clone)]
 pub struct Api {
@@ -51,8 +56,8 @@ pub struct Api {
     pub recorder: Arc<Recorder>,
     /// Invocations that arrive here are handed to the router.
     pub invoke: InvokeHandle,
-    /// Who may change things.
-    pub access: auth::Access,
+    /// Whom serin knows.
+    pub access: Arc<Access>,
     /// Account, and region unless a signature names one.
     pub place: Place,
 }

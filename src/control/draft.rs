@@ -12,6 +12,7 @@ use crate::domain::alias::{Alias, AliasId, Routing};
 use crate::domain::arn::{FunctionName, VersionNumber};
 use crate::domain::function::Revision;
 use crate::domain::journal::{Entry, Happening};
+use crate::domain::policy::PolicyScope;
 use crate::domain::rollout::{Rollout, RolloutId};
 use crate::domain::time::Moment;
 use crate::store::{Commit, IdempotentReply, PinnedPlan, Write};
@@ -79,6 +80,8 @@ pub enum Touched {
     Version(FunctionName, VersionNumber),
     /// An alias.
     Alias(AliasId),
+    /// A policy.
+    Policy(FunctionName, PolicyScope),
 }
 
 /// A place to return to when a decision is not made after all.

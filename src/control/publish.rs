@@ -19,6 +19,9 @@ pub(super) fn whole_table(world: &World) -> Vec<Edit> {
         for number in state.versions.keys() {
             everything.push(edit(world, &Touched::Version(name.clone(), *number)));
         }
+        for scope in state.policies.keys() {
+            everything.push(edit(world, &Touched::Policy(name.clone(), scope.clone())));
+        }
     }
     everything.extend(world.aliases.keys().map(|id| edit(world, &Touched::Alias(id.clone()))));
     everything
@@ -41,6 +44,11 @@ fn edit(world: &World, touched: &Touched) -> Edit {
                 },
                 None => Edit::RemoveVersion { function: name.clone(), number: *number },
             }
+        }
+        Touched::Policy(name, scope) => {
+            let policy = world.function(name).and_then(|state| state.policies.get(scope));
+            let statements = policy.map(|policy| policy.statements.clone()).unwrap_or_default();
+            Edit::Policy { function: name.clone(), scope: scope.clone(), statements }
         }
         Touched::Alias(id) => {
             let spec = world.alias(id).and_then(|state| spec(world, state, state.alias.routing));

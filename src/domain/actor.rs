@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub enum Standing {
-    /// By a bearer token that only they hold.
+    /// By a bearer token or an access key's secret that only they hold.
     Token,
     /// By their own word: the command line's `user@host`.
     Claimed,

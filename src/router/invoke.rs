@@ -22,6 +22,7 @@ use tokio::time::timeout;
 use uuid::Uuid;
 
 use super::address::upstream_target;
+use super::authorize::authorize;
 use super::download::Download;
 use super::exchange::{About, Face, FaultKind, Outgoing, Transit};
 use super::headers::{self, EXECUTED_VERSION};
@@ -74,6 +75,7 @@ async fn invoked(
     // Read also where the head is faulty, so that the connection is good for another call.
     let payload = whole(payload, worker.timeouts.body_idle).await?;
     let call = Call::read(&head.method, &head.uri, &head.headers, &worker.place)?;
+    authorize(worker, &head, &payload, &call)?;
     // After the payload has come, so that a slow one is routed by the weights of the moment it is sent on.
     let route = worker.route(&call.key).ok_or_else(|| InvokeError::FunctionNotFound(call.arn.clone()))?;
     let payload = checked(payload)?;

@@ -7,7 +7,7 @@ use hyper::{Method, Uri};
 use percent_encoding::percent_decode_str;
 
 use super::invoke_error::InvokeError;
-use crate::domain::arn::{FunctionRef, Place};
+use crate::domain::arn::{FunctionName, FunctionRef, Place};
 
 const PREFIX: &str = "/2015-03-31/";
 const FUNCTION_PATTERN: &str = r"Member must satisfy regular expression pattern: (arn:(aws[a-zA-Z-]*)?:lambda:)?([a-z]{2}((-gov)|(-iso([a-z]?)))?-[a-z]+-\d{1}:)?(\d{12}:)?(function:)?([a-zA-Z0-9-_\.]+)(:(\$LATEST(\.PUBLISHED)?|[a-zA-Z0-9-_]+))?";
@@ -28,6 +28,10 @@ pub(super) enum InvocationType {
 pub(super) struct Call {
     /// `function:qualifier`, unqualified ones as `$LATEST`.
     pub(super) key: String,
+    /// The bare function.
+    pub(super) function: FunctionName,
+    /// The qualifier, where the client says one.
+    pub(super) qualifier: Option<String>,
     /// The ARN of what was asked for, in the place the client speaks of.
     pub(super) arn: String,
     /// How it is invoked.
@@ -102,7 +106,7 @@ impl Call {
                         .to_owned(),
                 ));
             }
-            (derived, given) => derived.or(given).unwrap_or_else(|| "$LATEST".to_owned()),
+            (derived, given) => derived.or(given),
         };
         let place = Place {
             region: function
@@ -111,9 +115,13 @@ impl Call {
                 .unwrap_or_else(|| place.region.clone()),
             account: function.account.unwrap_or_else(|| place.account.clone()),
         };
+        let name = function.name.as_str();
+        let implied = qualifier.as_deref().unwrap_or("$LATEST");
         Ok(Call {
-            key: format!("{}:{qualifier}", function.name),
-            arn: place.qualified_arn(function.name.as_str(), &qualifier),
+            key: format!("{name}:{implied}"),
+            arn: place.qualified_arn(name, implied),
+            qualifier,
+            function: function.name,
             invocation,
             wants_log,
         })

@@ -5,6 +5,8 @@ use hyper::header::{CONTENT_TYPE, HeaderName, HeaderValue};
 use hyper::{Response, StatusCode};
 use serde_json::{Map, Value};
 
+use crate::access::Stranger;
+
 /// Names an error's type; clients read it before the body.
 const ERROR_TYPE: HeaderName = HeaderName::from_static("x-amzn-errortype");
 
@@ -21,6 +23,10 @@ pub(super) enum InvokeError {
     RequestTooLarge,
     /// There is no such function, alias or version; the ARN.
     FunctionNotFound(String),
+    /// Nobody is known by the request.
+    Stranger(Stranger),
+    /// Whoever it is may not; why, in AWS's words.
+    AccessDenied(String),
     /// Only Invoke is served here.
     UnknownOperation,
     /// The client's payload did not come.
@@ -37,6 +43,7 @@ impl InvokeError {
             | InvokeError::InvalidRequestContent(_) => StatusCode::BAD_REQUEST,
             InvokeError::RequestTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             InvokeError::FunctionNotFound(_) | InvokeError::UnknownOperation => StatusCode::NOT_FOUND,
+            InvokeError::Stranger(_) | InvokeError::AccessDenied(_) => StatusCode::FORBIDDEN,
             InvokeError::RequestTimedOut => StatusCode::REQUEST_TIMEOUT,
             InvokeError::Service(_) => StatusCode::INTERNAL_SERVER_ERROR,
         }
@@ -49,6 +56,8 @@ impl InvokeError {
             InvokeError::InvalidRequestContent(_) => "InvalidRequestContentException",
             InvokeError::RequestTooLarge => "RequestTooLargeException",
             InvokeError::FunctionNotFound(_) => "ResourceNotFoundException",
+            InvokeError::Stranger(stranger) => stranger.type_name(),
+            InvokeError::AccessDenied(_) => "AccessDeniedException",
             InvokeError::UnknownOperation => "UnknownOperationException",
             InvokeError::RequestTimedOut => "RequestTimeoutException",
             InvokeError::Service(_) => "ServiceException",
@@ -68,6 +77,8 @@ impl InvokeError {
                 "Request must be smaller than 6291456 bytes for the InvokeFunction operation".to_owned()
             }
             InvokeError::FunctionNotFound(arn) => format!("Function not found: {arn}"),
+            InvokeError::Stranger(stranger) => stranger.to_string(),
+            InvokeError::AccessDenied(text) => text.clone(),
             InvokeError::UnknownOperation => {
                 "the router serves Invoke alone, POST /2015-03-31/functions/NAME/invocations; \
                  send every other operation to serin's API address"
@@ -83,7 +94,8 @@ impl InvokeError {
     /// The answer, in AWS's shape.
     pub(super) fn response(&self) -> Response<Bytes> {
         let (blame, key) = match self {
-            InvokeError::Validation { .. } => (None, "message"),
+            InvokeError::Validation { .. } | InvokeError::Stranger(_) => (None, "message"),
+            InvokeError::AccessDenied(_) => (None, "Message"),
             InvokeError::FunctionNotFound(_) => (Some("User"), "Message"),
             InvokeError::Service(_) => (Some("Service"), "Message"),
             _ => (Some("User"), "message"),

@@ -9,6 +9,7 @@
 
 mod address;
 mod answer;
+mod authorize;
 mod connection;
 mod download;
 mod drain;

@@ -1,12 +1,14 @@
 //! What the router is told when it is built.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
+use crate::access::Access;
 use crate::domain::arn::Place;
 
 /// How the router listens and how long it waits.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct RouterConfig {
     /// Where to listen; port 0 picks a free one.
     pub addr: SocketAddr,
@@ -16,6 +18,8 @@ pub struct RouterConfig {
     pub timeouts: Timeouts,
     /// Region and account of the ARNs in its answers to Lambda clients.
     pub place: Place,
+    /// Whom serin knows; with principals every Invoke is asked who sends it.
+    pub access: Arc<Access>,
 }
 
 impl RouterConfig {

@@ -16,6 +16,7 @@ use super::route::{Address, Route};
 use crate::domain::alias::{AliasId, Routing};
 use crate::domain::arn::{FunctionName, VersionId, VersionNumber};
 use crate::domain::function::{Revision, Target};
+use crate::domain::policy::{PolicyScope, Statement};
 use crate::metrics::recorder::Recorder;
 
 /// The statuses that are failures unless a plan says otherwise.
@@ -74,6 +75,15 @@ pub enum Edit {
     },
     /// A function was deleted, with its versions and aliases.
     RemoveFunction(FunctionName),
+    /// A policy was changed; without statements it is gone.
+    Policy {
+        /// The function it belongs to.
+        function: FunctionName,
+        /// What of it.
+        scope: PolicyScope,
+        /// What is allowed.
+        statements: Vec<Statement>,
+    },
 }
 
 /// The table in use and the way to change it.
@@ -172,6 +182,14 @@ impl RoutingTable {
                 closed.extend(table.remove(&removed.key()));
             }
             Edit::RemoveFunction(name) => closed.extend(table.remove_function(&name)),
+            Edit::Policy { function, scope, statements } => {
+                let policies = Arc::make_mut(&mut table.policies);
+                if statements.is_empty() {
+                    policies.remove(&(function, scope));
+                } else {
+                    policies.insert((function, scope), statements.into());
+                }
+            }
         }
     }
 }
@@ -185,11 +203,13 @@ type Shard = HashMap<Arc<str>, Arc<Route>, BuildHasherDefault<KeyHasher>>;
 #[derive(Clone)]
 pub(super) struct Table {
     shards: Box<[Arc<Shard>]>,
+    /// Apart from the routes, because only invocations by principals look at them.
+    policies: Arc<HashMap<(FunctionName, PolicyScope), Arc<[Statement]>>>,
 }
 
 impl Default for Table {
     fn default() -> Table {
-        Table { shards: (0..SHARDS).map(|_| Arc::default()).collect() }
+        Table { shards: (0..SHARDS).map(|_| Arc::default()).collect(), policies: Arc::default() }
     }
 }
 
@@ -197,6 +217,11 @@ impl Table {
     /// The route of `function:qualifier`.
     pub(super) fn route(&self, key: &str) -> Option<&Arc<Route>> {
         self.shards[shard_of(key)].get(key)
+    }
+
+    /// The statements on exactly this scope of a function.
+    pub(super) fn policy(&self, function: &FunctionName, scope: &PolicyScope) -> Option<&Arc<[Statement]>> {
+        self.policies.get(&(function.clone(), scope.clone()))
     }
 
     /// Whether a function exists.

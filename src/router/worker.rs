@@ -10,8 +10,10 @@ use super::pool::Pool;
 use super::route::Route;
 use super::settings::{RouterConfig, Timeouts};
 use super::table::{RoutingTable, TableReader};
+use crate::access::Access;
 use crate::chance;
-use crate::domain::arn::Place;
+use crate::domain::arn::{FunctionName, Place};
+use crate::domain::policy::{PolicyScope, Statement};
 use crate::metrics::recorder::{Arm, Writer};
 
 /// One thread's view of the table, its right to count, its tickets and its connections.
@@ -24,6 +26,8 @@ pub(super) struct Worker {
     pub(super) timeouts: Timeouts,
     /// Region and account of ARNs.
     pub(super) place: Place,
+    /// Whom serin knows.
+    pub(super) access: Arc<Access>,
     table: RefCell<TableReader>,
     tickets: RefCell<SmallRng>,
 }
@@ -36,6 +40,7 @@ impl Worker {
             pool: Pool::new(config.timeouts.upstream_idle),
             timeouts: config.timeouts,
             place: config.place.clone(),
+            access: Arc::clone(&config.access),
             table: RefCell::new(table.reader()),
             tickets: RefCell::new(chance::ticket_source()),
         }
@@ -44,6 +49,11 @@ impl Worker {
     /// The route of `function:qualifier` in the table of this moment.
     pub(super) fn route(&self, key: &str) -> Option<Arc<Route>> {
         self.table.borrow_mut().load().route(key).cloned()
+    }
+
+    /// The policy on exactly this scope of a function, in the table of this moment.
+    pub(super) fn policy(&self, function: &FunctionName, scope: &PolicyScope) -> Option<Arc<[Statement]>> {
+        self.table.borrow_mut().load().policy(function, scope).cloned()
     }
 
     /// Whether a function exists in the table of this moment.

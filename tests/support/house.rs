@@ -46,6 +46,7 @@ impl Reply {
         self.body["error"]["message"]
             .as_str()
             .or(self.body["message"].as_str())
+            .or(self.body["Message"].as_str())
             .unwrap_or_default()
             .to_owned()
     }
@@ -60,6 +61,7 @@ pub fn config(dir: &Path) -> ServeConfig {
         router: "127.0.0.1:0".parse().unwrap(),
         workers: Some(2),
         token: None,
+        principals: None,
         keep_history: Duration::from_secs(400 * 86_400),
         drain: Duration::from_secs(2),
         account: "000000000000".to_owned(),

@@ -164,5 +164,6 @@ pub fn config(timeouts: Timeouts) -> RouterConfig {
         workers: Some(2),
         timeouts,
         place: Place { region: Place::REGION.to_owned(), account: Place::ACCOUNT.to_owned() },
+        access: Default::default(),
     }
 }

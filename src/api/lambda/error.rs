@@ -6,6 +6,7 @@ use axum::response::{IntoResponse, Response};
 use serde_json::{Map, Value, json};
 
 use super::Scope;
+use crate::access::Stranger;
 use crate::control::door::Refusal;
 use crate::control::handle::DoorError;
 use crate::domain::alias::RoutingFault;
@@ -69,6 +70,18 @@ impl LambdaError {
         // botocore does not retry a 403, which a missing token is to it.
         let status = if status == StatusCode::UNAUTHORIZED { StatusCode::FORBIDDEN } else { status };
         LambdaError::new(status, name, message)
+    }
+
+    /// Somebody who is not known.
+    pub fn stranger(stranger: &Stranger) -> LambdaError {
+        let error = LambdaError::new(StatusCode::FORBIDDEN, stranger.type_name(), stranger.to_string());
+        LambdaError { fault_of: None, ..error }
+    }
+
+    /// AccessDeniedException: somebody who is known and may not.
+    pub fn denied(message: String) -> LambdaError {
+        let error = LambdaError::new(StatusCode::FORBIDDEN, "AccessDeniedException", message);
+        LambdaError { fault_of: None, ..error }
     }
 
     /// What the control plane answered, in Lambda's words.
@@ -167,7 +180,10 @@ impl IntoResponse for LambdaError {
     fn into_response(self) -> Response {
         // AWS writes `Message` for a few exceptions and `message` for the others.
         let key = match self.name {
-            "ResourceNotFoundException" | "ServiceException" | "ResourceInUseException" => "Message",
+            "ResourceNotFoundException"
+            | "ServiceException"
+            | "ResourceInUseException"
+            | "AccessDeniedException" => "Message",
             _ => "message",
         };
         let mut body = Map::new();

@@ -3,6 +3,7 @@
 //! Paths, shapes, statuses, texts and key case are AWS's; each handler is a translation to the same door and the same
 //! snapshots that serve `/v1`.
 
+pub mod actions;
 pub mod aliases;
 pub mod error;
 pub mod invoke;

@@ -1,4 +1,4 @@
-//! AddPermission, RemovePermission, GetPolicy: stored and returned, not enforced yet.
+//! AddPermission, RemovePermission, GetPolicy. `auth` and the router hold callers to what is stored here.
 
 use axum::Json;
 use axum::body::Bytes;

@@ -193,6 +193,7 @@ fn config(directory: &Path, plans: &Path) -> ServeConfig {
         router: free,
         workers: None,
         token: None,
+        principals: None,
         keep_history: Duration::from_secs(24 * 60 * 60),
         drain: Duration::from_secs(2),
         account: Place::ACCOUNT.to_owned(),

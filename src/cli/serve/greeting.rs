@@ -42,13 +42,23 @@ impl Facts {
     fn of(daemon: &Daemon, config: &ServeConfig) -> Facts {
         let seen = daemon.plans();
         let router = format!("http://{}", daemon.router_addr);
-        let mut notes = vec!["permissions are stored and returned, not enforced yet"];
-        let changes = if daemon.wants_token() {
-            "want a bearer token, one of SERIN_TOKEN".to_owned()
-        } else {
-            notes.insert(0, "on loopback without a token: whoever reaches the API may change things");
-            "want no token".to_owned()
+        let (owners, others) = daemon.principals();
+        let mut notes = Vec::new();
+        let changes = match (daemon.wants_credentials(), owners + others) {
+            (false, _) => {
+                notes.push("on loopback without tokens or principals: whoever reaches the API is the owner");
+                "want no credentials".to_owned()
+            }
+            (true, 0) => "want a bearer token, one of SERIN_TOKEN".to_owned(),
+            (true, _) => format!(
+                "want a signature or a token: {}, {} held to policies",
+                words::plural(owners, "owner", "owners"),
+                words::plural(others, "other", "others")
+            ),
         };
+        if owners + others == 0 {
+            notes.push("permissions are stored, and hold nobody without --principals");
+        }
         Facts {
             api: format!("http://{}", daemon.api_addr),
             example: format!("{router}/{{function}}:{{alias}}/path"),

@@ -55,6 +55,9 @@ pub struct Args {
     /// Router threads; one a core unless given.
     #[arg(long, value_name = "N", env = "SERIN_WORKERS")]
     workers: Option<usize>,
+    /// Who may do what: a YAML file of principals, their keys and tokens; see docs/permissions.md.
+    #[arg(long, value_name = "FILE", env = "SERIN_PRINCIPALS")]
+    principals: Option<PathBuf>,
     /// How long history is kept.
     #[arg(long, value_name = "SPAN", env = "SERIN_KEEP_HISTORY", default_value = "400d", value_parser = span)]
     keep_history: Duration,
@@ -90,6 +93,7 @@ pub fn run(args: &Args, session: &Session) -> anyhow::Result<Exit> {
         router: args.router,
         workers: args.workers,
         token: config::token(),
+        principals: args.principals.clone(),
         keep_history: args.keep_history,
         drain: args.drain,
         account: args.account.clone(),

@@ -158,6 +158,7 @@ pub(super) fn remove(draft: &mut Draft<'_>, by: By<'_>, id: &AliasId) {
     let had_policy =
         draft.function_mut(&id.function).is_some_and(|state| state.policies.remove(&scope).is_some());
     if had_policy {
+        draft.touch(Touched::Policy(id.function.clone(), scope.clone()));
         draft.write(Write::DeletePolicy(id.function.clone(), scope));
     }
     if let Some(newest) = draft.world.alias(id).and_then(|state| state.newest) {

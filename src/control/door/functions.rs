@@ -151,6 +151,7 @@ pub(super) fn delete(draft: &mut Draft<'_>, by: By<'_>, name: &FunctionName) -> 
     }
     for scope in state.policies.keys() {
         if !matches!(scope, PolicyScope::Alias(_)) {
+            draft.touch(Touched::Policy(name.clone(), scope.clone()));
             draft.write(Write::DeletePolicy(name.clone(), scope.clone()));
         }
     }
@@ -186,6 +187,7 @@ pub(super) fn delete_version(
     if let Some(state) = draft.function_mut(name) {
         state.versions.remove(&number);
         if state.policies.remove(&scope).is_some() {
+            draft.touch(Touched::Policy(name.clone(), scope.clone()));
             draft.write(Write::DeletePolicy(name.clone(), scope));
         }
     }

@@ -1,7 +1,7 @@
-//! Permissions: stored and returned; AWS's rules about where they may stand.
+//! Permissions: AWS's rules about where they may stand, and what the router hears of them.
 
 use super::{Refusal, Reply};
-use crate::control::draft::{About, By, Draft};
+use crate::control::draft::{About, By, Draft, Touched};
 use crate::control::world::RevisionOf;
 use crate::domain::alias::AliasId;
 use crate::domain::arn::FunctionName;
@@ -116,6 +116,7 @@ fn put(
     let alias = alias_of(function, scope);
     let about = About { function, alias: alias.as_ref(), rollout: None };
     let revision = draft.journal(by, about, what, None);
+    draft.touch(Touched::Policy(function.clone(), scope.clone()));
     let Some(state) = draft.function_mut(function) else { return };
     if statements.is_empty() {
         state.policies.remove(scope);

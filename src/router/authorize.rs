@@ -1,0 +1,60 @@
+//! Whether whoever sends an Invoke may: asked of every one once there are principals, and of none before.
+//!
+//! Plain HTTP traffic is not asked. A router's HTTP face is a load balancer's, and whoever is behind it knows its users
+//! better.
+
+use hyper::http::request;
+
+use super::invoke_call::Call;
+use super::invoke_error::InvokeError;
+use super::worker::Worker;
+use crate::access::Asked;
+use crate::clock;
+use crate::domain::arn::Qualifier;
+use crate::domain::policy::{Asking, PolicyScope, allows};
+
+const ACTION: &str = "lambda:InvokeFunction";
+
+/// Refuses an Invoke whose sender is unknown, or is neither the owner nor allowed to by the policy on exactly the
+/// function, version or alias asked for.
+pub(super) fn authorize(
+    worker: &Worker,
+    head: &request::Parts,
+    payload: &[u8],
+    call: &Call,
+) -> Result<(), InvokeError> {
+    if !worker.access.has_principals() {
+        return Ok(());
+    }
+    let asked = Asked {
+        method: &head.method,
+        uri: &head.uri,
+        headers: &head.headers,
+        body: payload,
+        service: "lambda",
+    };
+    let who = worker.access.who(&asked, clock::wall_now()).map_err(InvokeError::Stranger)?;
+    if who.known.is_owner {
+        return Ok(());
+    }
+    // None speaks of `$LATEST` said aloud.
+    let qualifier: Result<Option<Qualifier>, _> = call.qualifier.as_deref().map(str::parse).transpose();
+    let scope = qualifier.ok().and_then(|qualifier| PolicyScope::of(qualifier.as_ref()));
+    let policy = scope.and_then(|scope| worker.policy(&call.function, &scope));
+    let is_allowed = who.known.principal.as_ref().zip(policy).is_some_and(|(principal, statements)| {
+        let (source_arn, source_account) = (who.source_arn.as_deref(), who.source_account.as_deref());
+        allows(&statements, &Asking { principal, action: ACTION, source_arn, source_account })
+    });
+    if is_allowed {
+        return Ok(());
+    }
+    let resource = match call.qualifier {
+        Some(_) => call.arn.as_str(),
+        None => call.arn.trim_end_matches(":$LATEST"),
+    };
+    Err(InvokeError::AccessDenied(format!(
+        "User: {} is not authorized to perform: {ACTION} on resource: {} because no resource-based policy allows the \
+         {ACTION} action",
+        who.known.name, resource
+    )))
+}
