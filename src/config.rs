@@ -11,6 +11,9 @@ pub const ROUTER_DEFAULT: &str = "127.0.0.1:7412";
 /// Where the command line looks for the daemon unless told otherwise.
 pub const URL_DEFAULT: &str = "http://127.0.0.1:7411";
 
+/// However long log lines are kept, together they take no more room than this; the oldest go first.
+pub const LOGS_BYTES_MAX: u64 = 512 << 20;
+
 /// What `serin serve` runs with.
 #[derive(Clone, Debug)]
 pub struct ServeConfig {
@@ -30,6 +33,8 @@ pub struct ServeConfig {
     pub principals: Option<PathBuf>,
     /// How long history is kept.
     pub keep_history: Duration,
+    /// How long log lines of invocations are kept.
+    pub keep_logs: Duration,
     /// How long requests under way may take after SIGTERM.
     pub drain: Duration,
     /// The account in ARNs.
@@ -150,6 +155,7 @@ mod tests {
             token: token.map(str::to_owned),
             principals: None,
             keep_history: Duration::from_secs(1),
+            keep_logs: Duration::from_secs(1),
             drain: Duration::from_secs(1),
             account: "000000000000".to_owned(),
             region: "us-east-1".to_owned(),

@@ -6,7 +6,7 @@
 use std::io;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, mpsc};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -16,10 +16,11 @@ use tokio::sync::watch;
 use crate::access::Access;
 use crate::api::{self, Api};
 use crate::clock::{self, Clock, SystemClock};
-use crate::config::{ServeConfig, claimed_actor};
+use crate::config::{LOGS_BYTES_MAX, ServeConfig, claimed_actor};
 use crate::control::core::Core;
 use crate::control::data_plane::DataPlane;
 use crate::control::handle::{Control, Inbox, Parts};
+use crate::control::meter::Meter;
 use crate::control::plans::{PlanBook, PlanFile};
 use crate::control::{boot, watch as plans_watch};
 use crate::domain::actor::{Actor, Standing};
@@ -28,6 +29,7 @@ use crate::metrics::recorder::Recorder;
 use crate::router::server::{Router, RunningRouter};
 use crate::router::settings::{RouterConfig, Timeouts};
 use crate::router::table::RoutingTable;
+use crate::store::logs::{Limits, Logs};
 use crate::store::{self, Store, Writer};
 
 pub use crate::store::Finding;
@@ -49,6 +51,9 @@ pub struct Daemon {
     stop_api: watch::Sender<bool>,
     api_thread: JoinHandle<io::Result<()>>,
     writer: Writer,
+    logs: Logs,
+    stop_meter: mpsc::Sender<()>,
+    meter_thread: JoinHandle<()>,
     access: Arc<Access>,
     _watching: Option<plans_watch::Watching>,
     _store: Store,
@@ -79,6 +84,8 @@ impl Daemon {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock::resumed(loaded.uptime));
         let (world, judges, problems) = boot::build(loaded);
 
+        let limits = Limits { kept: config.keep_logs, bytes_max: LOGS_BYTES_MAX };
+        let logs = Logs::open(&config.data_dir, limits)?;
         let place = Place { region: config.region.clone(), account: config.account.clone() };
         let router_config = RouterConfig {
             addr: config.router,
@@ -86,6 +93,7 @@ impl Daemon {
             timeouts: Timeouts::default(),
             place: place.clone(),
             access: Arc::clone(&access),
+            log: Some(logs.sink()),
         };
         let inbox = Inbox::new();
         let recorder = Recorder::new(router_config.worker_count(), inbox.alarm());
@@ -116,6 +124,8 @@ impl Daemon {
             }
             None => None,
         };
+        let meter = Arc::new(Meter::new(Arc::clone(&recorder), logs.clone()));
+        let (stop_meter, meter_thread) = meter.start().context("cannot start to read the counters")?;
         let router = router.run().context("cannot start the router")?;
         let api = Api {
             control: control.clone(),
@@ -124,6 +134,8 @@ impl Daemon {
             recorder,
             invoke: router.invoke_handle(),
             access: Arc::clone(&access),
+            logs: logs.clone(),
+            meter,
             place,
         };
         let (stop_api, stopping) = watch::channel(false);
@@ -138,6 +150,9 @@ impl Daemon {
             stop_api,
             api_thread,
             writer: store.writer.clone(),
+            logs,
+            stop_meter,
+            meter_thread,
             access,
             _watching: watching,
             _store: store,
@@ -186,10 +201,14 @@ impl Daemon {
         let served = join(self.api_thread, "the API").and_then(|served| Ok(served?));
         self.control.close();
         let decided = join(self.control_thread, "the control plane");
+        drop(self.stop_meter);
+        let metered = join(self.meter_thread, "the meter");
+        self.logs.close();
         drop(self._store);
         self.writer.close();
         drained.context("the router did not end well")?;
         served.context("the API did not end well")?;
+        metered?;
         decided
     }
 }

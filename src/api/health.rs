@@ -53,6 +53,7 @@ pub async fn index() -> Response {
         ", control listener\n\n",
         "  /v1/…                 serin's API (/openapi.json describes it)\n",
         "  /2015-03-31/…         AWS Lambda's API, for `aws lambda --endpoint-url`\n",
+        "  POST /                AWS CloudWatch's metrics of Lambda, and CloudWatch Logs\n",
         "  /metrics              for Prometheus\n",
         "  /livez  /readyz       health\n\n",
         "Traffic goes to the router's listener, at /{function}:{alias}/…\n",

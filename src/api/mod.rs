@@ -12,6 +12,7 @@ mod extract;
 mod functions;
 mod health;
 pub mod lambda;
+mod logs;
 mod metrics;
 mod openapi;
 mod plans;
@@ -27,9 +28,11 @@ use axum::{Router, middleware};
 
 use crate::access::Access;
 use crate::control::handle::Control;
+use crate::control::meter::Meter;
 use crate::domain::arn::Place;
 use crate::metrics::recorder::Recorder;
 use crate::router::handle::InvokeHandle;
+use crate::store::logs::Logs;
 use crate::store::{Reader, Writer};
 
 pub use error::ApiError;
@@ -58,6 +61,10 @@ pub struct Api {
     pub invoke: InvokeHandle,
     /// Whom serin knows.
     pub access: Arc<Access>,
+    /// What invocations said, and their numbers.
+    pub logs: Logs,
+    /// Brings those numbers up to now.
+    pub meter: Arc<Meter>,
     /// Account, and region unless a signature names one.
     pub place: Place,
 }
@@ -90,13 +97,14 @@ pub fn routes(api: Api) -> Router {
         .route("/v1/plans/{name}", get(plans::show))
         .route("/v1/history", get(events::list))
         .route("/v1/events", get(events::stream))
+        .route("/v1/logs/{target}", get(logs::list))
         .route("/v1/backup", post(health::backup))
         .route("/v1/openapi.json", get(openapi::serve))
         .route("/openapi.json", get(openapi::serve))
         .route("/metrics", get(metrics::serve))
         .route("/livez", get(health::livez))
         .route("/readyz", get(health::readyz))
-        .route("/", get(health::index));
+        .route("/", get(health::index).post(aws::serve));
     let lambda = Router::new()
         .route(
             "/2015-03-31/functions/{function}/aliases",

@@ -42,6 +42,7 @@ use utoipa::OpenApi;
         super::plans::show,
         super::events::list,
         super::events::stream,
+        super::logs::list,
         super::metrics::serve,
         super::health::livez,
         super::health::readyz,

@@ -2,6 +2,7 @@
 
 mod counts;
 mod evidence;
+mod logs;
 mod plans;
 
 use std::collections::BTreeMap;
@@ -11,6 +12,7 @@ use utoipa::ToSchema;
 
 pub use counts::{CountsBlock, CountsView, PriorView};
 pub use evidence::{LatencyView, QuantileView, SplitView, StableView};
+pub use logs::{LogLineView, LogList};
 pub use plans::{PlanList, PlanView};
 
 /// A rollout, as `serin status -o json` prints it.

@@ -9,6 +9,7 @@ mod alias;
 mod approve;
 mod backup;
 mod completions;
+mod daemon_log;
 mod demo;
 pub mod diagnose;
 pub mod exit;
@@ -102,6 +103,8 @@ enum Command {
     Explain(explain::Args),
     /// Show what happened, oldest first.
     History(history::Args),
+    /// Show what invocations of a function said, and which version ran.
+    Logs(logs::Args),
     /// Pass what the current step waits for, once, or go to the end.
     Promote(promote::Args),
     /// Keep the weight and go no further until `resume`; the canary is still judged.
@@ -210,6 +213,7 @@ impl Command {
             Command::Status(args) => status::run(args, session),
             Command::Explain(args) => explain::run(args, session),
             Command::History(args) => history::run(args, session),
+            Command::Logs(args) => logs::run(args, session),
             Command::Promote(args) => promote::run(args, session),
             Command::Pause(args) => pause::run(args, session),
             Command::Resume(args) => resume::run(args, session),

@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::api::wire::{
     AliasList, AliasView, CountsView, CreateAliasRequest, DeleteReply, EventList, Explanation, FunctionList,
-    FunctionView, PlanList, PlanView, PromoteRequest, PublishReply, PublishRequest, ResumeRequest,
+    FunctionView, LogList, PlanList, PlanView, PromoteRequest, PublishReply, PublishRequest, ResumeRequest,
     RolloutList, RolloutStatus, StartRequest, UpdateAliasRequest, VerbReply, VerbRequest, VersionList,
     WouldStart,
 };
@@ -48,6 +48,17 @@ pub struct RolloutQuery<'a> {
     pub target: Option<&'a str>,
     /// Only those that have not ended.
     pub live: bool,
+    /// At most so many.
+    pub limit: Option<u32>,
+}
+
+/// Which lines of a function.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct LogQuery<'a> {
+    /// Only what came after this line; without it, the newest.
+    pub after: Option<i64>,
+    /// Nothing older than this, RFC 3339.
+    pub since: Option<&'a str>,
     /// At most so many.
     pub limit: Option<u32>,
 }
@@ -312,6 +323,16 @@ impl Client {
     /// One file of the daemon's plans directory, with every default filled in.
     pub fn plan(&self, name: &str) -> Result<PlanView, ClientError> {
         self.transport.get(&format!("/v1/plans/{}", segment(name)))
+    }
+
+    /// What invocations of a function said: the newest lines, or what came after one.
+    pub fn logs(&self, target: &str, wanted: &LogQuery<'_>) -> Result<LogList, ClientError> {
+        let query = self::query(&[
+            ("after", wanted.after.map(|after| after.to_string())),
+            ("since", wanted.since.map(str::to_owned)),
+            ("limit", wanted.limit.map(|limit| limit.to_string())),
+        ]);
+        self.transport.get(&format!("/v1/logs/{}{query}", segment(target)))
     }
 
     /// What the daemon has counted of each version of an alias since it started, by version.

@@ -13,6 +13,7 @@ pub mod draft;
 mod errands;
 pub mod handle;
 pub mod judge;
+pub mod meter;
 pub mod plans;
 mod publish;
 mod scheduler;

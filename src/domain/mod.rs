@@ -10,6 +10,7 @@ pub mod arn;
 pub mod function;
 pub mod histogram;
 pub mod journal;
+pub mod log;
 pub mod narrate;
 pub mod plan;
 pub mod policy;

@@ -6,7 +6,7 @@
 
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
@@ -28,6 +28,7 @@ use super::exchange::{About, Face, FaultKind, Outgoing, Transit};
 use super::headers::{self, EXECUTED_VERSION};
 use super::invoke_call::{Call, InvocationType};
 use super::invoke_error::InvokeError;
+use super::lines::{end_lines, start_line};
 use super::route::{Reach, Service};
 use super::worker::Worker;
 use crate::clock;
@@ -93,6 +94,8 @@ async fn invoked(
     };
     let service = Arc::clone(service);
     let upstream_head = post_to(&service, &head.headers, id);
+    let version = route.upstream(arm).version;
+    worker.say(&call.function, version, || start_line(id, version));
     let transit = Transit::begin(worker, route.clone(), arm, about);
     let at = transit.dispatched_at();
     let result = match transit.send(&service, upstream_head, Outgoing::Whole(payload), Face::Invoke).await {
@@ -114,8 +117,10 @@ async fn invoked(
     if is_error {
         answer.insert(FUNCTION_ERROR, HeaderValue::from_static("Unhandled"));
     }
+    let took = clock::instant_now().saturating_duration_since(at);
+    worker.say(&call.function, version, || end_lines(id, took));
     if call.wants_log {
-        let log = log_of(id, &route.upstream(arm).version.to_string(), at, clock::instant_now());
+        let log = start_line(id, version) + &end_lines(id, took);
         answer
             .insert(LOG_RESULT, HeaderValue::try_from(BASE64.encode(log)).expect("base64 is visible ASCII"));
     }
@@ -227,16 +232,6 @@ fn function_error(kind: &str, message: &str) -> Bytes {
     Bytes::from(json!({"errorMessage": message, "errorType": kind}).to_string())
 }
 
-/// The lines Lambda writes around an invocation. What it writes of memory is left out: nobody measured it.
-fn log_of(id: Uuid, version: &str, begun: Instant, ended: Instant) -> String {
-    let duration_ms = ended.saturating_duration_since(begun).as_secs_f64() * 1e3;
-    format!(
-        "START RequestId: {id} Version: {version}\nEND RequestId: {id}\n\
-         REPORT RequestId: {id}\tDuration: {duration_ms:.2} ms\tBilled Duration: {:.0} ms\t\n",
-        duration_ms.ceil()
-    )
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -266,16 +261,5 @@ mod tests {
             serde_json::from_slice(&status_error(StatusCode::BAD_GATEWAY, b"<h1>down</h1>\n")).unwrap();
         assert_eq!(quoted["errorMessage"], "answered 502 Bad Gateway: <h1>down</h1>");
         assert_eq!(quoted["errorType"], "Upstream.Status");
-    }
-
-    #[test]
-    fn the_log_is_worded_as_lambda_words_it() {
-        let (id, at) = (Uuid::nil(), clock::instant_now());
-        assert_eq!(
-            log_of(id, "7", at, at + Duration::from_micros(2_470)),
-            "START RequestId: 00000000-0000-0000-0000-000000000000 Version: 7\n\
-             END RequestId: 00000000-0000-0000-0000-000000000000\n\
-             REPORT RequestId: 00000000-0000-0000-0000-000000000000\tDuration: 2.47 ms\tBilled Duration: 3 ms\t\n"
-        );
     }
 }

@@ -20,6 +20,7 @@ mod headers;
 mod invoke;
 mod invoke_call;
 mod invoke_error;
+mod lines;
 pub mod pick;
 mod pool;
 mod refusal;

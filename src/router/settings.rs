@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use crate::access::Access;
 use crate::domain::arn::Place;
+use crate::domain::log::LogSink;
 
 /// How the router listens and how long it waits.
 #[derive(Clone)]
@@ -20,6 +21,8 @@ pub struct RouterConfig {
     pub place: Place,
     /// Whom serin knows; with principals every Invoke is asked who sends it.
     pub access: Arc<Access>,
+    /// Who keeps the lines of invocations; nobody unless given.
+    pub log: Option<LogSink>,
 }
 
 impl RouterConfig {

@@ -6,13 +6,15 @@ use std::sync::Arc;
 use rand::RngExt;
 use rand::rngs::SmallRng;
 
+use super::lines::Lines;
 use super::pool::Pool;
 use super::route::Route;
 use super::settings::{RouterConfig, Timeouts};
 use super::table::{RoutingTable, TableReader};
 use crate::access::Access;
 use crate::chance;
-use crate::domain::arn::{FunctionName, Place};
+use crate::domain::arn::{FunctionName, Place, VersionId};
+use crate::domain::log::LogSink;
 use crate::domain::policy::{PolicyScope, Statement};
 use crate::metrics::recorder::{Arm, Writer};
 
@@ -28,6 +30,7 @@ pub(super) struct Worker {
     pub(super) place: Place,
     /// Whom serin knows.
     pub(super) access: Arc<Access>,
+    lines: Option<RefCell<Lines>>,
     table: RefCell<TableReader>,
     tickets: RefCell<SmallRng>,
 }
@@ -35,14 +38,18 @@ pub(super) struct Worker {
 impl Worker {
     /// A worker that counts as `writer` and routes by `table`.
     pub(super) fn new(writer: Writer, table: &RoutingTable, config: &RouterConfig) -> Worker {
+        let tickets = RefCell::new(chance::ticket_source());
+        let lines =
+            |sink: &LogSink| RefCell::new(Lines::new(Arc::clone(sink), tickets.borrow_mut().random()));
         Worker {
+            lines: config.log.as_ref().map(lines),
             writer,
             pool: Pool::new(config.timeouts.upstream_idle),
             timeouts: config.timeouts,
             place: config.place.clone(),
             access: Arc::clone(&config.access),
             table: RefCell::new(table.reader()),
-            tickets: RefCell::new(chance::ticket_source()),
+            tickets,
         }
     }
 
@@ -64,6 +71,13 @@ impl Worker {
     /// Draws the version of one request.
     pub(super) fn pick(&self, route: &Route) -> Arm {
         route.split.pick(|| self.tickets.borrow_mut().random())
+    }
+
+    /// Says something of an invocation, where anybody keeps it.
+    pub(super) fn say(&self, function: &FunctionName, version: VersionId, text: impl FnOnce() -> String) {
+        if let Some(lines) = &self.lines {
+            lines.borrow_mut().say(function, version, text());
+        }
     }
 
     /// Bytes for an identifier that need not be secret.

@@ -9,6 +9,7 @@ mod backup;
 mod change;
 mod fsck;
 mod load;
+pub mod logs;
 mod open;
 mod owner;
 mod prune;

@@ -63,6 +63,7 @@ pub fn config(dir: &Path) -> ServeConfig {
         token: None,
         principals: None,
         keep_history: Duration::from_secs(400 * 86_400),
+        keep_logs: Duration::from_secs(14 * 86_400),
         drain: Duration::from_secs(2),
         account: "000000000000".to_owned(),
         region: "us-east-1".to_owned(),

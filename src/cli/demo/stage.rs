@@ -195,6 +195,7 @@ fn config(directory: &Path, plans: &Path) -> ServeConfig {
         token: None,
         principals: None,
         keep_history: Duration::from_secs(24 * 60 * 60),
+        keep_logs: Duration::from_secs(24 * 60 * 60),
         drain: Duration::from_secs(2),
         account: Place::ACCOUNT.to_owned(),
         region: Place::REGION.to_owned(),

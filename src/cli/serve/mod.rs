@@ -10,9 +10,9 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 
+use super::daemon_log;
 use super::exit::Exit;
 use super::flags::span;
-use super::logs;
 use super::session::Session;
 use super::signals::Signals;
 use crate::config::{self, ServeConfig};
@@ -61,6 +61,9 @@ pub struct Args {
     /// How long history is kept.
     #[arg(long, value_name = "SPAN", env = "SERIN_KEEP_HISTORY", default_value = "400d", value_parser = span)]
     keep_history: Duration,
+    /// How long log lines of invocations are kept; never more than 512 MiB of them.
+    #[arg(long, value_name = "SPAN", env = "SERIN_KEEP_LOGS", default_value = "14d", value_parser = span)]
+    keep_logs: Duration,
     /// How long requests under way may take after SIGTERM.
     #[arg(long, value_name = "SPAN", env = "SERIN_DRAIN", default_value = "30s", value_parser = span)]
     drain: Duration,
@@ -95,11 +98,12 @@ pub fn run(args: &Args, session: &Session) -> anyhow::Result<Exit> {
         token: config::token(),
         principals: args.principals.clone(),
         keep_history: args.keep_history,
+        keep_logs: args.keep_logs,
         drain: args.drain,
         account: args.account.clone(),
         region: args.region.clone(),
     };
-    logs::start(session.terminal.look_of_errors())?;
+    daemon_log::start(session.terminal.look_of_errors())?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()

@@ -1,0 +1,155 @@
+//! What invocations leave behind, in a file of its own beside the store: log lines, and numbers minute by minute.
+//!
+//! However much is written here, no decision waits for it: it has a thread, a queue and a database to itself, and what
+//! the queue cannot take is dropped and counted. A power cut may cost the last moment (synchronous=NORMAL), and a
+//! broken file is set aside and begun anew. Backups leave it out.
+
+mod minutes;
+mod read;
+mod write;
+
+use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, mpsc};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use rusqlite::Connection;
+use rusqlite_migration::{M, Migrations};
+
+use super::StoreError;
+use crate::domain::log::{LogLine, LogSink, Minute, Series, Tally};
+use crate::domain::time::Timestamp;
+
+pub use read::{Cursor, LineFilter, LogReader, StoredLine, Stream, StreamFilter};
+
+/// The database's name within the data directory.
+const FILE: &str = "logs.db";
+/// How many lines may wait to be written.
+const QUEUE_LINES_MAX: usize = 16_384;
+/// Numbers are kept so long, as CloudWatch keeps those of a minute.
+const MINUTES_KEPT: Duration = Duration::from_secs(15 * 86_400);
+
+/// How much is kept.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Lines older than this go.
+    pub kept: Duration,
+    /// When the file holds more than this, the oldest lines go.
+    pub bytes_max: u64,
+}
+
+enum Job {
+    Line(LogLine),
+    Minute(Minute, Vec<(Series, Tally)>),
+    Flush(mpsc::SyncSender<()>),
+    Prune(Timestamp),
+    End,
+}
+
+/// Lines and minutes on their way to disk, and back.
+#[derive(Clone)]
+pub struct Logs {
+    /// Answers questions.
+    pub reader: LogReader,
+    jobs: mpsc::SyncSender<Job>,
+    dropped: Arc<AtomicU64>,
+    thread: Arc<Mutex<Option<JoinHandle<()>>>>,
+}
+
+impl Logs {
+    /// Opens the file in `dir`, making it if need be; one that is broken is kept beside the new one.
+    pub fn open(dir: &Path, limits: Limits) -> Result<Logs, StoreError> {
+        let path = dir.join(FILE);
+        let connection = match connect(&path) {
+            Err(StoreError::Sqlite { source, .. }) if is_broken(&source) => {
+                let aside = dir.join(format!("{FILE}.broken"));
+                std::fs::rename(&path, &aside).map_err(StoreError::file("set aside the broken", &path))?;
+                for ending in ["-wal", "-shm"] {
+                    // Not there where SQLite was ended well.
+                    let _ = std::fs::remove_file(dir.join(format!("{FILE}{ending}")));
+                }
+                tracing::warn!(kept = %aside.display(), "the log file was broken, and is begun anew");
+                connect(&path)?
+            }
+            other => other?,
+        };
+        let (jobs, queue) = mpsc::sync_channel(QUEUE_LINES_MAX);
+        let dropped = Arc::new(AtomicU64::new(0));
+        let mut desk = write::Desk::new(connection, limits, Arc::clone(&dropped));
+        let thread = std::thread::Builder::new()
+            .name("log-writer".to_owned())
+            .spawn(move || desk.run(&queue))
+            .map_err(StoreError::file("start the log writer for", dir))?;
+        let thread = Arc::new(Mutex::new(Some(thread)));
+        Ok(Logs { reader: LogReader::new(&path), jobs, dropped, thread })
+    }
+
+    /// Where whoever runs versions puts their lines.
+    pub fn sink(&self) -> LogSink {
+        let (jobs, dropped) = (self.jobs.clone(), Arc::clone(&self.dropped));
+        Arc::new(move |line| {
+            if jobs.try_send(Job::Line(line)).is_err() {
+                dropped.fetch_add(1, Ordering::Relaxed);
+            }
+        })
+    }
+
+    /// Adds to the numbers of a minute; waits while the queue is full.
+    pub fn add_minute(&self, minute: Minute, tallies: Vec<(Series, Tally)>) {
+        // A closed queue is that of a daemon that ends.
+        let _ = self.jobs.send(Job::Minute(minute, tallies));
+    }
+
+    /// Removes what is older than is kept.
+    pub fn prune(&self, now: Timestamp) {
+        let _ = self.jobs.send(Job::Prune(now));
+    }
+
+    /// Waits until what was handed over before is written.
+    pub fn flush(&self) {
+        let (done, written) = mpsc::sync_channel(1);
+        if self.jobs.send(Job::Flush(done)).is_ok() {
+            // Fails when the writer ends meanwhile, which flushes, too.
+            let _ = written.recv();
+        }
+    }
+
+    /// How many lines were dropped since the process began, because more came than could be written.
+    pub fn dropped(&self) -> u64 {
+        self.dropped.load(Ordering::Relaxed)
+    }
+
+    /// Writes what was handed over, and ends; what comes later is dropped.
+    pub fn close(self) {
+        let _ = self.jobs.send(Job::End);
+        let handle = self.thread.lock().unwrap_or_else(std::sync::PoisonError::into_inner).take();
+        if let Some(handle) = handle {
+            let _ = handle.join();
+        }
+    }
+}
+
+fn is_broken(error: &rusqlite::Error) -> bool {
+    use rusqlite::ErrorCode::{DatabaseCorrupt, NotADatabase};
+    matches!(error.sqlite_error_code(), Some(DatabaseCorrupt | NotADatabase))
+}
+
+fn connect(path: &Path) -> Result<Connection, StoreError> {
+    let failed = StoreError::sqlite("open the logs");
+    let mut connection = Connection::open(path).map_err(&failed)?;
+    let setting = |name: &str, value: &str| connection.pragma_update(None, name, value).map_err(&failed);
+    connection.busy_timeout(Duration::from_secs(2)).map_err(&failed)?;
+    setting("journal_mode", "wal")?;
+    setting("synchronous", "normal")?;
+    setting("journal_size_limit", "16777216")?;
+    let steps = Migrations::new(vec![M::up(include_str!("../../../migrations/logs_0001_initial.sql"))]);
+    steps.to_latest(&mut connection).map_err(|source| match source {
+        rusqlite_migration::Error::RusqliteError { err, .. } => StoreError::sqlite("open the logs")(err),
+        source => StoreError::Migration { source },
+    })?;
+    Ok(connection)
+}
+
+#[cfg(test)]
+mod tests;

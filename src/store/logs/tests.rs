@@ -1,0 +1,167 @@
+//! Lines and minutes: written, found, counted and pruned.
+
+use super::*;
+use crate::domain::arn::VersionNumber;
+use crate::domain::log::stream_name;
+
+const DAY_MS: i64 = 86_400_000;
+
+fn limits() -> Limits {
+    Limits { kept: Duration::from_secs(14 * 86_400), bytes_max: 1 << 30 }
+}
+
+fn line(function: &str, version: u64, at_ms: i64, text: &str) -> LogLine {
+    let version = VersionNumber(version).into();
+    let stream = stream_name(Timestamp(at_ms), version, 1);
+    LogLine {
+        function: function.parse().unwrap(),
+        version,
+        stream,
+        at: Timestamp(at_ms),
+        text: text.to_owned(),
+    }
+}
+
+fn opened() -> (tempfile::TempDir, Logs) {
+    let dir = tempfile::tempdir().unwrap();
+    let logs = Logs::open(dir.path(), limits()).unwrap();
+    (dir, logs)
+}
+
+fn texts(logs: &Logs, filter: &LineFilter) -> Vec<String> {
+    logs.reader.lines(filter).unwrap().into_iter().map(|line| line.text).collect()
+}
+
+#[test]
+fn lines_are_found_by_function_version_stream_time_and_words() {
+    let (_dir, logs) = opened();
+    let sink = logs.sink();
+    sink(line("f", 1, 1_000, "START RequestId: a\nboom: it broke"));
+    sink(line("f", 2, 3_000, "START RequestId: b"));
+    sink(line("f", 1, 2_000, "END RequestId: a"));
+    sink(line("g", 1, 1_500, "START RequestId: c"));
+    logs.flush();
+    let all = LineFilter::of("f", 100);
+    assert_eq!(
+        texts(&logs, &all),
+        ["START RequestId: a", "boom: it broke", "END RequestId: a", "START RequestId: b"]
+    );
+    let newest = LineFilter { newest: true, limit: 2, ..all.clone() };
+    assert_eq!(texts(&logs, &newest), ["END RequestId: a", "START RequestId: b"]);
+    let version = LineFilter { versions: vec!["2".to_owned()], ..all.clone() };
+    assert_eq!(texts(&logs, &version), ["START RequestId: b"]);
+    let words = LineFilter { terms: vec!["it broke".to_owned(), "boom".to_owned()], ..all.clone() };
+    assert_eq!(texts(&logs, &words), ["boom: it broke"]);
+    let span = LineFilter { from: Timestamp(1_001), until: Timestamp(3_000), ..all.clone() };
+    assert_eq!(texts(&logs, &span), ["END RequestId: a"]);
+    let prefix = LineFilter { stream_prefix: Some("1970/01/01/[2]".to_owned()), ..all.clone() };
+    assert_eq!(texts(&logs, &prefix), ["START RequestId: b"]);
+    let none = LineFilter { streams: vec!["'; DROP TABLE lines; --".to_owned()], ..all.clone() };
+    assert!(texts(&logs, &none).is_empty());
+
+    let first = logs.reader.lines(&LineFilter { limit: 2, ..all.clone() }).unwrap();
+    let after = LineFilter { after: Some(first[1].cursor), ..all.clone() };
+    assert_eq!(texts(&logs, &after), ["END RequestId: a", "START RequestId: b"]);
+    let before = LineFilter { before: Some(first[1].cursor), newest: true, ..all.clone() };
+    assert_eq!(texts(&logs, &before), ["START RequestId: a"]);
+    let came_after = LineFilter { after_id: Some(first[1].cursor.id), ..all };
+    assert_eq!(
+        texts(&logs, &came_after),
+        ["START RequestId: b", "END RequestId: a"],
+        "in the order they came"
+    );
+
+    let streams =
+        logs.reader.streams(&StreamFilter { function: "f".into(), limit: 9, ..Default::default() }).unwrap();
+    let versions: Vec<_> = streams.iter().map(|stream| (stream.version.as_str(), stream.last_at.0)).collect();
+    assert_eq!(versions, [("1", 2_000), ("2", 3_000)]);
+    let names: Vec<_> = logs.reader.functions().unwrap().into_iter().map(|(name, ..)| name).collect();
+    assert_eq!(names, ["f", "g"]);
+}
+
+#[test]
+fn minutes_add_up() {
+    let (_dir, logs) = opened();
+    let series = |qualifier: &str, version: &str| Series {
+        function: "f".into(),
+        qualifier: qualifier.into(),
+        version: version.into(),
+    };
+    let tally = |invocations: u64, errors: u64| {
+        let mut tally = Tally { invocations, errors, ..Tally::default() };
+        (0..invocations).for_each(|_| tally.duration.record(1_000));
+        tally
+    };
+    logs.add_minute(Minute(7), vec![(series("live", "1"), tally(3, 1)), (series("live", "2"), tally(2, 0))]);
+    logs.add_minute(Minute(7), vec![(series("live", "1"), tally(4, 0))]);
+    logs.add_minute(Minute(9), vec![(series("1", "1"), tally(1, 1))]);
+    logs.flush();
+    let sums = |qualifier: Option<&str>, version: Option<&str>| {
+        let minutes = logs.reader.minutes("f", qualifier, version, (Minute(0), Minute(10))).unwrap();
+        minutes
+            .iter()
+            .map(|(_, tally)| (tally.invocations, tally.errors, tally.duration.count()))
+            .fold((0, 0, 0), |sum, one| (sum.0 + one.0, sum.1 + one.1, sum.2 + one.2))
+    };
+    assert_eq!(sums(None, None), (10, 2, 10));
+    assert_eq!(sums(Some("live"), None), (9, 1, 9));
+    assert_eq!(sums(Some("live"), Some("1")), (7, 1, 7));
+    assert_eq!(sums(Some("1"), None), (1, 1, 1));
+    let first = &logs.reader.minutes("f", Some("live"), Some("1"), (Minute(7), Minute(8))).unwrap()[0];
+    assert_eq!((first.0, first.1.duration.sum_us()), (Minute(7), 7_000));
+    assert_eq!(logs.reader.series(Minute(8)).unwrap(), [series("1", "1")]);
+    logs.prune(Timestamp(9 * 60_000 + 15 * DAY_MS));
+    logs.flush();
+    assert_eq!(
+        logs.reader.series(Minute(0)).unwrap(),
+        [series("1", "1")],
+        "the rest is older than fifteen days"
+    );
+}
+
+#[test]
+fn old_lines_go_and_the_file_keeps_its_bound() {
+    let dir = tempfile::tempdir().unwrap();
+    let logs = Logs::open(dir.path(), Limits { bytes_max: 2 << 20, ..limits() }).unwrap();
+    let sink = logs.sink();
+    sink(line("old", 1, 1_000, "from long ago"));
+    for number in 0..6_000 {
+        sink(line("f", 1, 20 * DAY_MS + number, &format!("{number} {}", "x".repeat(1_000))));
+        if number % 1_000 == 0 {
+            logs.flush();
+        }
+    }
+    logs.prune(Timestamp(20 * DAY_MS));
+    logs.flush();
+    assert!(texts(&logs, &LineFilter::of("old", 9)).is_empty());
+    assert!(logs.reader.functions().unwrap().iter().all(|(name, ..)| name != "old"));
+    let kept = texts(&logs, &LineFilter::of("f", 10_000));
+    assert!(
+        kept.len() <= 2_000 && kept.last().is_some_and(|line| line.starts_with("5999 ")),
+        "{}",
+        kept.len()
+    );
+    assert_eq!(logs.dropped(), 0);
+}
+
+#[test]
+fn what_cannot_be_taken_is_counted_and_a_broken_file_is_begun_anew() {
+    let (jobs, _queue) = mpsc::sync_channel(1);
+    let (dir, logs) = opened();
+    let full = Logs { jobs, ..logs.clone() };
+    let sink = full.sink();
+    (0..3).for_each(|at_ms| sink(line("f", 1, at_ms, "x")));
+    assert_eq!(full.dropped(), 2);
+    drop((sink, full));
+    logs.close();
+    std::fs::write(
+        dir.path().join(FILE),
+        "this is no database, and long enough to be read as one".repeat(100),
+    )
+    .unwrap();
+    let logs = Logs::open(dir.path(), limits()).unwrap();
+    logs.sink()(line("f", 1, 1, "after"));
+    logs.flush();
+    assert_eq!(texts(&logs, &LineFilter::of("f", 9)), ["after"]);
+    assert!(dir.path().join("logs.db.broken").exists());
+}

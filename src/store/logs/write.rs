@@ -1,0 +1,238 @@
+//! The log writer's thread: takes what is queued, writes it together, and keeps the file within its limits.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, mpsc};
+
+use rusqlite::{Connection, Transaction, params};
+
+use super::{Job, Limits, MINUTES_KEPT, minutes};
+use crate::domain::log::LogLine;
+use crate::domain::time::Timestamp;
+
+/// So many lines go into one transaction at most.
+const GROUP_MAX: usize = 4096;
+/// No line is longer, as on CloudWatch; what is longer is cut.
+const LINE_BYTES_MAX: usize = 256 * 1024;
+/// So many lines are removed in one go, so that new ones never wait long.
+const PRUNE_LINES: u32 = 5000;
+/// How nice the thread is to those that carry traffic.
+const NICENESS: i32 = 10;
+
+pub(super) struct Desk {
+    connection: Connection,
+    limits: Limits,
+    dropped: Arc<AtomicU64>,
+    dropped_told: u64,
+    is_failing: bool,
+    /// What was written since the file's size was looked at.
+    unchecked_bytes: u64,
+    /// Ids of streams, so that a line need not look for its own.
+    streams: HashMap<(String, Arc<str>), (i64, i64)>,
+}
+
+impl Desk {
+    pub(super) fn new(connection: Connection, limits: Limits, dropped: Arc<AtomicU64>) -> Desk {
+        Desk {
+            connection,
+            limits,
+            dropped,
+            dropped_told: 0,
+            is_failing: false,
+            unchecked_bytes: 0,
+            streams: HashMap::new(),
+        }
+    }
+
+    pub(super) fn run(&mut self, queue: &mpsc::Receiver<Job>) {
+        // Linux keeps a priority for each thread; where it may not be lowered, the thread is as important as others.
+        let _ = rustix::process::setpriority_process(Some(rustix::thread::gettid()), NICENESS);
+        while let Ok(first) = queue.recv() {
+            let (mut flushed, mut pruned, mut ends) = (Vec::new(), None, false);
+            let mut group = Vec::new();
+            for job in std::iter::once(first).chain(queue.try_iter()).take(GROUP_MAX) {
+                match job {
+                    Job::Flush(done) => flushed.push(done),
+                    Job::Prune(now) => pruned = Some(now),
+                    Job::End => ends = true,
+                    job => group.push(job),
+                }
+            }
+            let written = self.write(&group);
+            if let Err(why) = &written
+                && !self.is_failing
+            {
+                tracing::warn!(error = %why, lines = group.len(), "log lines could not be written");
+            }
+            self.is_failing = written.is_err();
+            self.unchecked_bytes += bytes_of(&group);
+            if self.unchecked_bytes > self.limits.bytes_max / 16
+                && let Err(why) = self.keep_bound()
+            {
+                tracing::warn!(error = %why, "the log file may grow beyond its bound");
+            }
+            self.tell_dropped();
+            for done in flushed {
+                let _ = done.send(());
+            }
+            if let Some(now) = pruned
+                && let Err(why) = self.prune(now)
+            {
+                tracing::warn!(error = %why, "old log lines could not be removed");
+            }
+            if ends {
+                return;
+            }
+        }
+    }
+
+    fn tell_dropped(&mut self) {
+        let dropped = self.dropped.load(Ordering::Relaxed);
+        if dropped > self.dropped_told {
+            tracing::warn!(
+                lines = dropped - self.dropped_told,
+                "log lines were dropped: more came than could be written"
+            );
+            self.dropped_told = dropped;
+        }
+    }
+
+    fn write(&mut self, group: &[Job]) -> rusqlite::Result<()> {
+        if group.is_empty() {
+            return Ok(());
+        }
+        let transaction = self.connection.transaction()?;
+        let mut written = Ok(());
+        for job in group {
+            written = match job {
+                Job::Line(line) => write_line(&transaction, &mut self.streams, line),
+                Job::Minute(minute, tallies) => minutes::add(&transaction, *minute, tallies),
+                Job::Flush(_) | Job::Prune(_) | Job::End => Ok(()),
+            };
+            if written.is_err() {
+                break;
+            }
+        }
+        let done = written.and_then(|()| transaction.commit());
+        if done.is_err() {
+            // Ids of streams that were not made after all.
+            self.streams.clear();
+        }
+        done
+    }
+
+    /// Removes lines and numbers that are too old, and the oldest lines while there are too many.
+    fn prune(&mut self, now: Timestamp) -> rusqlite::Result<()> {
+        let before_ms = now.0.saturating_sub(self.limits.kept.as_millis() as i64);
+        self.remove(
+            "DELETE FROM lines WHERE id IN (
+                 SELECT id FROM (SELECT id, at FROM lines ORDER BY id LIMIT ?2) WHERE at < ?1)",
+            before_ms,
+        )?;
+        self.keep_bound()?;
+        let minutes_before = now.0.saturating_sub(MINUTES_KEPT.as_millis() as i64).div_euclid(60_000);
+        self.remove(
+            "DELETE FROM minutes WHERE (series, minute) IN (
+                 SELECT series, minute FROM minutes WHERE minute < ?1 ORDER BY minute LIMIT ?2)",
+            minutes_before,
+        )?;
+        self.connection.execute(
+            "DELETE FROM series WHERE NOT EXISTS (SELECT 1 FROM minutes m WHERE m.series = series.id)",
+            [],
+        )?;
+        let streams = self.connection.execute(
+            "DELETE FROM streams WHERE last_id < (SELECT ifnull(min(id), last_id + 1) FROM lines)",
+            [],
+        )?;
+        if streams > 0 {
+            self.streams.clear();
+        }
+        Ok(())
+    }
+
+    /// Removes the oldest lines while the file holds too much.
+    fn keep_bound(&mut self) -> rusqlite::Result<()> {
+        self.unchecked_bytes = 0;
+        while self.bytes()? > self.limits.bytes_max {
+            let removed = self.connection.execute(
+                "DELETE FROM lines WHERE id IN (SELECT id FROM lines ORDER BY id LIMIT ?1)",
+                [PRUNE_LINES],
+            )?;
+            if removed == 0 {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// Runs a removal, batch by batch, until it finds nothing more.
+    fn remove(&self, sql: &str, before: i64) -> rusqlite::Result<()> {
+        while self.connection.execute(sql, params![before, PRUNE_LINES])? == PRUNE_LINES as usize {}
+        Ok(())
+    }
+
+    /// How much of the file is in use.
+    fn bytes(&self) -> rusqlite::Result<u64> {
+        let pragma = |name: &str| self.connection.pragma_query_value(None, name, |row| row.get::<_, i64>(0));
+        let pages = pragma("page_count")? - pragma("freelist_count")?;
+        Ok((pages * pragma("page_size")?).max(0) as u64)
+    }
+}
+
+fn bytes_of(group: &[Job]) -> u64 {
+    let lines = group.iter().filter_map(|job| if let Job::Line(line) = job { Some(line) } else { None });
+    lines.map(|line| line.text.len() as u64).sum()
+}
+
+fn write_line(
+    transaction: &Transaction<'_>,
+    streams: &mut HashMap<(String, Arc<str>), (i64, i64)>,
+    line: &LogLine,
+) -> rusqlite::Result<()> {
+    let key = (line.function.to_string(), Arc::clone(&line.stream));
+    let (function, stream) = match streams.get(&key) {
+        Some(known) => *known,
+        None => {
+            let known = open_stream(transaction, line)?;
+            // A day's worth of streams is small; more than that is from days ago.
+            if streams.len() > 10_000 {
+                streams.clear();
+            }
+            streams.insert(key, known);
+            known
+        }
+    };
+    let mut insert = transaction.prepare_cached(
+        "INSERT INTO lines (function, stream, at, text) VALUES (?1, ?2, ?3, ?4) RETURNING id",
+    )?;
+    let mut last = None;
+    for text in line.text.lines() {
+        let text = &text[..text.floor_char_boundary(LINE_BYTES_MAX)];
+        last =
+            Some(insert.query_row(params![function, stream, line.at.0, text], |row| row.get::<_, i64>(0))?);
+    }
+    let Some(last) = last else { return Ok(()) };
+    transaction
+        .prepare_cached(
+            "UPDATE streams SET first_at = min(first_at, ?2), last_at = max(last_at, ?2), last_id = ?3,
+                 bytes = bytes + ?4 WHERE id = ?1",
+        )?
+        .execute(params![stream, line.at.0, last, line.text.len() as i64])?;
+    Ok(())
+}
+
+/// The ids of a line's function and stream, which are made if need be.
+fn open_stream(transaction: &Transaction<'_>, line: &LogLine) -> rusqlite::Result<(i64, i64)> {
+    let function: i64 = transaction.query_row(
+        "INSERT INTO functions (name) VALUES (?1) ON CONFLICT (name) DO UPDATE SET name = name RETURNING id",
+        [line.function.as_str()],
+        |row| row.get(0),
+    )?;
+    let stream = transaction.query_row(
+        "INSERT INTO streams (function, name, version, first_at, last_at, last_id, bytes) VALUES (?1, ?2, ?3, ?4, ?4, 0, 0)
+         ON CONFLICT (function, name) DO UPDATE SET name = name RETURNING id",
+        params![function, &*line.stream, line.version.to_string(), line.at.0],
+        |row| row.get(0),
+    )?;
+    Ok((function, stream))
+}
