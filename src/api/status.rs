@@ -96,6 +96,7 @@ fn evidence_at_end(rollout: &Rollout, closing: &Closing) -> Option<EvidenceView>
         ln_proof: closing.ln_proof,
         ln_proof_limit: settings.ln_proof_limit(),
         ratio: closing.ratio,
+        failures_to_rollback: None,
         phi: None,
         split: None,
         latency: None,
@@ -114,6 +115,7 @@ fn evidence_view(evidence: &Evidence, settings: &Settings) -> EvidenceView {
         ln_proof: evidence.ln_proof(),
         ln_proof_limit: settings.ln_proof_limit(),
         ratio: evidence.ratio(settings).map(|ratio| (ratio.low, ratio.high)),
+        failures_to_rollback: evidence.more_failures(settings),
         phi: Some(evidence.phi(settings)),
         split: evidence.found_share().map(|found| SplitView {
             mismatch: evidence.is_split_wrong(),

@@ -136,6 +136,9 @@ pub struct EvidenceView {
     pub ln_proof_limit: Option<f64>,
     /// The ratio of failure rates, canary to stable: low and high end; an absent end is unbounded.
     pub ratio: Option<(Option<f64>, Option<f64>)>,
+    /// About how many more canary requests must fail in a row until it is rolled back; absent where none would do.
+    #[serde(default)]
+    pub failures_to_rollback: Option<u64>,
     /// By how much more than independent ones failures are taken to vary, at least 1; absent once it has ended.
     #[serde(default)]
     pub phi: Option<f64>,

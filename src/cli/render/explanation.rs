@@ -148,7 +148,10 @@ fn evidence(page: &mut Page<'_>, explanation: &Explanation) {
     ));
     let Some(evidence) = &status.evidence else { return };
     if let Some((low, high)) = evidence.ratio {
-        page.say(&ratio_in_words(low, high));
+        page.say(&match words::failure_ratio(low, high) {
+            Some(ratio) => format!("The canary fails {ratio} times as often as stable."),
+            None => "How the two failure rates compare cannot be said yet.".to_owned(),
+        });
     }
     let harm = progress(evidence.ln_harm, evidence.ln_harm_limit);
     let way = words::percent(harm);
@@ -156,7 +159,18 @@ fn evidence(page: &mut Page<'_>, explanation: &Explanation) {
         (true, _, _) => "Harm: the limit for a rollback is reached.".to_owned(),
         (false, true, _) => format!("Harm: {way} of the way to a rollback."),
         (false, false, true) => {
-            format!("Harm: {way} of the way to a rollback, which would take the canary out at once.")
+            let enough = evidence.failures_to_rollback.filter(|failures| *failures > 0).map(|failures| {
+                let more = words::plural(
+                    failures as usize,
+                    "more failed canary request",
+                    "more failed canary requests",
+                );
+                format!(" About {more} in a row would do it.")
+            });
+            format!(
+                "Harm: {way} of the way to a rollback, which would take the canary out at once.{}",
+                enough.unwrap_or_default()
+            )
         }
         (false, false, false) => {
             format!(
@@ -183,23 +197,6 @@ fn arm_in_words(arm: &ArmView, look: &Look) -> String {
         words::plural(arm.requests as usize, "request", "requests"),
         words::failure_rate(arm.failures, arm.requests, look)
     )
-}
-
-fn ratio_in_words(low: Option<f64>, high: Option<f64>) -> String {
-    let times = |ratio: f64| {
-        if ratio >= 10.0 {
-            return words::count(ratio.round() as u64);
-        }
-        format!("{ratio:.2}").trim_end_matches('0').trim_end_matches('.').to_owned()
-    };
-    match (low, high) {
-        (Some(low), Some(high)) => {
-            format!("The canary fails {} to {} times as often as stable.", times(low), times(high))
-        }
-        (Some(low), None) => format!("The canary fails at least {} times as often as stable.", times(low)),
-        (None, Some(high)) => format!("The canary fails at most {} times as often as stable.", times(high)),
-        (None, None) => "How the two failure rates compare cannot be said yet.".to_owned(),
-    }
 }
 
 fn gates(page: &mut Page<'_>, explanation: &Explanation) {

@@ -226,7 +226,25 @@ fn evidence(explanation: &Explanation, look: &Look) -> Vec<Line> {
         (true, harm) if harm >= 0.5 => (Tone::Caution, "armed"),
         (true, _) => (Tone::Bad, "armed"),
     };
-    let mut lines = evidence_bar("rollback", harm, tone, state, look);
+    let state = match evidence.failures_to_rollback {
+        Some(failures) if state == "armed" && failures > 0 => {
+            let away = words::plural(failures as usize, "failure", "failures in a row");
+            format!("armed: ~{away} away")
+        }
+        _ => state.to_owned(),
+    };
+    let mut lines: Vec<Line> = evidence
+        .ratio
+        .and_then(|(low, high)| words::failure_ratio(low, high))
+        .map(|ratio| {
+            let text = format!(
+                "v{} fails {ratio} times as often as v{}",
+                status.canary_version, status.stable_version
+            );
+            wrapped(labelled("ratio"), Tone::Plain, &text, look)
+        })
+        .unwrap_or_default();
+    lines.extend(evidence_bar("rollback", harm, tone, &state, look));
     if let (Some(ln_proof), Some(limit)) = (evidence.ln_proof, evidence.ln_proof_limit)
         && let Some(claim) = &explanation.proof_claim
     {

@@ -72,6 +72,22 @@ pub fn request_rate(per_second: f64) -> String {
     }
 }
 
+/// The interval of a ratio of failure rates, as `0.4 to 3.9`; `None` where it says nothing.
+pub fn failure_ratio(low: Option<f64>, high: Option<f64>) -> Option<String> {
+    let times = |ratio: f64| {
+        if ratio >= 10.0 {
+            return count(ratio.round() as u64);
+        }
+        format!("{ratio:.2}").trim_end_matches('0').trim_end_matches('.').to_owned()
+    };
+    match (low, high) {
+        (Some(low), Some(high)) => Some(format!("{} to {}", times(low), times(high))),
+        (Some(low), None) => Some(format!("at least {}", times(low))),
+        (None, Some(high)) => Some(format!("at most {}", times(high))),
+        (None, None) => None,
+    }
+}
+
 /// A duration in its two largest units: `23h58m`, `4m10s`, `27s`.
 pub fn span(span: Duration) -> String {
     let seconds = span.as_secs();

@@ -33,6 +33,11 @@ impl Ceiling {
     pub fn ln(&self) -> f64 {
         self.capital.ln_total()
     }
+
+    /// The logarithm of the capital, if `counts` came too.
+    pub fn ln_after(&self, counts: Counts, max: f64, damping: Damping) -> f64 {
+        self.capital.ln_total_less(|index| -ln_growth(counts, max, index) / damping.phi)
+    }
 }
 
 /// What counts bring one alternative.

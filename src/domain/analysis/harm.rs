@@ -14,7 +14,7 @@
 //! Counting dispatches alone is not enough either. Stable requests under way stand in the capital as good, and in an
 //! incident that both arms share a third of them will not be; a canary failure that arrives meanwhile finds the capital
 //! too high. Five healthy canaries in a hundred were rolled back so, at a hundred requests a second. So the capital is
-//! looked at in both ways (`ln`, `ln_settled`) and the smaller one decides. Leaving out what is under way is exact when
+//! looked at in both ways (`ln_with`) and the smaller one decides. Leaving out what is under way is exact when
 //! outcomes become known equally fast on both arms, for then which of them ends next says nothing about its arm;
 //! counting it as good guards the canary that is slower. That both together hold for a slower canary is a heuristic.
 
@@ -84,13 +84,20 @@ impl Harm {
         self.capital.ln_total()
     }
 
-    /// The same without the requests under way, which are given with the tables they were counted as good by.
-    pub fn ln_settled<'a>(
+    /// The logarithm of the capital, with counts that may still come and without those that are still under way.
+    ///
+    /// Each is given with the tables that would judge it, or did; what is under way was counted as good.
+    pub fn ln_with<'a>(
         &self,
+        coming: impl Iterator<Item = (&'a HarmTable, Arms)> + Clone,
         under_way: impl Iterator<Item = (&'a HarmTable, Arms)> + Clone,
         damping: Damping,
     ) -> f64 {
-        let open = |index: usize| under_way.clone().map(|(table, arms)| table.0[index].of(arms)).sum::<f64>();
-        self.capital.ln_total_less(|index| open(index) / damping.phi)
+        let sum = |of: &mut dyn Iterator<Item = (&'a HarmTable, Arms)>, index: usize| -> f64 {
+            of.map(|(table, arms)| table.0[index].of(arms)).sum()
+        };
+        self.capital.ln_total_less(|index| {
+            (sum(&mut under_way.clone(), index) - sum(&mut coming.clone(), index)) / damping.phi
+        })
     }
 }

@@ -14,6 +14,7 @@ mod tables;
 mod tests;
 mod views;
 
+use std::iter;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -452,12 +453,25 @@ impl Evidence {
     /// Half of it is failures, half latency; of either, half is the comparison and half the ceiling. What the plan does
     /// not judge has no share.
     pub fn ln_harm(&self, settings: &Settings) -> f64 {
+        self.ln_harm_after(settings, 0)
+    }
+
+    /// The same, if so many more canary requests came now and failed, and nothing else did.
+    pub(super) fn ln_harm_after(&self, settings: &Settings, failures: u64) -> f64 {
         let half_and_half = |a: f64, b: f64| ln_add(a, b) - std::f64::consts::LN_2;
+        let more = Counts { requests: failures, failures };
+        let newest =
+            self.tables.last().map(|newest| (&newest.harm, Arms { canary: more, stable: Counts::default() }));
         let under_way = self.tables.iter().map(|table| (&table.harm, table.under_way.as_good()));
-        let harm = self.harm.ln().min(self.harm.ln_settled(under_way, self.dampings.failures));
+        let damping = self.dampings.failures;
+        let harm = self.harm.ln_with(newest.into_iter(), iter::empty(), damping).min(self.harm.ln_with(
+            newest.into_iter(),
+            under_way,
+            damping,
+        ));
         let failures = match settings.ceiling {
             None => harm,
-            Some(_) => half_and_half(harm, self.ceiling.ln()),
+            Some(max) => half_and_half(harm, self.ceiling.ln_after(more, max, damping)),
         };
         match &settings.latency {
             None => failures,

@@ -7,6 +7,9 @@ use crate::domain::analysis::{Arms, Counts};
 use crate::domain::histogram::upper_edge_us;
 use crate::domain::weight::Weight;
 
+/// More failures than this in a row are as good as never.
+const FAILURES_ASKED_MAX: u64 = 1 << 20;
+
 /// One comparison of latencies.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct LatencyFigures {
@@ -46,6 +49,30 @@ impl Evidence {
             })
             .collect();
         interval(&splits, settings.false_rollback_rate)
+    }
+
+    /// About how many more canary requests must fail in a row, at the present weight, until it is rolled back.
+    ///
+    /// `None` where failures alone never would; 0 once the limit was passed. Where failures seem to come in clumps, what
+    /// a second may add is bounded (`clip`), and it may take more of them than this.
+    pub fn more_failures(&self, settings: &Settings) -> Option<u64> {
+        let reached = |failures: u64| self.ln_harm_after(settings, failures) >= settings.ln_harm_limit();
+        if self.is_harmful() {
+            return Some(0);
+        }
+        let mut high = 1;
+        while !reached(high) {
+            high *= 2;
+            if high > FAILURES_ASKED_MAX {
+                return None;
+            }
+        }
+        let mut low = high / 2;
+        while high - low > 1 {
+            let middle = low.midpoint(high);
+            if reached(middle) { high = middle } else { low = middle }
+        }
+        Some(high)
     }
 
     /// What was counted of both arms while the canary had this share.
