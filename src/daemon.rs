@@ -16,6 +16,7 @@ use tokio::sync::watch;
 use crate::access::Access;
 use crate::api::{self, Api};
 use crate::clock::{self, Clock, SystemClock};
+use crate::code::CodeDirectory;
 use crate::config::{LOGS_BYTES_MAX, ServeConfig, claimed_actor};
 use crate::control::core::Core;
 use crate::control::data_plane::DataPlane;
@@ -95,6 +96,9 @@ impl Daemon {
             access: Arc::clone(&access),
             log: Some(logs.sink()),
         };
+        let code = CodeDirectory::open(&config.data_dir)?;
+        // What no commit came to name before the last end, nobody will name.
+        code.sweep(|| world.named_code())?;
         let inbox = Inbox::new();
         let recorder = Recorder::new(router_config.worker_count(), inbox.alarm());
         let table = RoutingTable::new(Arc::clone(&recorder));
@@ -137,6 +141,8 @@ impl Daemon {
             logs: logs.clone(),
             meter,
             place,
+            code: code.clone(),
+            addr: api_addr,
         };
         let (stop_api, stopping) = watch::channel(false);
         let api_thread = serve_api(api_listener, api, stopping).context("cannot start the API")?;

@@ -115,13 +115,20 @@ impl From<Refusal> for ApiError {
             | Refusal::AliasNotFound(_)
             | Refusal::RolloutNotFound(_)
             | Refusal::StatementNotFound(_)
-            | Refusal::PolicyNotFound => (S::NOT_FOUND, "notFound"),
-            Refusal::AliasExists(_) | Refusal::StatementExists(_) => (S::CONFLICT, "exists"),
-            Refusal::RevisionMismatch { .. } => (S::PRECONDITION_FAILED, "revisionMismatch"),
+            | Refusal::PolicyNotFound
+            | Refusal::Absent(_) => (S::NOT_FOUND, "notFound"),
+            Refusal::AliasExists(_) | Refusal::FunctionExists(_) | Refusal::StatementExists(_) => {
+                (S::CONFLICT, "exists")
+            }
+            Refusal::RevisionMismatch { .. } | Refusal::CodeMismatch { .. } => {
+                (S::PRECONDITION_FAILED, "revisionMismatch")
+            }
             Refusal::InUse(_) | Refusal::Busy(_) => (S::CONFLICT, "inUse"),
             Refusal::Conflict(_) => (S::CONFLICT, "conflict"),
             Refusal::Quarantined(_) => (S::CONFLICT, "quarantined"),
-            Refusal::Routing(..) | Refusal::Invalid(_) => (S::BAD_REQUEST, "invalid"),
+            Refusal::Routing(..) | Refusal::Invalid(_) | Refusal::Configuration(_) => {
+                (S::BAD_REQUEST, "invalid")
+            }
             Refusal::Forbidden(_) => (S::FORBIDDEN, "forbidden"),
             Refusal::ReasonWanted(_) => (S::CONFLICT, "reasonWanted"),
             Refusal::Unavailable(_) => (S::SERVICE_UNAVAILABLE, "unavailable"),

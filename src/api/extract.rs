@@ -77,7 +77,7 @@ impl Asker {
         let key = self.key.map(|key| IdempotencyKey { key, fingerprint: fingerprint() });
         let fresh = chance::new_id(clock::wall_now());
         let command = Command { actor: self.caller.actor, reason, key, fresh, action };
-        Ok(api.control.submit(command).await?)
+        Ok(api.submit(command).await?)
     }
 }
 

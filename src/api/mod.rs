@@ -20,14 +20,17 @@ mod rollouts;
 mod status;
 pub mod wire;
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use axum::extract::DefaultBodyLimit;
-use axum::routing::{any, delete, get, post};
+use axum::routing::{any, delete, get, post, put};
 use axum::{Router, middleware};
 
 use crate::access::Access;
-use crate::control::handle::Control;
+use crate::code::CodeDirectory;
+use crate::control::door::{Action, Command, Reply};
+use crate::control::handle::{Control, DoorError};
 use crate::control::meter::Meter;
 use crate::domain::arn::Place;
 use crate::metrics::recorder::Recorder;
@@ -40,6 +43,8 @@ pub use openapi::document as openapi_document;
 
 /// Request bodies of the control listener are at most this long; invocations have their own limit.
 const BODY_BYTES_MAX: usize = 1 << 20;
+/// A zip of 50 MiB in base64, and what is said besides: AWS's own limit.
+const CODE_BYTES_MAX: usize = 70_167_211;
 /// A payload may be 6 MiB; the router refuses what is longer in Lambda's words, so a little more is let through.
 const INVOKE_BYTES_MAX: usize = (6 << 20) + (1 << 16);
 
@@ -67,6 +72,40 @@ pub struct Api {
     pub meter: Arc<Meter>,
     /// Account, and region unless a signature names one.
     pub place: Place,
+    /// The zips of functions.
+    pub code: CodeDirectory,
+    /// Where this API listens.
+    pub addr: SocketAddr,
+}
+
+impl Api {
+    /// Asks the control plane for a change; code that nothing names afterwards is removed.
+    async fn submit(&self, command: Command) -> Result<Reply, DoorError> {
+        let drops_code = matches!(
+            command.action,
+            Action::DeleteFunction(_) | Action::DeleteVersion(..) | Action::UpdateFunction { .. }
+        );
+        let reply = self.control.submit(command).await?;
+        if drops_code {
+            self.sweep_code();
+        }
+        Ok(reply)
+    }
+
+    /// Removes code that nothing names, on a thread that may wait for the disk.
+    fn sweep_code(&self) {
+        let (code, control) = (self.code.clone(), self.control.clone());
+        tokio::task::spawn_blocking(move || {
+            if let Err(why) = code.sweep(|| control.world().named_code()) {
+                tracing::warn!("code that nothing names could not be removed: {why}");
+            }
+        });
+    }
+}
+
+/// How long the body of an operation may be.
+fn limit_bytes(operation: Option<&str>) -> usize {
+    if operation.is_some() { CODE_BYTES_MAX } else { BODY_BYTES_MAX }
 }
 
 /// Every route of the control listener.
@@ -105,6 +144,60 @@ pub fn routes(api: Api) -> Router {
         .route("/livez", get(health::livez))
         .route("/readyz", get(health::readyz))
         .route("/", get(health::index).post(aws::serve));
+    let functions = Router::new()
+        .route(
+            "/2015-03-31/functions/{function}",
+            get(lambda::functions::get).delete(lambda::functions::delete),
+        )
+        .route(
+            "/2015-03-31/functions/{function}/configuration",
+            get(lambda::functions::get_configuration).put(lambda::code::update_configuration),
+        )
+        .route(
+            "/2015-03-31/functions/{function}/versions",
+            get(lambda::functions::versions).post(lambda::functions::publish),
+        )
+        .route(
+            "/2017-03-31/tags/{resource}",
+            get(lambda::tags::list).post(lambda::tags::tag).delete(lambda::tags::untag),
+        )
+        .route(
+            "/2017-10-31/functions/{function}/concurrency",
+            put(lambda::concurrency::reserve).delete(lambda::concurrency::unreserve),
+        )
+        .route("/2019-09-30/functions/{function}/concurrency", get(lambda::concurrency::reserved))
+        .route(
+            "/2019-09-30/functions/{function}/provisioned-concurrency",
+            get(lambda::concurrency::provisioned)
+                .put(lambda::concurrency::provision)
+                .delete(lambda::concurrency::unprovision),
+        )
+        .route(
+            "/2019-09-25/functions/{function}/event-invoke-config",
+            get(lambda::event_invoke::get)
+                .put(lambda::event_invoke::put)
+                .post(lambda::event_invoke::update)
+                .delete(lambda::event_invoke::delete),
+        )
+        .route("/2019-09-25/functions/{function}/event-invoke-config/list", get(lambda::event_invoke::list))
+        .route(
+            "/2015-03-31/event-source-mappings/{uuid}",
+            get(lambda::event_sources::get)
+                .put(lambda::event_sources::update)
+                .delete(lambda::event_sources::delete),
+        )
+        .route("/2016-08-19/account-settings", get(lambda::concurrency::account))
+        .route("/code/{file}", get(lambda::code::download));
+    // Older clients end these two with a slash.
+    let collections = ["/2015-03-31/event-source-mappings", "/2015-03-31/event-source-mappings/"];
+    let functions = collections.into_iter().fold(functions, |routes, path| {
+        routes.route(path, get(lambda::event_sources::list).post(lambda::event_sources::create))
+    });
+    let uploads = ["/2015-03-31/functions", "/2015-03-31/functions/"].into_iter().fold(
+        Router::new().route("/2015-03-31/functions/{function}/code", put(lambda::code::update)),
+        |routes, path| routes.route(path, get(lambda::functions::list).post(lambda::code::create)),
+    );
+    let uploads = uploads.layer(DefaultBodyLimit::max(CODE_BYTES_MAX));
     let lambda = Router::new()
         .route(
             "/2015-03-31/functions/{function}/aliases",
@@ -123,7 +216,9 @@ pub fn routes(api: Api) -> Router {
         .route("/2015-03-31/functions/{function}/invocations", any(lambda::invoke::invoke))
         .layer(DefaultBodyLimit::max(INVOKE_BYTES_MAX));
     ours.merge(lambda)
+        .merge(functions)
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
+        .merge(uploads)
         .merge(invocations)
         .fallback(health::nothing_here)
         .method_not_allowed_fallback(health::wrong_method)

@@ -43,6 +43,9 @@ pub fn build(loaded: Loaded) -> (World, HashMap<RolloutId, Judge>, Vec<String>) 
         };
         world.aliases.insert_mut(state.alias.id.clone(), Arc::new(state));
     }
+    for source in loaded.event_sources {
+        world.event_sources.insert_mut(source.id, Arc::new(source));
+    }
     for (id, version, ending) in loaded.remembered {
         if let Some(state) = world.aliases.get_mut(&id) {
             Arc::make_mut(state).remembered.insert(version, ending);

@@ -3,17 +3,20 @@
 //! The maps share structure, so a snapshot costs nothing to keep and a tentative world costs nothing to throw away.
 //! Readers always see a committed world. Evidence is not in it: it changes with every request.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
 use std::sync::Arc;
 
 use rpds::{RedBlackTreeMapSync, RedBlackTreeSetSync};
 use sha2::{Digest, Sha256};
+use uuid::Uuid;
 
 use crate::domain::alias::{Alias, AliasId};
 use crate::domain::arn::{FunctionName, VersionId, VersionNumber};
+use crate::domain::event_source::EventSource;
 use crate::domain::function::{Configuration, Function, Revision, Version};
 use crate::domain::policy::{Policy, PolicyScope};
+use crate::domain::process::CodeSha256;
 use crate::domain::rollout::{Ending, Rollout, RolloutId};
 
 /// A function with all that is kept under its name, aliases apart.
@@ -80,6 +83,8 @@ pub struct World {
     pub functions: RedBlackTreeMapSync<FunctionName, Arc<FunctionState>>,
     /// Aliases by function and name.
     pub aliases: RedBlackTreeMapSync<AliasId, Arc<AliasState>>,
+    /// Mappings of event sources.
+    pub event_sources: RedBlackTreeMapSync<Uuid, Arc<EventSource>>,
     /// Live rollouts, and the newest of each alias.
     pub rollouts: RedBlackTreeMapSync<RolloutId, Arc<Rollout>>,
     /// Live rollouts.
@@ -107,6 +112,7 @@ impl World {
             seq: Revision(0),
             functions: RedBlackTreeMapSync::new_sync(),
             aliases: RedBlackTreeMapSync::new_sync(),
+            event_sources: RedBlackTreeMapSync::new_sync(),
             rollouts: RedBlackTreeMapSync::new_sync(),
             live: RedBlackTreeSetSync::new_sync(),
         }
@@ -122,6 +128,15 @@ impl World {
         let mut bytes = [0; 16];
         bytes.copy_from_slice(&digest[..16]);
         uuid::Builder::from_random_bytes(bytes).into_uuid().to_string()
+    }
+
+    /// A seal that only this store can make, in hex: what carries it was given out by serin.
+    pub fn seal(&self, text: &str) -> String {
+        let mut hash = Sha256::new();
+        hash.update(self.salt.as_bytes());
+        hash.update(b"seal ");
+        hash.update(text.as_bytes());
+        hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
     }
 
     /// A function by name.
@@ -155,6 +170,16 @@ impl World {
         let Some(state) = self.alias(id) else { return Vec::new() };
         let ids = state.active.iter().chain(&state.pending);
         ids.filter_map(|id| self.rollout(*id)).cloned().collect()
+    }
+
+    /// The code that functions and versions name.
+    pub fn named_code(&self) -> BTreeSet<CodeSha256> {
+        let latest = self.functions.values().map(|state| &state.function.latest);
+        let versions = self.functions.values().flat_map(|state| state.versions.values());
+        latest
+            .chain(versions.map(|version| &version.configuration))
+            .filter_map(|configuration| Some(configuration.target.process()?.code_sha256))
+            .collect()
     }
 
     /// Everything that still needs a version, if anything does.

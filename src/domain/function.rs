@@ -3,6 +3,7 @@
 //! A version is immutable: publishing makes a new one, and an unchanged target publishes the same one again, as AWS
 //! does for unchanged code. What a version runs as is its target.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
@@ -11,7 +12,8 @@ use serde::{Deserialize, Serialize};
 
 use super::alias::AliasId;
 use super::arn::{FunctionName, VersionNumber};
-use super::process::ProcessTarget;
+use super::concurrency::{EventInvoke, Provisioned};
+use super::process::{CodeSha256, ProcessTarget};
 use super::rollout::RolloutId;
 use super::settings::Settings;
 use super::time::Timestamp;
@@ -204,6 +206,16 @@ pub struct Configuration {
     pub settings: Settings,
 }
 
+impl Configuration {
+    /// What stands for the code, as Lambda clients see it: the zip's digest, or for an HTTP version its URL's, in hex.
+    pub fn code_sha256(&self) -> String {
+        match &self.target {
+            Target::Process(process) => process.code_sha256.to_string(),
+            Target::Http { url } => CodeSha256::of(url.to_string().as_bytes()).hex(),
+        }
+    }
+}
+
 /// The role of versions that were published without one.
 pub const DEFAULT_ROLE: &str = "arn:aws:iam::000000000000:role/serin";
 
@@ -223,6 +235,40 @@ pub struct Function {
     pub created_at: Timestamp,
     /// When `$LATEST` last changed.
     pub modified_at: Timestamp,
+    /// The version that `$LATEST` was published as, while it has not changed since.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub published_as: Option<VersionNumber>,
+    /// Names and values that its owner gave it.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty", default)]
+    pub tags: BTreeMap<String, String>,
+    /// How many invocations of it may run at once; 0 stops it.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub reserved_concurrency: Option<u32>,
+    /// Processes kept ready, by version or alias.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty", default)]
+    pub provisioned: BTreeMap<String, Provisioned>,
+    /// How events are handled, by version or alias; `$LATEST` is the bare function.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty", default)]
+    pub event_invoke: BTreeMap<String, EventInvoke>,
+}
+
+impl Function {
+    /// A function that was just made, with nothing published.
+    pub fn new(name: FunctionName, latest: Configuration, revision: Revision, at: Timestamp) -> Function {
+        Function {
+            name,
+            latest,
+            revision,
+            last_version: 0,
+            created_at: at,
+            modified_at: at,
+            published_as: None,
+            tags: BTreeMap::new(),
+            reserved_concurrency: None,
+            provisioned: BTreeMap::new(),
+            event_invoke: BTreeMap::new(),
+        }
+    }
 }
 
 /// A published, immutable version.

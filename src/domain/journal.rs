@@ -7,6 +7,7 @@
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
+use uuid::Uuid;
 
 use super::actor::Actor;
 use super::alias::{Alias, AliasId, Routing};
@@ -37,6 +38,18 @@ pub enum Happening {
     VersionDeleted {
         /// Its number.
         version: VersionNumber,
+    },
+    /// `$LATEST`, or what is kept beside the versions, changed.
+    FunctionChanged {
+        /// What became how, in words.
+        change: String,
+    },
+    /// A mapping of an event source to the function was made, changed or deleted.
+    EventSourceChanged {
+        /// The mapping.
+        id: Uuid,
+        /// What became of it, in words.
+        change: String,
     },
     /// An alias came to be.
     AliasCreated,
@@ -206,6 +219,8 @@ mod tests {
             Happening::FunctionDeleted,
             Happening::VersionPublished { version: one, target: "http://a".into(), commit: Some("c".into()) },
             Happening::VersionDeleted { version: one },
+            Happening::FunctionChanged { change: "tags".into() },
+            Happening::EventSourceChanged { id: Uuid::nil(), change: "deleted".into() },
             Happening::AliasCreated,
             Happening::AliasUpdated { from: split, to: Routing::only(two) },
             Happening::AliasDeleted,

@@ -15,6 +15,8 @@ pub fn sentence(entry: &Entry) -> String {
             format!("published v{version}{commit} at {target}")
         }
         Happening::VersionDeleted { version } => format!("deleted v{version}"),
+        Happening::FunctionChanged { change } => change.clone(),
+        Happening::EventSourceChanged { id, change } => format!("{change} event source mapping {id}"),
         Happening::AliasCreated => match &entry.alias_after {
             Some(alias) => format!("created alias {} on {}", alias.id, alias.routing),
             None => "created an alias".to_owned(),

@@ -87,6 +87,17 @@ fn apply_write(transaction: &Transaction<'_>, write: &Write) -> Result<(), Store
             "DELETE FROM policies WHERE function = ?1 AND scope = ?2 AND name = ?3",
             params![function.as_str(), scope_kind(scope), scope.to_string()],
         ),
+        Write::PutEventSource(source) => run(
+            "store an event source mapping",
+            "INSERT INTO event_sources (id, record) VALUES (?1, ?2)
+             ON CONFLICT (id) DO UPDATE SET record = excluded.record",
+            params![source.id.to_string(), json(source)],
+        ),
+        Write::DeleteEventSource(id) => run(
+            "delete an event source mapping",
+            "DELETE FROM event_sources WHERE id = ?1",
+            params![id.to_string()],
+        ),
         Write::PutPlan(plan) => run(
             "pin a plan",
             "INSERT INTO plans (digest, name, bytes, defaults_name, defaults) VALUES (?1, ?2, ?3, ?4, ?5)

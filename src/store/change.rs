@@ -1,8 +1,11 @@
 //! What goes into the store: whole changes, in the words of the domain.
 
+use uuid::Uuid;
+
 use crate::domain::alias::{Alias, AliasId};
 use crate::domain::analysis::ledger::StoredRow;
 use crate::domain::arn::{FunctionName, VersionNumber};
+use crate::domain::event_source::EventSource;
 use crate::domain::function::{Function, Revision, Version};
 use crate::domain::journal::Entry;
 use crate::domain::policy::{Policy, PolicyScope};
@@ -48,6 +51,10 @@ pub enum Write {
     PutPolicy(PolicyScope, Policy),
     /// A policy is gone.
     DeletePolicy(FunctionName, PolicyScope),
+    /// A mapping of an event source is made or changed.
+    PutEventSource(EventSource),
+    /// A mapping of an event source is gone.
+    DeleteEventSource(Uuid),
     /// A plan is pinned.
     PutPlan(PinnedPlan),
     /// A rollout is made or changed.

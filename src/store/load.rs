@@ -13,6 +13,7 @@ use super::StoreError;
 use super::change::PinnedPlan;
 use crate::domain::alias::{AdditionalVersion, Alias, AliasId, Routing};
 use crate::domain::arn::{VersionId, VersionNumber};
+use crate::domain::event_source::EventSource;
 use crate::domain::function::{Function, Revision, Version};
 use crate::domain::journal::{Entry, Happening, fold};
 use crate::domain::policy::{Policy, PolicyScope};
@@ -59,6 +60,8 @@ pub struct Loaded {
     pub aliases: Vec<StoredAlias>,
     /// All policies.
     pub policies: Vec<(PolicyScope, Policy)>,
+    /// All mappings of event sources.
+    pub event_sources: Vec<EventSource>,
     /// Every live rollout, and the newest of every alias.
     pub rollouts: Vec<StoredRollout>,
     /// Versions that were taken out of an alias.
@@ -78,6 +81,12 @@ pub(super) fn load(connection: &Connection) -> Result<Loaded, StoreError> {
         connection,
         "SELECT function || ':' || number, record FROM versions",
         "version",
+        &mut loaded.problems,
+    )?;
+    loaded.event_sources = records(
+        connection,
+        "SELECT id, record FROM event_sources",
+        "event source mapping",
         &mut loaded.problems,
     )?;
     loaded.aliases = load_aliases(connection, &mut loaded.problems)?;

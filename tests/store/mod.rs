@@ -55,12 +55,8 @@ fn alias(seq: u64, routing: Routing) -> Alias {
 /// A function with two versions and an alias on the first: journal entries 1 to 3.
 fn first_commit() -> Commit {
     let function = Function {
-        name: id().function,
-        latest: configuration(),
-        revision: Revision(2),
         last_version: 2,
-        created_at: Timestamp(1),
-        modified_at: Timestamp(2),
+        ..Function::new(id().function, configuration(), Revision(2), Timestamp(1))
     };
     let version = |number: u64| Version {
         function: id().function,

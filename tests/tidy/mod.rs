@@ -18,10 +18,24 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("simulate", &["domain", "chance", "control"]),
     (
         "api",
-        &["domain", "access", "chance", "clock", "config", "control", "metrics", "router::handle", "store"],
+        &[
+            "domain",
+            "access",
+            "chance",
+            "clock",
+            "code",
+            "config",
+            "control",
+            "metrics",
+            "router::handle",
+            "store",
+        ],
     ),
     ("client", &["api::wire", "config"]),
-    ("daemon", &["domain", "access", "api", "clock", "config", "control", "metrics", "router", "store"]),
+    (
+        "daemon",
+        &["domain", "access", "api", "clock", "code", "config", "control", "metrics", "router", "store"],
+    ),
     ("cli", &["domain", "api::wire", "chance", "client", "clock", "config", "daemon", "simulate"]),
     ("main", &["cli"]),
 ];

@@ -25,6 +25,9 @@ pub struct LambdaError {
     fault_of: Option<&'static str>,
 }
 
+/// What is to be read or changed is not there.
+const ABSENT: &str = "The resource you requested does not exist.";
+
 const USER: Option<&str> = Some("User");
 const SERVICE: Option<&str> = Some("Service");
 
@@ -59,6 +62,66 @@ impl LambdaError {
         LambdaError::new(StatusCode::BAD_REQUEST, "SerializationException", message)
     }
 
+    /// RequestEntityTooLargeException: a body above its limit; `of_operation` says which.
+    pub fn too_large(operation: Option<&str>) -> LambdaError {
+        let of = operation.map_or(String::new(), |operation| format!(" for the {operation} operation"));
+        LambdaError::new(
+            StatusCode::PAYLOAD_TOO_LARGE,
+            "RequestEntityTooLargeException",
+            format!("Request must be smaller than {} bytes{of}", crate::api::limit_bytes(operation)),
+        )
+    }
+
+    /// The same error, if it is one of size, with the operation that it exceeds.
+    pub fn of_operation(self, operation: &str) -> LambdaError {
+        if self.status == StatusCode::PAYLOAD_TOO_LARGE {
+            LambdaError::too_large(Some(operation))
+        } else {
+            self
+        }
+    }
+
+    /// ProvisionedConcurrencyConfigNotFoundException.
+    pub fn no_provisioned() -> LambdaError {
+        let name = "ProvisionedConcurrencyConfigNotFoundException";
+        LambdaError::new(
+            StatusCode::NOT_FOUND,
+            name,
+            "No Provisioned Concurrency Config found for this function",
+        )
+    }
+
+    /// ServiceException: serin cannot do it now.
+    pub fn unavailable(message: String) -> LambdaError {
+        let error = LambdaError::new(StatusCode::SERVICE_UNAVAILABLE, "ServiceException", message);
+        LambdaError { fault_of: SERVICE, ..error }
+    }
+
+    /// ServiceException: the disk is full.
+    pub fn full(message: String) -> LambdaError {
+        let error = LambdaError::new(StatusCode::INSUFFICIENT_STORAGE, "ServiceException", message);
+        LambdaError { fault_of: SERVICE, ..error }
+    }
+
+    /// Whether it says that something is not there.
+    pub fn is_not_found(&self) -> bool {
+        self.name == "ResourceNotFoundException"
+    }
+
+    /// Whether it says so of what was to be changed, and not of the function it belongs to.
+    pub fn is_no_such_resource(&self) -> bool {
+        self.is_not_found() && self.message == ABSENT
+    }
+
+    /// A refusal of a command that concerns no one function.
+    pub(super) fn bare(refusal: Refusal) -> LambdaError {
+        match refusal {
+            Refusal::Absent(_) => LambdaError::not_found(ABSENT),
+            Refusal::Conflict(text) => LambdaError::conflict(text),
+            other => LambdaError::invalid(other.to_string()),
+        }
+    }
+
     /// An error that is not of an operation's own, such as a missing token.
     pub fn plain(status: StatusCode, message: String) -> LambdaError {
         let name = match status {
@@ -88,20 +151,17 @@ impl LambdaError {
     pub(in crate::api) fn of(error: DoorError, scope: &Scope) -> LambdaError {
         match error {
             DoorError::Refused(refusal) => LambdaError::refused(refusal, scope),
-            DoorError::NotStored(source) => {
-                let status = match &*source {
-                    StoreError::Full => StatusCode::INSUFFICIENT_STORAGE,
-                    _ => StatusCode::SERVICE_UNAVAILABLE,
-                };
-                let error =
-                    LambdaError::new(status, "ServiceException", format!("nothing was changed: {source}"));
-                LambdaError { fault_of: SERVICE, ..error }
+            other => LambdaError::failed(&other),
+        }
+    }
+
+    /// What kept the control plane from answering.
+    pub(super) fn failed(error: &DoorError) -> LambdaError {
+        match error {
+            DoorError::NotStored(source) if matches!(**source, StoreError::Full) => {
+                LambdaError::full(error.to_string())
             }
-            DoorError::Closed => {
-                let error =
-                    LambdaError::new(StatusCode::SERVICE_UNAVAILABLE, "ServiceException", error.to_string());
-                LambdaError { fault_of: SERVICE, ..error }
-            }
+            error => LambdaError::unavailable(error.to_string()),
         }
     }
 
@@ -143,6 +203,11 @@ impl LambdaError {
             Refusal::Busy(text) | Refusal::Conflict(text) | Refusal::Quarantined(text) => {
                 LambdaError::conflict(text)
             }
+            Refusal::FunctionExists(name) => LambdaError::conflict(format!("Function already exist: {name}")),
+            refusal @ (Refusal::CodeMismatch { .. } | Refusal::Configuration(_)) => {
+                LambdaError::invalid(refusal.to_string())
+            }
+            Refusal::Absent(_) => LambdaError::not_found(ABSENT),
             Refusal::Invalid(text) => LambdaError::invalid(text),
             Refusal::Forbidden(text) => LambdaError::plain(StatusCode::FORBIDDEN, text),
             other => LambdaError::conflict(other.to_string()),
@@ -169,9 +234,7 @@ pub fn not_implemented(path: &str) -> LambdaError {
     let error = LambdaError::new(
         StatusCode::NOT_IMPLEMENTED,
         "NotImplementedException",
-        format!(
-            "serin does not implement the Lambda operation at {path} yet; it serves aliases, permissions and Invoke"
-        ),
+        format!("serin does not implement the Lambda operation at {path} "),
     );
     LambdaError { fault_of: SERVICE, ..error }
 }

@@ -5,16 +5,26 @@
 
 pub mod actions;
 pub mod aliases;
+pub mod code;
+pub mod concurrency;
+mod configuration;
 pub mod error;
+pub mod event_invoke;
+pub mod event_sources;
+pub mod functions;
 pub mod invoke;
 pub mod permissions;
+mod request;
+mod shape;
+pub mod tags;
 mod validate;
 
 use super::Api;
 use super::auth::Caller;
 use crate::chance;
 use crate::clock;
-use crate::control::door::{Action, Command, Reply};
+use crate::control::door::{Action, Command, Refusal, Reply};
+use crate::control::handle::DoorError;
 use crate::domain::arn::{FunctionName, FunctionRef, Place};
 use error::LambdaError;
 use validate::Violations;
@@ -29,21 +39,51 @@ pub(super) struct Scope {
     pub place: Place,
 }
 
-/// The longest function reference that alias and version operations take; others take more.
+/// The longest function reference that most operations take.
 const NAME_CHARS_MAX: usize = 140;
+/// The longest that operations take which also read a version or an alias from it.
+const NAMESPACED_CHARS_MAX: usize = 256;
 
 impl Scope {
     /// Reads the `{F}` of a path.
     fn of(api: &Api, caller: &Caller, text: &str, violations: &mut Violations) -> Option<Scope> {
-        let region = caller.region.clone().unwrap_or_else(|| api.place.region.clone());
-        let place = Place { region, account: api.place.account.clone() };
-        violations.length("functionName", text, 1, NAME_CHARS_MAX);
+        Scope::named(api, caller, text, NAME_CHARS_MAX, violations)
+    }
+
+    /// Reads what an operation takes for a function, `chars_max` long at most.
+    fn named(
+        api: &Api,
+        caller: &Caller,
+        text: &str,
+        chars_max: usize,
+        violations: &mut Violations,
+    ) -> Option<Scope> {
+        let place = place(api, caller);
+        violations.length("functionName", text, 1, chars_max);
         match text.parse::<FunctionRef>() {
-            Ok(read) => Some(Scope { function: read.name, suffix: read.qualifier, place }),
+            Ok(read) => {
+                if let Some(region) = read.region.filter(|region| *region != place.region) {
+                    violations.then(LambdaError::not_found(format!(
+                        "Functions from '{region}' are not reachable in this region ('{}')",
+                        place.region
+                    )));
+                }
+                Some(Scope { function: read.name, suffix: read.qualifier, place })
+            }
             Err(_) => {
                 violations.pattern("functionName", text, FUNCTION_PATTERN);
                 None
             }
+        }
+    }
+
+    /// The version or alias meant: after the name, or apart from it, and not two different ones.
+    fn qualifier<'a>(&'a self, given: Option<&'a str>) -> Result<Option<&'a str>, LambdaError> {
+        match (self.suffix.as_deref(), given) {
+            (Some(suffix), Some(given)) if suffix != given => Err(LambdaError::invalid(
+                "The derived qualifier from the function name does not match the specified qualifier.",
+            )),
+            (suffix, given) => Ok(given.or(suffix)),
         }
     }
 
@@ -59,9 +99,33 @@ impl Scope {
 /// AWS's pattern for what may stand in a path as a function.
 const FUNCTION_PATTERN: &str = r"(arn:(aws[a-zA-Z-]*)?:lambda:)?([a-z]{2}(-gov)?-[a-z]+-\d{1}:)?(\d{12}:)?(function:)?([a-zA-Z0-9-_]+)(:(\$LATEST|[a-zA-Z0-9-_]+))?";
 
+/// Whose ARNs an answer speaks of: the caller's region, this house's account.
+fn place(api: &Api, caller: &Caller) -> Place {
+    let region = caller.region.clone().unwrap_or_else(|| api.place.region.clone());
+    Place { region, account: api.place.account.clone() }
+}
+
 /// Asks the control plane for a change on behalf of a Lambda client.
 async fn ask(api: &Api, caller: &Caller, scope: &Scope, action: Action) -> Result<Reply, LambdaError> {
+    let answer = api.submit(command(caller, action)).await;
+    answer.map_err(|error| LambdaError::of(error, scope))
+}
+
+/// Asks for a change that concerns no one function; a refusal is the caller's to word.
+async fn submit(api: &Api, caller: &Caller, action: Action) -> Result<Result<Reply, Refusal>, LambdaError> {
+    match api.submit(command(caller, action)).await {
+        Ok(reply) => Ok(Ok(reply)),
+        Err(DoorError::Refused(refusal)) => Ok(Err(refusal)),
+        Err(other) => Err(LambdaError::failed(&other)),
+    }
+}
+
+fn command(caller: &Caller, action: Action) -> Command {
     let fresh = chance::new_id(clock::wall_now());
-    let command = Command { actor: caller.actor.clone(), reason: None, key: None, fresh, action };
-    api.control.submit(command).await.map_err(|error| LambdaError::of(error, scope))
+    Command { actor: caller.actor.clone(), reason: None, key: None, fresh, action }
+}
+
+/// A reply that does not fit the command, which no client can do anything about.
+fn unexpected(reply: &Reply) -> LambdaError {
+    LambdaError::unavailable(format!("the control plane answered something else: {reply:?}"))
 }

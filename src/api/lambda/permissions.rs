@@ -9,7 +9,7 @@ use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
 use super::error::LambdaError;
-use super::validate::{Violations, is_word};
+use super::validate::{Violations, check_qualifier, is_word};
 use super::{Scope, ask};
 use crate::api::Api;
 use crate::api::auth::Caller;
@@ -19,7 +19,6 @@ use crate::domain::alias::AliasId;
 use crate::domain::arn::{Qualifier, VersionId};
 use crate::domain::policy::{PolicyScope, Statement};
 
-const QUALIFIER_PATTERN: &str = r"\$(LATEST(\.PUBLISHED)?)|[a-zA-Z0-9-_$]+";
 const SID_PATTERN: &str = "([a-zA-Z0-9-_]+)";
 const ACTION_PATTERN: &str = r"(lambda:[*]|lambda:[a-zA-Z]+|[*])";
 const PRINCIPAL_PATTERN: &str = r"[^\s]+";
@@ -106,25 +105,9 @@ impl PermissionBody {
     }
 }
 
-fn check_qualifier(qualifier: &str, violations: &mut Violations) {
-    violations.length("qualifier", qualifier, 1, 128);
-    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_$".contains(&byte);
-    if qualifier != "$LATEST.PUBLISHED" && !qualifier.bytes().all(plain) {
-        violations.pattern("qualifier", qualifier, QUALIFIER_PATTERN);
-    }
-}
-
 /// What a policy operation is about: the qualifier of the query, or the one after the function's name.
 fn policy_scope(scope: &Scope, qualifier: Option<&str>) -> Result<PolicyScope, LambdaError> {
-    let qualifier = match (scope.suffix.as_deref(), qualifier) {
-        (Some(suffix), Some(given)) if suffix != given => {
-            return Err(LambdaError::invalid(
-                "The derived qualifier from the function name does not match the specified qualifier.",
-            ));
-        }
-        (suffix, given) => given.or(suffix),
-    };
-    let Some(text) = qualifier else { return Ok(PolicyScope::Function) };
+    let Some(text) = scope.qualifier(qualifier)? else { return Ok(PolicyScope::Function) };
     match text.parse::<Qualifier>() {
         Ok(Qualifier::Alias(alias)) => Ok(PolicyScope::Alias(alias)),
         Ok(Qualifier::Version(VersionId::Number(number))) => Ok(PolicyScope::Version(number)),

@@ -155,11 +155,15 @@ pub(super) fn remove(draft: &mut Draft<'_>, by: By<'_>, id: &AliasId) {
     let about = About { function: &id.function, alias: Some(id), rollout: None };
     draft.journal(by, about, Happening::AliasDeleted, None);
     let scope = PolicyScope::Alias(id.alias.clone());
-    let had_policy =
-        draft.function_mut(&id.function).is_some_and(|state| state.policies.remove(&scope).is_some());
-    if had_policy {
-        draft.touch(Touched::Policy(id.function.clone(), scope.clone()));
-        draft.write(Write::DeletePolicy(id.function.clone(), scope));
+    if let Some(state) = draft.function_mut(&id.function) {
+        let had_policy = state.policies.remove(&scope).is_some();
+        let changed = super::forget_qualifier(&mut state.function, id.alias.as_str());
+        let function = changed.then(|| state.function.clone());
+        if had_policy {
+            draft.touch(Touched::Policy(id.function.clone(), scope.clone()));
+            draft.write(Write::DeletePolicy(id.function.clone(), scope));
+        }
+        function.into_iter().for_each(|function| draft.write(Write::PutFunction(function)));
     }
     if let Some(newest) = draft.world.alias(id).and_then(|state| state.newest) {
         draft.world.rollouts.remove_mut(&newest);

@@ -29,6 +29,20 @@ pub(super) fn publish(
     if configuration.description.chars().count() > 256 {
         return Err(Refusal::Invalid("a description has at most 256 characters".to_owned()));
     }
+    let mut configuration = configuration.clone();
+    if let Some(state) = draft.world.function(name) {
+        let latest = &state.function.latest;
+        if latest.target.process().is_some() {
+            return Err(Refusal::Invalid(format!(
+                "function {name} runs from a zip ({}); publish its next version as `aws lambda update-function-code` does, \
+                 or publish the service under another name",
+                latest.target
+            )));
+        }
+        // Whoever publishes a URL cannot name these, and so does not take them away.
+        configuration.settings = latest.settings.clone();
+    }
+    let configuration = &configuration;
     let known = draft.world.function(name).and_then(|state| state.newest()).cloned();
     if let Some(newest) = known.filter(|newest| !force_new && is_same(&newest.configuration, configuration)) {
         return Ok(Reply::Published {
@@ -41,7 +55,7 @@ pub(super) fn publish(
     if draft.world.function(name).is_none() {
         create(draft, by, name, configuration);
     }
-    let number = append_version(draft, by, name, configuration)?;
+    let number = append_version(draft, by, name, configuration, configuration.clone())?;
     let rollouts = start_published(draft, name, number, fresh);
     Ok(Reply::Published { function: name.clone(), version: number, created: true, rollouts })
 }
@@ -55,23 +69,18 @@ fn is_same(one: &Configuration, other: &Configuration) -> bool {
 fn create(draft: &mut Draft<'_>, by: By<'_>, name: &FunctionName, configuration: &Configuration) {
     let about = About { function: name, alias: None, rollout: None };
     let revision = draft.journal(by, about, Happening::FunctionCreated, None);
-    let function = Function {
-        name: name.clone(),
-        latest: configuration.clone(),
-        revision,
-        last_version: 0,
-        created_at: draft.at.wall,
-        modified_at: draft.at.wall,
-    };
+    let function = Function::new(name.clone(), configuration.clone(), revision, draft.at.wall);
     let state = FunctionState { function, versions: BTreeMap::new(), policies: BTreeMap::new() };
     draft.world.functions.insert_mut(name.clone(), Arc::new(state));
 }
 
-fn append_version(
+/// Freezes a configuration as the next version, and makes `latest` what is published after it.
+pub(super) fn append_version(
     draft: &mut Draft<'_>,
     by: By<'_>,
     name: &FunctionName,
     configuration: &Configuration,
+    latest: Configuration,
 ) -> Result<VersionNumber, Refusal> {
     let at = draft.at.wall;
     let last = draft.world.function(name).map_or(0, |state| state.function.last_version);
@@ -91,7 +100,8 @@ fn append_version(
         published_at: at,
     };
     let state = draft.function_mut(name).ok_or_else(|| Refusal::FunctionNotFound(name.clone(), None))?;
-    state.function.latest = configuration.clone();
+    state.function.latest = latest;
+    state.function.published_as = Some(number);
     state.function.revision = revision;
     state.function.modified_at = at;
     state.function.last_version = number.0;
@@ -99,8 +109,14 @@ fn append_version(
     let function = state.function.clone();
     draft.write(Write::PutFunction(function));
     draft.write(Write::PutVersion(version));
-    draft.touch(Touched::Function(name.clone()));
     draft.touch(Touched::Version(name.clone(), number));
+    touch_latest(draft, name);
+    Ok(number)
+}
+
+/// Says that the router must hear of a function's `$LATEST`.
+pub(super) fn touch_latest(draft: &mut Draft<'_>, name: &FunctionName) {
+    draft.touch(Touched::Function(name.clone()));
     // An alias on $LATEST runs what was just published.
     let on_latest: Vec<AliasId> = draft
         .world
@@ -109,11 +125,10 @@ fn append_version(
         .map(|state| state.alias.id.clone())
         .collect();
     on_latest.into_iter().for_each(|id| draft.touch(Touched::Alias(id)));
-    Ok(number)
 }
 
 /// Starts the rollouts of plans that say `start: onPublish`; a plan that cannot start now keeps nobody from publishing.
-fn start_published(
+pub(super) fn start_published(
     draft: &mut Draft<'_>,
     name: &FunctionName,
     number: VersionNumber,
@@ -186,7 +201,11 @@ pub(super) fn delete_version(
     let scope = PolicyScope::Version(number);
     if let Some(state) = draft.function_mut(name) {
         state.versions.remove(&number);
-        if state.policies.remove(&scope).is_some() {
+        super::forget_qualifier(&mut state.function, &number.to_string());
+        let function = state.function.clone();
+        let had_policy = state.policies.remove(&scope).is_some();
+        draft.write(Write::PutFunction(function));
+        if had_policy {
             draft.touch(Touched::Policy(name.clone(), scope.clone()));
             draft.write(Write::DeletePolicy(name.clone(), scope));
         }

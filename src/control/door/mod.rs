@@ -6,12 +6,16 @@
 
 mod after;
 mod aliases;
+mod code;
+mod event_sources;
 mod functions;
 mod operate;
 mod permissions;
 mod rollouts;
 mod start;
+mod upkeep;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
@@ -22,12 +26,19 @@ use super::plans::ReadPlan;
 use crate::domain::actor::Actor;
 use crate::domain::alias::{AdditionalVersion, Alias, AliasId, RoutingFault};
 use crate::domain::arn::{FunctionName, VersionId, VersionNumber};
-use crate::domain::function::{Configuration, VersionInUse};
+use crate::domain::concurrency::{EventInvoke, Provisioned};
+use crate::domain::configure::ConfigurationFault;
+use crate::domain::event_source::EventSource;
+use crate::domain::function::{Configuration, Function, Revision, VersionInUse};
 use crate::domain::policy::{PolicyScope, Statement};
 use crate::domain::rollout::{self, Answer, Errand, Resumption, RolloutId};
+use crate::domain::time::Timestamp;
 
 pub use after::{settle, with_facts};
+pub use code::{Belief, Change};
+pub use event_sources::EventSourceChange;
 pub use start::Trigger;
+pub use upkeep::{EventInvokeChange, Upkeep};
 
 /// A change somebody asks for.
 #[derive(Clone, Debug)]
@@ -65,6 +76,43 @@ pub enum Action {
         /// Even if nothing changed since the newest version.
         force_new: bool,
     },
+    /// Make a function that runs from a zip.
+    CreateFunction {
+        /// The function.
+        function: FunctionName,
+        /// What `$LATEST` is.
+        configuration: Box<Configuration>,
+        /// Names and values its owner gives it.
+        tags: BTreeMap<String, String>,
+        /// Publish a version in the same breath.
+        publish: bool,
+    },
+    /// Change `$LATEST`.
+    UpdateFunction {
+        /// The function.
+        function: FunctionName,
+        /// What becomes how.
+        change: Change,
+        /// Only if this is so.
+        belief: Belief,
+    },
+    /// Publish `$LATEST`.
+    PublishLatest {
+        /// The function.
+        function: FunctionName,
+        /// The version's description; `$LATEST`'s unless given.
+        description: Option<String>,
+        /// Only if this is so.
+        belief: Belief,
+    },
+    /// Change what is kept beside a function's versions.
+    Upkeep(FunctionName, Upkeep),
+    /// Make a mapping of an event source; its identifier is the command's.
+    CreateEventSource(Box<EventSource>),
+    /// Change a mapping of an event source.
+    UpdateEventSource(Uuid, Box<EventSourceChange>),
+    /// Delete a mapping of an event source.
+    DeleteEventSource(Uuid),
     /// Delete a function with its versions, aliases and policies.
     DeleteFunction(FunctionName),
     /// Delete one version.
@@ -195,6 +243,27 @@ pub enum Reply {
         /// Rollouts that this started.
         rollouts: Vec<RolloutId>,
     },
+    /// `$LATEST` or a version, as it became or was already.
+    Configured {
+        /// The function.
+        function: FunctionName,
+        /// The version; `None` is `$LATEST`.
+        version: Option<VersionNumber>,
+        /// What it is.
+        configuration: Box<Configuration>,
+        /// The change that made it so.
+        revision: Revision,
+        /// When that was.
+        at: Timestamp,
+    },
+    /// Something was changed that has nothing to show.
+    Kept,
+    /// Processes are kept ready.
+    Provisioned(Provisioned),
+    /// How events are handled now.
+    EventInvoke(EventInvoke),
+    /// A mapping of an event source, as it became or was.
+    EventSource(EventSource),
     /// Something is gone, or was not there.
     Deleted {
         /// Whether it was there.
@@ -277,6 +346,26 @@ pub enum Refusal {
     /// The function cannot be deleted while rollouts move its aliases.
     #[error("{0}")]
     Busy(String),
+    /// The function exists.
+    #[error("function {0} exists already")]
+    FunctionExists(FunctionName),
+    /// The code is not the latest.
+    #[error(
+        "CodeSHA256 ({asked}) is different from current CodeSHA256 in $LATEST ({latest}). Please try again with the \
+         CodeSHA256 in $LATEST."
+    )]
+    CodeMismatch {
+        /// What the client believes, in base64.
+        asked: String,
+        /// What it is, in base64.
+        latest: String,
+    },
+    /// The configuration cannot be.
+    #[error("{0}")]
+    Configuration(ConfigurationFault),
+    /// What is to be changed is not there.
+    #[error("{0}")]
+    Absent(String),
     /// The statement id is taken.
     #[error("statement {0} exists already")]
     StatementExists(String),
@@ -339,6 +428,12 @@ fn routing_refused(alias: &AliasId, fault: &RoutingFault) -> String {
     }
 }
 
+/// Forgets what was kept for a version or an alias that goes; tells whether there was anything.
+fn forget_qualifier(function: &mut Function, qualifier: &str) -> bool {
+    let provisioned = function.provisioned.remove(qualifier).is_some();
+    function.event_invoke.remove(qualifier).is_some() || provisioned
+}
+
 /// What messages call a rollout: `checkout:live (rollout 7f3a)`.
 fn name_of(rollout: &rollout::Rollout) -> String {
     format!("{} (rollout {})", rollout.record.alias, rollout.record.id.short())
@@ -364,6 +459,19 @@ fn act(draft: &mut Draft<'_>, command: &Command, by: By<'_>) -> Result<Reply, Re
         Action::Publish { function, configuration, force_new } => {
             functions::publish(draft, by, function, configuration, *force_new, command.fresh)
         }
+        Action::CreateFunction { function, configuration, tags, publish } => {
+            code::create(draft, by, function, configuration, tags, *publish, command.fresh)
+        }
+        Action::UpdateFunction { function, change, belief } => {
+            code::update(draft, by, function, change, belief, command.fresh)
+        }
+        Action::PublishLatest { function, description, belief } => {
+            code::publish(draft, by, function, description.as_deref(), belief, command.fresh)
+        }
+        Action::Upkeep(function, upkeep) => upkeep::change(draft, by, function, upkeep),
+        Action::CreateEventSource(source) => event_sources::create(draft, by, source, command.fresh),
+        Action::UpdateEventSource(id, change) => event_sources::update(draft, by, *id, change),
+        Action::DeleteEventSource(id) => event_sources::delete(draft, by, *id),
         Action::DeleteFunction(function) => functions::delete(draft, by, function),
         Action::DeleteVersion(function, version) => functions::delete_version(draft, by, function, *version),
         Action::CreateAlias { id, function_version, additional, description } => {

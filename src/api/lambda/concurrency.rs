@@ -1,0 +1,213 @@
+//! Reserved concurrency (Put, Get, DeleteFunctionConcurrency), provisioned concurrency (Put, Get, Delete,
+//! ListProvisionedConcurrencyConfigs), and GetAccountSettings.
+
+use std::collections::BTreeMap;
+
+use axum::Json;
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use serde_json::{Value, json};
+
+use super::error::LambdaError;
+use super::functions::{listed, page};
+use super::request::{Asked, Body, Payload};
+use super::shape::lambda_time;
+use super::validate::{Violations, check_qualifier};
+use super::{NAME_CHARS_MAX, Scope, ask, unexpected};
+use crate::api::Api;
+use crate::code::{UNPACKED_BYTES_MAX, ZIP_BYTES_MAX};
+use crate::control::door::{Action, Reply, Upkeep};
+use crate::domain::alias::AliasId;
+use crate::domain::arn::Qualifier;
+use crate::domain::concurrency::{ACCOUNT_CONCURRENCY, Provisioned};
+use crate::domain::process::CodeSha256;
+
+/// What all zips together may take: AWS's 75 GiB; the disk says when it is less.
+const TOTAL_CODE_BYTES_MAX: u64 = 75 << 30;
+
+/// The function alone: concurrency is reserved for nothing smaller.
+fn unqualified(scope: Scope) -> Result<Scope, LambdaError> {
+    if scope.suffix.is_none() {
+        return Ok(scope);
+    }
+    Err(LambdaError::invalid(
+        "This operation is permitted on Lambda functions only. Aliases and versions do not support this operation. Please \
+         specify either a function name or an unqualified function ARN.",
+    ))
+}
+
+/// PutFunctionConcurrency.
+pub async fn reserve(
+    State(api): State<Api>,
+    asked: Asked,
+    Payload(bytes): Payload,
+) -> Result<Response, LambdaError> {
+    let asked_for = Body::read(&bytes)?.integer("ReservedConcurrentExecutions")?;
+    let scope = asked.function(&api, NAME_CHARS_MAX, |violations| match asked_for {
+        None => violations.missing("reservedConcurrentExecutions"),
+        Some(executions) => violations.range("reservedConcurrentExecutions", executions, 0, i64::MAX),
+    })?;
+    let scope = unqualified(scope)?;
+    if api.control.world().function(&scope.function).is_none() {
+        return Err(LambdaError::not_found(format!("Function not found: {}", scope.arn(Some("$LATEST")))));
+    }
+    let executions = asked_for.and_then(|executions| u32::try_from(executions).ok()).unwrap_or_default();
+    let action = Action::Upkeep(scope.function.clone(), Upkeep::Reserve(Some(executions)));
+    ask(&api, &asked.caller, &scope, action).await?;
+    Ok(Json(json!({ "ReservedConcurrentExecutions": executions })).into_response())
+}
+
+/// GetFunctionConcurrency.
+pub async fn reserved(State(api): State<Api>, asked: Asked) -> Result<Response, LambdaError> {
+    let scope = unqualified(asked.function(&api, NAME_CHARS_MAX, |_| {})?)?;
+    match api.control.world().function(&scope.function) {
+        None => Err(LambdaError::not_found(format!("Function not found: {}", scope.arn(None)))),
+        Some(state) => Ok(Json(match state.function.reserved_concurrency {
+            Some(executions) => json!({ "ReservedConcurrentExecutions": executions }),
+            None => json!({}),
+        })
+        .into_response()),
+    }
+}
+
+/// DeleteFunctionConcurrency.
+pub async fn unreserve(State(api): State<Api>, asked: Asked) -> Result<Response, LambdaError> {
+    let scope = unqualified(asked.function(&api, NAME_CHARS_MAX, |_| {})?)?;
+    let action = Action::Upkeep(scope.function.clone(), Upkeep::Reserve(None));
+    ask(&api, &asked.caller, &scope, action).await?;
+    Ok(StatusCode::NO_CONTENT.into_response())
+}
+
+/// The version or alias that processes are kept ready for.
+fn provisionable(
+    api: &Api,
+    asked: &Asked,
+    check: impl FnOnce(&mut Violations),
+) -> Result<(Scope, Qualifier), LambdaError> {
+    let scope = asked.function(api, NAME_CHARS_MAX, |violations| {
+        match asked.query("Qualifier") {
+            None => violations.missing("qualifier"),
+            Some(qualifier) => check_qualifier(qualifier, violations),
+        }
+        check(violations);
+    })?;
+    let text = scope.qualifier(asked.query("Qualifier"))?.unwrap_or_default().to_owned();
+    if text == "$LATEST" {
+        return Err(LambdaError::invalid(
+            "Provisioned Concurrency Configs cannot be applied to unpublished function versions.",
+        ));
+    }
+    let absent = |arn: String| LambdaError::not_found(format!("Function not found: {arn}"));
+    let qualifier: Qualifier = text.parse().map_err(|_| absent(scope.arn(Some(&text))))?;
+    let world = api.control.world();
+    let state = world.function(&scope.function).ok_or_else(|| absent(scope.arn(Some(&text))))?;
+    match &qualifier {
+        Qualifier::Version(version) if state.configuration(*version).is_none() => {
+            Err(absent(scope.arn(Some(&text))))
+        }
+        Qualifier::Alias(alias)
+            if world.alias(&AliasId { function: scope.function.clone(), alias: alias.clone() }).is_none() =>
+        {
+            Err(LambdaError::not_found(format!("Cannot find alias arn: {}", scope.arn(Some(&text)))))
+        }
+        _ => Ok((scope, qualifier)),
+    }
+}
+
+fn shape(provisioned: &Provisioned, ready: u32, status: &str) -> Value {
+    json!({
+        "RequestedProvisionedConcurrentExecutions": provisioned.executions,
+        "AvailableProvisionedConcurrentExecutions": ready,
+        "AllocatedProvisionedConcurrentExecutions": ready,
+        "Status": status,
+        "LastModified": lambda_time(provisioned.modified_at),
+    })
+}
+
+/// PutProvisionedConcurrencyConfig.
+pub async fn provision(
+    State(api): State<Api>,
+    asked: Asked,
+    Payload(bytes): Payload,
+) -> Result<Response, LambdaError> {
+    let asked_for = Body::read(&bytes)?.integer("ProvisionedConcurrentExecutions")?;
+    let (scope, qualifier) = provisionable(&api, &asked, |violations| match asked_for {
+        None => violations.missing("provisionedConcurrentExecutions"),
+        Some(executions) => violations.range("provisionedConcurrentExecutions", executions, 1, i64::MAX),
+    })?;
+    let executions = asked_for.and_then(|executions| u32::try_from(executions).ok()).unwrap_or(1);
+    let action = Action::Upkeep(scope.function.clone(), Upkeep::Provision(qualifier, Some(executions)));
+    match ask(&api, &asked.caller, &scope, action).await? {
+        Reply::Provisioned(provisioned) => {
+            Ok((StatusCode::ACCEPTED, Json(shape(&provisioned, 0, "IN_PROGRESS"))).into_response())
+        }
+        other => Err(unexpected(&other)),
+    }
+}
+
+/// GetProvisionedConcurrencyConfig; with `List=ALL` in the query, ListProvisionedConcurrencyConfigs.
+pub async fn provisioned(State(api): State<Api>, asked: Asked) -> Result<Response, LambdaError> {
+    if asked.query("List") == Some("ALL") {
+        return list(&api, &asked);
+    }
+    let (scope, qualifier) = provisionable(&api, &asked, |_| {})?;
+    let world = api.control.world();
+    let state = world.function(&scope.function);
+    match state.and_then(|state| state.function.provisioned.get(&qualifier.to_string())) {
+        Some(provisioned) => Ok(Json(shape(provisioned, provisioned.executions, "READY")).into_response()),
+        None => Err(LambdaError::no_provisioned()),
+    }
+}
+
+fn list(api: &Api, asked: &Asked) -> Result<Response, LambdaError> {
+    let mut count = 50;
+    let scope =
+        asked.function(api, NAME_CHARS_MAX, |violations| count = asked.page_items(50, 50, violations))?;
+    let world = api.control.world();
+    let Some(state) = world.function(&scope.function) else {
+        return Err(LambdaError::not_found(format!("Function not found: {}", scope.arn(None))));
+    };
+    let one = |(qualifier, provisioned): (&String, &Provisioned)| {
+        let mut shape = shape(provisioned, provisioned.executions, "READY");
+        shape["FunctionArn"] = json!(scope.arn(Some(qualifier)));
+        (qualifier.clone(), shape)
+    };
+    let (items, next) = page(state.function.provisioned.iter().map(one), asked.query("Marker"), count);
+    Ok(listed("ProvisionedConcurrencyConfigs", items, next))
+}
+
+/// DeleteProvisionedConcurrencyConfig; deleting what is not there succeeds.
+pub async fn unprovision(State(api): State<Api>, asked: Asked) -> Result<Response, LambdaError> {
+    let (scope, qualifier) = provisionable(&api, &asked, |_| {})?;
+    let action = Action::Upkeep(scope.function.clone(), Upkeep::Provision(qualifier, None));
+    ask(&api, &asked.caller, &scope, action).await?;
+    Ok(StatusCode::NO_CONTENT.into_response())
+}
+
+/// GetAccountSettings.
+pub async fn account(State(api): State<Api>) -> Json<Value> {
+    let world = api.control.world();
+    let mut zips: BTreeMap<CodeSha256, u64> = BTreeMap::new();
+    let mut reserved = 0;
+    for state in world.functions.values() {
+        reserved += state.function.reserved_concurrency.unwrap_or_default();
+        let versions = state.versions.values().map(|version| &version.configuration);
+        for process in versions.chain([&state.function.latest]).filter_map(|one| one.target.process()) {
+            zips.insert(process.code_sha256, process.code_bytes);
+        }
+    }
+    Json(json!({
+        "AccountLimit": {
+            "TotalCodeSize": TOTAL_CODE_BYTES_MAX,
+            "CodeSizeUnzipped": UNPACKED_BYTES_MAX,
+            "CodeSizeZipped": ZIP_BYTES_MAX,
+            "ConcurrentExecutions": ACCOUNT_CONCURRENCY,
+            "UnreservedConcurrentExecutions": ACCOUNT_CONCURRENCY.saturating_sub(reserved),
+        },
+        "AccountUsage": {
+            "TotalCodeSize": zips.values().sum::<u64>(),
+            "FunctionCount": world.functions.size(),
+        },
+    }))
+}

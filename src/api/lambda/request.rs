@@ -1,0 +1,231 @@
+//! What a Lambda request brings: its caller, its path and query decoded, and its body, with faults in Lambda's words.
+
+use axum::body::Bytes;
+use axum::extract::rejection::BytesRejection;
+use axum::extract::{FromRequest, FromRequestParts, Query, RawPathParams, Request};
+use axum::http::request::Parts;
+use axum::http::{Uri, header};
+use serde_json::{Map, Value};
+
+use super::Scope;
+use super::error::LambdaError;
+use super::validate::Violations;
+use crate::api::Api;
+use crate::api::auth::Caller;
+use crate::domain::arn::Place;
+
+/// Head and caller of a request.
+pub struct Asked {
+    /// Who asks.
+    pub caller: Caller,
+    /// The host the client asked, for URLs that lead back here.
+    pub host: Option<String>,
+    path: Vec<(String, String)>,
+    query: Vec<(String, String)>,
+}
+
+impl FromRequestParts<Api> for Asked {
+    type Rejection = LambdaError;
+
+    async fn from_request_parts(parts: &mut Parts, api: &Api) -> Result<Asked, LambdaError> {
+        let caller = parts.extensions.get::<Caller>().cloned();
+        let caller = caller.ok_or_else(|| LambdaError::invalid("the request was not admitted"))?;
+        let host = parts.headers.get(header::HOST).and_then(|host| host.to_str().ok()).map(str::to_owned);
+        let path = RawPathParams::from_request_parts(parts, api)
+            .await
+            .map_err(|_| LambdaError::invalid("the path is not percent-encoded UTF-8"))?;
+        let path = path.iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
+        Ok(Asked { caller, host, path, query: pairs(&parts.uri)? })
+    }
+}
+
+fn pairs(uri: &Uri) -> Result<Vec<(String, String)>, LambdaError> {
+    let read = Query::<Vec<(String, String)>>::try_from_uri(uri);
+    read.map(|Query(pairs)| pairs).map_err(|_| LambdaError::invalid("the query is not percent-encoded UTF-8"))
+}
+
+impl Asked {
+    /// A part of the path.
+    pub fn path(&self, name: &str) -> &str {
+        self.path.iter().find(|(key, _)| key == name).map_or("", |(_, value)| value)
+    }
+
+    /// A parameter of the query.
+    pub fn query(&self, name: &str) -> Option<&str> {
+        self.query.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str())
+    }
+
+    /// All values of a parameter.
+    pub fn query_all(&self, name: &str) -> Vec<String> {
+        self.query.iter().filter(|(key, _)| key == name).map(|(_, value)| value.clone()).collect()
+    }
+
+    /// Whose ARNs the answer speaks of.
+    pub(super) fn place(&self, api: &Api) -> Place {
+        super::place(api, &self.caller)
+    }
+
+    /// The function that the path names, once nothing breaks a constraint; `check` looks at everything else.
+    pub(super) fn function(
+        &self,
+        api: &Api,
+        name_chars_max: usize,
+        check: impl FnOnce(&mut Violations),
+    ) -> Result<Scope, LambdaError> {
+        let mut violations = Violations::default();
+        let scope = Scope::named(api, &self.caller, self.path("function"), name_chars_max, &mut violations);
+        check(&mut violations);
+        violations.refuse()?;
+        scope.ok_or_else(|| LambdaError::invalid("no such function"))
+    }
+
+    /// How many items a page has: what the client asks for, at most `page_max`.
+    pub fn page_items(&self, limit: usize, page_max: usize, violations: &mut Violations) -> usize {
+        let Some(text) = self.query("MaxItems") else { return page_max };
+        match text.parse::<i64>() {
+            Ok(items) => {
+                violations.range("maxItems", items, 1, limit as i64);
+                usize::try_from(items).unwrap_or(1).clamp(1, page_max)
+            }
+            Err(_) => {
+                violations.add("maxItems", text, "Member must be a whole number");
+                page_max
+            }
+        }
+    }
+}
+
+/// A whole body, no longer than its route takes.
+pub struct Payload(pub Bytes);
+
+impl FromRequest<Api> for Payload {
+    type Rejection = LambdaError;
+
+    async fn from_request(request: Request, api: &Api) -> Result<Payload, LambdaError> {
+        match Bytes::from_request(request, api).await {
+            Ok(bytes) => Ok(Payload(bytes)),
+            Err(rejection) => Err(match rejection {
+                BytesRejection::FailedToBufferBody(inner)
+                    if inner.status() == axum::http::StatusCode::PAYLOAD_TOO_LARGE =>
+                {
+                    LambdaError::too_large(None)
+                }
+                other => LambdaError::serialization(other.body_text()),
+            }),
+        }
+    }
+}
+
+/// A JSON object: `null` is as good as absent, and members nobody asks for are ignored, both as on AWS.
+pub struct Body(Map<String, Value>);
+
+impl Body {
+    /// Reads a body; an empty one has no members.
+    pub fn read(bytes: &[u8]) -> Result<Body, LambdaError> {
+        if bytes.is_empty() {
+            return Ok(Body(Map::new()));
+        }
+        match serde_json::from_slice(bytes) {
+            Ok(Value::Object(members)) => Ok(Body(members)),
+            Ok(_) => Err(LambdaError::serialization("Unexpected token: the body is not a JSON object")),
+            Err(why) => {
+                Err(LambdaError::serialization(format!("Could not parse request body into json: {why}")))
+            }
+        }
+    }
+
+    fn get(&self, name: &str) -> Option<&Value> {
+        self.0.get(name).filter(|value| !value.is_null())
+    }
+
+    /// Whether a member is there.
+    pub fn has(&self, name: &str) -> bool {
+        self.get(name).is_some()
+    }
+
+    /// A text.
+    pub fn text(&self, name: &str) -> Result<Option<String>, LambdaError> {
+        self.get(name).map(text_of).transpose()
+    }
+
+    /// A whole number of 32 bits.
+    pub fn integer(&self, name: &str) -> Result<Option<i64>, LambdaError> {
+        let Some(value) = self.get(name) else { return Ok(None) };
+        let number = value.as_i64().filter(|number| i32::try_from(*number).is_ok());
+        match (number, value) {
+            (Some(number), _) => Ok(Some(number)),
+            (None, Value::Number(number)) => {
+                Err(LambdaError::serialization(format!("Numeric value ({number}) out of range of int")))
+            }
+            (None, other) => Err(converted(other, "an Integer")),
+        }
+    }
+
+    /// A yes or no.
+    pub fn flag(&self, name: &str) -> Result<Option<bool>, LambdaError> {
+        match self.get(name) {
+            None => Ok(None),
+            Some(Value::Bool(value)) => Ok(Some(*value)),
+            Some(other) => Err(converted(other, "a Boolean")),
+        }
+    }
+
+    /// A list of texts.
+    pub fn texts(&self, name: &str) -> Result<Option<Vec<String>>, LambdaError> {
+        match self.get(name) {
+            None => Ok(None),
+            Some(Value::Array(items)) => items.iter().map(text_of).collect::<Result<_, _>>().map(Some),
+            Some(other) => Err(converted(other, "a List")),
+        }
+    }
+
+    /// A map of texts, in the order of its keys.
+    pub fn map(&self, name: &str) -> Result<Option<std::collections::BTreeMap<String, String>>, LambdaError> {
+        let Some(members) = self.object(name)? else { return Ok(None) };
+        let pair = |(key, value): (&String, &Value)| text_of(value).map(|value| (key.clone(), value));
+        members.0.iter().map(pair).collect::<Result<_, _>>().map(Some)
+    }
+
+    /// An object.
+    pub fn object(&self, name: &str) -> Result<Option<Body>, LambdaError> {
+        self.get(name).map(object_of).transpose()
+    }
+
+    /// A list of objects.
+    pub fn objects(&self, name: &str) -> Result<Option<Vec<Body>>, LambdaError> {
+        match self.get(name) {
+            None => Ok(None),
+            Some(Value::Array(items)) => items.iter().map(object_of).collect::<Result<_, _>>().map(Some),
+            Some(other) => Err(converted(other, "a List")),
+        }
+    }
+}
+
+fn object_of(value: &Value) -> Result<Body, LambdaError> {
+    match value {
+        Value::Object(members) => Ok(Body(members.clone())),
+        other => Err(converted(other, "a Structure")),
+    }
+}
+
+fn text_of(value: &Value) -> Result<String, LambdaError> {
+    match value {
+        Value::String(text) => Ok(text.clone()),
+        other => Err(converted(other, "a String")),
+    }
+}
+
+/// A value of the wrong kind, as AWS's parser says it.
+fn converted(value: &Value, wanted: &str) -> LambdaError {
+    let kind = match value {
+        Value::Null => "NULL_VALUE",
+        Value::Bool(true) => "TRUE_VALUE",
+        Value::Bool(false) => "FALSE_VALUE",
+        Value::Number(_) => "NUMBER_VALUE",
+        Value::String(_) => "STRING_VALUE",
+        Value::Array(_) | Value::Object(_) => {
+            return LambdaError::serialization("Start of structure or map found where not expected.");
+        }
+    };
+    LambdaError::serialization(format!("{kind} can not be converted to {wanted}"))
+}
