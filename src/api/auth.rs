@@ -86,8 +86,9 @@ async fn admitted(api: &Api, request: Request) -> Result<Request, Response> {
 async fn known(api: &Api, request: Request, service: Option<aws::Service>) -> Result<Request, Response> {
     let face = Face::of(request.uri().path());
     let (parts, body) = request.into_parts();
-    let body = axum::body::to_bytes(body, super::SIGNED_BYTES_MAX).await.map_err(|_| {
-        let text = format!("the body is longer than {} bytes, or broke off", super::SIGNED_BYTES_MAX);
+    let bytes_max = super::signed_bytes_max(parts.uri.path());
+    let body = axum::body::to_bytes(body, bytes_max).await.map_err(|_| {
+        let text = format!("the body is longer than {bytes_max} bytes, or broke off");
         ApiError::invalid(text).on(face).into_response()
     })?;
     let request = Request::from_parts(parts, ());

@@ -49,7 +49,13 @@ const CODE_BYTES_MAX: usize = 70_167_211;
 const INVOKE_BYTES_MAX: usize = (6 << 20) + (1 << 16);
 
 /// A signature covers the body, so bodies of signed requests are read whole before anything is known of their sender.
-const SIGNED_BYTES_MAX: usize = BODY_BYTES_MAX;
+///
+/// Only where a zip comes in may they be as long as a zip.
+fn signed_bytes_max(path: &str) -> usize {
+    let path = path.trim_end_matches('/');
+    let takes_code = path.ends_with("/functions") || path.ends_with("/code");
+    if takes_code { CODE_BYTES_MAX } else { BODY_BYTES_MAX }
+}
 
 /// What handlers work with; cheap to clone.
 #[derive(Clone)]
