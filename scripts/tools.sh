@@ -39,6 +39,31 @@ unpacked() {
     printf '%s' "$found"
 }
 
+# aws2: prints where version 2 of the aws command is, which PyPI does not have; Debian's is unpacked with what it needs of
+# Python under target/, where the system's Python is the one it was made for. Prints nothing where it cannot be had.
+aws2() {
+    local found package root=$PWD/target/aws2
+    found=$(command -v aws || true)
+    if [ -n "$found" ] && "$found" --version 2>&1 | grep -q '^aws-cli/2'; then
+        printf '%s' "$found"
+        return
+    fi
+    if [ ! -x "$root/aws" ] && command -v apt-get >/dev/null && command -v dpkg >/dev/null; then
+        mkdir -p "$root"
+        for package in awscli python3-awscrt python3-cffi-backend python3-colorama python3-cryptography python3-dateutil \
+            python3-distro python3-docutils python3-jmespath python3-prompt-toolkit python3-roman python3-ruamel.yaml \
+            python3-ruamel.yaml.clib python3-six python3-urllib3 python3-wcwidth; do
+            (cd "$root" && apt-get download -qq "$package" && dpkg -x "$package"_*.deb .) >/dev/null 2>&1 || true
+        done
+        printf '#!/bin/sh\nPYTHONPATH=%s exec /usr/bin/python3 %s "$@"\n' "$root/usr/lib/python3/dist-packages" \
+            "$root/usr/bin/aws" >"$root/aws"
+        chmod +x "$root/aws"
+    fi
+    if [ -x "$root/aws" ] && "$root/aws" --version 2>/dev/null | grep -q '^aws-cli/2'; then
+        printf '%s' "$root/aws"
+    fi
+}
+
 # clients: the real clients that users have, in a venv under target/.
 clients() {
     local venv=target/venv

@@ -1,8 +1,10 @@
 //! The one integration binary: a folder per part of the house, and what they share in `support`.
 
+mod access;
 mod cli;
 mod crash;
 mod lambda;
+mod logs;
 mod plans;
 mod replay;
 mod rollouts;

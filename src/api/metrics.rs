@@ -32,6 +32,7 @@ struct Scrape {
     plans_faulty: usize,
     turns: u64,
     frozen: bool,
+    log_lines_dropped: u64,
 }
 
 impl fmt::Debug for Scrape {
@@ -50,6 +51,7 @@ pub async fn serve(State(api): State<Api>) -> Result<Response, ApiError> {
         plans_faulty: api.control.book().files.values().filter(|file| !file.is_sound()).count(),
         turns: api.control.turns(),
         frozen: api.writer.is_frozen(),
+        log_lines_dropped: api.logs.dropped(),
     };
     let text = tokio::task::spawn_blocking(move || {
         let mut registry = Registry::default();
@@ -262,6 +264,15 @@ impl Scrape {
             .gauge(&[], self.world.seq.0 as f64)?;
         Family::of(encoder, "serin_control_turns", "Turns of the control thread", None, MetricType::Counter)?
             .count(&[], self.turns)?;
+        let counter = MetricType::Counter;
+        Family::of(
+            encoder,
+            "serin_log_lines_dropped",
+            "Log lines that could not be written in time",
+            None,
+            counter,
+        )?
+        .count(&[], self.log_lines_dropped)?;
         Family::of(encoder, "serin_store_trouble", "Whether changes cannot be stored", None, gauge)?
             .gauge(&[], flag(self.health.trouble.is_some() || self.frozen))?;
         Family::of(encoder, "serin_plans_faulty", "Plan files that are not in order", None, gauge)?
