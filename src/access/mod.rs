@@ -169,6 +169,15 @@ impl Access {
         found
     }
 
+    /// Whether a request claims to be of anybody who is known; the claim is not checked, nor the body looked at.
+    pub fn introduced(&self, asked: &Asked<'_>) -> Result<(), Stranger> {
+        let is_known = match signature::Claim::read(asked)? {
+            Some(claim) => self.keys.contains_key(&claim.scope.key_id),
+            None => self.holder(bearer(asked.headers).ok_or(Stranger::Nobody)?).is_some(),
+        };
+        if is_known { Ok(()) } else { Err(Stranger::UnknownKey) }
+    }
+
     /// Who sent a request at this time.
     ///
     /// A signature is believed for five minutes before and after it was made, as by AWS, and within them as often as

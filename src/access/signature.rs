@@ -9,6 +9,7 @@ use aws_sigv4::http_request::{
     SigningSettings, sign,
 };
 use aws_sigv4::sign::v4::SigningParams;
+use hyper::Uri;
 use hyper::header::{self, HeaderMap};
 use percent_encoding::percent_decode_str;
 use sha2::{Digest, Sha256};
@@ -67,8 +68,17 @@ pub(super) fn is_key_id(text: &str) -> bool {
 }
 
 /// The scope that a request claims, unchecked; its region is where the client thinks it is.
-pub fn claimed_scope(asked: &Asked<'_>) -> Option<Scope> {
-    Claim::read(asked).ok().flatten().map(|claim| claim.scope)
+pub fn claimed_scope(uri: &Uri, headers: &HeaderMap) -> Option<Scope> {
+    if let Some(parts) = text_of(headers, "authorization").and_then(|value| value.strip_prefix(ALGORITHM)) {
+        return Scope::read(part_of(parts, "Credential")?);
+    }
+    let credential = uri.query()?.split('&').find_map(|pair| pair.strip_prefix("X-Amz-Credential="))?;
+    Scope::read(&percent_decode_str(credential).decode_utf8_lossy())
+}
+
+/// The value of `name=value` among parts with commas between.
+fn part_of<'a>(parts: &'a str, name: &str) -> Option<&'a str> {
+    parts.split(',').map(str::trim).find_map(|part| part.strip_prefix(name)?.strip_prefix('='))
 }
 
 /// What a signed request says about its signature.
@@ -105,10 +115,7 @@ impl Claim {
     }
 
     fn from_header(asked: &Asked<'_>, parts: &str) -> Result<Claim, Stranger> {
-        let part = |name: &str| {
-            let mut parts = parts.split(',').map(str::trim);
-            parts.find_map(|part| part.strip_prefix(name)?.strip_prefix('='))
-        };
+        let part = |name: &str| part_of(parts, name);
         let at = text_of(asked.headers, "x-amz-date");
         let lacking: String = [
             ("Credential", part("Credential")),
@@ -360,6 +367,7 @@ fn write_time(at: Timestamp) -> String {
 #[cfg(test)]
 mod tests {
     use hyper::Method;
+    use proptest::prelude::*;
 
     use super::*;
 
@@ -500,6 +508,41 @@ mod tests {
         assert!(day.contains("'20150831' != '20150830'"), "{day}");
         let session = vanilla().with(|sent| header(sent, "x-amz-security-token", "t"));
         assert_eq!(session.verified(), Err(Stranger::UnknownKey));
+    }
+
+    proptest! {
+        /// Whatever comes, it is refused and nothing breaks: this runs on the threads that carry traffic.
+        #[test]
+        fn no_request_breaks_anything(
+            path in "/[!-~&&[^?#\"<>\\\\^`{|}]]{0,40}",
+            query in "[!-~&&[^#\"<>\\\\^`{|}]]{0,80}",
+            pairs in proptest::collection::vec(("(X-Amz-(Algorithm|Credential|Date|Expires|SignedHeaders|Signature)|a)",
+                "[!-~&&[^#&\"<>\\\\^`{|}]]{0,20}|AWS4-HMAC-SHA256|a/20150830/b/service/aws4_request|20150830T123600Z|60|host"), 0..9),
+            authorization in "(AWS4-HMAC-SHA256 )?[ -~]{0,60}|AWS4-HMAC-SHA256 Credential=a/20150830/b/service/aws4_request, SignedHeaders=[a-z;-]{0,20}, Signature=[0-9a-f]{0,70}",
+            date in "[ -~]{0,20}|20150830T123600Z",
+            signed in proptest::bool::ANY,
+            value in "[ -~]{0,20}",
+        ) {
+            let pairs: Vec<String> = pairs.iter().map(|(name, value)| format!("{name}={value}")).collect();
+            let target = format!("{path}?{query}&{}", pairs.join("&"));
+            prop_assume!(target.parse::<Uri>().is_ok());
+            let mut sent = vanilla().with(|sent| sent.target = target);
+            sent.headers = vec![("host", value.clone()), ("x-amz-date", date), ("a", value)];
+            if signed {
+                sent.headers.push(("authorization", authorization));
+            }
+            let mut headers = HeaderMap::new();
+            for (name, value) in &sent.headers {
+                headers.append(*name, value.parse().unwrap());
+            }
+            let uri = sent.target.parse().unwrap();
+            let asked = Asked { method: &sent.method, uri: &uri, headers: &headers, body: b"{}", service: "service" };
+            claimed_scope(&uri, &headers);
+            if let Ok(Some(claim)) = Claim::read(&asked) {
+                let now = read_time(VANILLA_AT).unwrap();
+                prop_assert!(claim.verify(&asked, &Credentials::new("a", SECRET, None, None, "test"), now).is_err());
+            }
+        }
     }
 
     #[test]

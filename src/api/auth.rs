@@ -12,7 +12,7 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 
 use super::error::{ApiError, Face};
-use super::lambda::actions::{Denied, check};
+use super::lambda::actions::check;
 use super::lambda::error::LambdaError;
 use super::{Api, aws};
 use crate::access::{Access, Asked, Stranger, Who, bearer, claimed_scope};
@@ -53,10 +53,7 @@ async fn admitted(api: &Api, request: Request) -> Result<Request, Response> {
         refuse_foreign_origin(request.headers()).map_err(refuse)?;
     }
     let service = aws::service(&request);
-    // A URL to a function's code carries serin's own seal.
-    let is_sealed = request.uri().path().starts_with("/code/");
-    let is_open = is_read && (is_sealed || OPEN.contains(&request.uri().path()));
-    if api.access.has_principals() && !is_invoke && !is_open {
+    if api.access.has_principals() && !is_invoke && !(is_read && is_open(request.uri().path())) {
         return known(api, request, service).await;
     }
     let headers = request.headers();
@@ -72,7 +69,7 @@ async fn admitted(api: &Api, request: Request) -> Result<Request, Response> {
         return Err(refuse(ApiError::unauthorized(text)));
     }
     let claimed = headers.get(ACTOR_HEADER).and_then(|value| value.to_str().ok());
-    let scope = claimed_scope(&asked(&request, &[], LAMBDA));
+    let scope = claimed_scope(request.uri(), headers);
     let actor = match (holder, &scope, claimed) {
         (Some(holder), _, _) => Actor::new(&holder.name, Standing::Token),
         (None, Some(scope), _) => Actor::new(&scope.key_id, Standing::Unverified),
@@ -85,6 +82,10 @@ async fn admitted(api: &Api, request: Request) -> Result<Request, Response> {
 /// A request of somebody who is known and may do what they ask, where there are principals.
 async fn known(api: &Api, request: Request, service: Option<aws::Service>) -> Result<Request, Response> {
     let face = Face::of(request.uri().path());
+    let name = service.map_or(LAMBDA, aws::Service::signing_name);
+    // Of strangers no body is read.
+    let introduced = api.access.introduced(&asked(&request, &[], name));
+    introduced.map_err(|stranger| strange(&stranger, face, service))?;
     let (parts, body) = request.into_parts();
     let bytes_max = super::signed_bytes_max(parts.uri.path());
     let body = axum::body::to_bytes(body, bytes_max).await.map_err(|_| {
@@ -92,13 +93,13 @@ async fn known(api: &Api, request: Request, service: Option<aws::Service>) -> Re
         ApiError::invalid(text).on(face).into_response()
     })?;
     let request = Request::from_parts(parts, ());
-    let name = service.map_or(LAMBDA, aws::Service::signing_name);
     let asked = asked(&request, &body, name);
     let who = api.access.who(&asked, clock::wall_now());
     let who = who.map_err(|stranger| strange(&stranger, face, service))?;
-    let region = claimed_scope(&asked).map(|scope| scope.region);
+    let region = claimed_scope(asked.uri, asked.headers).map(|scope| scope.region);
     if !who.known.is_owner {
-        check_policies(api, &request, &who, region.as_deref(), service)?;
+        let denied = denied_by_policies(api, &request, &who, region.as_deref(), service);
+        denied.map_or(Ok(()), Err)?;
     }
     let actor = Actor::new(&who.known.name, Standing::Token);
     let request = request.map(|()| Body::from(body));
@@ -133,14 +134,14 @@ fn strange(stranger: &Stranger, face: Face, service: Option<aws::Service>) -> Re
     ApiError::unauthorized(text).into_response()
 }
 
-/// Holds whoever is no owner to the policies.
-fn check_policies<B>(
+/// What whoever is no owner is told, where no policy allows what they ask.
+fn denied_by_policies<B>(
     api: &Api,
     request: &axum::http::Request<B>,
     who: &Who,
     region: Option<&str>,
     service: Option<aws::Service>,
-) -> Result<(), Response> {
+) -> Option<Response> {
     let name = &who.known.name;
     if let Some(service) = service {
         let action = service.action(request.headers());
@@ -148,18 +149,28 @@ fn check_policies<B>(
             "User: {name} is not authorized to perform: {action} because no identity-based policy allows the {action} \
              action"
         );
-        return Err(aws::refusal(StatusCode::FORBIDDEN, "AccessDeniedException", &text));
+        return Some(aws::refusal(StatusCode::FORBIDDEN, "AccessDeniedException", &text));
     }
     if Face::of(request.uri().path()) == Face::Lambda {
-        let denied = |denied: Denied| LambdaError::denied(denied.to_string()).into_response();
-        return check(api, request.method(), request.uri(), who, region).map_err(denied);
+        let denied = check(api, request.method(), request.uri(), who, region).err()?;
+        return Some(LambdaError::denied(denied.to_string()).into_response());
     }
-    Err(ApiError::forbidden(format!("{name} is no owner; serin's own API is the owners'")).into_response())
+    let text = format!("{name} is no owner; serin's own API is the owners'");
+    Some(ApiError::forbidden(text).into_response())
 }
 
 /// An invocation is traffic, not a change of serin.
+///
+/// Exactly one segment stands between: an alias may be called `invocations`, too.
 fn is_invoke(path: &str) -> bool {
-    path.starts_with("/2015-03-31/functions/") && path.ends_with("/invocations")
+    let function =
+        path.strip_prefix("/2015-03-31/functions/").and_then(|rest| rest.strip_suffix("/invocations"));
+    function.is_some_and(|function| !function.is_empty() && !function.contains('/'))
+}
+
+/// Whether a path answers whoever reaches the listener; links to code carry a seal of their own.
+fn is_open(path: &str) -> bool {
+    OPEN.contains(&path) || path.starts_with("/code/")
 }
 
 /// Without a token, a page that made its own name point here must not read or change anything.
@@ -210,6 +221,21 @@ fn refuse_foreign_origin(headers: &HeaderMap) -> Result<(), ApiError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn invocations_are_those_of_one_function() {
+        for (path, expected) in [
+            ("/2015-03-31/functions/f/invocations", true),
+            ("/2015-03-31/functions/f%3Alive/invocations", true),
+            ("/2015-03-31/functions/f/aliases/invocations", false),
+            ("/2015-03-31/functions/f/policy/invocations", false),
+            ("/2015-03-31/functions//invocations", false),
+            ("/2015-03-31/functions/invocations", false),
+            ("/2016-03-31/functions/f/invocations", false),
+        ] {
+            assert_eq!(is_invoke(path), expected, "{path}");
+        }
+    }
 
     #[test]
     fn only_loopback_names_are_answered_without_a_token() {

@@ -48,7 +48,7 @@ const CODE_BYTES_MAX: usize = 70_167_211;
 /// A payload may be 6 MiB; the router refuses what is longer in Lambda's words, so a little more is let through.
 const INVOKE_BYTES_MAX: usize = (6 << 20) + (1 << 16);
 
-/// A signature covers the body, so bodies of signed requests are read whole before anything is known of their sender.
+/// A signature covers the body, so bodies of signed requests are read whole.
 ///
 /// Only where a zip comes in may they be as long as a zip.
 fn signed_bytes_max(path: &str) -> usize {

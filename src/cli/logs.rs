@@ -105,7 +105,7 @@ fn in_words(line: &LogLineView, look: &Look) -> Line {
     // What a function says must not move anybody's cursor.
     let harmless: String = line.text.chars().map(|char| if char.is_control() { ' ' } else { char }).collect();
     let mut words = Line::new();
-    words.tone(Tone::Quiet, &words::clock(&line.at, look)).add("  ");
+    words.tone(Tone::Quiet, words::clock(&line.at, look)).add("  ");
     words.tone(Tone::Strong, &version).add("  ").add(harmless.trim_end());
     words
 }

@@ -197,6 +197,9 @@ impl RoutingTable {
 /// A thread's view of the table.
 pub(super) type TableReader = arc_swap::Cache<Arc<ArcSwap<Table>>, Arc<Table>>;
 
+/// What is allowed, on each scope that has a policy.
+type Policies = HashMap<(FunctionName, PolicyScope), Arc<[Statement]>>;
+
 type Shard = HashMap<Arc<str>, Arc<Route>, BuildHasherDefault<KeyHasher>>;
 
 /// One immutable table: routes by `function:alias`, `function:7` and `function:$LATEST`.
@@ -204,7 +207,7 @@ type Shard = HashMap<Arc<str>, Arc<Route>, BuildHasherDefault<KeyHasher>>;
 pub(super) struct Table {
     shards: Box<[Arc<Shard>]>,
     /// Apart from the routes, because only invocations by principals look at them.
-    policies: Arc<HashMap<(FunctionName, PolicyScope), Arc<[Statement]>>>,
+    policies: Arc<Policies>,
 }
 
 impl Default for Table {

@@ -141,15 +141,15 @@ fn nobody_gets_through_who_should_not() {
                 refused += 1;
                 assert!(matches!(reply.status, 401 | 403), "{method} {path} with {kind}: {reply:?}");
             }
-            let owner = asked(&house, method, &path, body.as_ref(), &sign(("AKIAOWNER", "owner-secret"), 0));
-            // Those that would change or never end are only tried as others.
-            if *method == "GET" && path != "/v1/events" {
+            // What changes something, or never ends, is only tried as others.
+            if *method == "GET" && path != "/v1/events" && !path.starts_with("/code/") {
+                let owner = asked(&house, method, &path, None, &sign(("AKIAOWNER", "owner-secret"), 0));
                 assert!(!matches!(owner.status, 401 | 403), "{method} {path} as the owner: {owner:?}");
             }
         }
     }
     println!("{tried} requests over {} routes, {refused} refused", routes.len());
-    let _ = before;
+    assert_eq!(seq(), before, "something was changed");
 }
 
 #[test]

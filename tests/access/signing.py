@@ -153,15 +153,15 @@ with at(-120):
 with at(330):
     ok("presigned in the future", send(presigned(OWNER), "GET")[0] == 403)
 for url, where in ((API, "API"), (ROUTER, "router")):
-    # The body of an operation's parameters is signed with it.
-    link = presigned(ANA, url, method="invoke", FunctionName="f", Qualifier="live", Payload=b'{"a": 1}')
-    status, text = send(link, body=b'{"a": 1}')
+    # botocore presigns an invocation without a payload.
+    link = presigned(ANA, url, method="invoke", FunctionName="f", Qualifier="live")
+    status, text = send(link, body=b"")
     ok(f"a presigned invocation at the {where}", status == 200, (status, text))
     ok(f"presigned for another payload at the {where}", send(link, body=b'{"a": 2}')[0] == 403)
     ok(f"presigned for another qualifier at the {where}",
-       send(link.replace("Qualifier=live", "Qualifier=beta"), body=b'{"a": 1}')[0] == 403)
+       send(link.replace("Qualifier=live", "Qualifier=beta"), body=b"")[0] == 403)
     ok(f"a payload left unsigned at the {where}", send(
-        link, body=b'{"a": 1}', headers={"x-amz-content-sha256": "UNSIGNED-PAYLOAD"})[0] == 403)
+        link, body=b"", headers={"x-amz-content-sha256": "UNSIGNED-PAYLOAD"})[0] == 403)
 
 # What policies allow.
 for url, where in ((API, "API"), (ROUTER, "router")):

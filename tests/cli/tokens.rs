@@ -46,7 +46,7 @@ fn without_a_token_people_are_whom_they_claim_to_be() {
     let actor = history["events"][0]["actor"].as_str().unwrap();
     assert!(actor.starts_with("tester@") && actor.ends_with(" (claimed)"), "{actor}");
     assert!(daemon.has_logged("whoever reaches the API is the owner"));
-    assert!(daemon.has_logged("not enforced yet"));
+    assert!(daemon.has_logged("hold nobody without --principals"));
 }
 
 #[test]

@@ -10,6 +10,9 @@ const METRIC_DATA: &str = "GraniteServiceVersion20100801.GetMetricData";
 const STATISTICS: &str = "GraniteServiceVersion20100801.GetMetricStatistics";
 const LIST: &str = "GraniteServiceVersion20100801.ListMetrics";
 
+/// Dimensions, and the invocations and errors they must show.
+type Case<'a> = (Vec<(&'a str, &'a str)>, (f64, f64));
+
 fn dimensions(pairs: &[(&str, &str)]) -> Value {
     pairs.iter().map(|(name, value)| json!({ "Name": name, "Value": value })).collect()
 }
@@ -43,7 +46,7 @@ fn figures_are_those_of_what_was_sent() {
     assert!(errors > 0.0, "nothing failed, so nothing is shown");
     let check = |house: &House| {
         let name = ("FunctionName", "f");
-        let cases: [(Vec<(&str, &str)>, (f64, f64)); 6] = [
+        let cases: [Case<'_>; 6] = [
             (vec![name], total(&sent, |_, _| true)),
             (vec![name, ("Resource", "f:live")], total(&sent, |qualifier, _| qualifier == "live")),
             (vec![name, ("Resource", "f:2")], total(&sent, |qualifier, _| qualifier == "2")),

@@ -77,6 +77,9 @@ fn check_period(period_s: i64) -> Result<(), String> {
     }
 }
 
+/// What was counted in each minute.
+type Numbers = Vec<(Minute, Tally)>;
+
 /// Reads a metric's numbers over a span; none where there is no such metric.
 fn numbers(
     api: &Api,
@@ -84,7 +87,7 @@ fn numbers(
     dimensions: &[Dimension],
     unit: Option<&str>,
     span: (Minute, Minute),
-) -> Result<Option<(Metric, Vec<(Minute, Tally)>)>, AwsError> {
+) -> Result<Option<(Metric, Numbers)>, AwsError> {
     let metric = Metric::ALL.into_iter().find(|metric| metric.name() == name);
     let metric =
         metric.filter(|metric| namespace == NAMESPACE && unit.is_none_or(|unit| unit == metric.unit()));
