@@ -55,7 +55,7 @@ pub enum Statistic {
     Maximum,
     /// How many.
     SampleCount,
-    /// What this share stays at or below.
+    /// What so many of a hundred stay at or below.
     Percentile(f64),
 }
 
@@ -73,7 +73,7 @@ impl Statistic {
                 let is_plain = digits.starts_with(|char: char| char.is_ascii_digit())
                     && digits.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.');
                 let percent: f64 = digits.parse().ok().filter(|_| is_plain)?;
-                (0.0..=100.0).contains(&percent).then_some(Statistic::Percentile(percent / 100.0))?
+                (0.0..=100.0).contains(&percent).then_some(Statistic::Percentile(percent))?
             }
         })
     }
@@ -101,8 +101,8 @@ impl Statistic {
             Statistic::Average => ones as f64 / samples as f64,
             Statistic::Minimum => is(ones == samples),
             Statistic::Maximum => is(ones > 0),
-            Statistic::Percentile(share) => {
-                is(share * samples as f64 > (samples - ones) as f64 || ones == samples)
+            Statistic::Percentile(percent) => {
+                is(percent / 100.0 * samples as f64 > (samples - ones) as f64 || ones == samples)
             }
         })
     }
@@ -124,7 +124,7 @@ impl Statistic {
             Statistic::Maximum if samples == 1 => average,
             Statistic::Maximum => quantile_ms(durations, 1.0).max(average),
             Statistic::Percentile(_) if samples == 1 => average,
-            Statistic::Percentile(share) => quantile_ms(durations, share),
+            Statistic::Percentile(percent) => quantile_ms(durations, percent / 100.0),
         })
     }
 }
@@ -168,7 +168,7 @@ mod tests {
 
     #[test]
     fn statistics_have_names_and_others_are_refused() {
-        assert_eq!(Statistic::read("p99.9"), Some(Statistic::Percentile(0.999)));
+        assert_eq!(Statistic::read("p99.9"), Some(Statistic::Percentile(99.9)));
         assert_eq!(Statistic::read("p0"), Some(Statistic::Percentile(0.0)));
         for other in ["sum", "p", "p101", "p-1", "p1e1", "pinf", "tm99", "TM(10%:90%)", "IQM", "PR(:300)", ""]
         {
@@ -190,8 +190,8 @@ mod tests {
             (Metric::Errors, Average, 0.3),
             (Metric::Errors, Minimum, 0.0),
             (Metric::Errors, Maximum, 1.0),
-            (Metric::Errors, Percentile(0.5), 0.0),
-            (Metric::Errors, Percentile(0.9), 1.0),
+            (Metric::Errors, Percentile(50.0), 0.0),
+            (Metric::Errors, Percentile(90.0), 1.0),
             (Metric::Throttles, Sum, 0.0),
             (Metric::Throttles, Maximum, 0.0),
             (Metric::Duration, Sum, 4.0),
@@ -203,7 +203,7 @@ mod tests {
             assert_eq!(statistic.of(metric, &ten), Some(expected), "{metric:?} {statistic:?}");
         }
         let one = tally(1, 0, &[1_234]);
-        for statistic in [Minimum, Maximum, Average, Percentile(0.99)] {
+        for statistic in [Minimum, Maximum, Average, Percentile(99.0)] {
             assert_eq!(statistic.of(Metric::Duration, &one), Some(1.234), "{statistic:?}");
         }
         for metric in Metric::ALL {

@@ -59,6 +59,10 @@ impl Desk {
                 }
             }
             let written = self.write(&group);
+            if written.is_err() {
+                let lines = group.iter().filter(|job| matches!(job, Job::Line(_))).count();
+                self.dropped.fetch_add(lines as u64, Ordering::Relaxed);
+            }
             if let Err(why) = &written
                 && !self.is_failing
             {
@@ -72,13 +76,13 @@ impl Desk {
                 tracing::warn!(error = %why, "the log file may grow beyond its bound");
             }
             self.tell_dropped();
-            for done in flushed {
-                let _ = done.send(());
-            }
             if let Some(now) = pruned
                 && let Err(why) = self.prune(now)
             {
                 tracing::warn!(error = %why, "old log lines could not be removed");
+            }
+            for done in flushed {
+                let _ = done.send(());
             }
             if ends {
                 return;
