@@ -17,9 +17,9 @@ CREATE TABLE streams (
     UNIQUE (function, name)
 ) STRICT;
 
--- Ids rise in the order in which lines came; the lowest go first.
+-- Ids rise in the order in which lines came, and none comes twice; the lowest go first.
 CREATE TABLE lines (
-    id       INTEGER PRIMARY KEY,
+    id       INTEGER PRIMARY KEY AUTOINCREMENT,
     function INTEGER NOT NULL,
     stream   INTEGER NOT NULL,
     at       INTEGER NOT NULL,  -- milliseconds since 1970

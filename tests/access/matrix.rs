@@ -18,22 +18,33 @@ const OPEN: [&str; 6] = ["/", "/livez", "/readyz", "/metrics", "/openapi.json", 
 fn routes() -> Vec<(String, Vec<&'static str>)> {
     let source = std::fs::read_to_string(root().join("src/api/mod.rs")).unwrap();
     let mut routes = Vec::new();
-    for part in source.split(".route(").skip(1) {
-        let mut quoted = part.split('"');
-        let path = quoted.nth(1).expect("a route's path").to_owned();
-        // Up to the next statement: the methods of this route.
-        let handlers = quoted.next().expect("its handlers").split(".layer(").next().unwrap_or_default();
+    for (at, call) in source.match_indices(".route(") {
+        let rest = source[at + call.len()..].trim_start();
+        // A path that is no literal is each of those in the last list before.
+        let (paths, handlers) = match rest.strip_prefix('"') {
+            Some(quoted) => {
+                let (path, handlers) = quoted.split_once('"').expect("the quote's end");
+                (vec![path], handlers)
+            }
+            None => {
+                let list = source[..at].rfind("[\"").expect("a list of paths");
+                let list = source[list..at].split(']').next().expect("its end");
+                (list.split('"').skip(1).step_by(2).collect(), rest)
+            }
+        };
+        // Up to the next route or statement: the methods of this one.
+        let ends = [".route(", ".layer(", ";"].into_iter().filter_map(|end| handlers.find(end)).min();
+        let handlers = &handlers[..ends.unwrap_or(handlers.len())];
         let methods =
             [("get(", "GET"), ("post(", "POST"), ("put(", "PUT"), ("delete(", "DELETE"), ("any(", "POST")];
         let is_called = |name: &str| {
             let before = |at: usize| handlers[..at].chars().next_back();
-            handlers
-                .match_indices(name)
-                .any(|(at, _)| before(at).is_none_or(|char| !char.is_alphanumeric() && char != '_'))
+            let begins_word = |at| before(at).is_none_or(|char| !char.is_alphanumeric() && char != '_');
+            handlers.match_indices(name).any(|(at, _)| begins_word(at))
         };
-        let named =
+        let named: Vec<&str> =
             methods.into_iter().filter(|(name, _)| is_called(name)).map(|(_, method)| method).collect();
-        routes.push((path, named));
+        routes.extend(paths.into_iter().map(|path| (path.to_owned(), named.clone())));
     }
     routes
 }

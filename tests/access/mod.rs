@@ -1,6 +1,7 @@
 //! Who asks, and what they may: principals and policies on both listeners, every route with every kind of credentials,
 //! and signatures made by the real clients.
 
+mod binary;
 mod clients;
 mod matrix;
 mod policies;

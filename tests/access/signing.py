@@ -1,12 +1,15 @@
 """Signs requests to serin with botocore and the aws command, and says what came of each; any failure ends it."""
 
 import datetime
+import io
 import json
 import os
+import random
 import subprocess
 import sys
-import urllib.request
 import urllib.error
+import urllib.request
+import zipfile
 from unittest import mock
 
 import boto3
@@ -196,6 +199,24 @@ ok("the owner reads metrics", "Metrics" in client(OWNER, service="cloudwatch").l
 ok("and logs", "logGroups" in client(OWNER, service="logs").describe_log_groups())
 refused("a wrong secret reads no metrics", lambda: client(("AKIAOWNER", "x"), service="cloudwatch").list_metrics(),
         "InvalidSignatureException", MISMATCH)
+
+# A body as long as a function's code.
+archive = io.BytesIO()
+with zipfile.ZipFile(archive, "w") as zipped:
+    zipped.writestr("bootstrap", random.Random(1).randbytes(3 << 20))
+code = {"FunctionName": "big", "Runtime": "provided.al2023", "Handler": "h", "Role": "arn:aws:iam::000000000000:role/r",
+        "Code": {"ZipFile": archive.getvalue()}}
+refused("a long body signed with a wrong secret", lambda: client(("AKIAOWNER", "guess")).create_function(**code),
+        "InvalidSignatureException", MISMATCH)
+refused("a long body of somebody unknown", lambda: client(("AKIANOBODY", "x")).create_function(**code),
+        "UnrecognizedClientException")
+refused("a long body of ana's", lambda: client(ANA).create_function(**code), "AccessDeniedException",
+        "lambda:CreateFunction")
+made = owner.create_function(**code)
+ok("a long body of the owner's", made["CodeSize"] == len(archive.getvalue()), made["CodeSize"])
+location = owner.get_function(FunctionName="big")["Code"]["Location"]
+ok("and its link needs no signature", len(urllib.request.urlopen(location).read()) == made["CodeSize"])
+owner.delete_function(FunctionName="big")
 
 
 # The aws command.

@@ -204,7 +204,9 @@ impl LogReader {
     /// The number of the line that came last; zero before the first.
     pub fn last_id(&self) -> Result<i64, StoreError> {
         self.ask("read the last log line", |connection| {
-            connection.query_row("SELECT ifnull(max(id), 0) FROM lines", [], |row| row.get(0))
+            let sql = "SELECT seq FROM sqlite_sequence WHERE name = 'lines'";
+            let last: Option<i64> = connection.query_row(sql, [], |row| row.get(0)).optional()?;
+            Ok(last.unwrap_or(0))
         })
     }
 

@@ -14,8 +14,8 @@ use crate::domain::time::Timestamp;
 const GROUP_MAX: usize = 4096;
 /// No line is longer, as on CloudWatch; what is longer is cut.
 const LINE_BYTES_MAX: usize = 256 * 1024;
-/// So many lines are removed in one go, so that new ones never wait long.
-const PRUNE_LINES: u32 = 5000;
+/// So many lines are removed in one go, so that new ones never wait long, nor more go than must.
+const PRUNE_LINES: u32 = 500;
 /// How nice the thread is to those that carry traffic.
 const NICENESS: i32 = 10;
 
