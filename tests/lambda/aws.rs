@@ -10,7 +10,7 @@ use crate::support::service::Service;
 
 /// The real client; `scripts/test` installs it and names it.
 #[expect(clippy::disallowed_methods, reason = "a tool of the test run, not of serin")]
-fn aws(house: &House, command: &str) -> Value {
+pub(super) fn aws(house: &House, command: &str) -> Value {
     let program =
         std::env::var("SERIN_TEST_AWS").expect("SERIN_TEST_AWS names the aws client; scripts/test sets it");
     let mut words = words(command);

@@ -3,18 +3,16 @@
 use std::collections::BTreeMap;
 
 use axum::Json;
-use axum::body::Bytes;
-use axum::extract::{Extension, Path, Query, State};
+use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
-use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
 use super::error::LambdaError;
+use super::request::{Asked, Body, Payload};
 use super::validate::{Violations, is_word};
 use super::{Scope, ask};
 use crate::api::Api;
-use crate::api::auth::Caller;
 use crate::control::door::{Action, Reply};
 use crate::control::world::{RevisionOf, World};
 use crate::domain::alias::{AdditionalVersion, Alias, AliasId};
@@ -29,29 +27,26 @@ const WEIGHT_KEYS: &str = "Map keys must satisfy constraint: [Member must have l
                            Member must have length greater than or equal to 1, Member must satisfy regular expression \
                            pattern: [0-9]+]";
 
-#[derive(Debug, Default, Deserialize)]
-#[serde(rename_all = "PascalCase")]
 struct AliasBody {
     name: Option<String>,
     function_version: Option<String>,
     description: Option<String>,
-    routing_config: Option<RoutingConfig>,
+    /// The weights of a routing config; an empty object has none, as an empty map has.
+    weights: Option<BTreeMap<String, Option<f64>>>,
     revision_id: Option<String>,
 }
 
-#[derive(Debug, Default, Deserialize)]
-#[serde(rename_all = "PascalCase")]
-struct RoutingConfig {
-    additional_version_weights: Option<BTreeMap<String, Option<f64>>>,
-}
-
 impl AliasBody {
-    fn read(bytes: &Bytes) -> Result<AliasBody, LambdaError> {
-        if bytes.is_empty() {
-            return Ok(AliasBody::default());
-        }
-        serde_json::from_slice(bytes).map_err(|why| {
-            LambdaError::serialization(format!("Could not parse request body into json: {why}"))
+    fn read(bytes: &[u8]) -> Result<AliasBody, LambdaError> {
+        let body = Body::read(bytes)?;
+        let routing = body.object("RoutingConfig")?;
+        let weights = routing.map(|routing| routing.numbers("AdditionalVersionWeights")).transpose()?;
+        Ok(AliasBody {
+            name: body.text("Name")?,
+            function_version: body.text("FunctionVersion")?,
+            description: body.text("Description")?,
+            weights: weights.map(Option::unwrap_or_default),
+            revision_id: body.text("RevisionId")?,
         })
     }
 
@@ -68,7 +63,7 @@ impl AliasBody {
         if let Some(description) = &self.description {
             violations.length("description", description, 0, 256);
         }
-        let Some(weights) = self.weights() else { return };
+        let Some(weights) = &self.weights else { return };
         let shown = shown_weights(weights);
         let bad_key =
             |key: &String| key.is_empty() || key.len() > 1024 || !key.bytes().all(|b| b.is_ascii_digit());
@@ -81,15 +76,9 @@ impl AliasBody {
         }
     }
 
-    fn weights(&self) -> Option<&BTreeMap<String, Option<f64>>> {
-        self.routing_config.as_ref()?.additional_version_weights.as_ref()
-    }
-
     /// The additional versions asked for; an empty object clears them just as an empty map does.
     fn additional(&self, scope: &Scope) -> Result<Option<Vec<AdditionalVersion>>, LambdaError> {
-        let Some(config) = &self.routing_config else { return Ok(None) };
-        let none = BTreeMap::new();
-        let weights = config.additional_version_weights.as_ref().unwrap_or(&none);
+        let Some(weights) = &self.weights else { return Ok(None) };
         let one = |(version, weight): (&String, &Option<f64>)| {
             let number = version_number(scope, version)?;
             let weight = weight.and_then(Weight::from_fraction).unwrap_or(Weight::ZERO);
@@ -132,13 +121,12 @@ fn check_name(name: &str, violations: &mut Violations) {
 /// Function and alias of a path, checked; `others` adds what else is wrong with the request.
 fn target(
     api: &Api,
-    caller: &Caller,
-    function: &str,
-    alias: &str,
+    asked: &Asked,
     others: impl FnOnce(&mut Violations),
 ) -> Result<(Scope, AliasId), LambdaError> {
+    let alias = asked.path("alias");
     let mut violations = Violations::default();
-    let scope = Scope::of(api, caller, function, &mut violations);
+    let scope = Scope::of(api, &asked.caller, asked.path("function"), &mut violations);
     check_name(alias, &mut violations);
     others(&mut violations);
     violations.refuse()?;
@@ -179,13 +167,12 @@ fn answer(api: &Api, scope: &Scope, status: StatusCode, reply: Reply) -> Result<
 /// CreateAlias.
 pub async fn create(
     State(api): State<Api>,
-    Extension(caller): Extension<Caller>,
-    Path(function): Path<String>,
-    bytes: Bytes,
+    asked: Asked,
+    Payload(bytes): Payload,
 ) -> Result<Response, LambdaError> {
     let body = AliasBody::read(&bytes)?;
     let mut violations = Violations::default();
-    let scope = Scope::of(&api, &caller, &function, &mut violations);
+    let scope = Scope::of(&api, &asked.caller, asked.path("function"), &mut violations);
     match &body.name {
         Some(name) => check_name(name, &mut violations),
         None => violations.missing("name"),
@@ -205,19 +192,18 @@ pub async fn create(
         additional: body.additional(&scope)?.unwrap_or_default(),
         description: body.description.clone().unwrap_or_default(),
     };
-    let reply = ask(&api, &caller, &scope, action).await?;
+    let reply = ask(&api, &asked.caller, &scope, action).await?;
     answer(&api, &scope, StatusCode::CREATED, reply)
 }
 
 /// UpdateAlias.
 pub async fn update(
     State(api): State<Api>,
-    Extension(caller): Extension<Caller>,
-    Path((function, alias)): Path<(String, String)>,
-    bytes: Bytes,
+    asked: Asked,
+    Payload(bytes): Payload,
 ) -> Result<Response, LambdaError> {
     let body = AliasBody::read(&bytes)?;
-    let (scope, id) = target(&api, &caller, &function, &alias, |violations| body.check(violations))?;
+    let (scope, id) = target(&api, &asked, |violations| body.check(violations))?;
     let action = Action::UpdateAlias {
         id,
         function_version: body.version(&scope)?,
@@ -225,17 +211,13 @@ pub async fn update(
         description: body.description.clone(),
         revision_id: body.revision_id.clone(),
     };
-    let reply = ask(&api, &caller, &scope, action).await?;
+    let reply = ask(&api, &asked.caller, &scope, action).await?;
     answer(&api, &scope, StatusCode::OK, reply)
 }
 
 /// GetAlias.
-pub async fn get(
-    State(api): State<Api>,
-    Extension(caller): Extension<Caller>,
-    Path((function, alias)): Path<(String, String)>,
-) -> Result<Response, LambdaError> {
-    let (scope, id) = target(&api, &caller, &function, &alias, |_| {})?;
+pub async fn get(State(api): State<Api>, asked: Asked) -> Result<Response, LambdaError> {
+    let (scope, id) = target(&api, &asked, |_| {})?;
     let world = api.control.world();
     match world.alias(&id) {
         Some(state) => Ok(Json(shape(&world, &scope, &state.alias)).into_response()),
@@ -246,33 +228,11 @@ pub async fn get(
     }
 }
 
-/// Which aliases to list.
-#[derive(Debug, Default, Deserialize)]
-#[serde(rename_all = "PascalCase")]
-pub struct ListQuery {
-    function_version: Option<String>,
-    marker: Option<String>,
-    max_items: Option<String>,
-}
-
 /// ListAliases.
-pub async fn list(
-    State(api): State<Api>,
-    Extension(caller): Extension<Caller>,
-    Path(function): Path<String>,
-    Query(query): Query<ListQuery>,
-) -> Result<Response, LambdaError> {
+pub async fn list(State(api): State<Api>, asked: Asked) -> Result<Response, LambdaError> {
     let mut violations = Violations::default();
-    let scope = Scope::of(&api, &caller, &function, &mut violations);
-    let max_items = match query.max_items.as_deref().map(str::parse::<usize>) {
-        None => 50,
-        Some(Ok(items)) if (1..=10_000).contains(&items) => items,
-        Some(_) => {
-            let constraint = "Member must have value between 1 and 10000";
-            violations.add("maxItems", query.max_items.as_deref().unwrap_or_default(), constraint);
-            50
-        }
-    };
+    let scope = Scope::of(&api, &asked.caller, asked.path("function"), &mut violations);
+    let max_items = asked.page_items(10_000, 10_000, &mut violations);
     violations.refuse()?;
     let Some(scope) = scope else { return Err(LambdaError::invalid("no such function")) };
     let world = api.control.world();
@@ -280,11 +240,11 @@ pub async fn list(
         return Err(LambdaError::not_found(format!("Function not found: {}", scope.arn(None))));
     }
     let wanted = |alias: &Alias| {
-        let version = query.function_version.as_ref();
-        version.is_none_or(|version| *version == alias.routing.function_version.to_string())
+        let version = asked.query("FunctionVersion");
+        version.is_none_or(|version| version == alias.routing.function_version.to_string())
     };
     // A marker is the last name of the page before: it stays right while aliases come and go.
-    let after = |alias: &Alias| query.marker.as_deref().is_none_or(|marker| alias.id.alias.as_str() > marker);
+    let after = |alias: &Alias| asked.query("Marker").is_none_or(|marker| alias.id.alias.as_str() > marker);
     let mut page: Vec<&Alias> = world
         .aliases_of(&scope.function)
         .map(|state| &state.alias)
@@ -302,12 +262,8 @@ pub async fn list(
 }
 
 /// DeleteAlias; deleting what is not there succeeds.
-pub async fn delete(
-    State(api): State<Api>,
-    Extension(caller): Extension<Caller>,
-    Path((function, alias)): Path<(String, String)>,
-) -> Result<Response, LambdaError> {
-    let (scope, id) = target(&api, &caller, &function, &alias, |_| {})?;
-    ask(&api, &caller, &scope, Action::DeleteAlias(id)).await?;
+pub async fn delete(State(api): State<Api>, asked: Asked) -> Result<Response, LambdaError> {
+    let (scope, id) = target(&api, &asked, |_| {})?;
+    ask(&api, &asked.caller, &scope, Action::DeleteAlias(id)).await?;
     Ok(StatusCode::NO_CONTENT.into_response())
 }

@@ -1,18 +1,16 @@
 //! AddPermission, RemovePermission, GetPolicy. `auth` and the router hold callers to what is stored here.
 
 use axum::Json;
-use axum::body::Bytes;
-use axum::extract::{Extension, Path, Query, State};
+use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
-use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
 use super::error::LambdaError;
+use super::request::{Asked, Body, Payload};
 use super::validate::{Violations, check_qualifier, is_word};
-use super::{Scope, ask};
+use super::{NAMESPACED_CHARS_MAX, Scope, ask};
 use crate::api::Api;
-use crate::api::auth::Caller;
 use crate::control::door::{Action, Reply};
 use crate::control::world::RevisionOf;
 use crate::domain::alias::AliasId;
@@ -23,16 +21,6 @@ const SID_PATTERN: &str = "([a-zA-Z0-9-_]+)";
 const ACTION_PATTERN: &str = r"(lambda:[*]|lambda:[a-zA-Z]+|[*])";
 const PRINCIPAL_PATTERN: &str = r"[^\s]+";
 
-/// What the query of a policy operation may carry.
-#[derive(Debug, Default, Deserialize)]
-#[serde(rename_all = "PascalCase")]
-pub struct PolicyQuery {
-    qualifier: Option<String>,
-    revision_id: Option<String>,
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(rename_all = "PascalCase")]
 struct PermissionBody {
     statement_id: Option<String>,
     action: Option<String>,
@@ -41,12 +29,26 @@ struct PermissionBody {
     source_account: Option<String>,
     event_source_token: Option<String>,
     revision_id: Option<String>,
-    #[serde(rename = "PrincipalOrgID")]
     principal_org_id: Option<String>,
     function_url_auth_type: Option<String>,
 }
 
 impl PermissionBody {
+    fn read(bytes: &[u8]) -> Result<PermissionBody, LambdaError> {
+        let body = Body::read(bytes)?;
+        Ok(PermissionBody {
+            statement_id: body.text("StatementId")?,
+            action: body.text("Action")?,
+            principal: body.text("Principal")?,
+            source_arn: body.text("SourceArn")?,
+            source_account: body.text("SourceAccount")?,
+            event_source_token: body.text("EventSourceToken")?,
+            revision_id: body.text("RevisionId")?,
+            principal_org_id: body.text("PrincipalOrgID")?,
+            function_url_auth_type: body.text("FunctionUrlAuthType")?,
+        })
+    }
+
     fn check(&self, violations: &mut Violations) {
         match &self.statement_id {
             None => violations.missing("statementId"),
@@ -177,25 +179,18 @@ fn principal(text: &str) -> Value {
 /// AddPermission.
 pub async fn add(
     State(api): State<Api>,
-    Extension(caller): Extension<Caller>,
-    Path(function): Path<String>,
-    Query(query): Query<PolicyQuery>,
-    bytes: Bytes,
+    asked: Asked,
+    Payload(bytes): Payload,
 ) -> Result<Response, LambdaError> {
-    let body: PermissionBody = if bytes.is_empty() {
-        PermissionBody::default()
-    } else {
-        serde_json::from_slice(&bytes).map_err(|why| {
-            LambdaError::serialization(format!("Could not parse request body into json: {why}"))
-        })?
-    };
+    let body = PermissionBody::read(&bytes)?;
     let mut violations = Violations::default();
-    let scope = Scope::of(&api, &caller, &function, &mut violations);
-    query.qualifier.iter().for_each(|qualifier| check_qualifier(qualifier, &mut violations));
+    let scope =
+        Scope::named(&api, &asked.caller, asked.path("function"), NAMESPACED_CHARS_MAX, &mut violations);
+    asked.query("Qualifier").into_iter().for_each(|qualifier| check_qualifier(qualifier, &mut violations));
     body.check(&mut violations);
     violations.refuse()?;
     let Some(scope) = scope else { return Err(LambdaError::invalid("no such function")) };
-    let policy = policy_scope(&scope, query.qualifier.as_deref())?;
+    let policy = policy_scope(&scope, asked.query("Qualifier"))?;
     let revision_id = body.revision_id.clone();
     let action = Action::AddPermission {
         function: scope.function.clone(),
@@ -203,7 +198,7 @@ pub async fn add(
         statement: body.statement(),
         revision_id,
     };
-    let reply = ask(&api, &caller, &scope, action)
+    let reply = ask(&api, &asked.caller, &scope, action)
         .await
         .map_err(|error| reword_stale(reword(error, &scope, &policy)))?;
     match reply {
@@ -224,19 +219,16 @@ fn reword_stale(error: LambdaError) -> LambdaError {
 }
 
 /// RemovePermission.
-pub async fn remove(
-    State(api): State<Api>,
-    Extension(caller): Extension<Caller>,
-    Path((function, sid)): Path<(String, String)>,
-    Query(query): Query<PolicyQuery>,
-) -> Result<Response, LambdaError> {
+pub async fn remove(State(api): State<Api>, asked: Asked) -> Result<Response, LambdaError> {
     let mut violations = Violations::default();
-    let scope = Scope::of(&api, &caller, &function, &mut violations);
-    query.qualifier.iter().for_each(|qualifier| check_qualifier(qualifier, &mut violations));
+    let scope =
+        Scope::named(&api, &asked.caller, asked.path("function"), NAMESPACED_CHARS_MAX, &mut violations);
+    asked.query("Qualifier").into_iter().for_each(|qualifier| check_qualifier(qualifier, &mut violations));
+    let sid = asked.path("sid").to_owned();
     violations.length("statementId", &sid, 1, 100);
     violations.refuse()?;
     let Some(scope) = scope else { return Err(LambdaError::invalid("no such function")) };
-    let policy = policy_scope(&scope, query.qualifier.as_deref())?;
+    let policy = policy_scope(&scope, asked.query("Qualifier"))?;
     if api.control.world().function(&scope.function).is_none() {
         return Err(LambdaError::not_found(format!("No policy found for: {}", scope.arn(None))));
     }
@@ -244,25 +236,23 @@ pub async fn remove(
         function: scope.function.clone(),
         scope: policy.clone(),
         sid,
-        revision_id: query.revision_id,
+        revision_id: asked.query("RevisionId").map(str::to_owned),
     };
-    ask(&api, &caller, &scope, action).await.map_err(|error| reword_stale(reword(error, &scope, &policy)))?;
+    ask(&api, &asked.caller, &scope, action)
+        .await
+        .map_err(|error| reword_stale(reword(error, &scope, &policy)))?;
     Ok(StatusCode::NO_CONTENT.into_response())
 }
 
 /// GetPolicy.
-pub async fn get(
-    State(api): State<Api>,
-    Extension(caller): Extension<Caller>,
-    Path(function): Path<String>,
-    Query(query): Query<PolicyQuery>,
-) -> Result<Response, LambdaError> {
+pub async fn get(State(api): State<Api>, asked: Asked) -> Result<Response, LambdaError> {
     let mut violations = Violations::default();
-    let scope = Scope::of(&api, &caller, &function, &mut violations);
-    query.qualifier.iter().for_each(|qualifier| check_qualifier(qualifier, &mut violations));
+    let scope =
+        Scope::named(&api, &asked.caller, asked.path("function"), NAMESPACED_CHARS_MAX, &mut violations);
+    asked.query("Qualifier").into_iter().for_each(|qualifier| check_qualifier(qualifier, &mut violations));
     violations.refuse()?;
     let Some(scope) = scope else { return Err(LambdaError::invalid("no such function")) };
-    let policy_scope = policy_scope(&scope, query.qualifier.as_deref())?;
+    let policy_scope = policy_scope(&scope, asked.query("Qualifier"))?;
     let world = api.control.world();
     let Some(state) = world.function(&scope.function) else {
         return Err(LambdaError::not_found(format!("Function not found: {}", scope.arn(None))));

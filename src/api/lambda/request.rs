@@ -1,5 +1,7 @@
 //! What a Lambda request brings: its caller, its path and query decoded, and its body, with faults in Lambda's words.
 
+use std::collections::BTreeMap;
+
 use axum::body::Bytes;
 use axum::extract::rejection::BytesRejection;
 use axum::extract::{FromRequest, FromRequestParts, Query, RawPathParams, Request};
@@ -180,9 +182,20 @@ impl Body {
     }
 
     /// A map of texts, in the order of its keys.
-    pub fn map(&self, name: &str) -> Result<Option<std::collections::BTreeMap<String, String>>, LambdaError> {
+    pub fn map(&self, name: &str) -> Result<Option<BTreeMap<String, String>>, LambdaError> {
         let Some(members) = self.object(name)? else { return Ok(None) };
         let pair = |(key, value): (&String, &Value)| text_of(value).map(|value| (key.clone(), value));
+        members.0.iter().map(pair).collect::<Result<_, _>>().map(Some)
+    }
+
+    /// A map of numbers, in the order of its keys; a number may be null.
+    pub fn numbers(&self, name: &str) -> Result<Option<BTreeMap<String, Option<f64>>>, LambdaError> {
+        let Some(members) = self.object(name)? else { return Ok(None) };
+        let pair = |(key, value): (&String, &Value)| match value {
+            Value::Null => Ok((key.clone(), None)),
+            Value::Number(number) => Ok((key.clone(), number.as_f64())),
+            other => Err(converted(other, "a Double")),
+        };
         members.0.iter().map(pair).collect::<Result<_, _>>().map(Some)
     }
 
