@@ -7,7 +7,7 @@
 
 use axum::body::Body;
 use axum::extract::{Request, State};
-use axum::http::{HeaderMap, Method, StatusCode, header};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 
@@ -16,11 +16,14 @@ use super::lambda::actions::check;
 use super::lambda::error::LambdaError;
 use super::{Api, aws};
 use crate::access::{Access, Asked, Stranger, Who, bearer, claimed_scope};
+use crate::chance;
 use crate::clock;
 use crate::domain::actor::{Actor, Standing};
 
 /// The header in which the command line says who types.
 pub const ACTOR_HEADER: &str = "x-serin-actor";
+/// Names one request in Lambda's answers.
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-amzn-requestid");
 /// How AWS's signatures name Lambda; ours is signed as if it were it.
 const LAMBDA: &str = "lambda";
 /// What anybody may read who reaches the listener.
@@ -37,10 +40,17 @@ pub struct Caller {
 
 /// Lets a request in, with its caller attached, or answers why not.
 pub async fn admit(State(api): State<Api>, request: Request, next: Next) -> Response {
-    match admitted(&api, request).await {
+    let face = Face::of(request.uri().path());
+    let mut response = match admitted(&api, request).await {
         Ok(request) => next.run(request).await,
         Err(refused) => refused,
+    };
+    // Every answer of Lambda's has one; an invocation's is the router's.
+    if face == Face::Lambda && !response.headers().contains_key(REQUEST_ID) {
+        let id = chance::new_id(clock::wall_now()).to_string();
+        response.headers_mut().insert(REQUEST_ID, HeaderValue::try_from(id).expect("a UUID is hexadecimal"));
     }
+    response
 }
 
 async fn admitted(api: &Api, request: Request) -> Result<Request, Response> {

@@ -12,7 +12,9 @@ use crate::daemon;
 const EXAMPLES: &str = "\
 Examples:
   serin backup --to serin-$(date +%F).db          through the daemon
-  serin backup --to copy.db --data-dir DIR        straight from a data directory, whether or not a daemon runs";
+  serin backup --to copy.db --data-dir DIR        straight from a data directory, whether or not a daemon runs
+
+The zips that functions run are files of their own: copy DIR/code along with the backup.";
 
 /// Where to.
 #[derive(Debug, clap::Args)]

@@ -12,6 +12,7 @@ import boto3
 import beside
 import functions
 import permissions
+import promises
 import versions
 from kit import REGION, Kit
 
@@ -33,9 +34,11 @@ def main():
         keys = {"aws_access_key_id": "AKIDEXAMPLE", "aws_secret_access_key": "secret", "region_name": REGION}
         queues = boto3.client("sqs", endpoint_url=asked.endpoint, **keys)
         k.make_queue = lambda name: queues.create_queue(QueueName=name)
+    for mapping in k.call("list_event_source_mappings").at("EventSourceMappings") or []:
+        k.call("delete_event_source_mapping", UUID=mapping["UUID"])
     for function in k.call("list_functions").at("Functions") or []:
         k.call("delete_function", FunctionName=function["FunctionName"])
-    for part in (functions, versions, permissions, beside):
+    for part in (functions, versions, permissions, beside, promises):
         part.run(k)
     total = k.passed + len(k.failed)
     print(f"{asked.name}: {k.passed} of {total} named checks hold")
