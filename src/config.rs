@@ -2,6 +2,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
+use std::str::FromStr;
 use std::time::Duration;
 
 /// Where the daemon's API is unless told otherwise.
@@ -35,12 +36,50 @@ pub struct ServeConfig {
     pub keep_history: Duration,
     /// How long log lines of invocations are kept.
     pub keep_logs: Duration,
+    /// How functions from zips are run.
+    pub processes: Processes,
     /// How long requests under way may take after SIGTERM.
     pub drain: Duration,
     /// The account in ARNs.
     pub account: String,
     /// The region in ARNs where a signature names none.
     pub region: String,
+}
+
+/// How functions from zips are run.
+#[derive(Clone, Debug)]
+pub struct Processes {
+    /// Where interpreters and AWS's runtime clients are looked for, in order.
+    pub search: Vec<PathBuf>,
+    /// Whose processes they are; the safest there is unless given.
+    pub user: Option<ProcessUser>,
+    /// How long a process without work is kept.
+    pub idle: Duration,
+}
+
+/// Whose processes functions are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ProcessUser {
+    /// Each a user of its own, which nobody else is; only root can have it so.
+    Own,
+    /// All the same user and group; only root can have it so.
+    Fixed(u32),
+    /// The daemon's own user, who may read all that the daemon may.
+    Same,
+}
+
+impl FromStr for ProcessUser {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<ProcessUser, String> {
+        match text {
+            "own" => Ok(ProcessUser::Own),
+            "same" => Ok(ProcessUser::Same),
+            number => number.parse().map(ProcessUser::Fixed).map_err(|_| {
+                "write `own` (each process a user of its own), `same` (the daemon's user) or a user's number".to_owned()
+            }),
+        }
+    }
 }
 
 /// Why a configuration cannot be.
@@ -110,6 +149,11 @@ pub fn data_dir_default() -> Option<PathBuf> {
     Some(state.join("serin"))
 }
 
+/// The directories that programs are looked for in.
+pub fn search_path() -> Vec<PathBuf> {
+    variable("PATH").map(|path| std::env::split_paths(&path).collect()).unwrap_or_default()
+}
+
 /// Whether the locale says that the terminal shows more than ASCII.
 pub fn is_utf8_locale() -> bool {
     let locale = variable("LC_ALL").or_else(|| variable("LC_CTYPE")).or_else(|| variable("LANG"));
@@ -156,6 +200,7 @@ mod tests {
             principals: None,
             keep_history: Duration::from_secs(1),
             keep_logs: Duration::from_secs(1),
+            processes: Processes { search: Vec::new(), user: None, idle: Duration::from_secs(1) },
             drain: Duration::from_secs(1),
             account: "000000000000".to_owned(),
             region: "us-east-1".to_owned(),

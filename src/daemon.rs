@@ -31,6 +31,7 @@ use crate::router::server::{Router, RunningRouter};
 use crate::router::settings::{RouterConfig, Timeouts};
 use crate::router::table::RoutingTable;
 use crate::store::logs::{Limits, Logs};
+use crate::runtime::{self, RunningRuntimes, RuntimeConfig, Runtimes};
 use crate::store::{self, Store, Writer};
 
 pub use crate::store::Finding;
@@ -49,6 +50,7 @@ pub struct Daemon {
     control: Control,
     control_thread: JoinHandle<()>,
     router: RunningRouter,
+    runtimes: RunningRuntimes,
     stop_api: watch::Sender<bool>,
     api_thread: JoinHandle<io::Result<()>>,
     writer: Writer,
@@ -99,9 +101,10 @@ impl Daemon {
         let code = CodeDirectory::open(&config.data_dir)?;
         // What no commit came to name before the last end, nobody will name.
         code.sweep(|| world.named_code())?;
+        let (runtimes, running_runtimes) = start_runtimes(config, &code, &place, &logs)?;
         let inbox = Inbox::new();
         let recorder = Recorder::new(router_config.worker_count(), inbox.alarm());
-        let table = RoutingTable::new(Arc::clone(&recorder));
+        let table = RoutingTable::with(Arc::clone(&recorder), Some(runtimes));
         let router = Router::bind(router_config, Arc::clone(&table))
             .with_context(|| format!("cannot listen on {} for traffic", config.router))?;
         let router_addr = router.local_addr();
@@ -153,6 +156,7 @@ impl Daemon {
             control,
             control_thread,
             router,
+            runtimes: running_runtimes,
             stop_api,
             api_thread,
             writer: store.writer.clone(),
@@ -203,6 +207,8 @@ impl Daemon {
     /// Lets requests under way end, stops deciding, and closes the store.
     pub fn shut_down(self, drain: Duration) -> anyhow::Result<()> {
         let drained = self.router.shutdown(drain);
+        // The requests that anybody waits for have ended; what is left runs for callers that went away.
+        let ended = self.runtimes.shut_down(Duration::ZERO);
         self.stop_api.send_replace(true);
         let served = join(self.api_thread, "the API").and_then(|served| Ok(served?));
         self.control.close();
@@ -213,6 +219,7 @@ impl Daemon {
         drop(self._store);
         self.writer.close();
         drained.context("the router did not end well")?;
+        ended.context("the functions did not end well")?;
         served.context("the API did not end well")?;
         metered?;
         decided
@@ -247,6 +254,23 @@ pub fn back_up_store(dir: &Path, to: &Path) -> anyhow::Result<()> {
 /// Puts a backup in the place of a store, and tells where the store that was there is kept.
 pub fn restore_store(dir: &Path, from: &Path) -> anyhow::Result<Option<PathBuf>> {
     Ok(store::restore(dir, from, &holder("restore"))?)
+}
+
+/// Starts the thread that runs functions from zips.
+fn start_runtimes(
+    config: &ServeConfig,
+    code: &CodeDirectory,
+    place: &Place,
+    logs: &Logs,
+) -> anyhow::Result<(Runtimes, RunningRuntimes)> {
+    let settings = RuntimeConfig {
+        search: config.processes.search.clone(),
+        user: config.processes.user.unwrap_or_else(runtime::best_user),
+        idle: config.processes.idle,
+        place: place.clone(),
+        log: Some(logs.sink()),
+    };
+    Runtimes::start(settings, code.clone(), config.data_dir.clone()).context("cannot make ready to run functions")
 }
 
 /// Why the API's address cannot be had: most often another daemon has it, and the directory with it.

@@ -14,5 +14,6 @@ pub mod control;
 pub mod daemon;
 pub mod metrics;
 pub mod router;
+pub mod runtime;
 pub mod simulate;
 pub mod store;

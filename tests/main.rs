@@ -9,6 +9,7 @@ mod plans;
 mod replay;
 mod rollouts;
 mod router;
+mod runtime;
 mod simulate;
 mod store;
 mod support;

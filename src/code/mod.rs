@@ -1,8 +1,8 @@
 //! The code of functions: zips in `DATA_DIR/code`, each named by the SHA-256 of its bytes.
 //!
 //! A zip is checked, written and synced before the commit that names it, and swept once nothing names it any more.
-//! Whoever is about to name one, or runs one, holds it meanwhile: what is held is not swept. Unpacked code is made on
-//! demand and thrown away at boot, so that a crash can leave nothing half unpacked.
+//! Whoever is about to name one, or runs one, holds it meanwhile: what is held is not swept. Code is unpacked on demand, to
+//! a place of whoever runs it.
 
 mod unpack;
 
@@ -64,8 +64,6 @@ struct Shared {
     root: PathBuf,
     /// How often each code is held; the lock is also what a sweep excludes new holds by.
     held: Mutex<BTreeMap<CodeSha256, usize>>,
-    /// One unpacking at a time: two cold starts of one version want the same directory.
-    unpacking: Mutex<()>,
 }
 
 impl Shared {
@@ -108,7 +106,7 @@ impl CodeDirectory {
                 remove(&path)?;
             }
         }
-        Ok(CodeDirectory(Arc::new(Shared { root, held: Mutex::default(), unpacking: Mutex::default() })))
+        Ok(CodeDirectory(Arc::new(Shared { root, held: Mutex::default() })))
     }
 
     /// Keeps a zip: checks that it unpacks, writes and syncs it, and holds it for the commit that will name it.
@@ -159,22 +157,17 @@ impl CodeDirectory {
         }
     }
 
-    /// The directory of unpacked code, unpacked now if it is not yet; whoever runs it holds it. Blocks on the disk.
-    pub fn unpacked(&self, digest: CodeSha256) -> Result<(PathBuf, Held), CodeError> {
+    /// Unpacks a zip to a directory that does not exist yet, and holds it for whoever runs it. Blocks on the disk.
+    pub fn unpack(&self, digest: CodeSha256, place: &Path) -> Result<Held, CodeError> {
         let held = self.hold(digest);
-        let place = self.0.root.join(digest.hex());
-        let _one_at_a_time = self.0.unpacking.lock().unwrap_or_else(PoisonError::into_inner);
-        if place.is_dir() {
-            return Ok((place, held));
-        }
         let zip = self.read(digest)?;
-        let draft = tempfile::Builder::new()
-            .prefix(".unpacking-")
-            .tempdir_in(&self.0.root)
-            .map_err(CodeError::file("unpack code in", &self.0.root))?;
-        unpack::unpack(&zip, draft.path())?;
-        fs::rename(draft.keep(), &place).map_err(CodeError::file("put unpacked code in place as", &place))?;
-        Ok((place, held))
+        fs::create_dir(place).map_err(CodeError::file("make", place))?;
+        if let Err(why) = unpack::unpack(&zip, place) {
+            // What was half unpacked serves nobody; that it stays behind is the lesser fault.
+            let _ = fs::remove_dir_all(place);
+            return Err(why);
+        }
+        Ok(held)
     }
 
     /// Removes what is neither held nor named, and tells how many zips went.
@@ -188,11 +181,10 @@ impl CodeDirectory {
         let mut swept = 0;
         for entry in fs::read_dir(root).map_err(CodeError::file("read", root))? {
             let path = entry.map_err(CodeError::file("read", root))?.path();
-            let unpacked = path.file_name().and_then(|name| name.to_str()).and_then(CodeSha256::from_hex);
-            let Some(digest) = digest_of(&path).or(unpacked) else { continue };
+            let Some(digest) = digest_of(&path) else { continue };
             if !held.contains_key(&digest) && !named.contains(&digest) {
                 remove(&path)?;
-                swept += usize::from(unpacked.is_none());
+                swept += 1;
             }
         }
         Ok(swept)
@@ -224,7 +216,8 @@ mod tests {
         let again = code.put(&zip).unwrap();
         let digest = held.digest();
         assert_eq!((digest, code.read(digest).unwrap()), (CodeSha256::of(&zip), zip));
-        let (place, running) = code.unpacked(digest).unwrap();
+        let place = dir.path().join("unpacked");
+        let running = code.unpack(digest, &place).unwrap();
         assert_eq!(fs::read_to_string(place.join("bootstrap")).unwrap(), "#!/bin/sh\n");
         drop((held, again));
         assert_eq!(code.sweep(BTreeSet::new).unwrap(), 0, "it runs");
@@ -232,22 +225,21 @@ mod tests {
         assert_eq!(code.sweep(|| [digest].into()).unwrap(), 0, "it is named");
         assert_eq!(code.sweep(BTreeSet::new).unwrap(), 1);
         assert_eq!(fs::read_dir(dir.path().join("code")).unwrap().count(), 0);
-        assert!(matches!(code.unpacked(digest), Err(CodeError::Absent(_))));
+        assert!(matches!(code.unpack(digest, &place), Err(CodeError::Absent(_))));
     }
 
     #[test]
-    fn a_boot_clears_what_was_unfinished_and_what_was_unpacked() {
+    fn a_boot_clears_what_was_unfinished() {
         let dir = tempfile::tempdir().unwrap();
         let code = CodeDirectory::open(dir.path()).unwrap();
         let held = code.put(&zip_of(&[("a", "b", 0o644)])).unwrap();
-        code.unpacked(held.digest()).unwrap();
         fs::write(dir.path().join("code/.uploading-x"), "half").unwrap();
-        fs::create_dir(dir.path().join("code/.unpacking-y")).unwrap();
         let code = CodeDirectory::open(dir.path()).unwrap();
         assert!(code.has(held.digest()));
         assert_eq!(fs::read_dir(dir.path().join("code")).unwrap().count(), 1);
         // What is no longer what it was is found before it runs.
         fs::write(code.zip_path(held.digest()), "other").unwrap();
-        assert!(matches!(code.unpacked(held.digest()), Err(CodeError::Damaged(_))));
+        let place = dir.path().join("unpacked");
+        assert!(matches!(code.unpack(held.digest(), &place), Err(CodeError::Damaged(_))));
     }
 }

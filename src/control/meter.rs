@@ -105,7 +105,7 @@ fn tally(counts: &VersionCounts) -> Tally {
     Tally {
         invocations: counts.counts.dispatched,
         errors: counts.counts.failures.total(),
-        throttles: 0,
+        throttles: counts.counts.throttled,
         duration: counts.latency.clone(),
     }
 }

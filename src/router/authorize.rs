@@ -48,13 +48,10 @@ pub(super) fn authorize(
     if is_allowed {
         return Ok(());
     }
-    let resource = match call.qualifier {
-        Some(_) => call.arn.as_str(),
-        None => call.arn.trim_end_matches(":$LATEST"),
-    };
     Err(InvokeError::AccessDenied(format!(
         "User: {} is not authorized to perform: {ACTION} on resource: {} because no resource-based policy allows the \
          {ACTION} action",
-        who.known.name, resource
+        who.known.name,
+        call.asked_arn()
     )))
 }

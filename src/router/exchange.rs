@@ -137,6 +137,11 @@ impl Transit {
         self.credit.fail(kind, || FailureNote::new(method.as_str(), target.path(), fault, trace));
     }
 
+    /// Counts the latency of an answer that has come whole.
+    pub(super) fn head(&mut self) {
+        self.credit.head(clock::instant_now());
+    }
+
     /// Counts the request as ended.
     pub(super) fn complete(self) {
         self.credit.complete();

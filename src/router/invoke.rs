@@ -1,4 +1,5 @@
-//! Lambda Invoke on HTTP versions: the payload goes to the version's URL as a POST, and its answer comes back.
+//! Lambda Invoke: the payload goes to an HTTP version's URL as a POST, and its answer comes back; versions that are
+//! processes are `invoke_process`'s.
 //!
 //! An answer below 500 is the function's result, whatever its status. A 5xx, and a version that cannot be reached,
 //! breaks off or takes too long, is a function error: status 200 with `X-Amz-Function-Error`, as Lambda does it, and
@@ -28,6 +29,7 @@ use super::exchange::{About, Face, FaultKind, Outgoing, Transit};
 use super::headers::{self, EXECUTED_VERSION};
 use super::invoke_call::{Call, InvocationType};
 use super::invoke_error::InvokeError;
+use super::invoke_process::{Asked, Drawn, run};
 use super::lines::{end_lines, start_line};
 use super::route::{Reach, Service};
 use super::worker::Worker;
@@ -88,11 +90,17 @@ async fn invoked(
 
     let arm = worker.pick(&route);
     let about = About { method: Method::POST, trace: headers::trace(&head.headers), target: head.uri };
-    let Reach::Http(service) = &route.upstream(arm).reach else {
-        let text = format!("serin does not run the code of {} yet", call.arn);
-        return Err(InvokeError::InvalidParameterValue(text));
+    let service = match &route.upstream(arm).reach {
+        Reach::Http(service) => Arc::clone(service),
+        Reach::Process(process) => {
+            let process = Arc::clone(process);
+            let drawn = Drawn { route, arm, about, process };
+            let asked = Asked { call: &call, id, headers: &head.headers, payload };
+            let outcome = run(worker, drawn, asked).await?;
+            let log = call.wants_log.then_some(outcome.log_tail);
+            return Ok(answer(outcome.payload, outcome.is_error, &outcome.label, log));
+        }
     };
-    let service = Arc::clone(service);
     let upstream_head = post_to(&service, &head.headers, id);
     let version = route.upstream(arm).version;
     worker.say(&call.function, version, || start_line(id, version));
@@ -109,22 +117,27 @@ async fn invoked(
             }
         }),
     };
-    let is_error = result.is_err();
-    let mut response = Response::new(result.unwrap_or_else(|error| error));
-    let answer = response.headers_mut();
-    answer.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-    answer.insert(EXECUTED_VERSION, route.upstream(arm).label.clone());
-    if is_error {
-        answer.insert(FUNCTION_ERROR, HeaderValue::from_static("Unhandled"));
-    }
     let took = clock::instant_now().saturating_duration_since(at);
     worker.say(&call.function, version, || end_lines(id, took));
-    if call.wants_log {
-        let log = start_line(id, version) + &end_lines(id, took);
-        answer
-            .insert(LOG_RESULT, HeaderValue::try_from(BASE64.encode(log)).expect("base64 is visible ASCII"));
+    let log = call.wants_log.then(|| (start_line(id, version) + &end_lines(id, took)).into_bytes());
+    let is_error = result.is_err();
+    Ok(answer(result.unwrap_or_else(|error| error), is_error, &route.upstream(arm).label, log))
+}
+
+/// The answer to an Invoke that a version got.
+fn answer(payload: Bytes, is_error: bool, label: &HeaderValue, log: Option<Vec<u8>>) -> Response<Bytes> {
+    let mut response = Response::new(payload);
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    headers.insert(EXECUTED_VERSION, label.clone());
+    if is_error {
+        headers.insert(FUNCTION_ERROR, HeaderValue::from_static("Unhandled"));
     }
-    Ok(response)
+    if let Some(log) = log {
+        let log = HeaderValue::try_from(BASE64.encode(log)).expect("base64 is visible ASCII");
+        headers.insert(LOG_RESULT, log);
+    }
+    response
 }
 
 /// Collects a payload, no larger than Lambda takes and no slower than a body may be.

@@ -128,6 +128,16 @@ impl Call {
     }
 }
 
+impl Call {
+    /// The ARN as the client asked for it: without a qualifier where it said none.
+    pub(super) fn asked_arn(&self) -> &str {
+        match self.qualifier {
+            Some(_) => &self.arn,
+            None => self.arn.trim_end_matches(":$LATEST"),
+        }
+    }
+}
+
 fn is_qualifier(text: &str) -> bool {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_$".contains(&byte);
     (1..=128).contains(&text.len()) && (text == "$LATEST.PUBLISHED" || text.bytes().all(plain))

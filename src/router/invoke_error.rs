@@ -1,11 +1,12 @@
 //! Errors of Invoke as AWS Lambda words them, for clients that know no others.
 
 use bytes::Bytes;
-use hyper::header::{CONTENT_TYPE, HeaderName, HeaderValue};
+use hyper::header::{CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER};
 use hyper::{Response, StatusCode};
 use serde_json::{Map, Value};
 
 use crate::access::Stranger;
+use crate::runtime::Throttled;
 
 /// Names an error's type; clients read it before the body.
 const ERROR_TYPE: HeaderName = HeaderName::from_static("x-amzn-errortype");
@@ -31,8 +32,14 @@ pub(super) enum InvokeError {
     UnknownOperation,
     /// The client's payload did not come.
     RequestTimedOut,
+    /// The client's context is not what it should be.
+    ClientContext,
+    /// Too many invocations are under way.
+    TooManyRequests(Throttled),
     /// The router cannot go on; what it lacks.
     Service(String),
+    /// A function could not be run, by no doing of its own; in words.
+    Unavailable(String),
 }
 
 impl InvokeError {
@@ -40,12 +47,14 @@ impl InvokeError {
         match self {
             InvokeError::Validation { .. }
             | InvokeError::InvalidParameterValue(_)
-            | InvokeError::InvalidRequestContent(_) => StatusCode::BAD_REQUEST,
+            | InvokeError::InvalidRequestContent(_)
+            | InvokeError::ClientContext => StatusCode::BAD_REQUEST,
+            InvokeError::TooManyRequests(_) => StatusCode::TOO_MANY_REQUESTS,
             InvokeError::RequestTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             InvokeError::FunctionNotFound(_) | InvokeError::UnknownOperation => StatusCode::NOT_FOUND,
             InvokeError::Stranger(_) | InvokeError::AccessDenied(_) => StatusCode::FORBIDDEN,
             InvokeError::RequestTimedOut => StatusCode::REQUEST_TIMEOUT,
-            InvokeError::Service(_) => StatusCode::INTERNAL_SERVER_ERROR,
+            InvokeError::Service(_) | InvokeError::Unavailable(_) => StatusCode::INTERNAL_SERVER_ERROR,
         }
     }
 
@@ -53,14 +62,17 @@ impl InvokeError {
         match self {
             InvokeError::Validation { .. } => "ValidationException",
             InvokeError::InvalidParameterValue(_) => "InvalidParameterValueException",
-            InvokeError::InvalidRequestContent(_) => "InvalidRequestContentException",
+            InvokeError::InvalidRequestContent(_) | InvokeError::ClientContext => {
+                "InvalidRequestContentException"
+            }
+            InvokeError::TooManyRequests(_) => "TooManyRequestsException",
             InvokeError::RequestTooLarge => "RequestTooLargeException",
             InvokeError::FunctionNotFound(_) => "ResourceNotFoundException",
             InvokeError::Stranger(stranger) => stranger.type_name(),
             InvokeError::AccessDenied(_) => "AccessDeniedException",
             InvokeError::UnknownOperation => "UnknownOperationException",
             InvokeError::RequestTimedOut => "RequestTimeoutException",
-            InvokeError::Service(_) => "ServiceException",
+            InvokeError::Service(_) | InvokeError::Unavailable(_) => "ServiceException",
         }
     }
 
@@ -69,7 +81,11 @@ impl InvokeError {
             InvokeError::Validation { value, member, constraint } => format!(
                 "1 validation error detected: Value '{value}' at '{member}' failed to satisfy constraint: {constraint}"
             ),
-            InvokeError::InvalidParameterValue(text) => text.clone(),
+            InvokeError::InvalidParameterValue(text) | InvokeError::Unavailable(text) => text.clone(),
+            InvokeError::ClientContext => {
+                "Client context must be a valid Base64-encoded JSON object.".to_owned()
+            }
+            InvokeError::TooManyRequests(_) => "Rate Exceeded.".to_owned(),
             InvokeError::InvalidRequestContent(why) => {
                 format!("Could not parse request body into json: Could not parse payload into json: {why}")
             }
@@ -97,10 +113,13 @@ impl InvokeError {
             InvokeError::Validation { .. } | InvokeError::Stranger(_) => (None, "message"),
             InvokeError::AccessDenied(_) => (None, "Message"),
             InvokeError::FunctionNotFound(_) => (Some("User"), "Message"),
-            InvokeError::Service(_) => (Some("Service"), "Message"),
+            InvokeError::Service(_) | InvokeError::Unavailable(_) => (Some("Service"), "Message"),
             _ => (Some("User"), "message"),
         };
         let mut body = Map::new();
+        if let InvokeError::TooManyRequests(throttled) = self {
+            body.insert("Reason".to_owned(), throttled.reason().into());
+        }
         if let Some(blame) = blame {
             body.insert("Type".to_owned(), blame.into());
         }
@@ -109,6 +128,9 @@ impl InvokeError {
         *response.status_mut() = self.status();
         response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
         response.headers_mut().insert(ERROR_TYPE, HeaderValue::from_static(self.type_name()));
+        if matches!(self, InvokeError::TooManyRequests(_)) {
+            response.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("1"));
+        }
         response
     }
 }

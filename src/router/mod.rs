@@ -20,6 +20,7 @@ mod headers;
 mod invoke;
 mod invoke_call;
 mod invoke_error;
+mod invoke_process;
 mod lines;
 pub mod pick;
 mod pool;

@@ -10,6 +10,7 @@ use super::table::{FAILURE_STATUS_DEFAULT, RouteSpec};
 use crate::domain::alias::{AliasId, Routing};
 use crate::domain::arn::{FunctionName, VersionId};
 use crate::domain::function::{Revision, Target, UpstreamUrl};
+use crate::domain::process::ProcessTarget;
 use crate::metrics::recorder::{Arm, EpochCounters, Recorder};
 
 /// What a client addresses.
@@ -123,7 +124,7 @@ pub(super) enum Reach {
     /// A service.
     Http(Arc<Service>),
     /// A process of serin's own.
-    Process,
+    Process(Arc<ProcessTarget>),
 }
 
 /// How to reach an HTTP version, in the pieces a request is put together from.
@@ -145,7 +146,7 @@ impl Upstream {
         let label = HeaderValue::try_from(version.to_string()).expect("digits or $LATEST");
         let reach = match target {
             Target::Http { url } => Reach::Http(Arc::new(Service::at(url))),
-            Target::Process(_) => Reach::Process,
+            Target::Process(process) => Reach::Process(Arc::clone(process)),
         };
         Upstream { version, label, reach }
     }

@@ -17,7 +17,9 @@ use crate::domain::alias::{AliasId, Routing};
 use crate::domain::arn::{FunctionName, VersionId, VersionNumber};
 use crate::domain::function::{Revision, Target};
 use crate::domain::policy::{PolicyScope, Statement};
+use crate::domain::process::ProcessTarget;
 use crate::metrics::recorder::Recorder;
+use crate::runtime::Runtimes;
 
 /// The statuses that are failures unless a plan says otherwise.
 pub const FAILURE_STATUS_DEFAULT: (u16, u16) = (500, 599);
@@ -75,6 +77,15 @@ pub enum Edit {
     },
     /// A function was deleted, with its versions and aliases.
     RemoveFunction(FunctionName),
+    /// How many invocations of a function from a zip may run at once was changed.
+    Concurrency {
+        /// The function.
+        function: FunctionName,
+        /// So many and no more; `None` shares with the others.
+        reserved: Option<u32>,
+        /// How many processes of which version are kept ready, and what it runs as.
+        provisioned: Vec<(VersionId, Arc<ProcessTarget>, u32)>,
+    },
     /// A policy was changed; without statements it is gone.
     Policy {
         /// The function it belongs to.
@@ -90,16 +101,22 @@ pub enum Edit {
 pub struct RoutingTable {
     current: Arc<ArcSwap<Table>>,
     recorder: Arc<Recorder>,
+    runtimes: Option<Runtimes>,
     publishing: Mutex<()>,
     published: watch::Sender<()>,
 }
 
 impl RoutingTable {
-    /// An empty table whose requests are counted by `recorder`.
+    /// An empty table whose requests are counted by `recorder`, for HTTP versions alone.
     pub fn new(recorder: Arc<Recorder>) -> Arc<RoutingTable> {
+        RoutingTable::with(recorder, None)
+    }
+
+    /// An empty table for versions that are processes, too.
+    pub fn with(recorder: Arc<Recorder>, runtimes: Option<Runtimes>) -> Arc<RoutingTable> {
         let current = Arc::new(ArcSwap::from_pointee(Table::default()));
         let published = watch::Sender::new(());
-        Arc::new(RoutingTable { current, recorder, publishing: Mutex::new(()), published })
+        Arc::new(RoutingTable { current, recorder, runtimes, publishing: Mutex::new(()), published })
     }
 
     /// Makes all edits visible at once, in their order; requests that begin after the return see them.
@@ -152,6 +169,11 @@ impl RoutingTable {
         &self.recorder
     }
 
+    /// Who runs the versions that are processes.
+    pub(super) fn runtimes(&self) -> Option<&Runtimes> {
+        self.runtimes.as_ref()
+    }
+
     fn apply(&self, edit: Edit, table: &mut Table, closed: &mut Vec<Arc<Route>>) {
         match edit {
             Edit::Alias(spec) => {
@@ -178,10 +200,24 @@ impl RoutingTable {
                 table.insert(route.address.key(), route);
             }
             Edit::RemoveVersion { function, number } => {
+                if let Some(runtimes) = &self.runtimes {
+                    runtimes.forget(&function, Some(number.into()));
+                }
                 let removed = Address::Version { function, version: number.into() };
                 closed.extend(table.remove(&removed.key()));
             }
-            Edit::RemoveFunction(name) => closed.extend(table.remove_function(&name)),
+            Edit::RemoveFunction(name) => {
+                if let Some(runtimes) = &self.runtimes {
+                    runtimes.forget(&name, None);
+                }
+                closed.extend(table.remove_function(&name));
+            }
+            Edit::Concurrency { function, reserved, provisioned } => {
+                if let Some(runtimes) = &self.runtimes {
+                    runtimes.reserve(&function, reserved);
+                    runtimes.provision(&function, provisioned);
+                }
+            }
             Edit::Policy { function, scope, statements } => {
                 let policies = Arc::make_mut(&mut table.policies);
                 if statements.is_empty() {
@@ -294,7 +330,7 @@ mod tests {
     fn host(route: &Route, arm: Arm) -> &str {
         match &route.upstream(arm).reach {
             Reach::Http(service) => &service.host,
-            Reach::Process => panic!("not an HTTP version"),
+            Reach::Process(_) => panic!("not an HTTP version"),
         }
     }
 

@@ -17,6 +17,7 @@ use crate::domain::arn::{FunctionName, Place, VersionId};
 use crate::domain::log::LogSink;
 use crate::domain::policy::{PolicyScope, Statement};
 use crate::metrics::recorder::{Arm, Writer};
+use crate::runtime::Runtimes;
 
 /// One thread's view of the table, its right to count, its tickets and its connections.
 pub(super) struct Worker {
@@ -30,6 +31,8 @@ pub(super) struct Worker {
     pub(super) place: Place,
     /// Whom serin knows.
     pub(super) access: Arc<Access>,
+    /// Who runs versions that are processes.
+    pub(super) runtimes: Option<Runtimes>,
     lines: Option<RefCell<Lines>>,
     table: RefCell<TableReader>,
     tickets: RefCell<SmallRng>,
@@ -48,6 +51,7 @@ impl Worker {
             timeouts: config.timeouts,
             place: config.place.clone(),
             access: Arc::clone(&config.access),
+            runtimes: table.runtimes().cloned(),
             table: RefCell::new(table.reader()),
             tickets,
         }

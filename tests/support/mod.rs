@@ -2,6 +2,7 @@
 //! and the binary itself.
 
 pub mod client;
+pub mod functions;
 pub mod house;
 pub mod router;
 pub mod serin;

@@ -13,6 +13,7 @@ use serin::metrics::recorder::{Counts, EpochCounts, FailureKind, Recorder};
 use serin::router::server::{Router, RunningRouter};
 use serin::router::settings::{RouterConfig, Timeouts};
 use serin::router::table::{Edit, FAILURE_STATUS_DEFAULT, RouteSpec, RoutingTable};
+use serin::runtime::Runtimes;
 
 use super::client::Client;
 use super::until;
@@ -45,6 +46,11 @@ impl TestRouter {
 
     /// Starts one with two workers.
     pub fn start_with(timeouts: Timeouts) -> TestRouter {
+        TestRouter::start_over(timeouts, None)
+    }
+
+    /// Starts one whose versions may be processes.
+    pub fn start_over(timeouts: Timeouts, runtimes: Option<Runtimes>) -> TestRouter {
         let alarms = Arc::new(AtomicUsize::new(0));
         let rung = Arc::clone(&alarms);
         let recorder = Recorder::new(
@@ -53,7 +59,7 @@ impl TestRouter {
                 rung.fetch_add(1, Ordering::SeqCst);
             }),
         );
-        let table = RoutingTable::new(Arc::clone(&recorder));
+        let table = RoutingTable::with(Arc::clone(&recorder), runtimes);
         let router = Router::bind(config(timeouts), Arc::clone(&table)).unwrap();
         let addr = router.local_addr();
         TestRouter { table, recorder, alarms, running: Some(router.run().unwrap()), addr }

@@ -13,7 +13,8 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("store", &["domain"]),
     ("metrics", &["domain", "clock", "config"]),
     ("access", &["domain", "config"]),
-    ("router", &["domain", "access", "chance", "clock", "metrics"]),
+    ("runtime", &["domain", "chance", "clock", "code", "config"]),
+    ("router", &["domain", "access", "chance", "clock", "metrics", "runtime"]),
     ("control", &["domain", "chance", "clock", "metrics", "router::table", "store"]),
     ("simulate", &["domain", "chance", "control"]),
     (
@@ -34,7 +35,10 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("client", &["api::wire", "config"]),
     (
         "daemon",
-        &["domain", "access", "api", "clock", "code", "config", "control", "metrics", "router", "store"],
+        &[
+            "domain", "access", "api", "clock", "code", "config", "control", "metrics", "router", "runtime",
+            "store",
+        ],
     ),
     ("cli", &["domain", "api::wire", "chance", "client", "clock", "config", "daemon", "simulate"]),
     ("main", &["cli"]),

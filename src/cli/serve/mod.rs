@@ -15,7 +15,7 @@ use super::exit::Exit;
 use super::flags::span;
 use super::session::Session;
 use super::signals::Signals;
-use crate::config::{self, ServeConfig};
+use crate::config::{self, ProcessUser, Processes, ServeConfig};
 use crate::daemon::Daemon;
 use crate::domain::arn::Place;
 use crate::domain::time::human;
@@ -64,6 +64,16 @@ pub struct Args {
     /// How long log lines of invocations are kept; never more than 512 MiB of them.
     #[arg(long, value_name = "SPAN", env = "SERIN_KEEP_LOGS", default_value = "14d", value_parser = span)]
     keep_logs: Duration,
+    /// Directories where `python3.N`, `node` and `aws-lambda-ric` are looked for before those of PATH.
+    #[arg(long, value_name = "DIRS", env = "SERIN_RUNTIME_PATH")]
+    runtime_path: Option<std::ffi::OsString>,
+    /// Whose processes functions are: `own` (each a user of its own; what root has by default), a user's number, or
+    /// `same` (the daemon's own user, whose files they can read).
+    #[arg(long, value_name = "USER", env = "SERIN_PROCESS_USER")]
+    process_user: Option<ProcessUser>,
+    /// How long a function's process is kept without work.
+    #[arg(long, value_name = "SPAN", env = "SERIN_PROCESS_IDLE", default_value = "10m", value_parser = span)]
+    process_idle: Duration,
     /// How long requests under way may take after SIGTERM.
     #[arg(long, value_name = "SPAN", env = "SERIN_DRAIN", default_value = "30s", value_parser = span)]
     drain: Duration,
@@ -99,6 +109,13 @@ pub fn run(args: &Args, session: &Session) -> anyhow::Result<Exit> {
         principals: args.principals.clone(),
         keep_history: args.keep_history,
         keep_logs: args.keep_logs,
+        processes: Processes {
+            search: (args.runtime_path.iter().flat_map(std::env::split_paths))
+                .chain(config::search_path())
+                .collect(),
+            user: args.process_user,
+            idle: args.process_idle,
+        },
         drain: args.drain,
         account: args.account.clone(),
         region: args.region.clone(),

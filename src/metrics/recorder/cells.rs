@@ -63,6 +63,7 @@ struct Cell {
     dispatched: AtomicU64,
     completed: AtomicU64,
     cancelled: AtomicU64,
+    throttled: AtomicU64,
     failures: [AtomicU64; FailureKind::ALL.len()],
     latency_sum_us: AtomicU64,
     latency: [AtomicU64; histogram::BUCKETS],
@@ -74,6 +75,7 @@ impl Default for Cell {
             dispatched: AtomicU64::new(0),
             completed: AtomicU64::new(0),
             cancelled: AtomicU64::new(0),
+            throttled: AtomicU64::new(0),
             failures: [const { AtomicU64::new(0) }; FailureKind::ALL.len()],
             latency_sum_us: AtomicU64::new(0),
             latency: [const { AtomicU64::new(0) }; histogram::BUCKETS],
@@ -177,6 +179,11 @@ impl EpochCounters {
         }
     }
 
+    /// Counts one request that no version got, because too many were under way.
+    pub fn throttle(&self, writer: &Writer, arm: Arm) {
+        add(&self.cell_of(arm, writer.worker).throttled, 1);
+    }
+
     /// The version that an arm stands for.
     pub fn version(&self, arm: Arm) -> VersionId {
         self.cells_of(arm).version
@@ -215,6 +222,7 @@ impl EpochCounters {
                 }
                 both[arm as usize].completed += cell.completed.load(Ordering::Acquire);
                 both[arm as usize].cancelled += cell.cancelled.load(Ordering::Acquire);
+                both[arm as usize].throttled += cell.throttled.load(Ordering::Acquire);
             }
         }
         for arm in self.arms() {

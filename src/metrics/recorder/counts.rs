@@ -76,6 +76,9 @@ pub struct Counts {
     pub completed: u64,
     /// Requests that ended by no doing of the version's; no failures.
     pub cancelled: u64,
+    /// Requests drawn for the version that it did not get, because too many were under way; not dispatched, and no
+    /// failures.
+    pub throttled: u64,
     /// Failed requests, each known since its head, its deadline or its end.
     pub failures: FailureCounts,
 }
@@ -91,6 +94,7 @@ impl Counts {
         self.dispatched += other.dispatched;
         self.completed += other.completed;
         self.cancelled += other.cancelled;
+        self.throttled += other.throttled;
         for kind in FailureKind::ALL {
             self.failures.add(kind, other.failures.of(kind));
         }
@@ -98,7 +102,7 @@ impl Counts {
 
     /// How many changes were counted; equal sums mean that nothing moved in between.
     pub(super) fn events(&self) -> u64 {
-        self.dispatched + self.completed + self.cancelled + self.failures.total()
+        self.dispatched + self.completed + self.cancelled + self.throttled + self.failures.total()
     }
 }
 

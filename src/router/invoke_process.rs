@@ -1,0 +1,148 @@
+//! Lambda Invoke on versions that are processes: a place for it, one dispatch, one outcome.
+
+use std::sync::Arc;
+use std::rc::Rc;
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use bytes::Bytes;
+use hyper::header::{HeaderMap, HeaderValue};
+use serde_json::{Map, Value};
+use uuid::Uuid;
+
+use super::exchange::{About, Transit};
+use super::invoke_call::Call;
+use super::invoke_error::InvokeError;
+use super::route::Route;
+use super::worker::Worker;
+use crate::domain::process::ProcessTarget;
+use crate::metrics::recorder::{Arm, FailureKind};
+use crate::runtime::{Failure, Invocation};
+
+/// How much of an error is noted for people.
+const NOTE_CHARS_MAX: usize = 200;
+
+/// What was drawn for an Invoke.
+pub(super) struct Drawn {
+    pub(super) route: Arc<Route>,
+    pub(super) arm: Arm,
+    pub(super) about: About,
+    pub(super) process: Arc<ProcessTarget>,
+}
+
+/// What is asked of it.
+pub(super) struct Asked<'a> {
+    pub(super) call: &'a Call,
+    pub(super) id: Uuid,
+    pub(super) headers: &'a HeaderMap,
+    pub(super) payload: Bytes,
+}
+
+/// What came of it.
+pub(super) struct Ran {
+    pub(super) payload: Bytes,
+    pub(super) is_error: bool,
+    pub(super) label: HeaderValue,
+    pub(super) log_tail: Vec<u8>,
+}
+
+/// Runs an Invoke, and counts it for the version that was drawn; one that gets no place is counted apart.
+pub(super) async fn run(worker: &Rc<Worker>, drawn: Drawn, asked: Asked<'_>) -> Result<Ran, InvokeError> {
+    let Drawn { route, arm, about, process } = drawn;
+    let Some(runtimes) = worker.runtimes.clone() else {
+        return Err(InvokeError::Unavailable("this router runs no functions from zips".to_owned()));
+    };
+    let client_context = client_context(asked.headers)?;
+    let permit = runtimes.admit(&asked.call.function).map_err(|throttled| {
+        route.counters.throttle(&worker.writer, arm);
+        InvokeError::TooManyRequests(throttled)
+    })?;
+    let label = route.upstream(arm).label.clone();
+    let invocation = Invocation {
+        function: asked.call.function.clone(),
+        version: route.upstream(arm).version,
+        target: process,
+        arn: asked.call.asked_arn().to_owned(),
+        id: asked.id,
+        payload: asked.payload,
+        client_context,
+        trace: trace(asked.headers),
+    };
+    let mut transit = Transit::begin(worker, route, arm, about);
+    let outcome = runtimes.invoke(invocation, permit).await;
+    // No doing of the version's: dropped without an end, the transit counts as cancelled.
+    let outcome = outcome.map_err(|why| InvokeError::Unavailable(why.0))?;
+    transit.head();
+    if let Some(failure) = outcome.failure {
+        let kind = match failure {
+            Failure::TimedOut => FailureKind::Timeout,
+            Failure::Handler | Failure::Exited | Failure::Init | Failure::TooLarge => {
+                FailureKind::FunctionError
+            }
+        };
+        transit.fail(kind, &note(&outcome.payload));
+    }
+    transit.complete();
+    let (payload, is_error) = (outcome.payload, outcome.failure.is_some());
+    Ok(Ran { payload, is_error, label, log_tail: outcome.log_tail })
+}
+
+/// What people are shown of an error: its type and its message.
+fn note(payload: &[u8]) -> String {
+    let error: Value = serde_json::from_slice(payload).unwrap_or_default();
+    let word = |name: &str| error.get(name).and_then(Value::as_str).unwrap_or_default();
+    let note = match (word("errorType"), word("errorMessage")) {
+        ("", "") => "a function error without words".to_owned(),
+        (kind, "") => kind.to_owned(),
+        ("", message) => message.to_owned(),
+        (kind, message) => format!("{kind}: {message}"),
+    };
+    note.chars().take(NOTE_CHARS_MAX).collect()
+}
+
+/// The client's context, which it sends as base64 of a JSON object.
+fn client_context(headers: &HeaderMap) -> Result<Option<Vec<u8>>, InvokeError> {
+    let Some(encoded) = headers.get("x-amz-client-context") else { return Ok(None) };
+    let decoded = BASE64.decode(encoded.as_bytes()).map_err(|_| InvokeError::ClientContext)?;
+    // Written anew, so that it is one line and fits a header.
+    let object: Map<String, Value> =
+        serde_json::from_slice(&decoded).map_err(|_| InvokeError::ClientContext)?;
+    Ok(Some(Value::Object(object).to_string().into_bytes()))
+}
+
+fn trace(headers: &HeaderMap) -> Option<String> {
+    headers.get("x-amzn-trace-id")?.to_str().ok().map(str::to_owned)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn errors_are_noted_in_their_own_words() {
+        for (payload, shown) in [
+            (r#"{"errorType":"KeyError","errorMessage":"'a'","stackTrace":[]}"#, "KeyError: 'a'"),
+            (r#"{"errorMessage":"boom"}"#, "boom"),
+            (r#"{"errorType":"Runtime.ExitError"}"#, "Runtime.ExitError"),
+            ("[]", "a function error without words"),
+            ("\"x\"", "a function error without words"),
+            ("", "a function error without words"),
+        ] {
+            assert_eq!(note(payload.as_bytes()), shown, "{payload}");
+        }
+    }
+
+    #[test]
+    fn a_client_context_is_base64_of_an_object() {
+        let read = |value: &str| {
+            let mut headers = HeaderMap::new();
+            headers.insert("x-amz-client-context", HeaderValue::from_str(value).unwrap());
+            client_context(&headers)
+        };
+        assert_eq!(read(&BASE64.encode("{\n \"a\": 1}")).unwrap().unwrap(), b"{\"a\":1}");
+        for bad in ["", "!", &BASE64.encode("[]"), &BASE64.encode("{")] {
+            assert_eq!(read(bad), Err(InvokeError::ClientContext), "{bad}");
+        }
+        assert_eq!(client_context(&HeaderMap::new()), Ok(None));
+    }
+}

@@ -1,0 +1,394 @@
+//! The Runtime API of one process, `/2018-06-01/runtime/…`, on a listener of its own.
+//!
+//! Only the process it was made for may speak to it: where processes are users of their own, the user at the other end
+//! of a connection is looked up, and others are cut off.
+
+use std::cell::RefCell;
+use std::convert::Infallible;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::rc::Rc;
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use bytes::{Bytes, BytesMut};
+use http_body_util::{BodyExt, Full};
+use hyper::body::Incoming;
+use hyper::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper::{Method, Request, Response, StatusCode};
+use hyper_util::rt::TokioIo;
+use serde_json::json;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::JoinSet;
+
+use super::ANSWER_BYTES_MAX;
+
+const PREFIX: &str = "/2018-06-01/runtime/";
+const REQUEST_ID: HeaderName = HeaderName::from_static("lambda-runtime-aws-request-id");
+const ERROR_TYPE: HeaderName = HeaderName::from_static("lambda-runtime-function-error-type");
+const ERROR_BODY: HeaderName = HeaderName::from_static("lambda-runtime-function-error-body");
+
+/// An invocation as the process gets it.
+pub(super) struct Event {
+    /// Its identifier, as the process will say it.
+    pub(super) id: String,
+    /// The `Lambda-Runtime-…` headers.
+    pub(super) headers: HeaderMap,
+    /// The payload.
+    pub(super) payload: Bytes,
+}
+
+/// What the process said.
+#[derive(Debug)]
+pub(super) enum Said {
+    /// It waits for an invocation.
+    Ready,
+    /// It answered the invocation under way.
+    Answered(Answer),
+    /// It cannot begin; its error.
+    InitFailed(Bytes),
+}
+
+/// What a function answered.
+#[derive(Debug)]
+pub(super) enum Answer {
+    /// A result.
+    Result(Bytes),
+    /// The error of the handler, as JSON.
+    Error(Bytes),
+    /// More than an answer may be.
+    TooLarge,
+}
+
+/// One process's Runtime API.
+pub(super) struct Api {
+    state: RefCell<State>,
+    said: mpsc::UnboundedSender<Said>,
+}
+
+#[derive(Default)]
+struct State {
+    phase: Phase,
+    /// Who waits for the next invocation.
+    waiting: Option<oneshot::Sender<Event>>,
+    /// An invocation that nobody waited for when it came.
+    pending: Option<Event>,
+}
+
+#[derive(Default, PartialEq, Eq)]
+enum Phase {
+    #[default]
+    Starting,
+    Waiting,
+    Running(String),
+    Answered,
+}
+
+impl Phase {
+    /// The runtime's state in AWS's words.
+    fn as_str(&self) -> &'static str {
+        match self {
+            Phase::Starting => "Started",
+            Phase::Waiting => "Ready",
+            Phase::Running(_) => "Running",
+            Phase::Answered => "InvocationResponse",
+        }
+    }
+}
+
+impl Api {
+    /// An API that tells what is said to it.
+    pub(super) fn new(said: mpsc::UnboundedSender<Said>) -> Rc<Api> {
+        Rc::new(Api { state: RefCell::default(), said })
+    }
+
+    /// Hands an invocation to the process, at once or when it asks.
+    pub(super) fn offer(&self, event: Event) {
+        let mut state = self.state.borrow_mut();
+        state.phase = Phase::Running(event.id.clone());
+        state.pending = match state.waiting.take() {
+            Some(waiting) => waiting.send(event).err(),
+            None => Some(event),
+        };
+    }
+
+    /// Serves until it is dropped; `uid` is the only user whose connections are taken.
+    pub(super) async fn serve(self: Rc<Api>, listener: TcpListener, uid: Option<u32>) {
+        let mut connections = JoinSet::new();
+        loop {
+            tokio::select! {
+                accepted = listener.accept() => {
+                    let Ok((stream, peer)) = accepted else {
+                        // No descriptor is left, most likely; those that end meanwhile give theirs back.
+                        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+                        continue;
+                    };
+                    if let Some(uid) = uid
+                        && listener.local_addr().ok().and_then(|here| user_of(peer, here)) != Some(uid)
+                    {
+                        tracing::warn!(%peer, "another process spoke to a function's Runtime API and was cut off");
+                        continue;
+                    }
+                    connections.spawn_local(Rc::clone(&self).speak(stream));
+                }
+                Some(_) = connections.join_next() => {}
+            }
+        }
+    }
+
+    async fn speak(self: Rc<Api>, stream: TcpStream) {
+        // Answers are small and waited for.
+        let _ = stream.set_nodelay(true);
+        let service = service_fn(move |request| {
+            let api = Rc::clone(&self);
+            async move { Ok::<_, Infallible>(api.answer(request).await) }
+        });
+        // A process that breaks off is seen to end, or asks again.
+        let _ = http1::Builder::new()
+            .header_read_timeout(None)
+            .serve_connection(TokioIo::new(stream), service)
+            .await;
+    }
+
+    async fn answer(&self, request: Request<Incoming>) -> Response<Full<Bytes>> {
+        let (head, body) = request.into_parts();
+        let Some(path) = head.uri.path().strip_prefix(PREFIX) else { return not_found() };
+        match (&head.method, path) {
+            (&Method::GET, "invocation/next") => self.next().await,
+            (&Method::POST, "init/error") => {
+                let error = match collect(body).await {
+                    Ok(error) => error,
+                    Err(fault) => return fault.response(),
+                };
+                if self.state.borrow().phase != Phase::Starting {
+                    return self.refused("InitError");
+                }
+                self.tell(Said::InitFailed(worded(error.bytes, &head.headers)));
+                accepted()
+            }
+            (&Method::POST, path) => {
+                let Some((id, what)) =
+                    path.strip_prefix("invocation/").and_then(|path| path.split_once('/'))
+                else {
+                    return not_found();
+                };
+                match what {
+                    "response" => self.answered(id, body, None).await,
+                    "error" => self.answered(id, body, Some(&head.headers)).await,
+                    _ => not_found(),
+                }
+            }
+            _ => not_found(),
+        }
+    }
+
+    async fn next(&self) -> Response<Full<Bytes>> {
+        let waiting = {
+            let mut state = self.state.borrow_mut();
+            if let Some(event) = state.pending.take() {
+                return event.response();
+            }
+            // It may ask again after a connection was lost; an invocation that was sent stays where it is.
+            if matches!(state.phase, Phase::Running(_)) {
+                drop(state);
+                return self.refused("Next");
+            }
+            let is_news = state.phase != Phase::Waiting;
+            state.phase = Phase::Waiting;
+            let (waiting, event) = oneshot::channel();
+            state.waiting = Some(waiting);
+            drop(state);
+            if is_news {
+                self.tell(Said::Ready);
+            }
+            event
+        };
+        match waiting.await {
+            Ok(event) => event.response(),
+            // Another asked in its place.
+            Err(_) => self.refused("Next"),
+        }
+    }
+
+    async fn answered(&self, id: &str, body: Incoming, error: Option<&HeaderMap>) -> Response<Full<Bytes>> {
+        if let Err(refusal) = self.expects(id) {
+            return refusal;
+        }
+        let collected = collect(body).await;
+        if let Err(fault @ BodyFault::Broken) = &collected {
+            return fault.response();
+        }
+        // The time may have run out meanwhile.
+        if let Err(refusal) = self.expects(id) {
+            return refusal;
+        }
+        self.state.borrow_mut().phase = Phase::Answered;
+        let (answer, response) = match (collected, error) {
+            (Err(fault), _) => (Answer::TooLarge, fault.response()),
+            (Ok(error), Some(headers)) => (Answer::Error(worded(error.bytes, headers)), accepted()),
+            (Ok(result), None) => match result.trailing_error() {
+                Some(error) => (Answer::Error(error), accepted()),
+                None => (Answer::Result(result.bytes), accepted()),
+            },
+        };
+        self.tell(Said::Answered(answer));
+        response
+    }
+
+    fn expects(&self, id: &str) -> Result<(), Response<Full<Bytes>>> {
+        let state = self.state.borrow();
+        match &state.phase {
+            Phase::Running(running) if running == id => Ok(()),
+            Phase::Running(_) => {
+                Err(error(StatusCode::BAD_REQUEST, "Invalid request ID", "InvalidRequestID"))
+            }
+            _ => {
+                drop(state);
+                Err(self.refused("InvocationResponse"))
+            }
+        }
+    }
+
+    fn refused(&self, to: &str) -> Response<Full<Bytes>> {
+        let text = format!(
+            "State transition from {} to {to} failed for runtime. Error: State transition is not allowed",
+            self.state.borrow().phase.as_str()
+        );
+        error(StatusCode::FORBIDDEN, &text, "InvalidStateTransition")
+    }
+
+    fn tell(&self, said: Said) {
+        // Whoever listened has given the process up.
+        let _ = self.said.send(said);
+    }
+}
+
+impl Event {
+    fn response(self) -> Response<Full<Bytes>> {
+        let mut response = Response::new(Full::new(self.payload));
+        *response.headers_mut() = self.headers;
+        let id = HeaderValue::try_from(self.id).expect("a UUID is hexadecimal");
+        response.headers_mut().insert(REQUEST_ID, id);
+        response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        response
+    }
+}
+
+struct Collected {
+    bytes: Bytes,
+    trailers: Option<HeaderMap>,
+}
+
+/// Why a body is no answer.
+enum BodyFault {
+    TooLarge,
+    /// It ended too early; most likely the process did.
+    Broken,
+}
+
+impl BodyFault {
+    fn response(&self) -> Response<Full<Bytes>> {
+        match self {
+            BodyFault::TooLarge => {
+                let text = format!("Exceeded maximum allowed payload size ({ANSWER_BYTES_MAX} bytes).");
+                error(StatusCode::PAYLOAD_TOO_LARGE, &text, "RequestEntityTooLarge")
+            }
+            BodyFault::Broken => error(StatusCode::BAD_REQUEST, "the body broke off", "InvalidBody"),
+        }
+    }
+}
+
+impl Collected {
+    /// The error that a streamed answer ended in.
+    fn trailing_error(&self) -> Option<Bytes> {
+        let trailers = self.trailers.as_ref()?;
+        let kind = trailers.get(ERROR_TYPE)?;
+        let body = trailers.get(ERROR_BODY).and_then(|body| BASE64.decode(body.as_bytes()).ok());
+        let unworded = || json!({ "errorType": kind.to_str().unwrap_or("Runtime.Unknown") }).to_string().into();
+        Some(body.map(Bytes::from).unwrap_or_else(unworded))
+    }
+}
+
+/// Reads a body as large as an answer may be.
+async fn collect(mut body: Incoming) -> Result<Collected, BodyFault> {
+    let (mut bytes, mut trailers, mut is_too_large) = (BytesMut::new(), None, false);
+    while let Some(frame) = body.frame().await {
+        match frame.map_err(|_| BodyFault::Broken)?.into_data() {
+            // Read on, so that the process hears what is wrong instead of a reset.
+            Ok(data) if is_too_large || bytes.len() + data.len() > ANSWER_BYTES_MAX => is_too_large = true,
+            Ok(data) => bytes.extend_from_slice(&data),
+            Err(frame) => trailers = frame.into_trailers().ok(),
+        }
+    }
+    if is_too_large { Err(BodyFault::TooLarge) } else { Ok(Collected { bytes: bytes.freeze(), trailers }) }
+}
+
+/// An error in the process's own words, or at least by its type.
+fn worded(body: Bytes, headers: &HeaderMap) -> Bytes {
+    if !body.is_empty() {
+        return body;
+    }
+    let kind = headers.get(ERROR_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or("Runtime.Unknown");
+    json!({ "errorType": kind, "errorMessage": "" }).to_string().into()
+}
+
+fn accepted() -> Response<Full<Bytes>> {
+    answer_with(StatusCode::ACCEPTED, &json!({ "status": "OK" }))
+}
+
+fn not_found() -> Response<Full<Bytes>> {
+    error(StatusCode::NOT_FOUND, "there is nothing here", "NotFound")
+}
+
+fn error(status: StatusCode, message: &str, kind: &str) -> Response<Full<Bytes>> {
+    answer_with(status, &json!({ "errorMessage": message, "errorType": kind }))
+}
+
+fn answer_with(status: StatusCode, body: &serde_json::Value) -> Response<Full<Bytes>> {
+    let mut response = Response::new(Full::new(Bytes::from(body.to_string())));
+    *response.status_mut() = status;
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    response
+}
+
+/// The user at the other end of a connection over loopback, as the kernel says.
+fn user_of(peer: SocketAddr, here: SocketAddr) -> Option<u32> {
+    let hex = |address: SocketAddr| match address {
+        SocketAddr::V4(address) => {
+            Some(format!("{:08X}:{:04X}", u32::from_ne_bytes(address.ip().octets()), address.port()))
+        }
+        SocketAddr::V6(_) => None,
+    };
+    let (peer, here) = (hex(peer)?, hex(here)?);
+    let table = std::fs::read_to_string("/proc/self/net/tcp").ok()?;
+    table.lines().skip(1).find_map(|line| {
+        let mut fields = line.split_whitespace().skip(1);
+        let is_it = fields.next()? == peer && fields.next()? == here;
+        // State, queues, timer and retransmissions stand between.
+        if is_it { fields.nth(4)?.parse().ok() } else { None }
+    })
+}
+
+/// Where a process's Runtime API is bound.
+pub(super) async fn listen() -> std::io::Result<(TcpListener, String)> {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
+    let address = listener.local_addr()?.to_string();
+    Ok((listener, address))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_user_at_the_other_end_is_known() {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let stream = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let here = listener.local_addr().unwrap();
+        let user = user_of(stream.local_addr().unwrap(), here);
+        assert_eq!(user, Some(rustix::process::getuid().as_raw()));
+        assert_eq!(user_of("127.0.0.1:1".parse().unwrap(), here), None);
+    }
+}

@@ -1,0 +1,247 @@
+//! Versions that serin runs itself: processes by AWS Lambda's Runtime API, cold started, kept warm, bounded and reaped.
+//!
+//! One thread owns every process (`pools`, `instance`): it starts them apart from the daemon's environment, files and
+//! user (`spawn`, `sandbox`), speaks the Runtime API to each on a listener of its own (`api`), and hears what they say
+//! (`output`). Whoever invokes first asks for a place (`admission`), which the caller's thread decides at once, and
+//! then waits. When the daemon dies, however it dies, its processes die with it (`watchdog`).
+//!
+//! Deliberately absent: weights, counting and retries. Who asks, and what a failure means, is the caller's business.
+
+mod admission;
+mod api;
+mod availability;
+mod code;
+mod environment;
+mod instance;
+mod output;
+mod pools;
+mod report;
+mod sandbox;
+mod spawn;
+mod watchdog;
+
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::Mutex;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use bytes::Bytes;
+use tokio::sync::{mpsc, oneshot};
+use uuid::Uuid;
+
+pub use admission::{Permit, Throttled};
+pub use availability::Why;
+pub use sandbox::best_user;
+
+use crate::code::CodeDirectory;
+use crate::config::ProcessUser;
+use crate::domain::arn::{FunctionName, Place, VersionId};
+use crate::domain::log::LogSink;
+use crate::domain::process::ProcessTarget;
+use admission::Admission;
+use availability::Availability;
+use pools::Message;
+
+/// The largest answer of a function: 6 MiB and a hundred bytes, as on Lambda.
+pub const ANSWER_BYTES_MAX: usize = 6 * 1024 * 1024 + 100;
+
+/// What the processes are run with.
+#[derive(Clone)]
+pub struct RuntimeConfig {
+    /// Where `python3.N`, `node` and `aws-lambda-ric` are looked for, in order.
+    pub search: Vec<PathBuf>,
+    /// Whose processes they are.
+    pub user: ProcessUser,
+    /// How long a process without work is kept, unless it is provisioned.
+    pub idle: Duration,
+    /// Region and account, for the processes' environment.
+    pub place: Place,
+    /// Who keeps what they say; nobody unless given.
+    pub log: Option<LogSink>,
+}
+
+/// One invocation of a version.
+#[derive(Debug)]
+pub struct Invocation {
+    /// The function.
+    pub function: FunctionName,
+    /// The version that was drawn.
+    pub version: VersionId,
+    /// What it runs as.
+    pub target: Arc<ProcessTarget>,
+    /// The ARN that was asked for, with the qualifier as it was asked.
+    pub arn: String,
+    /// Its identifier, in logs and for the function.
+    pub id: Uuid,
+    /// JSON.
+    pub payload: Bytes,
+    /// The client's context as JSON, decoded.
+    pub client_context: Option<Vec<u8>>,
+    /// `X-Amzn-Trace-Id` as the client sent it.
+    pub trace: Option<String>,
+}
+
+/// What came of an invocation that a process was started for.
+#[derive(Clone, Debug)]
+pub struct Outcome {
+    /// The function's answer, or the error as JSON.
+    pub payload: Bytes,
+    /// What made it a function error; `None` for a result.
+    pub failure: Option<Failure>,
+    /// The last 4 KiB of what was logged between START and REPORT, both included.
+    pub log_tail: Vec<u8>,
+    /// From the moment the process had the event to its answer.
+    pub duration: Duration,
+    /// How long the process took to start, where it was started for this invocation.
+    pub init: Option<Duration>,
+    /// The most memory the process has used so far, in MB.
+    pub memory_mb: u64,
+}
+
+/// Why an invocation is a function error.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Failure {
+    /// The handler failed and said how.
+    Handler,
+    /// It took longer than the function may.
+    TimedOut,
+    /// The process ended in its midst.
+    Exited,
+    /// The process could not begin, by its own doing.
+    Init,
+    /// The answer was too large.
+    TooLarge,
+}
+
+/// serin could not run an invocation, by no doing of the function's; in words.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct Unavailable(pub String);
+
+/// The way to the processes; every clone serves.
+#[derive(Clone)]
+pub struct Runtimes {
+    messages: mpsc::UnboundedSender<Message>,
+    admission: Admission,
+    availability: Arc<Availability>,
+}
+
+/// The thread that owns the processes; ended by `shut_down`.
+pub struct RunningRuntimes {
+    runtimes: Runtimes,
+    thread: Mutex<Option<JoinHandle<()>>>,
+}
+
+impl Runtimes {
+    /// Starts the thread; `code` is where functions' zips are, and `data_dir` remembers what a kill leaves behind.
+    pub fn start(
+        config: RuntimeConfig,
+        code: CodeDirectory,
+        data_dir: PathBuf,
+    ) -> io::Result<(Runtimes, RunningRuntimes)> {
+        let (messages, received) = mpsc::unbounded_channel();
+        let availability = Arc::new(Availability::new(config.search.clone(), config.user));
+        let runtimes =
+            Runtimes { messages, admission: Admission::default(), availability: Arc::clone(&availability) };
+        let (started, starting) = std::sync::mpsc::channel();
+        let thread = std::thread::Builder::new().name("runtime".to_owned()).spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread()
+                .enable_all()
+                .max_blocking_threads(4)
+                .build_local(Default::default());
+            let runtime = match runtime {
+                Ok(runtime) => runtime,
+                Err(error) => {
+                    // The receiver waits for exactly this.
+                    let _ = started.send(Err(error));
+                    return;
+                }
+            };
+            runtime.block_on(async move {
+                match pools::House::open(config, code, availability, &data_dir) {
+                    Ok(house) => {
+                        let _ = started.send(Ok(()));
+                        house.work(received).await;
+                    }
+                    Err(error) => _ = started.send(Err(error)),
+                }
+            });
+        })?;
+        starting.recv().map_err(|_| io::Error::other("the runtime thread ended at once"))??;
+        let running = RunningRuntimes { runtimes: runtimes.clone(), thread: Mutex::new(Some(thread)) };
+        Ok((runtimes, running))
+    }
+
+    /// Asks for a place for one invocation of a function; decided at once, and kept until the permit is dropped.
+    pub fn admit(&self, function: &FunctionName) -> Result<Permit, Throttled> {
+        self.admission.admit(function)
+    }
+
+    /// Runs an invocation to its end, also where the future is dropped before.
+    pub async fn invoke(&self, invocation: Invocation, permit: Permit) -> Result<Outcome, Unavailable> {
+        let stopped = || Unavailable("serin is shutting down; send it again".to_owned());
+        let (answer, answered) = oneshot::channel();
+        let job = pools::Job { invocation, permit, answer };
+        self.messages.send(Message::Run(Box::new(job))).map_err(|_| stopped())?;
+        answered.await.unwrap_or_else(|_| Err(stopped()))
+    }
+
+    /// Keeps so many invocations for a function, and no more for it; `None` lets it share what is unreserved.
+    pub fn reserve(&self, function: &FunctionName, reserved: Option<u32>) {
+        self.admission.reserve(function, reserved);
+    }
+
+    /// Keeps so many processes of each of a function's versions ready, and of no others.
+    pub fn provision(
+        &self,
+        function: &FunctionName,
+        versions: Vec<(VersionId, Arc<ProcessTarget>, u32)>,
+    ) {
+        // A thread that has stopped keeps nothing ready.
+        let _ = self.messages.send(Message::Provision(function.clone(), versions));
+    }
+
+    /// How many processes of a version are ready for the next invocation.
+    pub async fn ready(&self, function: &FunctionName, version: VersionId) -> u32 {
+        let (answer, answered) = oneshot::channel();
+        let asked = Message::Ready { function: function.clone(), version, answer };
+        if self.messages.send(asked).is_err() {
+            return 0;
+        }
+        answered.await.unwrap_or(0)
+    }
+
+    /// Ends the processes of a version that is gone, or of all versions of a function; those that work end after.
+    pub fn forget(&self, function: &FunctionName, version: Option<VersionId>) {
+        if version.is_none() {
+            self.admission.reserve(function, None);
+        }
+        // As above.
+        let _ = self.messages.send(Message::Forget(function.clone(), version));
+    }
+
+    /// Whether this machine can run a version; blocks on asking the interpreter, the first time.
+    pub fn availability(&self, target: &ProcessTarget) -> Result<(), Why> {
+        self.availability.launcher(target.runtime, target.architecture).map(|_| ())
+    }
+}
+
+impl RunningRuntimes {
+    /// Takes no more invocations, lets those under way end for at most `grace`, and ends every process.
+    pub fn shut_down(self, grace: Duration) -> io::Result<()> {
+        // A thread that is gone already has ended its processes.
+        let _ = self.runtimes.messages.send(Message::Stop(grace));
+        let thread = self.thread.lock().ok().and_then(|mut thread| thread.take());
+        let ended = thread.map_or(Ok(()), JoinHandle::join);
+        ended.map_err(|_| io::Error::other("the runtime thread panicked"))
+    }
+}
+
+impl Drop for RunningRuntimes {
+    fn drop(&mut self) {
+        // As in `shut_down`, without waiting: the process is about to end, or a test has failed.
+        let _ = self.runtimes.messages.send(Message::Stop(Duration::ZERO));
+    }
+}

@@ -1,0 +1,367 @@
+//! The processes of every version: who is idle, who waits, and when another one is started or ended.
+//!
+//! All of it is one thread's. An invocation takes an idle process, the one used last first, or waits while one more is
+//! started; whichever process is ready first takes it.
+
+use std::cell::RefCell;
+use std::collections::{HashMap, VecDeque};
+use std::io;
+use std::path::Path;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{Notify, mpsc, oneshot};
+use tokio::task::spawn_local;
+use tokio::time::{sleep, timeout};
+
+use super::availability::Availability;
+use super::code::UnpackedCode;
+use super::instance;
+use super::sandbox::Sandbox;
+use super::watchdog::Watchdog;
+use super::{Invocation, Outcome, Permit, RuntimeConfig, Unavailable};
+use crate::code::CodeDirectory;
+use crate::domain::arn::{FunctionName, VersionId};
+use crate::domain::process::ProcessTarget;
+
+/// How long a provisioned process that could not start is left alone.
+const TRY_AGAIN_AFTER: Duration = Duration::from_secs(5);
+/// How long processes have to end once there is nothing left to do.
+const LEAVE_MAX: Duration = Duration::from_secs(5);
+
+/// What the thread is told.
+pub(super) enum Message {
+    Run(Box<Job>),
+    Provision(FunctionName, Vec<(VersionId, Arc<ProcessTarget>, u32)>),
+    Ready { function: FunctionName, version: VersionId, answer: oneshot::Sender<u32> },
+    Forget(FunctionName, Option<VersionId>),
+    Stop(Duration),
+}
+
+/// One invocation and who waits for it.
+pub(super) struct Job {
+    pub(super) invocation: Invocation,
+    pub(super) permit: Permit,
+    pub(super) answer: oneshot::Sender<Result<Outcome, Unavailable>>,
+}
+
+/// A function and one of its versions.
+pub(super) type Key = (FunctionName, VersionId);
+
+/// Which process of which pool.
+#[derive(Clone)]
+pub(super) struct Seat {
+    pub(super) key: Key,
+    /// The pool, of which a version may have had others.
+    pool: u64,
+    process: u64,
+}
+
+/// What a process is to do next.
+pub(super) enum Next {
+    Run(Job),
+    /// Wait for work that comes here, and leave when none can come any more.
+    Wait(mpsc::UnboundedReceiver<Job>),
+    Leave,
+}
+
+struct Pool {
+    id: u64,
+    target: Arc<ProcessTarget>,
+    /// The one used last at the end.
+    idle: Vec<(u64, mpsc::UnboundedSender<Job>)>,
+    starting: usize,
+    alive: usize,
+    waiting: VecDeque<Job>,
+    provisioned: usize,
+}
+
+impl Pool {
+    fn is_unused(&self) -> bool {
+        self.alive == 0 && self.waiting.is_empty() && self.provisioned == 0
+    }
+}
+
+/// Everything the thread owns.
+pub(super) struct House {
+    pub(super) config: RuntimeConfig,
+    pub(super) sandbox: Sandbox,
+    pub(super) code: Arc<UnpackedCode>,
+    pub(super) availability: Arc<Availability>,
+    pub(super) watchdog: RefCell<Watchdog>,
+    state: RefCell<State>,
+    somebody_left: Notify,
+}
+
+#[derive(Default)]
+struct State {
+    pools: HashMap<Key, Pool>,
+    /// All processes, also those whose pool is gone.
+    alive: usize,
+    last_id: u64,
+    is_stopping: bool,
+}
+
+impl State {
+    fn new_id(&mut self) -> u64 {
+        self.last_id += 1;
+        self.last_id
+    }
+
+    fn pool(&mut self, seat: &Seat) -> Option<&mut Pool> {
+        self.pools.get_mut(&seat.key).filter(|pool| pool.id == seat.pool)
+    }
+}
+
+impl House {
+    pub(super) fn open(
+        config: RuntimeConfig,
+        code: CodeDirectory,
+        availability: Arc<Availability>,
+        data_dir: &Path,
+    ) -> io::Result<Rc<House>> {
+        let sandbox = Sandbox::open(config.user, data_dir)?;
+        let code = Arc::new(UnpackedCode::new(code, sandbox.code()));
+        let watchdog = RefCell::new(Watchdog::start()?);
+        let (state, somebody_left) = (RefCell::default(), Notify::new());
+        Ok(Rc::new(House { config, sandbox, code, availability, watchdog, state, somebody_left }))
+    }
+
+    /// Does what it is told until it is told to stop.
+    pub(super) async fn work(self: Rc<House>, mut messages: mpsc::UnboundedReceiver<Message>) {
+        let grace = loop {
+            match messages.recv().await {
+                Some(Message::Run(job)) => self.run(*job),
+                Some(Message::Provision(function, versions)) => self.provision(&function, versions),
+                Some(Message::Ready { function, version, answer }) => {
+                    let state = self.state.borrow();
+                    let ready = state.pools.get(&(function, version)).map_or(0, |pool| pool.idle.len());
+                    // Who asked may have gone.
+                    let _ = answer.send(ready.try_into().unwrap_or(u32::MAX));
+                }
+                Some(Message::Forget(function, version)) => self.forget(&function, version),
+                Some(Message::Stop(grace)) => break grace,
+                None => break Duration::ZERO,
+            }
+        };
+        messages.close();
+        self.stop(grace).await;
+    }
+
+    /// Lets invocations under way end, and then ends every process.
+    async fn stop(&self, grace: Duration) {
+        {
+            let mut state = self.state.borrow_mut();
+            state.is_stopping = true;
+            for pool in state.pools.values_mut() {
+                // Whose sender is dropped leaves.
+                pool.idle.clear();
+                pool.provisioned = 0;
+            }
+        }
+        let all_left = async {
+            while self.state.borrow().alive > 0 {
+                self.somebody_left.notified().await;
+            }
+        };
+        // What is left after this dies with the thread.
+        let _ = timeout(grace + LEAVE_MAX, all_left).await;
+        self.sandbox.close();
+    }
+
+    /// Hands an invocation to an idle process, or has it wait for one more.
+    pub(super) fn run(self: &Rc<House>, mut job: Job) {
+        let key = (job.invocation.function.clone(), job.invocation.version);
+        let mut state = self.state.borrow_mut();
+        if state.is_stopping {
+            return;
+        }
+        let id = state.new_id();
+        let new = || Pool {
+            id,
+            target: Arc::clone(&job.invocation.target),
+            idle: Vec::new(),
+            starting: 0,
+            alive: 0,
+            waiting: VecDeque::new(),
+            provisioned: 0,
+        };
+        let pool = state.pools.entry(key.clone()).or_insert_with(new);
+        if pool.target != job.invocation.target {
+            // `$LATEST` has changed: the processes of before leave, and who waits gets the new code.
+            let waiting = std::mem::take(&mut pool.waiting);
+            *pool = Pool { waiting, ..new() };
+        }
+        while let Some((_, process)) = pool.idle.pop() {
+            match process.send(job) {
+                Ok(()) => return,
+                Err(mpsc::error::SendError(back)) => job = back,
+            }
+        }
+        pool.waiting.push_back(job);
+        let is_one_more_wanted = pool.starting < pool.waiting.len();
+        drop(state);
+        if is_one_more_wanted {
+            self.start_one(&key, false);
+        }
+    }
+
+    fn start_one(self: &Rc<House>, key: &Key, is_provisioned: bool) {
+        let mut state = self.state.borrow_mut();
+        let process = state.new_id();
+        let Some(pool) = state.pools.get_mut(key) else { return };
+        pool.starting += 1;
+        pool.alive += 1;
+        let (seat, target) = (Seat { key: key.clone(), pool: pool.id, process }, Arc::clone(&pool.target));
+        state.alive += 1;
+        drop(state);
+        spawn_local(instance::live(Rc::clone(self), seat, target, is_provisioned));
+    }
+
+    /// A process has begun or finished an invocation: gives it another, or keeps it.
+    pub(super) fn ready(&self, seat: &Seat, has_begun: bool) -> Next {
+        let mut state = self.state.borrow_mut();
+        let is_stopping = state.is_stopping;
+        let Some(pool) = state.pool(seat) else { return Next::Leave };
+        if has_begun {
+            pool.starting -= 1;
+        }
+        if let Some(job) = pool.waiting.pop_front() {
+            return Next::Run(job);
+        }
+        if is_stopping {
+            return Next::Leave;
+        }
+        let (sender, jobs) = mpsc::unbounded_channel();
+        pool.idle.push((seat.process, sender));
+        Next::Wait(jobs)
+    }
+
+    /// A process could not begin: gives the invocation that it was to run, which fails with it.
+    pub(super) fn failed_to_start(self: &Rc<House>, seat: &Seat) -> Option<Job> {
+        let mut state = self.state.borrow_mut();
+        let mut job = None;
+        if let Some(pool) = state.pool(seat) {
+            pool.starting -= 1;
+            job = pool.waiting.pop_front();
+        }
+        drop(state);
+        self.left(seat);
+        job
+    }
+
+    /// Whether an idle process may end.
+    pub(super) fn may_leave(&self, seat: &Seat) -> bool {
+        let mut state = self.state.borrow_mut();
+        let Some(pool) = state.pool(seat) else { return true };
+        let place = pool.idle.iter().position(|(process, _)| *process == seat.process);
+        match place {
+            Some(place) if pool.alive > pool.provisioned => {
+                pool.idle.remove(place);
+                true
+            }
+            // Needed; or given work just now.
+            _ => false,
+        }
+    }
+
+    /// An idle process ended by itself.
+    pub(super) fn withdraw(&self, seat: &Seat) {
+        if let Some(pool) = self.state.borrow_mut().pool(seat) {
+            pool.idle.retain(|(process, _)| *process != seat.process);
+        }
+    }
+
+    /// A process is gone.
+    pub(super) fn left(self: &Rc<House>, seat: &Seat) {
+        let mut state = self.state.borrow_mut();
+        state.alive -= 1;
+        let is_stopping = state.is_stopping;
+        if let Some(pool) = state.pool(seat) {
+            pool.alive -= 1;
+            let lacks = pool.provisioned > pool.alive;
+            let wanted = pool.waiting.len().saturating_sub(pool.starting);
+            if pool.is_unused() {
+                state.pools.remove(&seat.key);
+            }
+            drop(state);
+            if !is_stopping {
+                (0..wanted).for_each(|_| self.start_one(&seat.key, false));
+                if lacks {
+                    let (house, key) = (Rc::clone(self), seat.key.clone());
+                    spawn_local(async move {
+                        // Not at once: one that cannot begin would keep the machine busy.
+                        sleep(TRY_AGAIN_AFTER).await;
+                        house.fill(&key);
+                    });
+                }
+            }
+        }
+        self.somebody_left.notify_one();
+    }
+
+    fn provision(
+        self: &Rc<House>,
+        function: &FunctionName,
+        versions: Vec<(VersionId, Arc<ProcessTarget>, u32)>,
+    ) {
+        let mut state = self.state.borrow_mut();
+        if state.is_stopping {
+            return;
+        }
+        for (key, pool) in &mut state.pools {
+            if key.0 == *function {
+                pool.provisioned = 0;
+            }
+        }
+        let mut keys = Vec::new();
+        for (version, target, count) in versions {
+            let id = state.new_id();
+            let key = (function.clone(), version);
+            let pool = state.pools.entry(key.clone()).or_insert_with(|| Pool {
+                id,
+                target,
+                idle: Vec::new(),
+                starting: 0,
+                alive: 0,
+                waiting: VecDeque::new(),
+                provisioned: 0,
+            });
+            pool.provisioned += count as usize;
+            keys.push(key);
+        }
+        state.pools.retain(|_, pool| !pool.is_unused());
+        drop(state);
+        keys.iter().for_each(|key| self.fill(key));
+    }
+
+    /// Starts what a pool lacks of its provisioned processes.
+    fn fill(self: &Rc<House>, key: &Key) {
+        let lacking = {
+            let state = self.state.borrow();
+            let pool = state.pools.get(key).filter(|_| !state.is_stopping);
+            pool.map_or(0, |pool| pool.provisioned.saturating_sub(pool.alive))
+        };
+        (0..lacking).for_each(|_| self.start_one(key, true));
+    }
+
+    fn forget(&self, function: &FunctionName, version: Option<VersionId>) {
+        let mut state = self.state.borrow_mut();
+        state.pools.retain(|key, pool| {
+            let is_gone = key.0 == *function && version.is_none_or(|version| version == key.1);
+            // Who waits is served first; then the pool goes by itself.
+            let stays = !is_gone || !pool.waiting.is_empty();
+            if is_gone {
+                pool.idle.clear();
+                pool.provisioned = 0;
+            }
+            stays
+        });
+    }
+
+    /// How long a process without work is kept.
+    pub(super) fn idle(&self) -> Duration {
+        self.config.idle
+    }
+}

@@ -1,0 +1,184 @@
+//! What a process may touch: a user of its own, a directory to write in, and the code to read.
+//!
+//! Everything lives in a run directory outside of the data directory, which no other user may enter. A kill leaves it
+//! behind; the next daemon on the same data directory removes it.
+
+use std::collections::BTreeSet;
+use std::fs::{self, Permissions};
+use std::io;
+use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use crate::config::ProcessUser;
+use rustix::process::{Pid, Signal, getuid, kill_process};
+
+/// The first of the users that processes run as: a range that neither people, services nor containers are given.
+const FIRST_UID: u32 = 200_000;
+/// How many there are.
+const UIDS: u32 = 4096;
+/// The file in the data directory that says where the run directory is.
+const NOTE: &str = "run-directory";
+/// What a run directory's name begins with.
+const PREFIX: &str = "serin-run-";
+
+/// The safest that this daemon may have.
+pub fn best_user() -> ProcessUser {
+    if getuid().is_root() && may_be_any_user() { ProcessUser::Own } else { ProcessUser::Same }
+}
+
+/// A user as functions have it, to see whether they may run something; `None` is the daemon's.
+pub(super) fn sample_of(user: ProcessUser) -> Option<u32> {
+    match user {
+        ProcessUser::Own => Some(FIRST_UID + UIDS),
+        ProcessUser::Fixed(id) => Some(id),
+        ProcessUser::Same => None,
+    }
+}
+
+/// Whether the range exists where this daemon runs: containers often have the first 65 536 users alone.
+fn may_be_any_user() -> bool {
+    let Ok(map) = fs::read_to_string("/proc/self/uid_map") else { return false };
+    map.lines().any(|line| {
+        let mut numbers = line.split_whitespace().filter_map(|number| number.parse::<u64>().ok());
+        let (Some(first), Some(_), Some(count)) = (numbers.next(), numbers.next(), numbers.next()) else {
+            return false;
+        };
+        first <= u64::from(FIRST_UID) && u64::from(FIRST_UID + UIDS) < first.saturating_add(count)
+    })
+}
+
+/// The run directory, and who is who in it.
+#[derive(Clone)]
+pub(super) struct Sandbox(Arc<Shared>);
+
+struct Shared {
+    user: ProcessUser,
+    root: PathBuf,
+    free: Mutex<Free>,
+}
+
+#[derive(Default)]
+struct Free {
+    next: u32,
+    returned: BTreeSet<u32>,
+    scratches: u64,
+}
+
+/// What one process has: a user and a directory, taken back when dropped.
+pub(super) struct Cell {
+    shared: Arc<Shared>,
+    /// User and group; `None` is the daemon's.
+    pub(super) id: Option<u32>,
+    /// Where it may write.
+    pub(super) scratch: PathBuf,
+}
+
+impl Sandbox {
+    /// Makes the run directory, and removes the one that a daemon on this data directory left behind.
+    pub(super) fn open(user: ProcessUser, data_dir: &Path) -> io::Result<Sandbox> {
+        let note = data_dir.join(NOTE);
+        if let Ok(left) = fs::read_to_string(&note) {
+            remove_left_behind(Path::new(left.trim()));
+        }
+        // Strangers' code runs on this machine from now on, as other users.
+        fs::set_permissions(data_dir, Permissions::from_mode(0o700))?;
+        let root = tempfile::Builder::new().prefix(PREFIX).tempdir()?.keep();
+        for place in [root.clone(), root.join("code"), root.join("scratch")] {
+            if place != root {
+                fs::create_dir(&place)?;
+            }
+            // To be passed through, and not to be listed.
+            fs::set_permissions(&place, Permissions::from_mode(0o711))?;
+        }
+        fs::write(&note, root.as_os_str().as_encoded_bytes())?;
+        Ok(Sandbox(Arc::new(Shared { user, root, free: Mutex::default() })))
+    }
+
+    /// Where code is unpacked.
+    pub(super) fn code(&self) -> PathBuf {
+        self.0.root.join("code")
+    }
+
+    /// Whether processes can be told apart by their users.
+    pub(super) fn tells_apart(&self) -> bool {
+        self.0.user == ProcessUser::Own
+    }
+
+    /// A user and an empty directory for one process.
+    pub(super) fn cell(&self) -> io::Result<Cell> {
+        let (id, number) = {
+            let mut free = self.0.free.lock().unwrap_or_else(PoisonError::into_inner);
+            free.scratches += 1;
+            let id = match self.0.user {
+                ProcessUser::Own => Some(free.take()?),
+                ProcessUser::Fixed(id) => Some(id),
+                ProcessUser::Same => None,
+            };
+            (id, free.scratches)
+        };
+        let scratch = self.0.root.join("scratch").join(number.to_string());
+        let cell = Cell { shared: Arc::clone(&self.0), id, scratch };
+        fs::create_dir(&cell.scratch)?;
+        fs::set_permissions(&cell.scratch, Permissions::from_mode(0o700))?;
+        if let Some(id) = cell.id {
+            chown(&cell.scratch, Some(id), Some(id))?;
+        }
+        Ok(cell)
+    }
+
+    /// Removes everything; nothing runs any more.
+    pub(super) fn close(&self) {
+        if let Err(error) = fs::remove_dir_all(&self.0.root) {
+            tracing::warn!(%error, place = %self.0.root.display(), "the run directory stays behind");
+        }
+    }
+}
+
+impl Free {
+    fn take(&mut self) -> io::Result<u32> {
+        if self.next < UIDS {
+            self.next += 1;
+            return Ok(FIRST_UID + self.next - 1);
+        }
+        // The one longest unused is not known; the least does.
+        self.returned.pop_first().ok_or_else(|| io::Error::other("more processes than there are users for them"))
+    }
+}
+
+impl Drop for Cell {
+    fn drop(&mut self) {
+        if let (ProcessUser::Own, Some(id)) = (self.shared.user, self.id) {
+            kill_all_of(id);
+            let mut free = self.shared.free.lock().unwrap_or_else(PoisonError::into_inner);
+            free.returned.insert(id);
+        }
+        if let Err(error) = fs::remove_dir_all(&self.scratch) {
+            tracing::warn!(%error, place = %self.scratch.display(), "a function's files stay behind");
+        }
+    }
+}
+
+/// Ends what is left of a user's processes: those that hid from their group.
+fn kill_all_of(uid: u32) {
+    let Ok(entries) = fs::read_dir("/proc") else { return };
+    for entry in entries.flatten() {
+        let pid = entry.file_name().to_str().and_then(|name| name.parse().ok()).and_then(Pid::from_raw);
+        if let Some(pid) = pid
+            && entry.metadata().is_ok_and(|found| found.uid() == uid)
+        {
+            // It may be gone by now, which is as good.
+            let _ = kill_process(pid, Signal::KILL);
+        }
+    }
+}
+
+fn remove_left_behind(left: &Path) {
+    let is_ours = left.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(PREFIX.as_bytes()))
+        && left.parent() == Some(std::env::temp_dir().as_path())
+        && fs::symlink_metadata(left)
+            .is_ok_and(|found| found.is_dir() && found.uid() == getuid().as_raw());
+    if is_ours && let Err(error) = fs::remove_dir_all(left) {
+        tracing::warn!(%error, place = %left.display(), "the run directory of the daemon before stays behind");
+    }
+}

@@ -1,0 +1,6 @@
+//! Functions from zips: real processes by the Runtime API, apart from the daemon, within their limits.
+
+mod bounds;
+mod errors;
+mod isolation;
+mod pools;
