@@ -14,6 +14,11 @@
 //! neighbours, unlike a variance around a mean, do not see slow drift. For ticks of a second this is `(e - e')^2` over
 //! `e + e'`. Both sums fade with a half-life of five minutes; the two twenties are the doubt of who has seen little.
 //!
+//! A clump that takes a second falls into two ticks as often as not, and then looks like two smaller ones: a true
+//! dispersion of 5 shows as 3. So the same is estimated over ticks of five seconds, and where seconds already say that
+//! failures come in clumps (above `CLIPPED_ABOVE`), the larger of the two counts. Where they do not, five seconds say
+//! nothing: there are five times fewer of them, and their noise would damp evidence that needs no damping.
+//!
 //! A difference across a change of weight, or of the latency that counts as an excess, compares two different things
 //! and is left out.
 //!
@@ -29,6 +34,7 @@ use crate::domain::time::Uptime;
 
 const HALF_LIFE_S: f64 = 300.0;
 const TICK: Duration = Duration::from_secs(1);
+const LONG_TICK: Duration = Duration::from_secs(5);
 const DOUBT: f64 = 20.0;
 
 /// Estimated dispersions above this also limit how much one second may say (`clip`).
@@ -75,6 +81,35 @@ impl DispersionRule {
 /// An estimate in the making.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Dispersion {
+    #[serde(flatten)]
+    seconds: Differences,
+    #[serde(default)]
+    spans: Differences,
+}
+
+impl Dispersion {
+    /// The estimate, at least 1.
+    pub fn phi(&self) -> f64 {
+        let of_seconds = self.seconds.phi();
+        if of_seconds > CLIPPED_ABOVE { of_seconds.max(self.spans.phi()) } else { of_seconds }
+    }
+
+    /// Adds what was counted between two looks; a tick ends with the first look a second after it began.
+    pub fn learn(&mut self, count: u64, from: Uptime, to: Uptime) {
+        self.seconds.learn(TICK, count, from, to);
+        self.spans.learn(LONG_TICK, count, from, to);
+    }
+
+    /// What comes next is not compared with what came before.
+    pub fn skip(&mut self) {
+        self.seconds.skip();
+        self.spans.skip();
+    }
+}
+
+/// Faded sums over the differences of neighbouring ticks.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+struct Differences {
     squares: f64,
     sums: f64,
     since: Option<Uptime>,
@@ -82,37 +117,34 @@ pub struct Dispersion {
     previous: Option<(u64, f64)>,
 }
 
-impl Dispersion {
-    /// The estimate, at least 1.
-    pub fn phi(&self) -> f64 {
+impl Differences {
+    fn phi(&self) -> f64 {
         ((self.squares + DOUBT) / (self.sums + DOUBT)).max(1.0)
     }
 
-    /// Adds what was counted between two looks; a tick ends with the first look a second after it began.
-    pub fn learn(&mut self, count: u64, from: Uptime, to: Uptime) {
+    fn learn(&mut self, tick: Duration, count: u64, from: Uptime, to: Uptime) {
         let since = *self.since.get_or_insert(from);
         self.count += count;
         let mut since = since;
-        if count == 0 && to.since(since) > 2 * TICK {
-            // Nothing came for a while: what had come lies in the first second, and a second of nothing follows.
+        if count == 0 && to.since(since) > 2 * tick {
+            // Nothing came for a while: what had come lies in the first tick, and a tick of nothing follows.
             for _ in 0..2 {
-                self.close(TICK);
-                since = since.plus(TICK);
+                self.close(tick);
+                since = since.plus(tick);
             }
-            let rest_s = to.since(since).as_secs();
-            self.fade(rest_s as f64);
-            if rest_s > 0 {
-                self.previous = Some((0, 1.0));
+            let ticks = (to.since(since).as_millis() / tick.as_millis()) as u32;
+            self.fade((tick * ticks).as_secs_f64());
+            if ticks > 0 {
+                self.previous = Some((0, tick.as_secs_f64()));
             }
-            self.since = Some(since.plus(Duration::from_secs(rest_s)));
-        } else if to.since(since) >= TICK {
+            self.since = Some(since.plus(tick * ticks));
+        } else if to.since(since) >= tick {
             self.close(to.since(since));
             self.since = Some(to);
         }
     }
 
-    /// What comes next is not compared with what came before.
-    pub fn skip(&mut self) {
+    fn skip(&mut self) {
         (self.since, self.count, self.previous) = (None, 0, None);
     }
 
@@ -163,7 +195,7 @@ mod tests {
         let counts = [3, 0, 1, 7, 2, 2, 9, 0, 0, 5, 40, 1];
         let mut dispersion = Dispersion::default();
         learn_seconds(&mut dispersion, counts.into_iter());
-        assert!((dispersion.phi() - by_the_book(&counts)).abs() < 1e-12, "{}", dispersion.phi());
+        assert!((dispersion.seconds.phi() - by_the_book(&counts)).abs() < 1e-12, "{}", dispersion.phi());
     }
 
     #[test]
@@ -211,6 +243,27 @@ mod tests {
         }
         assert!((2.2..4.0).contains(&clumped.phi()), "{}", clumped.phi());
         assert!(single.phi() < 1.3, "{}", single.phi());
+    }
+
+    #[test]
+    fn clumps_across_seconds_are_seen_whole() {
+        // Clumps of five begin anywhere in a second, about every fourth, and take one.
+        let mut state = 11_u64;
+        let mut draw = || {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            (state >> 33) as f64 / (1_u64 << 31) as f64
+        };
+        let mut counts = vec![0_u64; 20_001];
+        for second in 0..20_000 {
+            if draw() < 0.25 {
+                let begins = draw();
+                (0..5).for_each(|_| counts[second + usize::from(begins + draw() >= 1.0)] += 1);
+            }
+        }
+        let mut dispersion = Dispersion::default();
+        learn_seconds(&mut dispersion, counts.into_iter());
+        assert!((2.0..3.8).contains(&dispersion.seconds.phi()), "{}", dispersion.seconds.phi());
+        assert!((3.6..6.0).contains(&dispersion.phi()), "{}", dispersion.phi());
     }
 
     #[test]
