@@ -68,7 +68,9 @@ fn itself() -> Value {
         entries.collect::<serde_json::Map<_, _>>()
     });
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let field = |name: &str| status.lines().find_map(|line| line.strip_prefix(name)).unwrap_or_default().trim().to_owned();
+    let field = |name: &str| {
+        status.lines().find_map(|line| line.strip_prefix(name)).unwrap_or_default().trim().to_owned()
+    };
     let root = std::env::var("LAMBDA_TASK_ROOT").unwrap_or_default();
     let scratch = std::env::var("TMPDIR").unwrap_or_default();
     json!({

@@ -30,8 +30,8 @@ use crate::metrics::recorder::Recorder;
 use crate::router::server::{Router, RunningRouter};
 use crate::router::settings::{RouterConfig, Timeouts};
 use crate::router::table::RoutingTable;
-use crate::store::logs::{Limits, Logs};
 use crate::runtime::{self, RunningRuntimes, RuntimeConfig, Runtimes};
+use crate::store::logs::{Limits, Logs};
 use crate::store::{self, Store, Writer};
 
 pub use crate::store::Finding;
@@ -270,7 +270,8 @@ fn start_runtimes(
         place: place.clone(),
         log: Some(logs.sink()),
     };
-    Runtimes::start(settings, code.clone(), config.data_dir.clone()).context("cannot make ready to run functions")
+    Runtimes::start(settings, code.clone(), config.data_dir.clone())
+        .context("cannot make ready to run functions")
 }
 
 /// Why the API's address cannot be had: most often another daemon has it, and the directory with it.

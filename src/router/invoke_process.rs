@@ -1,7 +1,7 @@
 //! Lambda Invoke on versions that are processes: a place for it, one dispatch, one outcome.
 
-use std::sync::Arc;
 use std::rc::Rc;
+use std::sync::Arc;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;

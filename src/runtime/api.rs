@@ -169,8 +169,7 @@ impl Api {
                 accepted()
             }
             (&Method::POST, path) => {
-                let Some((id, what)) =
-                    path.strip_prefix("invocation/").and_then(|path| path.split_once('/'))
+                let Some((id, what)) = path.strip_prefix("invocation/").and_then(|path| path.split_once('/'))
                 else {
                     return not_found();
                 };
@@ -306,7 +305,8 @@ impl Collected {
         let trailers = self.trailers.as_ref()?;
         let kind = trailers.get(ERROR_TYPE)?;
         let body = trailers.get(ERROR_BODY).and_then(|body| BASE64.decode(body.as_bytes()).ok());
-        let unworded = || json!({ "errorType": kind.to_str().unwrap_or("Runtime.Unknown") }).to_string().into();
+        let unworded =
+            || json!({ "errorType": kind.to_str().unwrap_or("Runtime.Unknown") }).to_string().into();
         Some(body.map(Bytes::from).unwrap_or_else(unworded))
     }
 }

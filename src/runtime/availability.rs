@@ -76,10 +76,8 @@ impl Availability {
     /// The command for a runtime; runs the interpreter to ask for its client, the first time.
     pub(super) fn launcher(&self, runtime: Runtime, wanted: Architecture) -> Result<Launcher, Why> {
         let here = std::env::consts::ARCH;
-        let is_ours = matches!(
-            (wanted, here),
-            (Architecture::X86_64, "x86_64") | (Architecture::Arm64, "aarch64")
-        );
+        let is_ours =
+            matches!((wanted, here), (Architecture::X86_64, "x86_64") | (Architecture::Arm64, "aarch64"));
         // Interpreted code runs anywhere.
         let is_interpreted = matches!(runtime, Runtime::Python(_) | Runtime::Node(_));
         if !is_ours && !is_interpreted {

@@ -1,8 +1,8 @@
 //! One process: started, handed invocations one at a time, watched, and ended.
 
+use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
 use std::process::ExitStatus;
-use std::os::unix::process::ExitStatusExt;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -312,8 +312,7 @@ impl Process {
         let (memory_mb, memory_mb_max) = (self.memory_mb, self.target.memory_mb);
         let report = Report { id, duration, init, memory_mb, memory_mb_max, status };
         self.output.say(&report.lines());
-        let outcome =
-            Outcome { payload, failure, log_tail: self.output.tail(), duration, init, memory_mb };
+        let outcome = Outcome { payload, failure, log_tail: self.output.tail(), duration, init, memory_mb };
         (outcome, settled)
     }
 
@@ -377,7 +376,8 @@ impl Process {
 
     /// Looks how much memory it has used; what it used before stays, where it is gone.
     fn measure(&mut self) {
-        let status = self.child.id().and_then(|pid| std::fs::read_to_string(format!("/proc/{pid}/status")).ok());
+        let status =
+            self.child.id().and_then(|pid| std::fs::read_to_string(format!("/proc/{pid}/status")).ok());
         let peak = status.as_deref().and_then(|status| {
             let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
             line.split_whitespace().next()?.parse::<u64>().ok()
@@ -442,7 +442,8 @@ async fn begin(
     stream: &str,
     is_provisioned: bool,
 ) -> Result<Begun, Cause> {
-    let unavailable = |attempt: &str, why: String| Cause::Unavailable(format!("serin cannot {attempt}: {why}"));
+    let unavailable =
+        |attempt: &str, why: String| Cause::Unavailable(format!("serin cannot {attempt}: {why}"));
     let (codes, availability) = (Arc::clone(&house.code), Arc::clone(&house.availability));
     let (digest, runtime, architecture) = (target.code_sha256, target.runtime, target.architecture);
     let prepared = tokio::task::spawn_blocking(move || {
@@ -484,10 +485,8 @@ async fn begin(
             (program.as_path(), arguments)
         }
     };
-    let limits = Limits {
-        data_bytes: u64::from(target.memory_mb) * MIB,
-        counts_threads: house.sandbox.tells_apart(),
-    };
+    let limits =
+        Limits { data_bytes: u64::from(target.memory_mb) * MIB, counts_threads: house.sandbox.tells_apart() };
     let (child, pipe) = spawn(Plan { program, arguments, environment, root, cell: &cell, limits })
         .map_err(|why| not_spawned(program, &why))?;
     let Some(group) = child.id().and_then(|pid| Pid::from_raw(pid.cast_signed())) else {

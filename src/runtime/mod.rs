@@ -194,11 +194,7 @@ impl Runtimes {
     }
 
     /// Keeps so many processes of each of a function's versions ready, and of no others.
-    pub fn provision(
-        &self,
-        function: &FunctionName,
-        versions: Vec<(VersionId, Arc<ProcessTarget>, u32)>,
-    ) {
+    pub fn provision(&self, function: &FunctionName, versions: Vec<(VersionId, Arc<ProcessTarget>, u32)>) {
         // A thread that has stopped keeps nothing ready.
         let _ = self.messages.send(Message::Provision(function.clone(), versions));
     }

@@ -55,7 +55,10 @@ impl Report<'_> {
 
 /// What the log says of an invocation that took too long.
 pub(super) fn timed_out_line(at: Timestamp, id: Uuid, limit_s: u32) -> String {
-    format!("{} {id} Task timed out after {limit_s}.00 seconds\n", at.calendar().strftime("%Y-%m-%dT%H:%M:%S.%3fZ"))
+    format!(
+        "{} {id} Task timed out after {limit_s}.00 seconds\n",
+        at.calendar().strftime("%Y-%m-%dT%H:%M:%S.%3fZ")
+    )
 }
 
 /// The error of an invocation that took too long.

@@ -142,7 +142,9 @@ impl Free {
             return Ok(FIRST_UID + self.next - 1);
         }
         // The one longest unused is not known; the least does.
-        self.returned.pop_first().ok_or_else(|| io::Error::other("more processes than there are users for them"))
+        self.returned
+            .pop_first()
+            .ok_or_else(|| io::Error::other("more processes than there are users for them"))
     }
 }
 
@@ -176,8 +178,7 @@ fn kill_all_of(uid: u32) {
 fn remove_left_behind(left: &Path) {
     let is_ours = left.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(PREFIX.as_bytes()))
         && left.parent() == Some(std::env::temp_dir().as_path())
-        && fs::symlink_metadata(left)
-            .is_ok_and(|found| found.is_dir() && found.uid() == getuid().as_raw());
+        && fs::symlink_metadata(left).is_ok_and(|found| found.is_dir() && found.uid() == getuid().as_raw());
     if is_ours && let Err(error) = fs::remove_dir_all(left) {
         tracing::warn!(%error, place = %left.display(), "the run directory of the daemon before stays behind");
     }

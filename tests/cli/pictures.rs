@@ -49,7 +49,8 @@ next      100% needs:  ✓ bake 5m   ✗ proof   ✓ window
 at 5%      requests  failed    rate   p50    p99
   v41         7,828       8   0.10%  12ms   88ms
   v42           412       0   0.00%  12ms   90ms
-rollback  ░░░░░░░░░░   0%   armed
+ratio     v42 fails at most 3.2 times as often as v41
+rollback  ░░░░░░░░░░   0%   armed: ~3 failures in a row away
 proof     ███████▌░░  75%   at most 0.5 points worse at 100%
 03:11:40  serin  3% → 5%: proven, bake served
 03:10:36  ana    started: \"PAY-811\"

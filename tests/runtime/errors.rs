@@ -43,7 +43,10 @@ fn a_function_is_told_who_asks_for_what_and_until_when() {
     let told = body(&runtime.block_on(functions.runtimes.invoke(asked, permit)).unwrap());
     assert_eq!(told["arn"], "arn:aws:lambda:us-east-1:000000000000:function:f:live");
     assert_eq!((&told["requestId"], &told["version"]), (&json!(id), &json!("1")));
-    assert_eq!((&told["trace"], &told["client"]["custom"]["k"]), (&json!("Root=1-5e71-abc;Sampled=1"), &json!("v")));
+    assert_eq!(
+        (&told["trace"], &told["client"]["custom"]["k"]),
+        (&json!("Root=1-5e71-abc;Sampled=1"), &json!("v"))
+    );
     let left_ms = told["deadlineMs"].as_i64().unwrap() - serin::clock::wall_now().0;
     assert!((0..=20_000).contains(&left_ms), "{left_ms}");
     let told = body(&functions.invoke(&target, &json!({ "do": "context" })));
@@ -76,7 +79,9 @@ fn a_process_that_ends_is_an_error_and_the_next_one_starts_anew() {
     assert_eq!(outcome.failure, Some(Failure::Exited));
     assert!(tail(&outcome).contains("Status: error\tError Type: Runtime.ExitError"), "{}", tail(&outcome));
     let quiet = functions.invoke(&target, &json!({ "do": "exit", "number": 0 }));
-    assert!(body(&quiet)["errorMessage"].as_str().unwrap().ends_with("Runtime exited without providing a reason"));
+    assert!(
+        body(&quiet)["errorMessage"].as_str().unwrap().ends_with("Runtime exited without providing a reason")
+    );
     assert_eq!(functions.invoke(&target, &json!({})).failure, None);
 }
 
@@ -89,8 +94,14 @@ fn a_function_that_takes_too_long_is_ended() {
     let error = body(&outcome);
     assert_eq!(error["errorType"], "Sandbox.Timedout");
     let message = error["errorMessage"].as_str().unwrap();
-    assert!(message.starts_with("RequestId: ") && message.ends_with(" Error: Task timed out after 1.00 seconds"));
-    assert!(tail(&outcome).contains(" Task timed out after 1.00 seconds\nEND RequestId: "), "{}", tail(&outcome));
+    assert!(
+        message.starts_with("RequestId: ") && message.ends_with(" Error: Task timed out after 1.00 seconds")
+    );
+    assert!(
+        tail(&outcome).contains(" Task timed out after 1.00 seconds\nEND RequestId: "),
+        "{}",
+        tail(&outcome)
+    );
     assert!(tail(&outcome).ends_with("\tStatus: timeout\t\n"), "{}", tail(&outcome));
     assert_eq!(functions.ready(), 0);
     assert_eq!(functions.invoke(&target, &json!({})).failure, None, "the next one has a process of its own");
@@ -104,7 +115,10 @@ fn a_process_that_cannot_begin_says_why() {
         assert_eq!(outcome.failure, Some(Failure::Init), "{outcome:?}");
         let error = body(&outcome);
         let message = error["errorMessage"].as_str().unwrap().to_owned();
-        (error["errorType"].as_str().unwrap().to_owned(), message[message.find("Error:").unwrap()..].to_owned())
+        (
+            error["errorType"].as_str().unwrap().to_owned(),
+            message[message.find("Error:").unwrap()..].to_owned(),
+        )
     };
     let pair = |kind: &str, message: &str| (kind.to_owned(), message.to_owned());
     assert_eq!(
@@ -114,7 +128,10 @@ fn a_process_that_cannot_begin_says_why() {
     assert!(functions.log().starts_with("no\nSTART RequestId: "), "{}", functions.log());
     assert_eq!(
         failed(&zip_of(&[("handler.py", b"", 0o644)])),
-        pair("Runtime.InvalidEntrypoint", "Error: Couldn't find valid bootstrap(s): [/var/task/bootstrap /opt/bootstrap]")
+        pair(
+            "Runtime.InvalidEntrypoint",
+            "Error: Couldn't find valid bootstrap(s): [/var/task/bootstrap /opt/bootstrap]"
+        )
     );
     assert_eq!(
         failed(&zip_of(&[("bootstrap", b"#!/bin/sh\n", 0o644)])),

@@ -103,7 +103,9 @@ fn a_function_is_a_user_of_its_own_and_reads_nothing_of_the_daemon() {
     assert_eq!(found["groups"], "", "none of the daemon's groups");
     let users: BTreeSet<&str> = found["users"].as_str().unwrap().split_whitespace().collect();
     assert!(users.len() == 1 && !users.contains("0"), "{users:?}");
-    for path in [secret.to_str().unwrap(), "/proc/1/environ", &format!("/proc/{}/environ", std::process::id())] {
+    for path in
+        [secret.to_str().unwrap(), "/proc/1/environ", &format!("/proc/{}/environ", std::process::id())]
+    {
         let outcome = functions.invoke(&target, &json!({ "do": "read", "path": path }));
         assert!(outcome.failure.is_some(), "{path}: {outcome:?}");
     }

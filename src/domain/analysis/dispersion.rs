@@ -16,8 +16,9 @@
 //!
 //! A clump that takes a second falls into two ticks as often as not, and then looks like two smaller ones: a true
 //! dispersion of 5 shows as 3. So the same is estimated over ticks of five seconds, and where seconds already say that
-//! failures come in clumps (above `CLIPPED_ABOVE`), the larger of the two counts. Where they do not, five seconds say
-//! nothing: there are five times fewer of them, and their noise would damp evidence that needs no damping.
+//! failures come in clumps (above `CLIPPED_ABOVE`), the larger of the two counts, the longer ticks' with a standard error
+//! on top, for of those there are few. Where seconds say nothing of clumps, longer ticks are not asked: their noise would
+//! damp evidence that needs no damping.
 //!
 //! A difference across a change of weight, or of the latency that counts as an excess, compares two different things
 //! and is left out.
@@ -91,7 +92,7 @@ impl Dispersion {
     /// The estimate, at least 1.
     pub fn phi(&self) -> f64 {
         let of_seconds = self.seconds.phi();
-        if of_seconds > CLIPPED_ABOVE { of_seconds.max(self.spans.phi()) } else { of_seconds }
+        if of_seconds > CLIPPED_ABOVE { of_seconds.max(self.spans.phi_at_most()) } else { of_seconds }
     }
 
     /// Adds what was counted between two looks; a tick ends with the first look a second after it began.
@@ -115,11 +116,19 @@ struct Differences {
     since: Option<Uptime>,
     count: u64,
     previous: Option<(u64, f64)>,
+    /// How many ticks that is, faded as they are.
+    #[serde(default)]
+    ticks: f64,
 }
 
 impl Differences {
     fn phi(&self) -> f64 {
         ((self.squares + DOUBT) / (self.sums + DOUBT)).max(1.0)
+    }
+
+    /// The estimate and about a standard error more.
+    fn phi_at_most(&self) -> f64 {
+        self.phi() * (1.0 + self.ticks.max(1.0).sqrt().recip())
     }
 
     fn learn(&mut self, tick: Duration, count: u64, from: Uptime, to: Uptime) {
@@ -156,6 +165,7 @@ impl Differences {
             let (now, before) = (count as f64, before as f64);
             self.squares += length_s * before_s * (now / length_s - before / before_s).powi(2);
             self.sums += now * before_s / length_s + before * length_s / before_s;
+            self.ticks += 1.0;
         }
     }
 
@@ -163,6 +173,7 @@ impl Differences {
         let kept = (-seconds / HALF_LIFE_S).exp2();
         self.squares *= kept;
         self.sums *= kept;
+        self.ticks *= kept;
     }
 }
 
