@@ -81,11 +81,11 @@ fn a_function_lives_from_its_creation_to_its_deletion() {
 
     let changed = aws(
         &house,
-        "aws lambda update-function-configuration --function-name first --memory-size 256 --environment Variables={A=b}",
+        "aws lambda update-function-configuration --function-name first --memory-size 256 --environment Variables={AB=c}",
     );
     assert_eq!(
         (&changed["MemorySize"], &changed["Environment"]),
-        (&json!(256), &json!({ "Variables": { "A": "b" } }))
+        (&json!(256), &json!({ "Variables": { "AB": "c" } }))
     );
     let frozen = aws(&house, "aws lambda get-function-configuration --function-name first --qualifier 2");
     assert_eq!((&frozen["MemorySize"], frozen.get("Environment")), (&json!(128), None));
