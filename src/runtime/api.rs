@@ -212,7 +212,7 @@ impl Api {
     }
 
     async fn answered(&self, id: &str, body: Incoming, error: Option<&HeaderMap>) -> Response<Full<Bytes>> {
-        if let Err(refusal) = self.expects(id) {
+        if let Some(refusal) = self.refusal_for(id) {
             return refusal;
         }
         let collected = collect(body).await;
@@ -220,7 +220,7 @@ impl Api {
             return fault.response();
         }
         // The time may have run out meanwhile.
-        if let Err(refusal) = self.expects(id) {
+        if let Some(refusal) = self.refusal_for(id) {
             return refusal;
         }
         self.state.borrow_mut().phase = Phase::Answered;
@@ -236,16 +236,17 @@ impl Api {
         response
     }
 
-    fn expects(&self, id: &str) -> Result<(), Response<Full<Bytes>>> {
+    /// Why an answer to this invocation is not taken; `None` where it is waited for.
+    fn refusal_for(&self, id: &str) -> Option<Response<Full<Bytes>>> {
         let state = self.state.borrow();
         match &state.phase {
-            Phase::Running(running) if running == id => Ok(()),
+            Phase::Running(running) if running == id => None,
             Phase::Running(_) => {
-                Err(error(StatusCode::BAD_REQUEST, "Invalid request ID", "InvalidRequestID"))
+                Some(error(StatusCode::BAD_REQUEST, "Invalid request ID", "InvalidRequestID"))
             }
             _ => {
                 drop(state);
-                Err(self.refused("InvocationResponse"))
+                Some(self.refused("InvocationResponse"))
             }
         }
     }

@@ -98,6 +98,7 @@ pub(super) async fn live(house: Rc<House>, seat: Seat, target: Arc<ProcessTarget
 }
 
 /// What an idle process woke for.
+#[expect(clippy::large_enum_variant, reason = "moved once an invocation, and never kept")]
 enum Waited {
     Job(Job),
     /// It is wanted no more.

@@ -59,6 +59,7 @@ pub(super) struct Seat {
 }
 
 /// What a process is to do next.
+#[expect(clippy::large_enum_variant, reason = "moved once an invocation, and never kept")]
 pub(super) enum Next {
     Run(Job),
     /// Wait for work that comes here, and leave when none can come any more.
