@@ -18,6 +18,9 @@ async fn main() -> Result<(), Error> {
 
 async fn handle(event: LambdaEvent<Value>) -> Result<Value, Error> {
     let LambdaEvent { payload, context } = event;
+    if std::env::var("FAIL_WHEN_CALLED").is_ok() {
+        return Err("told to fail".into());
+    }
     let number = payload["number"].as_u64().unwrap_or_default();
     match payload["do"].as_str().unwrap_or("echo") {
         "echo" => Ok(payload),

@@ -104,7 +104,7 @@ impl Daemon {
         let (runtimes, running_runtimes) = start_runtimes(config, &code, &place, &logs)?;
         let inbox = Inbox::new();
         let recorder = Recorder::new(router_config.worker_count(), inbox.alarm());
-        let table = RoutingTable::with(Arc::clone(&recorder), Some(runtimes));
+        let table = RoutingTable::with(Arc::clone(&recorder), Some(runtimes.clone()));
         let router = Router::bind(router_config, Arc::clone(&table))
             .with_context(|| format!("cannot listen on {} for traffic", config.router))?;
         let router_addr = router.local_addr();
@@ -145,6 +145,7 @@ impl Daemon {
             meter,
             place,
             code: code.clone(),
+            runtimes: runtimes.clone(),
             addr: api_addr,
         };
         let (stop_api, stopping) = watch::channel(false);

@@ -35,6 +35,7 @@ use crate::control::meter::Meter;
 use crate::domain::arn::Place;
 use crate::metrics::recorder::Recorder;
 use crate::router::handle::InvokeHandle;
+use crate::runtime::Runtimes;
 use crate::store::logs::Logs;
 use crate::store::{Reader, Writer};
 
@@ -80,6 +81,8 @@ pub struct Api {
     pub place: Place,
     /// The zips of functions.
     pub code: CodeDirectory,
+    /// Who runs functions from zips, and knows whether it can.
+    pub runtimes: Runtimes,
     /// Where this API listens.
     pub addr: SocketAddr,
 }

@@ -1,14 +1,27 @@
 //! What the router hears of a changed world.
 
+use std::sync::Arc;
+
 use crate::control::draft::Touched;
 use crate::control::world::{AliasState, World};
 use crate::domain::alias::{AliasId, Routing};
+use crate::domain::arn::{FunctionName, VersionId};
 use crate::domain::function::{Revision, Target};
 use crate::router::table::{Edit, FAILURE_STATUS_DEFAULT, RouteSpec};
 
 /// The edits that make the router's table say what the world says.
 pub(super) fn edits<'a>(world: &'a World, touched: impl IntoIterator<Item = &'a Touched>) -> Vec<Edit> {
-    touched.into_iter().map(|touched| edit(world, touched)).collect()
+    let mut edits = Vec::new();
+    for touched in touched {
+        edits.push(edit(world, touched));
+        edits.extend(match touched {
+            Touched::Function(name) => concurrency(world, name),
+            // What is kept ready for an alias is of the version that it names now.
+            Touched::Alias(id) => concurrency(world, &id.function),
+            Touched::Version(..) | Touched::Policy(..) => None,
+        });
+    }
+    edits
 }
 
 /// The edits that make an empty table say what the world says.
@@ -16,6 +29,7 @@ pub(super) fn whole_table(world: &World) -> Vec<Edit> {
     let mut everything = Vec::new();
     for (name, state) in &world.functions {
         everything.push(edit(world, &Touched::Function(name.clone())));
+        everything.extend(concurrency(world, name));
         for number in state.versions.keys() {
             everything.push(edit(world, &Touched::Version(name.clone(), *number)));
         }
@@ -55,6 +69,24 @@ fn edit(world: &World, touched: &Touched) -> Edit {
             spec.map_or_else(|| Edit::RemoveAlias(id.clone()), Edit::Alias)
         }
     }
+}
+
+/// How many invocations of a function from a zip may run, and how many of its processes are kept ready.
+fn concurrency(world: &World, name: &FunctionName) -> Option<Edit> {
+    let state = world.function(name)?;
+    state.function.latest.target.process()?;
+    let version_of = |qualifier: &str| {
+        let alias = || world.aliases_of(name).find(|state| state.alias.id.alias.as_str() == qualifier);
+        let named: Option<VersionId> = qualifier.parse().ok();
+        named.or_else(|| Some(alias()?.alias.routing.function_version))
+    };
+    let kept = state.function.provisioned.iter().filter_map(|(qualifier, provisioned)| {
+        let version = version_of(qualifier)?;
+        let target = state.configuration(version)?.target.process()?;
+        Some((version, Arc::clone(target), provisioned.executions))
+    });
+    let (function, reserved) = (name.clone(), state.function.reserved_concurrency);
+    Some(Edit::Concurrency { function, reserved, provisioned: kept.collect() })
 }
 
 /// An alias with its canary taken out, for as long as that cannot be committed; `None` where no canary is in it.

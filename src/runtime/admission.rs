@@ -4,9 +4,8 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::domain::arn::FunctionName;
+use crate::domain::concurrency::ACCOUNT_CONCURRENCY;
 
-/// How many invocations of functions from zips run at once in the whole house: AWS's default.
-const TOTAL: u32 = 1000;
 
 /// Why an invocation got no place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -62,7 +61,7 @@ impl std::fmt::Debug for Admission {
 impl Admission {
     pub(super) fn admit(&self, function: &FunctionName) -> Result<Permit, Throttled> {
         let mut places = self.locked();
-        let unreserved = TOTAL.saturating_sub(places.reserved);
+        let unreserved = ACCOUNT_CONCURRENCY.saturating_sub(places.reserved);
         let used = places.functions.get(function);
         let reserved = used.and_then(|used| used.reserved);
         match reserved {
@@ -124,7 +123,7 @@ mod tests {
         admission.reserve(&few, Some(2));
         let held: Vec<_> = (0..2).map(|_| admission.admit(&few).unwrap()).collect();
         assert_eq!(admission.admit(&few).err(), Some(Throttled::Reserved));
-        let others: Vec<_> = (0..TOTAL - 2).map(|_| admission.admit(&many).unwrap()).collect();
+        let others: Vec<_> = (0..ACCOUNT_CONCURRENCY - 2).map(|_| admission.admit(&many).unwrap()).collect();
         assert_eq!(admission.admit(&many).err(), Some(Throttled::Shared));
         drop(others);
         admission.reserve(&few, None);

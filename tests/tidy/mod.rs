@@ -29,6 +29,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
             "control",
             "metrics",
             "router::handle",
+            "runtime",
             "store",
         ],
     ),

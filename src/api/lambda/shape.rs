@@ -220,10 +220,8 @@ fn state_members(api: &Api, configuration: &Configuration, stage: Stage, put: &m
 /// Why this machine cannot run a version, by AWS's code and in words.
 fn unrunnable(api: &Api, configuration: &Configuration) -> Option<(&'static str, String)> {
     let process = configuration.target.process()?;
-    let here = if cfg!(target_arch = "aarch64") { Architecture::Arm64 } else { Architecture::X86_64 };
-    if process.architecture != here {
-        let text = format!("The code is made for {}, and this machine is {here}.", process.architecture);
-        return Some(("InvalidRuntime", text));
+    if let Err(why) = api.runtimes.availability(process) {
+        return Some(("InvalidRuntime", format!("serin cannot run the function here: {why}.")));
     }
     if !api.code.has(process.code_sha256) {
         let text = "The code is missing from serin's data directory; upload it again.".to_owned();

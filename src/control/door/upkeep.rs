@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::{Refusal, Reply};
-use crate::control::draft::{About, By, Draft};
+use crate::control::draft::{About, By, Draft, Touched};
 use crate::control::world::World;
 use crate::domain::alias::AliasId;
 use crate::domain::arn::{FunctionName, FunctionRef, Qualifier, VersionId};
@@ -90,6 +90,8 @@ pub(super) fn change(
         state.function = function.clone();
     }
     draft.write(Write::PutFunction(function));
+    // Whoever runs it must hear how many of it may run.
+    draft.touch(Touched::Function(name.clone()));
     Ok(reply)
 }
 
