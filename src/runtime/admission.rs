@@ -6,7 +6,6 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use crate::domain::arn::FunctionName;
 use crate::domain::concurrency::ACCOUNT_CONCURRENCY;
 
-
 /// Why an invocation got no place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Throttled {

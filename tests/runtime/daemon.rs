@@ -7,7 +7,7 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
-use crate::support::functions::{rust_function, runs};
+use crate::support::functions::{runs, rust_function};
 use crate::support::house::House;
 use crate::support::serin::{Daemon, command};
 use crate::support::until;
@@ -17,7 +17,8 @@ const FUNCTIONS: &str = "/2015-03-31/functions";
 /// Asks Lambda's API.
 fn ask(agent: &ureq::Agent, url: &str, path: &str, body: &Value) -> (u16, Value, String) {
     let mut answer = agent.post(format!("{url}{path}")).send_json(body).unwrap();
-    let version = answer.headers().get("x-amz-executed-version").map(|version| version.to_str().unwrap().to_owned());
+    let version =
+        answer.headers().get("x-amz-executed-version").map(|version| version.to_str().unwrap().to_owned());
     let is_error = answer.headers().contains_key("x-amz-function-error");
     let status = answer.status().as_u16();
     let text = answer.body_mut().with_config().limit(1 << 24).read_to_string().unwrap();
@@ -117,11 +118,14 @@ fn a_killed_daemon_leaves_no_processes_and_no_function_ever_sees_its_secrets() {
     let mut daemon = Daemon::start_as(serve, dir.path(), &[]);
     let agent: ureq::Agent = ureq::Agent::config_builder()
         .http_status_as_error(false)
-        .middleware(|mut request: ureq::http::Request<ureq::SendBody<'_>>, next: ureq::middleware::MiddlewareNext<'_>| {
-            let bearer = format!("Bearer ana:{SECRET}");
-            request.headers_mut().insert("authorization", bearer.parse().unwrap());
-            next.handle(request)
-        })
+        .middleware(
+            |mut request: ureq::http::Request<ureq::SendBody<'_>>,
+             next: ureq::middleware::MiddlewareNext<'_>| {
+                let bearer = format!("Bearer ana:{SECRET}");
+                request.headers_mut().insert("authorization", bearer.parse().unwrap());
+                next.handle(request)
+            },
+        )
         .build()
         .into();
     create(&agent, &daemon.url(), "f", &json!({}));
