@@ -5,6 +5,9 @@ use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
+use aws_credential_types::Credentials;
+use ureq::http::Uri;
+
 /// Where the daemon's API is unless told otherwise.
 pub const API_DEFAULT: &str = "127.0.0.1:7411";
 /// Where the router is unless told otherwise.
@@ -38,6 +41,8 @@ pub struct ServeConfig {
     pub keep_logs: Duration,
     /// How functions from zips are run.
     pub processes: Processes,
+    /// How queues of event sources are reached.
+    pub queues: QueueConfig,
     /// How long requests under way may take after SIGTERM.
     pub drain: Duration,
     /// The account in ARNs.
@@ -79,6 +84,52 @@ impl FromStr for ProcessUser {
                 "write `own` (each process a user of its own), `same` (the daemon's user) or a user's number".to_owned()
             }),
         }
+    }
+}
+
+/// How queues of event sources are reached.
+#[derive(Clone, Debug, Default)]
+pub struct QueueConfig {
+    /// Where SQS is; AWS's own address of the queue's region unless given.
+    pub endpoint: Option<Endpoint>,
+    /// Whom SQS knows the daemon as; never shown.
+    pub keys: Option<Credentials>,
+}
+
+/// The address of a service: `http://HOST[:PORT]` or `https://HOST[:PORT]`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Endpoint {
+    url: String,
+    is_loopback: bool,
+}
+
+impl Endpoint {
+    /// The URL, with a slash at its end.
+    pub fn url(&self) -> &str {
+        &self.url
+    }
+
+    /// Whether it is on this machine.
+    pub fn is_loopback(&self) -> bool {
+        self.is_loopback
+    }
+}
+
+impl FromStr for Endpoint {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Endpoint, &'static str> {
+        const SHAPE: &str =
+            "an endpoint is http://HOST[:PORT] or https://HOST[:PORT], as in http://127.0.0.1:5000";
+        let uri: Uri = text.parse().map_err(|_| SHAPE)?;
+        let scheme = uri.scheme_str().filter(|scheme| matches!(*scheme, "http" | "https")).ok_or(SHAPE)?;
+        let authority = uri.authority().filter(|authority| !authority.as_str().contains('@')).ok_or(SHAPE)?;
+        if uri.path() != "/" || uri.query().is_some() || authority.host().is_empty() {
+            return Err(SHAPE);
+        }
+        let host = authority.host().trim_start_matches('[').trim_end_matches(']');
+        let is_loopback = host == "localhost" || host.parse().is_ok_and(is_loopback);
+        Ok(Endpoint { url: format!("{scheme}://{authority}/"), is_loopback })
     }
 }
 
@@ -142,6 +193,12 @@ pub fn token() -> Option<String> {
     variable("SERIN_TOKEN")
 }
 
+/// The keys that AWS's tools use, with the token of a session if they are one's; `None` without both keys.
+pub fn aws_keys() -> Option<Credentials> {
+    let (id, secret) = (variable("AWS_ACCESS_KEY_ID")?, variable("AWS_SECRET_ACCESS_KEY")?);
+    Some(Credentials::new(id, secret, variable("AWS_SESSION_TOKEN"), None, "environment"))
+}
+
 /// Where the store lives unless told otherwise: `$XDG_STATE_HOME/serin`, else `~/.local/state/serin`.
 pub fn data_dir_default() -> Option<PathBuf> {
     let absolute = |name: &str| variable(name).map(PathBuf::from).filter(|path| path.is_absolute());
@@ -201,9 +258,27 @@ mod tests {
             keep_history: Duration::from_secs(1),
             keep_logs: Duration::from_secs(1),
             processes: Processes { search: Vec::new(), user: None, idle: Duration::from_secs(1) },
+            queues: QueueConfig::default(),
             drain: Duration::from_secs(1),
             account: "000000000000".to_owned(),
             region: "us-east-1".to_owned(),
+        }
+    }
+
+    #[test]
+    fn an_endpoint_is_a_host_and_nothing_more() {
+        for (text, url, is_loopback) in [
+            ("http://127.0.0.1:5000", "http://127.0.0.1:5000/", true),
+            ("http://localhost:5000/", "http://localhost:5000/", true),
+            ("http://[::1]:5000", "http://[::1]:5000/", true),
+            ("https://sqs.example.org", "https://sqs.example.org/", false),
+            ("http://10.0.0.1", "http://10.0.0.1/", false),
+        ] {
+            let endpoint: Endpoint = text.parse().unwrap();
+            assert_eq!((endpoint.url(), endpoint.is_loopback()), (url, is_loopback), "{text}");
+        }
+        for text in ["", "localhost:5000", "ftp://x", "http://x/path", "http://x/?q", "http://user@x", "/x"] {
+            assert!(text.parse::<Endpoint>().is_err(), "{text}");
         }
     }
 

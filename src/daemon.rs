@@ -27,6 +27,8 @@ use crate::control::{boot, watch as plans_watch};
 use crate::domain::actor::{Actor, Standing};
 use crate::domain::arn::Place;
 use crate::metrics::recorder::Recorder;
+use crate::queues::EventSources;
+use crate::queues::progress::Progress;
 use crate::router::server::{Router, RunningRouter};
 use crate::router::settings::{RouterConfig, Timeouts};
 use crate::router::table::RoutingTable;
@@ -38,6 +40,9 @@ pub use crate::store::Finding;
 
 /// How long API requests under way, streams of events among them, may take after a shutdown began.
 const API_GRACE: Duration = Duration::from_secs(2);
+
+/// How long deleting what is done at queues may take after the last invocation ended.
+const QUEUES_GRACE: Duration = Duration::from_secs(5);
 
 /// A daemon that runs.
 pub struct Daemon {
@@ -51,6 +56,7 @@ pub struct Daemon {
     control_thread: JoinHandle<()>,
     router: RunningRouter,
     runtimes: RunningRuntimes,
+    event_sources: EventSources,
     stop_api: watch::Sender<bool>,
     api_thread: JoinHandle<io::Result<()>>,
     writer: Writer,
@@ -134,6 +140,7 @@ impl Daemon {
         let meter = Arc::new(Meter::new(Arc::clone(&recorder), logs.clone()));
         let (stop_meter, meter_thread) = meter.start().context("cannot start to read the counters")?;
         let router = router.run().context("cannot start the router")?;
+        let progress = Progress::default();
         let api = Api {
             control: control.clone(),
             reader: store.reader.clone(),
@@ -142,12 +149,16 @@ impl Daemon {
             invoke: router.invoke_handle(),
             access: Arc::clone(&access),
             logs: logs.clone(),
+            event_sources: progress.clone(),
             meter,
             place,
             code: code.clone(),
             runtimes: runtimes.clone(),
             addr: api_addr,
         };
+        let event_sources =
+            EventSources::start(&config.queues, control.clone(), router.invoke_handle(), progress)
+                .context("cannot start to poll event sources")?;
         let (stop_api, stopping) = watch::channel(false);
         let api_thread = serve_api(api_listener, api, stopping).context("cannot start the API")?;
         Ok(Daemon {
@@ -158,6 +169,7 @@ impl Daemon {
             control_thread,
             router,
             runtimes: running_runtimes,
+            event_sources,
             stop_api,
             api_thread,
             writer: store.writer.clone(),
@@ -207,9 +219,11 @@ impl Daemon {
 
     /// Lets requests under way end, stops deciding, and closes the store.
     pub fn shut_down(self, drain: Duration) -> anyhow::Result<()> {
+        self.event_sources.stop();
         let drained = self.router.shutdown(drain);
         // The requests that anybody waits for have ended; what is left runs for callers that went away.
         let ended = self.runtimes.shut_down(Duration::ZERO);
+        let emptied = self.event_sources.end(QUEUES_GRACE);
         self.stop_api.send_replace(true);
         let served = join(self.api_thread, "the API").and_then(|served| Ok(served?));
         self.control.close();
@@ -221,6 +235,7 @@ impl Daemon {
         self.writer.close();
         drained.context("the router did not end well")?;
         ended.context("the functions did not end well")?;
+        emptied.context("the event sources did not end well")?;
         served.context("the API did not end well")?;
         metered?;
         decided

@@ -13,6 +13,7 @@ pub mod config;
 pub mod control;
 pub mod daemon;
 pub mod metrics;
+pub mod queues;
 pub mod router;
 pub mod runtime;
 pub mod simulate;

@@ -21,6 +21,7 @@ use crate::domain::alias::AliasId;
 use crate::domain::arn::VersionId;
 use crate::domain::histogram::HistogramSnapshot;
 use crate::metrics::recorder::{FailureKind, Recorder, VersionCounts};
+use crate::queues::progress::Progress;
 
 const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
@@ -29,6 +30,7 @@ struct Scrape {
     world: Arc<World>,
     recorder: Arc<Recorder>,
     health: Arc<Health>,
+    event_sources: Progress,
     plans_faulty: usize,
     turns: u64,
     frozen: bool,
@@ -48,6 +50,7 @@ pub async fn serve(State(api): State<Api>) -> Result<Response, ApiError> {
         world: api.control.world(),
         recorder: Arc::clone(&api.recorder),
         health: api.control.health(),
+        event_sources: api.event_sources.clone(),
         plans_faulty: api.control.book().files.values().filter(|file| !file.is_sound()).count(),
         turns: api.control.turns(),
         frozen: api.writer.is_frozen(),
@@ -128,6 +131,7 @@ impl Collector for Scrape {
         self.traffic(&mut encoder, &series)?;
         self.aliases(&mut encoder)?;
         self.rollouts(&mut encoder)?;
+        self.event_sources(&mut encoder)?;
         self.own(&mut encoder)
     }
 }
@@ -251,6 +255,28 @@ impl Scrape {
             Family::of(encoder, "serin_rollouts", "Live rollouts by phase", None, MetricType::Gauge)?;
         for phase in ["Pending", "Progressing", "Paused", "Promoting", "RollingBack"] {
             family.gauge(&[("phase", phase)], phases.get(phase).copied().unwrap_or(0) as f64)?;
+        }
+        Ok(())
+    }
+
+    fn event_sources(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
+        let mut family = Family::of(
+            encoder,
+            "serin_event_source_messages",
+            "Messages of an event source mapping, by what became of them",
+            None,
+            MetricType::Counter,
+        )?;
+        for source in self.world.event_sources.values() {
+            let mapping = source.id.to_string();
+            for (outcome, messages) in self.event_sources.of(source.id).messages {
+                let labels = [
+                    ("mapping", &*mapping),
+                    ("function", source.function.as_str()),
+                    ("outcome", outcome.name()),
+                ];
+                family.count(&labels, messages)?;
+            }
         }
         Ok(())
     }

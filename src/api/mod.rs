@@ -34,6 +34,7 @@ use crate::control::handle::{Control, DoorError};
 use crate::control::meter::Meter;
 use crate::domain::arn::Place;
 use crate::metrics::recorder::Recorder;
+use crate::queues::progress::Progress;
 use crate::router::handle::InvokeHandle;
 use crate::runtime::Runtimes;
 use crate::store::logs::Logs;
@@ -75,6 +76,8 @@ pub struct Api {
     pub access: Arc<Access>,
     /// What invocations said, and their numbers.
     pub logs: Logs,
+    /// How event source mappings fare.
+    pub event_sources: Progress,
     /// Brings those numbers up to now.
     pub meter: Arc<Meter>,
     /// Account, and region unless a signature names one.

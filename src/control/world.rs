@@ -12,7 +12,7 @@ use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
 use crate::domain::alias::{Alias, AliasId};
-use crate::domain::arn::{FunctionName, VersionId, VersionNumber};
+use crate::domain::arn::{FunctionName, Qualifier, VersionId, VersionNumber};
 use crate::domain::event_source::EventSource;
 use crate::domain::function::{Configuration, Function, Revision, Version};
 use crate::domain::policy::{Policy, PolicyScope};
@@ -115,6 +115,19 @@ impl World {
             event_sources: RedBlackTreeMapSync::new_sync(),
             rollouts: RedBlackTreeMapSync::new_sync(),
             live: RedBlackTreeSetSync::new_sync(),
+        }
+    }
+
+    /// Whether what a mapping invokes exists: the function, and the version or alias of it.
+    pub fn has_invoked(&self, source: &EventSource) -> bool {
+        let Some(state) = self.function(&source.function) else { return false };
+        match source.qualifier.as_deref().map(str::parse::<Qualifier>) {
+            None => true,
+            Some(Ok(Qualifier::Version(version))) => state.configuration(version).is_some(),
+            Some(Ok(Qualifier::Alias(alias))) => {
+                self.alias(&AliasId { function: source.function.clone(), alias }).is_some()
+            }
+            Some(Err(_)) => false,
         }
     }
 

@@ -51,6 +51,16 @@ impl QueueArn {
         self.0.rsplit(':').next().unwrap_or_default()
     }
 
+    /// The region it is in.
+    pub fn region(&self) -> &str {
+        self.0.split(':').nth(3).unwrap_or_default()
+    }
+
+    /// The account it belongs to: twelve digits.
+    pub fn account(&self) -> &str {
+        self.0.split(':').nth(4).unwrap_or_default()
+    }
+
     /// Whether it keeps messages in order.
     pub fn is_fifo(&self) -> bool {
         self.0.ends_with(".fifo")

@@ -9,6 +9,7 @@ pub mod analysis;
 pub mod arn;
 pub mod concurrency;
 pub mod configure;
+pub mod event_filter;
 pub mod event_source;
 pub mod function;
 pub mod histogram;

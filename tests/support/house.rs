@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
-use serin::config::{Processes, ServeConfig};
+use serin::config::{Processes, QueueConfig, ServeConfig};
 use serin::control::data_plane::DataPlane;
 use serin::daemon::Daemon;
 use serin::router::table::RoutingTable;
@@ -65,6 +65,7 @@ pub fn config(dir: &Path) -> ServeConfig {
         keep_history: Duration::from_secs(400 * 86_400),
         keep_logs: Duration::from_secs(14 * 86_400),
         processes: Processes { search: vec!["/usr/bin".into()], user: None, idle: Duration::from_secs(60) },
+        queues: QueueConfig::default(),
         drain: Duration::from_secs(2),
         account: "000000000000".to_owned(),
         region: "us-east-1".to_owned(),

@@ -15,8 +15,10 @@ use super::{NAMESPACED_CHARS_MAX, Scope, unexpected};
 use crate::api::Api;
 use crate::control::door::{Action, EventSourceChange, Reply};
 use crate::domain::arn::Place;
+use crate::domain::event_filter::Filter;
 use crate::domain::event_source::{EventSource, QueueArn};
 use crate::domain::time::Timestamp;
+use crate::queues::progress::Course;
 
 const ARN_PATTERN: &str = r"arn:(aws[a-zA-Z0-9-]*):([a-zA-Z0-9\-])+:((eusc-)?[a-z]{2}((-gov)|(-iso([a-z]?)))?-[a-z]+-\d{1})?:(\d{12})?:(.*)";
 const PAGE_ITEMS_MAX: usize = 100;
@@ -88,19 +90,16 @@ fn check(body: &Body, change: &EventSourceChange) -> Result<(), LambdaError> {
     if let Some(member) = REFUSED.iter().find(|member| body.has(member)) {
         return Err(LambdaError::invalid(format!("{member} is not supported for SQS queues by serin.")));
     }
-    let is_pattern =
-        |text: &String| text.len() <= 4096 && matches!(serde_json::from_str(text), Ok(Value::Object(_)));
-    let filters = change.filters.iter().flatten();
     if change.filters.as_ref().is_some_and(|filters| filters.len() > 10) {
         return Err(LambdaError::invalid("The number of filters exceeds the limit of 10."));
     }
-    if !filters.clone().all(is_pattern) {
-        return Err(LambdaError::invalid("Invalid filter pattern definition."));
+    for text in change.filters.iter().flatten() {
+        Filter::parse(text).map_err(|error| LambdaError::invalid(error.to_string()))?;
     }
     Ok(())
 }
 
-fn shape(place: &Place, source: &EventSource, state: &str) -> Value {
+fn shape(place: &Place, source: &EventSource, state: &str, course: Course) -> Value {
     let function = source.function.as_str();
     let arn = match &source.qualifier {
         None => place.function_arn(function),
@@ -119,6 +118,10 @@ fn shape(place: &Place, source: &EventSource, state: &str) -> Value {
     }
     put("FunctionArn", json!(arn));
     put("LastModified", json!(source.modified_at.0 as f64 / 1000.0));
+    // As on AWS, a queue's mapping has none before there was something to process.
+    if let Some(result) = course.last_result {
+        put("LastProcessingResult", json!(result));
+    }
     put("State", json!(state));
     put("StateTransitionReason", json!("USER_INITIATED"));
     let types = if source.reports_item_failures { vec!["ReportBatchItemFailures"] } else { Vec::new() };
@@ -140,7 +143,8 @@ async fn answered(api: &Api, asked: &Asked, action: Action, state: &str) -> Resu
     let place = asked.place(api);
     match super::submit(api, &asked.caller, action).await? {
         Ok(Reply::EventSource(source)) => {
-            Ok((StatusCode::ACCEPTED, Json(shape(&place, &source, state))).into_response())
+            Ok((StatusCode::ACCEPTED, Json(shape(&place, &source, state, api.event_sources.of(source.id))))
+                .into_response())
         }
         Ok(other) => Err(unexpected(&other)),
         Err(refusal) => Err(LambdaError::bare(refusal)),
@@ -206,7 +210,7 @@ pub async fn get(State(api): State<Api>, asked: Asked) -> Result<Response, Lambd
     let id = id(&asked)?;
     let world = api.control.world();
     let source = world.event_sources.get(&id).ok_or_else(absent)?;
-    Ok(Json(shape(&asked.place(&api), source, settled(source))).into_response())
+    Ok(Json(shape(&asked.place(&api), source, settled(source), api.event_sources.of(id))).into_response())
 }
 
 /// UpdateEventSourceMapping.
@@ -255,11 +259,10 @@ pub async fn list(State(api): State<Api>, asked: Asked) -> Result<Response, Lamb
         });
         is_of_function && asked.query("EventSourceArn").is_none_or(|arn| *arn == source.source.to_string())
     };
-    let items = world
-        .event_sources
-        .values()
-        .filter(|source| is_wanted(source))
-        .map(|source| (source.id.to_string(), shape(&place, source, settled(source))));
+    let items = world.event_sources.values().filter(|source| is_wanted(source)).map(|source| {
+        let shape = shape(&place, source, settled(source), api.event_sources.of(source.id));
+        (source.id.to_string(), shape)
+    });
     let (items, next) = page(items, asked.query("Marker"), count);
     Ok(listed("EventSourceMappings", items, next))
 }

@@ -16,7 +16,7 @@ use crate::chance;
 use crate::cli::signals::Signals;
 use crate::client::{Change, Client, Transport};
 use crate::clock;
-use crate::config::{Processes, ServeConfig, claimed_actor};
+use crate::config::{Processes, QueueConfig, ServeConfig, claimed_actor};
 use crate::daemon::Daemon;
 use crate::domain::arn::Place;
 
@@ -197,6 +197,7 @@ fn config(directory: &Path, plans: &Path) -> ServeConfig {
         keep_history: Duration::from_secs(24 * 60 * 60),
         keep_logs: Duration::from_secs(24 * 60 * 60),
         processes: Processes { search: Vec::new(), user: None, idle: Duration::from_secs(60) },
+        queues: QueueConfig::default(),
         drain: Duration::from_secs(2),
         account: Place::ACCOUNT.to_owned(),
         region: Place::REGION.to_owned(),

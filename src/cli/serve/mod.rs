@@ -15,7 +15,7 @@ use super::exit::Exit;
 use super::flags::span;
 use super::session::Session;
 use super::signals::Signals;
-use crate::config::{self, ProcessUser, Processes, ServeConfig};
+use crate::config::{self, Endpoint, ProcessUser, Processes, QueueConfig, ServeConfig};
 use crate::daemon::Daemon;
 use crate::domain::arn::Place;
 use crate::domain::time::human;
@@ -31,6 +31,7 @@ Examples:
   SERIN_TOKEN=ana:secret serin serve --api 0.0.0.0:7411 --router 0.0.0.0:7412 from other machines too
 
 SERIN_TOKEN holds the tokens that changes want: one secret, or name:secret,name:secret.
+AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and AWS_SESSION_TOKEN are what queues of event sources are read with.
 SERIN_LOG filters the log, as in info or serin=debug.
 SIGTERM and Ctrl-C let requests under way end; a second one does not.";
 
@@ -74,6 +75,9 @@ pub struct Args {
     /// How long a function's process is kept without work.
     #[arg(long, value_name = "SPAN", env = "SERIN_PROCESS_IDLE", default_value = "10m", value_parser = span)]
     process_idle: Duration,
+    /// Where SQS is, for event source mappings; AWS's own address of each queue's region unless given.
+    #[arg(long, value_name = "URL", env = "SERIN_SQS_ENDPOINT")]
+    sqs_endpoint: Option<Endpoint>,
     /// How long requests under way may take after SIGTERM.
     #[arg(long, value_name = "SPAN", env = "SERIN_DRAIN", default_value = "30s", value_parser = span)]
     drain: Duration,
@@ -116,6 +120,7 @@ pub fn run(args: &Args, session: &Session) -> anyhow::Result<Exit> {
             user: args.process_user,
             idle: args.process_idle,
         },
+        queues: QueueConfig { endpoint: args.sqs_endpoint.clone(), keys: config::aws_keys() },
         drain: args.drain,
         account: args.account.clone(),
         region: args.region.clone(),

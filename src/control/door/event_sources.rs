@@ -6,8 +6,7 @@ use uuid::Uuid;
 
 use super::{Refusal, Reply};
 use crate::control::draft::{About, By, Draft};
-use crate::domain::alias::AliasId;
-use crate::domain::arn::{FunctionName, Qualifier};
+use crate::domain::arn::FunctionName;
 use crate::domain::event_source::EventSource;
 use crate::domain::journal::Happening;
 use crate::store::Write;
@@ -31,22 +30,12 @@ pub struct EventSourceChange {
     pub filters: Option<Vec<String>>,
 }
 
-fn check_function(
-    draft: &Draft<'_>,
-    function: &FunctionName,
-    qualifier: Option<&str>,
-) -> Result<(), Refusal> {
-    let absent = || Refusal::Invalid("Function does not exist".to_owned());
-    let state = draft.world.function(function).ok_or_else(absent)?;
-    let exists = match qualifier.map(str::parse::<Qualifier>) {
-        None => true,
-        Some(Ok(Qualifier::Version(version))) => state.configuration(version).is_some(),
-        Some(Ok(Qualifier::Alias(alias))) => {
-            draft.world.alias(&AliasId { function: function.clone(), alias }).is_some()
-        }
-        Some(Err(_)) => false,
-    };
-    if exists { Ok(()) } else { Err(absent()) }
+fn check_function(draft: &Draft<'_>, source: &EventSource) -> Result<(), Refusal> {
+    if draft.world.has_invoked(source) {
+        Ok(())
+    } else {
+        Err(Refusal::Invalid("Function does not exist".to_owned()))
+    }
 }
 
 /// The batch rules that hang on more than one value. The texts are AWS's.
@@ -72,7 +61,7 @@ pub(super) fn create(
     source: &EventSource,
     fresh: Uuid,
 ) -> Result<Reply, Refusal> {
-    check_function(draft, &source.function, source.qualifier.as_deref())?;
+    check_function(draft, source)?;
     check_batches(source)?;
     let same = draft.world.event_sources.values().find(|known| {
         (&known.source, &known.function, &known.qualifier)
@@ -98,7 +87,6 @@ pub(super) fn update(
     let known = draft.world.event_sources.get(&id).cloned().ok_or_else(|| absent(id))?;
     let (function, qualifier) =
         change.function.clone().unwrap_or_else(|| (known.function.clone(), known.qualifier.clone()));
-    check_function(draft, &function, qualifier.as_deref())?;
     let next = EventSource {
         id,
         source: known.source.clone(),
@@ -112,6 +100,7 @@ pub(super) fn update(
         filters: change.filters.clone().unwrap_or_else(|| known.filters.clone()),
         modified_at: draft.at.wall,
     };
+    check_function(draft, &next)?;
     check_batches(&next)?;
     Ok(put(draft, by, next, "changed"))
 }
