@@ -1,5 +1,6 @@
 //! One process: started, handed invocations one at a time, watched, and ended.
 
+use std::io::Read;
 use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
 use std::process::ExitStatus;
@@ -479,6 +480,9 @@ async fn begin(
             let words = "Couldn't find valid bootstrap(s): [/var/task/bootstrap /opt/bootstrap]";
             return Err(Cause::Entrypoint(words.to_owned()));
         }
+        Launcher::Bootstrap if !is_executable_here(&bootstrap) => {
+            return Err(Cause::Entrypoint("fork/exec /var/task/bootstrap: exec format error".to_owned()));
+        }
         Launcher::Bootstrap => (bootstrap.as_path(), Vec::new()),
         Launcher::Interpreter(program, before) => {
             let mut arguments = before.clone();
@@ -501,13 +505,27 @@ async fn begin(
     Ok(Begun { child, pipe, api, said, serving, group, cell, code })
 }
 
+/// Whether the kernel can run a file: a script that names its interpreter, or a program for this processor.
+///
+/// Looked at before, because the C library hands whatever the kernel refuses to a shell.
+fn is_executable_here(path: &Path) -> bool {
+    const X86_64: u8 = 62;
+    const AARCH64: u8 = 183;
+    let machine = if cfg!(target_arch = "aarch64") { AARCH64 } else { X86_64 };
+    let mut head = Vec::new();
+    let read = std::fs::File::open(path).and_then(|file| file.take(20).read_to_end(&mut head));
+    // One that cannot be read is for the kernel to refuse.
+    read.is_err()
+        || head.starts_with(b"#!")
+        || (head.starts_with(b"\x7fELF") && head.get(18) == Some(&machine))
+}
+
 /// Tells code that cannot be run from a machine that cannot run it.
 fn not_spawned(program: &Path, why: &std::io::Error) -> Cause {
     use std::io::ErrorKind::{NotFound, PermissionDenied};
-    let words = match (why.kind(), why.raw_os_error()) {
-        (NotFound, _) => "no such file or directory",
-        (PermissionDenied, _) => "permission denied",
-        (_, Some(libc::ENOEXEC)) => "exec format error",
+    let words = match why.kind() {
+        NotFound => "no such file or directory",
+        PermissionDenied => "permission denied",
         _ => return Cause::Unavailable(format!("serin cannot start {}: {why}", program.display())),
     };
     let name = program.file_name().unwrap_or_default().to_string_lossy();

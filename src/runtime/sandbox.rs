@@ -4,19 +4,24 @@
 //! behind; the next daemon on the same data directory removes it.
 
 use std::collections::BTreeSet;
-use std::fs::{self, Permissions};
+use std::fs::{self, File, Permissions};
 use std::io;
-use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt, chown};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::config::ProcessUser;
+use rustix::fs::{FlockOperation, flock};
 use rustix::process::{Pid, Signal, getuid, kill_process};
 
 /// The first of the users that processes run as: a range that neither people, services nor containers are given.
 const FIRST_UID: u32 = 200_000;
-/// How many there are.
+/// How many each daemon has.
 const UIDS: u32 = 4096;
+/// How many daemons a machine may have that run functions.
+const BLOCKS: u32 = 32;
+/// Where daemons say which users are theirs.
+const CLAIMS: &str = "/run/serin";
 /// The file in the data directory that says where the run directory is.
 const NOTE: &str = "run-directory";
 /// What a run directory's name begins with.
@@ -30,10 +35,33 @@ pub fn best_user() -> ProcessUser {
 /// A user as functions have it, to see whether they may run something; `None` is the daemon's.
 pub(super) fn sample_of(user: ProcessUser) -> Option<u32> {
     match user {
-        ProcessUser::Own => Some(FIRST_UID + UIDS),
+        ProcessUser::Own => Some(FIRST_UID + BLOCKS * UIDS),
         ProcessUser::Fixed(id) => Some(id),
         ProcessUser::Same => None,
     }
+}
+
+/// Takes users that no other daemon on this machine has, for as long as the file is open.
+///
+/// Without it two daemons would give the same user to strangers, and each would end the other's processes.
+fn claim_users() -> io::Result<(u32, File)> {
+    let hint = |why: io::Error| {
+        let text = format!(
+            "cannot claim users for functions in {CLAIMS}: {why}; make it writable, or choose with --process-user"
+        );
+        io::Error::new(why.kind(), text)
+    };
+    let place = Path::new(CLAIMS);
+    fs::create_dir_all(place).map_err(hint)?;
+    for block in 0..BLOCKS {
+        let path = place.join(format!("users-{}", FIRST_UID + block * UIDS));
+        let file =
+            File::options().create(true).truncate(false).write(true).mode(0o600).open(path).map_err(hint)?;
+        if flock(&file, FlockOperation::NonBlockingLockExclusive).is_ok() {
+            return Ok((FIRST_UID + block * UIDS, file));
+        }
+    }
+    Err(hint(io::Error::other(format!("{BLOCKS} daemons have them all"))))
 }
 
 /// Whether the range exists where this daemon runs: containers often have the first 65 536 users alone.
@@ -44,7 +72,7 @@ fn may_be_any_user() -> bool {
         let (Some(first), Some(_), Some(count)) = (numbers.next(), numbers.next(), numbers.next()) else {
             return false;
         };
-        first <= u64::from(FIRST_UID) && u64::from(FIRST_UID + UIDS) < first.saturating_add(count)
+        first <= u64::from(FIRST_UID) && u64::from(FIRST_UID + BLOCKS * UIDS) < first.saturating_add(count)
     })
 }
 
@@ -54,6 +82,8 @@ pub(super) struct Sandbox(Arc<Shared>);
 
 struct Shared {
     user: ProcessUser,
+    /// The first of this daemon's users, and the lock that makes them its own.
+    users: Option<(u32, File)>,
     root: PathBuf,
     free: Mutex<Free>,
 }
@@ -77,6 +107,7 @@ pub(super) struct Cell {
 impl Sandbox {
     /// Makes the run directory, and removes the one that a daemon on this data directory left behind.
     pub(super) fn open(user: ProcessUser, data_dir: &Path) -> io::Result<Sandbox> {
+        let users = if user == ProcessUser::Own { Some(claim_users()?) } else { None };
         let note = data_dir.join(NOTE);
         if let Ok(left) = fs::read_to_string(&note) {
             remove_left_behind(Path::new(left.trim()));
@@ -92,7 +123,7 @@ impl Sandbox {
             fs::set_permissions(&place, Permissions::from_mode(0o711))?;
         }
         fs::write(&note, root.as_os_str().as_encoded_bytes())?;
-        Ok(Sandbox(Arc::new(Shared { user, root, free: Mutex::default() })))
+        Ok(Sandbox(Arc::new(Shared { user, users, root, free: Mutex::default() })))
     }
 
     /// Where code is unpacked.
@@ -110,10 +141,10 @@ impl Sandbox {
         let (id, number) = {
             let mut free = self.0.free.lock().unwrap_or_else(PoisonError::into_inner);
             free.scratches += 1;
-            let id = match self.0.user {
-                ProcessUser::Own => Some(free.take()?),
-                ProcessUser::Fixed(id) => Some(id),
-                ProcessUser::Same => None,
+            let id = match (self.0.user, &self.0.users) {
+                (_, Some((first, _))) => Some(first + free.take()?),
+                (ProcessUser::Fixed(id), None) => Some(id),
+                (ProcessUser::Own | ProcessUser::Same, None) => None,
             };
             (id, free.scratches)
         };
@@ -139,7 +170,7 @@ impl Free {
     fn take(&mut self) -> io::Result<u32> {
         if self.next < UIDS {
             self.next += 1;
-            return Ok(FIRST_UID + self.next - 1);
+            return Ok(self.next - 1);
         }
         // The one longest unused is not known; the least does.
         self.returned
@@ -150,10 +181,10 @@ impl Free {
 
 impl Drop for Cell {
     fn drop(&mut self) {
-        if let (ProcessUser::Own, Some(id)) = (self.shared.user, self.id) {
+        if let (Some((first, _)), Some(id)) = (&self.shared.users, self.id) {
             kill_all_of(id);
             let mut free = self.shared.free.lock().unwrap_or_else(PoisonError::into_inner);
-            free.returned.insert(id);
+            free.returned.insert(id - first);
         }
         if let Err(error) = fs::remove_dir_all(&self.scratch) {
             tracing::warn!(%error, place = %self.scratch.display(), "a function's files stay behind");

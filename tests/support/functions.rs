@@ -33,6 +33,12 @@ pub fn rust_function() -> &'static [u8] {
     static ZIP: LazyLock<Vec<u8>> = LazyLock::new(|| {
         let tests = std::env::current_exe().unwrap();
         let program = tests.parent().unwrap().with_file_name("examples").join("function");
+        let changed_at = |path: &Path| std::fs::metadata(path).and_then(|found| found.modified()).ok();
+        assert!(
+            changed_at(&program) >= changed_at(&super::root().join("examples/function.rs")),
+            "{} is old: cargo build --example function (cargo test without --test does it by itself)",
+            program.display()
+        );
         let bytes = std::fs::read(&program).unwrap_or_else(|why| panic!("{}: {why}", program.display()));
         zip_of(&[("bootstrap", &bytes, 0o755)])
     });
