@@ -507,7 +507,7 @@ fn a_mapping_without_keys_or_service_says_so() {
             assert_eq!(made.get("LastProcessingResult"), None);
         }
         until("the mapping says what is wrong", || {
-            mappings(&api)[0]["LastProcessingResult"].as_str().unwrap().starts_with(problem)
+            mappings(&api)[0]["LastProcessingResult"].as_str().unwrap_or_default().starts_with(problem)
         });
         daemon.stop();
     }
