@@ -1,5 +1,6 @@
 //! Evidence on real traffic: bad versions are gone after a handful of failures, good ones advance by proof.
 
+use std::cell::RefCell;
 use std::time::Duration;
 
 use serde_json::json;
@@ -100,7 +101,14 @@ fn evidence_survives_a_restart() {
             status["exposure"]["requests"].as_u64() >= Some(60)
         });
     }
-    let before = house.status("f:live");
+    // What was under way when the load ended has been looked at once nothing moves any more.
+    let seen = RefCell::new((serde_json::Value::Null, 0));
+    let before = house.wait_until("f:live", "at rest", Duration::from_secs(30), |status| {
+        let (last, times) = &mut *seen.borrow_mut();
+        *times = if *last == status["evidence"] { *times + 1 } else { 0 };
+        last.clone_from(&status["evidence"]);
+        *times >= 30
+    });
     house.shut_down();
     house.boot();
     let after = house.status("f:live");

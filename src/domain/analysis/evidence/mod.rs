@@ -243,6 +243,8 @@ impl Evidence {
     ) -> bool {
         let mut bad_news = self.refresh(settings);
         let (mut stable, mut exceeded, mut canary_failed) = (Counts::default(), [0; _], false);
+        // Of an epoch that is told of no more nothing is under way.
+        self.tables.iter_mut().for_each(|table| table.under_way = Pending::default());
         for block in blocks {
             if !block.is_empty() {
                 bad_news |= self.judge(settings, &block);
