@@ -35,6 +35,9 @@ use crate::domain::process::ProcessTarget;
 /// How long a process may take to begin; what a function's own time limit is comes on top, as AWS starts it a second
 /// time within that.
 const INIT_MAX: Duration = Duration::from_secs(10);
+/// How often a program that is still open for writing is tried again, and after how long.
+const BUSY_TRIES: u32 = 200;
+const BUSY_PAUSE: Duration = Duration::from_millis(10);
 /// How long an answer waits for its process to be ready for the next one.
 const SETTLE_MAX: Duration = Duration::from_secs(1);
 /// How long a process has to end by itself.
@@ -492,8 +495,18 @@ async fn begin(
     };
     let limits =
         Limits { data_bytes: u64::from(target.memory_mb) * MIB, counts_threads: house.sandbox.tells_apart() };
-    let (child, pipe) = spawn(Plan { program, arguments, environment, root, cell: &cell, limits })
-        .map_err(|why| not_spawned(program, &why))?;
+    let plan = Plan { program, arguments, environment, root, cell: &cell, limits };
+    let mut busy = 0;
+    let (child, pipe) = loop {
+        match spawn(&plan) {
+            // Code that was just unpacked is still open for writing in whatever another thread is about to start.
+            Err(why) if why.kind() == std::io::ErrorKind::ExecutableFileBusy && busy < BUSY_TRIES => {
+                busy += 1;
+                sleep(BUSY_PAUSE).await;
+            }
+            spawned => break spawned.map_err(|why| not_spawned(program, &why))?,
+        }
+    };
     let Some(group) = child.id().and_then(|pid| Pid::from_raw(pid.cast_signed())) else {
         return Err(unavailable("run the function", "it has no process id".to_owned()));
     };

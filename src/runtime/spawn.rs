@@ -40,10 +40,10 @@ pub(super) struct Plan<'a> {
 /// Starts it; both of its outputs come out of one pipe, in their order.
 ///
 /// Call it on a thread that lives as long as the process may: the kernel ends the process with the thread.
-pub(super) fn spawn(plan: Plan<'_>) -> io::Result<(tokio::process::Child, PipeReader)> {
+pub(super) fn spawn(plan: &Plan<'_>) -> io::Result<(tokio::process::Child, PipeReader)> {
     let (output, input) = io::pipe()?;
     let mut command = Command::new(plan.program);
-    command.args(plan.arguments).env_clear().envs(plan.environment).current_dir(plan.root);
+    command.args(&plan.arguments).env_clear().envs(&plan.environment).current_dir(plan.root);
     command.stdin(Stdio::null()).stdout(input.try_clone()?).stderr(input);
     if let Some(id) = plan.cell.id {
         // As root this also takes all other groups away.
