@@ -1,11 +1,13 @@
 //! The file of principals: who there is, who owns, and where their secrets are.
 //!
-//!     principals:
-//!       - principal: arn:aws:iam::000000000000:user/ana
-//!         owner: true
-//!         accessKey: {id: AKIAANA, secret: {env: ANA_SECRET}}
-//!       - principal: s3.amazonaws.com
-//!         token: {file: s3.token}
+//! ```yaml
+//! principals:
+//!   - principal: arn:aws:iam::000000000000:user/ana
+//!     owner: true
+//!     accessKey: {id: AKIAANA, secret: {env: ANA_SECRET}}
+//!   - principal: s3.amazonaws.com
+//!     token: {file: s3.token}
+//! ```
 //!
 //! It is read once, when the daemon starts. One that holds a secret must be its owner's alone.
 
