@@ -7,7 +7,9 @@ use crate::control::world::{AliasState, World};
 use crate::domain::alias::{AliasId, Routing};
 use crate::domain::arn::{FunctionName, VersionId};
 use crate::domain::function::{Revision, Target};
-use crate::router::table::{Edit, FAILURE_STATUS_DEFAULT, RouteSpec};
+use crate::domain::plan::RoutingOptions;
+use crate::domain::rollout::Rollout;
+use crate::router::table::{Edit, FAILURE_STATUS_DEFAULT, RouteSpec, SteeringSpec};
 
 /// The edits that make the router's table say what the world says.
 pub(super) fn edits<'a>(world: &'a World, touched: impl IntoIterator<Item = &'a Touched>) -> Vec<Edit> {
@@ -116,5 +118,16 @@ fn spec(world: &World, state: &AliasState, routing: Routing) -> Option<RouteSpec
         failure_status: analysis
             .map_or_else(|| vec![FAILURE_STATUS_DEFAULT], |analysis| analysis.failure_status.clone()),
         canary: active.map(|rollout| rollout.record.canary),
+        steering: active.and_then(steering),
     })
+}
+
+/// What a rollout's plan wants requests to go by beside the weights.
+fn steering(rollout: &Arc<Rollout>) -> Option<SteeringSpec> {
+    let RoutingOptions { affinity, override_header, mirror: _ } = &rollout.plan.routing;
+    if affinity.is_none() && override_header.is_none() {
+        return None;
+    }
+    let key = rollout.record.id.0.into_bytes();
+    Some(SteeringSpec { key, affinity: affinity.clone(), override_header: override_header.clone() })
 }

@@ -12,7 +12,7 @@ use hyper::header::HeaderValue;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Request, Response};
-use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::rt::TokioTimer;
 use socket2::SockRef;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -23,6 +23,7 @@ use super::drain::Guard;
 use super::forward::forward;
 use super::invoke::{Payload, invoke};
 use super::invoke_call::is_lambda;
+use super::plain::PlainIo;
 use super::pool::HEAD_BYTES_MAX;
 use super::settings::Timeouts;
 use super::worker::Worker;
@@ -60,7 +61,7 @@ pub(super) async fn serve(
         let (worker, peer) = (Rc::clone(&worker), peer.clone());
         async move { Ok::<_, Infallible>(answer(&worker, &peer, request).await) }
     });
-    let mut connection = http.serve_connection(TokioIo::new(stream), service);
+    let mut connection = http.serve_connection(PlainIo::new(stream, &worker.outbox), service);
     let (mut is_listening, mut is_closing) = (false, false);
     let ended = poll_fn(|cx| {
         if !std::mem::replace(&mut is_listening, true) {
@@ -73,7 +74,7 @@ pub(super) async fn serve(
     })
     .await;
     let is_broken = ended.is_err_and(|error| error.is_user());
-    let stream = connection.into_parts().io.into_inner();
+    let Some(stream) = connection.into_parts().io.into_inner() else { return };
     if is_broken {
         // A version's answer broke off. Nobody must take what came for the whole, not even a client that reads until
         // the end of the connection: so it ends with a reset. Where that cannot be had, it ends early all the same.

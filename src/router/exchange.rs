@@ -27,11 +27,12 @@ use super::download::Download;
 use super::headers;
 use super::pool::{Link, settle};
 use super::route::{Route, Service};
+use super::steer::Pick;
 use super::upload::{Progress, Stage, UpstreamBody};
 use super::worker::Worker;
 use crate::clock;
 use crate::domain::time::human;
-use crate::metrics::recorder::{Arm, Credit, FailureKind, FailureNote};
+use crate::metrics::recorder::{Credit, FailureKind, FailureNote};
 
 /// What a request says about itself, should it fail.
 pub(super) struct About {
@@ -72,8 +73,9 @@ pub(super) struct Transit {
 
 impl Transit {
     /// Counts a request as dispatched; from here on its end is counted, too.
-    pub(super) fn begin(worker: &Rc<Worker>, route: Arc<Route>, arm: Arm, about: About) -> Transit {
-        let credit = route.counters.dispatch(&worker.writer, arm, clock::instant_now());
+    pub(super) fn begin(worker: &Rc<Worker>, route: Arc<Route>, pick: Pick, about: About) -> Transit {
+        let (counters, arm) = route.counters(pick);
+        let credit = counters.dispatch(&worker.writer, arm, clock::instant_now());
         Transit { worker: Rc::clone(worker), route, credit, about }
     }
 
@@ -163,7 +165,7 @@ impl Transit {
                 Err(Unanswered::Unsent(request)) => *request,
             },
         };
-        let connected = Link::connect(to, self.worker.timeouts.connect).await;
+        let connected = Link::connect(to, self.worker.timeouts.connect, &self.worker.outbox).await;
         let mut link = connected.map_err(|error| Fault::of_connecting(&error))?;
         match self.exchange(&mut link, request, progress).await {
             Ok(response) => Ok((link, response)),

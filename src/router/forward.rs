@@ -12,7 +12,8 @@ use super::answer::AnswerBody;
 use super::exchange::{About, Face, Fault, FaultKind, Outgoing, Transit};
 use super::headers::{self, Facts, Unforwardable};
 use super::refusal::Refusal;
-use super::route::Reach;
+use super::route::{Reach, Route};
+use super::steer::NotServed;
 use super::worker::Worker;
 
 /// Forwards one request to the version that is drawn for it.
@@ -34,8 +35,11 @@ pub(super) async fn forward(
     if let Err(reason) = headers::check_request(head.version, &head.headers) {
         return refused(unforwardable(reason));
     }
-    let arm = worker.pick(&route);
-    let upstream = route.upstream(arm);
+    let pick = match worker.pick(&route, &head.headers) {
+        Ok(pick) => pick,
+        Err(stranger) => return refused(not_served(&route, &stranger)),
+    };
+    let upstream = route.upstream(pick.arm);
     let label = upstream.label.clone();
     let Reach::Http(service) = &upstream.reach else {
         return no_service(&label).response(Some(&label)).map(AnswerBody::whole);
@@ -59,7 +63,7 @@ pub(super) async fn forward(
     head.extensions.clear();
 
     let about = About { method: head.method.clone(), target, trace };
-    let transit = Transit::begin(worker, route, arm, about);
+    let transit = Transit::begin(worker, route, pick, about);
     let outgoing = if has_body { Outgoing::Stream(body) } else { Outgoing::Empty };
     match transit.send(&service, head, outgoing, Face::Http).await {
         Ok(response) => {
@@ -155,6 +159,21 @@ fn unforwardable(reason: Unforwardable) -> Refusal {
             message: format!("upgrading to {:?} is not supported", shown(&protocol)),
             hint: "connect to the version directly for protocols other than HTTP".to_owned(),
         },
+    }
+}
+
+fn not_served(route: &Route, stranger: &NotServed) -> Refusal {
+    Refusal {
+        status: StatusCode::NOT_FOUND,
+        kind: "not-served",
+        message: format!(
+            "{} names {:?}, and {} serves {}",
+            stranger.header,
+            shown(&stranger.named),
+            route.address.key(),
+            route.served()
+        ),
+        hint: "name one of them, once, or leave the header out to be drawn by weight".to_owned(),
     }
 }
 

@@ -32,6 +32,7 @@ use super::invoke_error::InvokeError;
 use super::invoke_process::{Asked, Drawn, run};
 use super::lines::{end_lines, start_line};
 use super::route::{Reach, Service};
+use super::steer::NotServed;
 use super::worker::Worker;
 use crate::clock;
 use crate::metrics::recorder::FailureKind;
@@ -88,13 +89,20 @@ async fn invoked(
         return Ok(response);
     }
 
-    let arm = worker.pick(&route);
+    let pick = worker.pick(&route, &head.headers).map_err(|stranger| {
+        let NotServed { header, named } = stranger;
+        let served = route.served();
+        InvokeError::InvalidParameterValue(format!(
+            "The header {header} names {named:?}; {} serves {served}.",
+            call.key
+        ))
+    })?;
     let about = About { method: Method::POST, trace: headers::trace(&head.headers), target: head.uri };
-    let service = match &route.upstream(arm).reach {
+    let service = match &route.upstream(pick.arm).reach {
         Reach::Http(service) => Arc::clone(service),
         Reach::Process(process) => {
             let process = Arc::clone(process);
-            let drawn = Drawn { route, arm, about, process };
+            let drawn = Drawn { route, pick, about, process };
             let asked = Asked { call: &call, id, headers: &head.headers, payload };
             let outcome = run(worker, drawn, asked).await?;
             let log = call.wants_log.then_some(outcome.log_tail);
@@ -102,9 +110,9 @@ async fn invoked(
         }
     };
     let upstream_head = post_to(&service, &head.headers, id);
-    let version = route.upstream(arm).version;
+    let version = route.upstream(pick.arm).version;
     worker.say(&call.function, version, || start_line(id, version));
-    let transit = Transit::begin(worker, route.clone(), arm, about);
+    let transit = Transit::begin(worker, route.clone(), pick, about);
     let at = transit.dispatched_at();
     let result = match transit.send(&service, upstream_head, Outgoing::Whole(payload), Face::Invoke).await {
         Ok(answer) => result_of(answer, |status| route.is_function_error(status)).await,
@@ -121,7 +129,7 @@ async fn invoked(
     worker.say(&call.function, version, || end_lines(id, took));
     let log = call.wants_log.then(|| (start_line(id, version) + &end_lines(id, took)).into_bytes());
     let is_error = result.is_err();
-    Ok(answer(result.unwrap_or_else(|error| error), is_error, &route.upstream(arm).label, log))
+    Ok(answer(result.unwrap_or_else(|error| error), is_error, &route.upstream(pick.arm).label, log))
 }
 
 /// The answer to an Invoke that a version got.

@@ -14,9 +14,10 @@ use super::exchange::{About, Transit};
 use super::invoke_call::Call;
 use super::invoke_error::InvokeError;
 use super::route::Route;
+use super::steer::Pick;
 use super::worker::Worker;
 use crate::domain::process::ProcessTarget;
-use crate::metrics::recorder::{Arm, FailureKind};
+use crate::metrics::recorder::FailureKind;
 use crate::runtime::{Failure, Invocation};
 
 /// How much of an error is noted for people.
@@ -25,7 +26,7 @@ const NOTE_CHARS_MAX: usize = 200;
 /// What was drawn for an Invoke.
 pub(super) struct Drawn {
     pub(super) route: Arc<Route>,
-    pub(super) arm: Arm,
+    pub(super) pick: Pick,
     pub(super) about: About,
     pub(super) process: Arc<ProcessTarget>,
 }
@@ -48,19 +49,20 @@ pub(super) struct Ran {
 
 /// Runs an Invoke, and counts it for the version that was drawn; one that gets no place is counted apart.
 pub(super) async fn run(worker: &Rc<Worker>, drawn: Drawn, asked: Asked<'_>) -> Result<Ran, InvokeError> {
-    let Drawn { route, arm, about, process } = drawn;
+    let Drawn { route, pick, about, process } = drawn;
     let Some(runtimes) = worker.runtimes.clone() else {
         return Err(InvokeError::Unavailable("this router runs no functions from zips".to_owned()));
     };
     let client_context = client_context(asked.headers)?;
     let permit = runtimes.admit(&asked.call.function).map_err(|throttled| {
-        route.counters.throttle(&worker.writer, arm);
+        let (counters, arm) = route.counters(pick);
+        counters.throttle(&worker.writer, arm);
         InvokeError::TooManyRequests(throttled)
     })?;
-    let label = route.upstream(arm).label.clone();
+    let label = route.upstream(pick.arm).label.clone();
     let invocation = Invocation {
         function: asked.call.function.clone(),
-        version: route.upstream(arm).version,
+        version: route.upstream(pick.arm).version,
         target: process,
         arn: asked.call.asked_arn().to_owned(),
         id: asked.id,
@@ -68,7 +70,7 @@ pub(super) async fn run(worker: &Rc<Worker>, drawn: Drawn, asked: Asked<'_>) -> 
         client_context,
         trace: trace(asked.headers),
     };
-    let mut transit = Transit::begin(worker, route, arm, about);
+    let mut transit = Transit::begin(worker, route, pick, about);
     let outcome = runtimes.invoke(invocation, permit).await;
     // No doing of the version's: dropped without an end, the transit counts as cancelled.
     let outcome = outcome.map_err(|why| InvokeError::Unavailable(why.0))?;

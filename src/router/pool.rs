@@ -9,6 +9,7 @@ use std::collections::HashMap;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
@@ -17,11 +18,11 @@ use hyper::body::Incoming;
 use hyper::client::conn::TrySendError;
 use hyper::client::conn::http1::{self, SendRequest};
 use hyper::{Request, Response};
-use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 use tokio::task::AbortHandle;
 use tokio::time::timeout;
 
+use super::plain::{Outbox, PlainIo};
 use super::route::Service;
 use super::upload::UpstreamBody;
 use crate::clock;
@@ -32,7 +33,7 @@ const IDLE_MAX: usize = 256;
 /// The most a head may hold, in either direction.
 pub(super) const HEAD_BYTES_MAX: usize = 64 * 1024;
 
-type Driver = http1::Connection<TokioIo<TcpStream>, UpstreamBody>;
+type Driver = http1::Connection<PlainIo, UpstreamBody>;
 
 /// A connection to a version, which moves only while it is driven.
 pub(super) struct Link {
@@ -46,7 +47,7 @@ pub(super) struct Link {
 
 impl Link {
     /// Connects to a service; fails when the limit is over.
-    pub(super) async fn connect(service: &Service, limit: Duration) -> io::Result<Link> {
+    pub(super) async fn connect(service: &Service, limit: Duration, outbox: &Rc<Outbox>) -> io::Result<Link> {
         let connecting = connect_any(&service.host, service.port, limit);
         let stream = timeout(limit, connecting).await.unwrap_or_else(|_| {
             let text = format!("no connection within {}", human(limit));
@@ -55,7 +56,8 @@ impl Link {
         stream.set_nodelay(true)?;
         let mut builder = http1::Builder::new();
         builder.max_header_size(HEAD_BYTES_MAX).max_buf_size(HEAD_BYTES_MAX);
-        let (sender, driver) = builder.handshake(TokioIo::new(stream)).await.map_err(io::Error::other)?;
+        let (sender, driver) =
+            builder.handshake(PlainIo::new(stream, outbox)).await.map_err(io::Error::other)?;
         Ok(Link {
             authority: Arc::clone(&service.authority),
             sender,

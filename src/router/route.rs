@@ -3,9 +3,10 @@
 use std::sync::Arc;
 
 use hyper::StatusCode;
-use hyper::header::HeaderValue;
+use hyper::header::{HeaderMap, HeaderValue};
 
 use super::pick::Split;
+use super::steer::{NotServed, Pick, Steering};
 use super::table::{FAILURE_STATUS_DEFAULT, RouteSpec};
 use crate::domain::alias::{AliasId, Routing};
 use crate::domain::arn::{FunctionName, VersionId};
@@ -38,8 +39,9 @@ pub(super) struct Route {
     pub(super) address: Address,
     /// How requests are drawn.
     pub(super) split: Split,
-    /// Where they are counted.
-    pub(super) counters: Arc<EpochCounters>,
+    counters: Arc<EpochCounters>,
+    /// Apart, because most routes have none.
+    steering: Option<Box<Steering>>,
     primary: Upstream,
     additional: Option<Upstream>,
     failure_status: Vec<(u16, u16)>,
@@ -48,17 +50,25 @@ pub(super) struct Route {
 impl Route {
     /// The route of an alias at a revision, whose counters it opens.
     pub(super) fn to_alias(spec: RouteSpec, recorder: &Recorder) -> Route {
-        let RouteSpec { alias, epoch, mut routing, primary, additional, failure_status, canary } = spec;
+        let RouteSpec { alias, epoch, mut routing, primary, additional, failure_status, canary, steering } =
+            spec;
         if additional.is_none() && routing.additional.take().is_some() {
             tracing::error!(alias = %alias, "the additional version has no target; the function version gets all");
         }
         let beside = routing.additional.zip(additional);
+        let steering = steering.map(|spec| {
+            let named = |version| recorder.open_version(&alias.function, version);
+            let primary = named(routing.function_version);
+            let additional = beside.as_ref().map(|(beside, _)| named(beside.version.into()));
+            Box::new(Steering::new(&spec, [Arc::clone(&primary), additional.unwrap_or(primary)]))
+        });
         Route {
             split: Split::of(&routing),
             primary: Upstream::of(routing.function_version, &primary),
             additional: beside.map(|(beside, target)| Upstream::of(beside.version.into(), &target)),
             failure_status,
             counters: recorder.open_epoch(&alias, epoch, &routing, canary),
+            steering,
             address: Address::Alias { alias, epoch, routing },
         }
     }
@@ -76,7 +86,29 @@ impl Route {
             additional: None,
             failure_status: vec![FAILURE_STATUS_DEFAULT],
             counters: recorder.open_version(&function, version),
+            steering: None,
             address: Address::Version { function, version },
+        }
+    }
+
+    /// Picks the version of one request; `ticket` is uniform, and asked for only where it decides.
+    ///
+    /// Fails where the request names a version that the alias does not serve.
+    pub(super) fn pick(&self, headers: &HeaderMap, ticket: impl FnOnce() -> u64) -> Result<Pick, NotServed> {
+        match &self.steering {
+            None => Ok(Pick::drawn(self.split.pick(ticket))),
+            Some(steering) => {
+                let additional = self.additional.as_ref().map(|additional| &additional.label);
+                steering.pick(headers, [Some(&self.primary.label), additional], self.split, ticket)
+            }
+        }
+    }
+
+    /// Where a picked request is counted, and as which version's.
+    pub(super) fn counters(&self, pick: Pick) -> (&Arc<EpochCounters>, Arm) {
+        match &self.steering {
+            Some(steering) if pick.is_named => (steering.named(pick.arm), Arm::Primary),
+            _ => (&self.counters, pick.arm),
         }
     }
 
@@ -85,6 +117,15 @@ impl Route {
         match (arm, &self.additional) {
             (Arm::Additional, Some(additional)) => additional,
             _ => &self.primary,
+        }
+    }
+
+    /// The versions it serves, for people.
+    pub(super) fn served(&self) -> String {
+        let primary = self.primary.version;
+        match &self.additional {
+            Some(additional) => format!("versions {primary} and {}", additional.version),
+            None => format!("version {primary}"),
         }
     }
 

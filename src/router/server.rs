@@ -197,6 +197,8 @@ async fn work(
     let drain = Rc::new(Drain::default());
     let accepting = spawn_local(accept(Rc::clone(&worker), listener, Rc::clone(&drain)));
     let sweeping = spawn_local(sweep(Rc::clone(&worker)));
+    let outbox = Rc::clone(&worker.outbox);
+    let sending = spawn_local(async move { outbox.run().await });
     let grace = loop {
         tokio::select! {
             Some(job) = jobs.recv() => {
@@ -220,6 +222,7 @@ async fn work(
     drain.begin();
     // Over in time or not, what is left is closed with the runtime.
     let _ = timeout(grace, drain.ended()).await;
+    sending.abort();
 }
 
 async fn accept(worker: Rc<Worker>, listener: TcpListener, drain: Rc<Drain>) {

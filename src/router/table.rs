@@ -10,12 +10,14 @@ use std::hash::{BuildHasher, BuildHasherDefault, Hasher};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use arc_swap::ArcSwap;
+use hyper::HeaderMap;
 use tokio::sync::watch;
 
 use super::route::{Address, Route};
 use crate::domain::alias::{AliasId, Routing};
 use crate::domain::arn::{FunctionName, VersionId, VersionNumber};
 use crate::domain::function::{Revision, Target};
+use crate::domain::plan::Affinity;
 use crate::domain::policy::{PolicyScope, Statement};
 use crate::domain::process::ProcessTarget;
 use crate::metrics::recorder::Recorder;
@@ -43,6 +45,19 @@ pub struct RouteSpec {
     pub failure_status: Vec<(u16, u16)>,
     /// The version whose failures raise the alarm.
     pub canary: Option<VersionNumber>,
+    /// What requests go by beside the weights.
+    pub steering: Option<SteeringSpec>,
+}
+
+/// What the requests of an alias go by beside its weights, as its rollout's plan says.
+#[derive(Clone, Debug)]
+pub struct SteeringSpec {
+    /// Hashes users to tickets; one for each rollout.
+    pub key: [u8; 16],
+    /// What keeps a user on one version.
+    pub affinity: Option<Affinity>,
+    /// A header that lets testers name one of the two versions.
+    pub override_header: Option<String>,
 }
 
 /// One change of the table.
@@ -153,8 +168,8 @@ impl RoutingTable {
     }
 
     /// A reader for one thread, which looks at the shared pointer only when it has changed.
-    pub(super) fn reader(&self) -> TableReader {
-        arc_swap::Cache::new(Arc::clone(&self.current))
+    pub fn reader(&self) -> TableReader {
+        TableReader(arc_swap::Cache::new(Arc::clone(&self.current)))
     }
 
     /// Tells of every publish, so that a thread without traffic lets go of the table before.
@@ -231,7 +246,28 @@ impl RoutingTable {
 }
 
 /// A thread's view of the table.
-pub(super) type TableReader = arc_swap::Cache<Arc<ArcSwap<Table>>, Arc<Table>>;
+pub struct TableReader(arc_swap::Cache<Arc<ArcSwap<Table>>, Arc<Table>>);
+
+impl TableReader {
+    /// The table of this moment.
+    pub(super) fn load(&mut self) -> &Arc<Table> {
+        self.0.load()
+    }
+
+    /// The version a request to `function:qualifier` goes to; `ticket` is uniform, and asked for only where it decides.
+    ///
+    /// Takes no lock, allocates nothing and asks nothing of the system.
+    pub fn version_for(
+        &mut self,
+        key: &str,
+        headers: &HeaderMap,
+        ticket: impl FnOnce() -> u64,
+    ) -> Option<VersionId> {
+        let route = self.load().route(key)?;
+        let pick = route.pick(headers, ticket).ok()?;
+        Some(route.upstream(pick.arm).version)
+    }
+}
 
 /// What is allowed, on each scope that has a policy.
 type Policies = HashMap<(FunctionName, PolicyScope), Arc<[Statement]>>;
@@ -351,6 +387,7 @@ mod tests {
             additional: Some(target("two")),
             failure_status: vec![FAILURE_STATUS_DEFAULT],
             canary: None,
+            steering: None,
         }
     }
 

@@ -1,22 +1,26 @@
 //! What one router thread owns, shared by the connections it serves.
 
 use std::cell::RefCell;
+use std::rc::Rc;
 use std::sync::Arc;
 
+use hyper::HeaderMap;
 use rand::RngExt;
 use rand::rngs::SmallRng;
 
 use super::lines::Lines;
+use super::plain::Outbox;
 use super::pool::Pool;
 use super::route::Route;
 use super::settings::{RouterConfig, Timeouts};
+use super::steer::{NotServed, Pick};
 use super::table::{RoutingTable, TableReader};
 use crate::access::Access;
 use crate::chance;
 use crate::domain::arn::{FunctionName, Place, VersionId};
 use crate::domain::log::LogSink;
 use crate::domain::policy::{PolicyScope, Statement};
-use crate::metrics::recorder::{Arm, Writer};
+use crate::metrics::recorder::Writer;
 use crate::runtime::Runtimes;
 
 /// One thread's view of the table, its right to count, its tickets and its connections.
@@ -25,6 +29,8 @@ pub(super) struct Worker {
     pub(super) writer: Writer,
     /// Idle connections to versions.
     pub(super) pool: Pool,
+    /// What is to be sent at the end of this turn.
+    pub(super) outbox: Rc<Outbox>,
     /// How long to wait for whom.
     pub(super) timeouts: Timeouts,
     /// Region and account of ARNs.
@@ -47,6 +53,7 @@ impl Worker {
         Worker {
             lines: config.log.as_ref().map(lines),
             writer,
+            outbox: Rc::default(),
             pool: Pool::new(config.timeouts.upstream_idle),
             timeouts: config.timeouts,
             place: config.place.clone(),
@@ -72,9 +79,9 @@ impl Worker {
         self.table.borrow_mut().load().has_function(name)
     }
 
-    /// Draws the version of one request.
-    pub(super) fn pick(&self, route: &Route) -> Arm {
-        route.split.pick(|| self.tickets.borrow_mut().random())
+    /// Picks the version of one request.
+    pub(super) fn pick(&self, route: &Route, headers: &HeaderMap) -> Result<Pick, NotServed> {
+        route.pick(headers, || self.tickets.borrow_mut().random())
     }
 
     /// Says something of an invocation, where anybody keeps it.

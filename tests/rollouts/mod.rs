@@ -5,6 +5,7 @@ mod evidence;
 mod gates;
 mod matrix;
 mod races;
+mod steering;
 mod triggers;
 mod verbs;
 

@@ -6,4 +6,5 @@ mod forward;
 mod invoke;
 mod lifecycle;
 mod smuggling;
+mod steering;
 mod streaming;

@@ -160,6 +160,7 @@ pub fn spec(epoch: u64, canary_ppm: u32, one: &Target, two: &Target) -> RouteSpe
         additional: Some(two.clone()),
         failure_status: vec![FAILURE_STATUS_DEFAULT],
         canary: Some(VersionNumber(2)),
+        steering: None,
     }
 }
 

@@ -15,9 +15,9 @@ struct Gate {
 
 const GATES: &[Gate] = &[
     Gate {
-        path: &["routing"],
-        why: "this serin routes by weight alone, without affinity, override and mirror",
-        help: "leave the key out",
+        path: &["routing", "mirror"],
+        why: "this serin copies no requests yet",
+        help: "leave the key out, or write `mirror: none`",
     },
     Gate {
         path: &["notify"],
@@ -60,11 +60,11 @@ fn visit(node: &Node, path: &[&str], gate: &Gate, faults: &mut Faults) {
     }
 }
 
-/// What has no value has a fault of its own.
+/// What has no value has a fault of its own, and `none` asks for nothing.
 fn is_harmless(value: &Node) -> bool {
     match &value.content {
         Content::Refused => true,
-        Content::Text { text, style: Style::Plain } => is_null(text),
+        Content::Text { text, style: Style::Plain } => is_null(text) || text == "none",
         _ => false,
     }
 }

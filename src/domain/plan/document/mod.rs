@@ -101,6 +101,9 @@ mod tests {
         stepDeadline:
           after: 1d
           then: pause
+        routing:
+          affinity: none
+          override: none
         ");
     }
 

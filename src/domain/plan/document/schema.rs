@@ -353,6 +353,7 @@ fn note_in_description(schema: &mut Schema, path: &[&str], note: &str) {
     let (map, key) = match path {
         [key] => ("", *key),
         ["analysis", key] => ("AnalysisForm", *key),
+        ["routing", key] => ("RoutingForm", *key),
         ["steps", "*", key] => ("StepMap", *key),
         _ => return,
     };

@@ -449,6 +449,7 @@ pub(super) struct RoutingForm {
     #[schemars(extend("default" = "none"))]
     pub override_by: Option<NoneOr<OverrideForm>>,
     /// The share of requests copied to the canary, or none.
+    #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(extend("default" = "none"))]
     pub mirror: Option<NoneOr<Percent>>,
 }

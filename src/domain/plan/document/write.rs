@@ -76,7 +76,7 @@ impl PlanDocument {
                 then: Some(Choice(plan.step_deadline.then)),
             }),
             windows: windows(&plan.windows),
-            routing: holds(&["routing"]).then(|| routing(&plan.routing)),
+            routing: Some(routing(&plan.routing, holds(&["routing", "mirror"]))),
             notify: filled(plan.notify.iter().map(notify).collect()),
         }
     }
@@ -202,7 +202,7 @@ fn windows(windows: &Windows) -> Option<WindowsForm> {
     (form.allow.is_some() || form.freeze.is_some()).then_some(form)
 }
 
-fn routing(routing: &RoutingOptions) -> RoutingForm {
+fn routing(routing: &RoutingOptions, has_mirror: bool) -> RoutingForm {
     let affinity = routing.affinity.as_ref().map(|affinity| match affinity {
         Affinity::Cookie(name) => AffinityForm::Cookie(CookieName(name.clone())),
         Affinity::Header(name) => AffinityForm::Header(HeaderName(name.clone())),
@@ -212,7 +212,7 @@ fn routing(routing: &RoutingOptions) -> RoutingForm {
     RoutingForm {
         affinity: Some(affinity.into()),
         override_by: Some(override_by.into()),
-        mirror: Some(NoneOr::from(routing.mirror.map(|share| Percent(share.to_string())))),
+        mirror: has_mirror.then(|| NoneOr::from(routing.mirror.map(|share| Percent(share.to_string())))),
     }
 }
 

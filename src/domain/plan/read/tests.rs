@@ -207,7 +207,7 @@ fn defaults_are_checked_alone() {
     assert_eq!(check("kind: Defaults\nbaek: 5m\n"), ["team.yaml:2:1: a plan has no key `baek`"]);
     assert_eq!(
         check("kind: Defaults\nrouting: {mirror: 10%}\n"),
-        ["team.yaml:2:1: this serin routes by weight alone, without affinity, override and mirror"]
+        ["team.yaml:2:11: this serin copies no requests yet"]
     );
     assert_eq!(check(SMALLEST), ["team.yaml:1:1: this file is a plan, and no plan can use another"]);
 }
@@ -236,7 +236,8 @@ fn what_is_not_in_force_is_refused_where_it_stands_and_only_there() {
         ("analysis: {latency: {maxRatio: 2}, minDispersion: 1.5}", None),
         ("whenStableUnhealthy: continue", None),
         ("stableUnhealthy: {failures: 20%}", None),
-        ("routing: {affinity: none}", Some("4:1")),
+        ("routing: {affinity: {cookie: session}, override: {header: x-version}, mirror: none}", None),
+        ("routing: {affinity: none, mirror: 10%}", Some("4:27")),
         ("notify: [{webhook: {url: 'https://a'}}]", Some("4:1")),
     ] {
         let answer = load(&source("plan", &format!("{SMALLEST}{line}\n")), None);
