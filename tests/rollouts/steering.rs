@@ -1,6 +1,7 @@
 //! What a plan's `routing` does to requests, from the rollout's start to its end and over a restart.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use serde_json::json;
 
@@ -8,6 +9,7 @@ use super::{BY_HAND, Stage};
 use crate::support::client::Client;
 use crate::support::house::House;
 
+const SOON: Duration = Duration::from_secs(10);
 const PLAN: &str = "routing: {affinity: {header: x-user}, override: {header: x-serin-version}}\n";
 
 fn version_for(house: &House, line: &str) -> String {
@@ -31,6 +33,10 @@ fn a_plans_routing_lasts_as_long_as_its_rollout() {
     let at_first = canary_users(&stage.house);
     assert!((2..=35).contains(&at_first.len()), "{} of 500 users at 3%", at_first.len());
     assert_eq!(canary_users(&stage.house), at_first);
+    let drawn = 2 * at_first.len();
+    stage.house.wait_until("f:live", "counting those who were drawn alone", SOON, |status| {
+        status["exposure"]["requests"] == drawn
+    });
 
     stage.house.shut_down();
     stage.house.boot();
@@ -39,11 +45,8 @@ fn a_plans_routing_lasts_as_long_as_its_rollout() {
     stage.house.verb("f:live", "promote", &json!({ "step": 1, "reason": "hotfix" })).ok();
     let later = canary_users(&stage.house);
     assert!(at_first.is_subset(&later), "{at_first:?} at 3%, {later:?} at 5%");
-    let status = stage.house.status("f:live");
-    let counted = &status["arms"][1]["requests"];
-    assert_eq!(counted, later.len(), "those who named a version are not counted");
-
     stage.house.verb("f:live", "abort", &json!({})).ok();
     assert_eq!(canary_users(&stage.house), BTreeSet::new());
+    stage.house.wait_for("f:live", "Aborted", SOON);
     assert_eq!(version_for(&stage.house, "x-serin-version: 2"), "1", "the rollout is over");
 }
