@@ -85,12 +85,12 @@ fn main() {
         .insert("cookie", HeaderValue::from_static("theme=dark; session=0123456789abcdef0123456789abcdef"));
     let affinity = Some(Affinity::Cookie("session".to_owned()));
     let steering = SteeringSpec { key: [7; 16], affinity, override_header: None };
-    decision("the same by affinity", Some(steering), &headers);
+    decision("the same by affinity", Some(Box::new(steering)), &headers);
     changes();
 }
 
 /// Nanoseconds and allocations from a request's address to its version.
-fn decision(what: &str, steering: Option<SteeringSpec>, headers: &HeaderMap) {
+fn decision(what: &str, steering: Option<Box<SteeringSpec>>, headers: &HeaderMap) {
     let table = RoutingTable::new(Recorder::new(1, Arc::new(|_| {})));
     let nobody = target(([127, 0, 0, 1], 9).into());
     let alias = |index| format!("f{index}:live");
@@ -158,7 +158,7 @@ fn changes() {
     let recorder = Recorder::new(1, Arc::new(|_| {}));
     let table = RoutingTable::new(recorder);
     let publish = |epoch: u64| {
-        let ppm = if epoch % 2 == 0 { 0 } else { 1_000_000 };
+        let ppm = if epoch.is_multiple_of(2) { 0 } else { 1_000_000 };
         table.publish(vec![Edit::Alias(spec(ALIAS, epoch, ppm, [&targets[0], &targets[1]]))]);
     };
     publish(0);

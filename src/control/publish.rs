@@ -123,11 +123,11 @@ fn spec(world: &World, state: &AliasState, routing: Routing) -> Option<RouteSpec
 }
 
 /// What a rollout's plan wants requests to go by beside the weights.
-fn steering(rollout: &Arc<Rollout>) -> Option<SteeringSpec> {
+fn steering(rollout: &Arc<Rollout>) -> Option<Box<SteeringSpec>> {
     let RoutingOptions { affinity, override_header, mirror: _ } = &rollout.plan.routing;
     if affinity.is_none() && override_header.is_none() {
         return None;
     }
     let key = rollout.record.id.0.into_bytes();
-    Some(SteeringSpec { key, affinity: affinity.clone(), override_header: override_header.clone() })
+    Some(Box::new(SteeringSpec { key, affinity: affinity.clone(), override_header: override_header.clone() }))
 }

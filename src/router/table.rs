@@ -46,7 +46,7 @@ pub struct RouteSpec {
     /// The version whose failures raise the alarm.
     pub canary: Option<VersionNumber>,
     /// What requests go by beside the weights.
-    pub steering: Option<SteeringSpec>,
+    pub steering: Option<Box<SteeringSpec>>,
 }
 
 /// What the requests of an alias go by beside its weights, as its rollout's plan says.

@@ -15,7 +15,7 @@ fn steered(epoch: u64, ppm: u32, one: &Version, two: &Version) -> RouteSpec {
         affinity: Some(Affinity::Cookie("session".to_owned())),
         override_header: Some("x-serin-version".to_owned()),
     };
-    RouteSpec { steering: Some(steering), ..spec(epoch, ppm, &one.target(), &two.target()) }
+    RouteSpec { steering: Some(Box::new(steering)), ..spec(epoch, ppm, &one.target(), &two.target()) }
 }
 
 /// Which of the users the canary answers now; each asks twice, over any connection.
