@@ -13,7 +13,7 @@ use super::arn::{AliasName, FunctionName, NameError, Qualifier, VersionId, Versi
 use super::function::Revision;
 
 /// What a policy is attached to.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum PolicyScope {
     /// The unqualified function.
     Function,

@@ -8,10 +8,10 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use hyper::body::Incoming;
-use hyper::header::HeaderValue;
+use hyper::header::{CONNECTION, HeaderValue};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
-use hyper::{Request, Response};
+use hyper::{Request, Response, StatusCode};
 use hyper_util::rt::TokioTimer;
 use socket2::SockRef;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -57,9 +57,16 @@ pub(super) async fn serve(
     let _ = stream.set_nodelay(true);
     let _ = SockRef::from(&stream).set_tcp_user_timeout(Some(worker.timeouts.body_idle));
     let peer = HeaderValue::try_from(peer.ip().to_canonical().to_string()).expect("an address is ASCII");
+    let drain = guard.drain();
     let service = service_fn(|request: Request<Incoming>| {
-        let (worker, peer) = (Rc::clone(&worker), peer.clone());
-        async move { Ok::<_, Infallible>(answer(&worker, &peer, request).await) }
+        let (worker, peer, drain) = (Rc::clone(&worker), peer.clone(), Rc::clone(&drain));
+        async move {
+            let mut response = answer(&worker, &peer, request).await;
+            if drain.is_leaving() && response.status() != StatusCode::SWITCHING_PROTOCOLS {
+                response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+            }
+            Ok::<_, Infallible>(response)
+        }
     });
     let mut connection = http.serve_connection(PlainIo::new(stream, &worker.outbox), service);
     let (mut is_listening, mut is_closing) = (false, false);

@@ -1,5 +1,9 @@
 //! One worker's connections, and the wish that they come to an end.
 //!
+//! There are two wishes. Who leaves has a successor on the same address: a connection ends with the next answer, and
+//! one that is idle may stay until then, for to close it just as its client speaks again would fail a request. Who drains
+//! has none, and idle connections end at once.
+//!
 //! Everything here is one thread's, so a flag and a list of wakers do; no connection pays for a channel.
 
 use std::cell::{Cell, RefCell};
@@ -11,6 +15,7 @@ use std::task::{Poll, Waker};
 /// Whether the worker drains, and who must hear of it.
 #[derive(Default)]
 pub(super) struct Drain {
+    is_leaving: Cell<bool>,
     is_draining: Cell<bool>,
     next_id: Cell<u64>,
     wakers: RefCell<HashMap<u64, Waker>>,
@@ -26,10 +31,21 @@ impl Drain {
         Guard { drain: Rc::clone(self), id }
     }
 
+    /// Asks everybody to come to an end with their next answer.
+    pub(super) fn leave(&self) {
+        self.is_leaving.set(true);
+        self.wakers.borrow().values().for_each(Waker::wake_by_ref);
+    }
+
     /// Asks everybody to come to an end.
     pub(super) fn begin(&self) {
         self.is_draining.set(true);
-        self.wakers.borrow().values().for_each(Waker::wake_by_ref);
+        self.leave();
+    }
+
+    /// Whether an answer is to be a connection's last one.
+    pub(super) fn is_leaving(&self) -> bool {
+        self.is_leaving.get()
     }
 
     /// Returns when nobody is left.
@@ -52,6 +68,11 @@ pub(super) struct Guard {
 }
 
 impl Guard {
+    /// What it is counted in.
+    pub(super) fn drain(&self) -> Rc<Drain> {
+        Rc::clone(&self.drain)
+    }
+
     /// Whether it is asked to come to an end.
     pub(super) fn is_draining(&self) -> bool {
         self.drain.is_draining.get()

@@ -25,6 +25,7 @@ mod lines;
 pub mod pick;
 mod plain;
 mod pool;
+mod recipe;
 mod refusal;
 mod route;
 pub mod server;

@@ -2,11 +2,14 @@
 //!
 //! The kernel spreads connections over the listeners (SO_REUSEPORT), and a connection stays on its thread; so do
 //! its requests, its upstream connections and its counters.
+//!
+//! The sockets outlive a process whose successor was given them: whoever waits on one is accepted by the other.
 
 use std::io;
 use std::net::{SocketAddr, TcpListener as StdListener};
 use std::rc::Rc;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -14,7 +17,7 @@ use socket2::{Domain, Protocol, Socket, Type};
 use tokio::net::TcpListener;
 use tokio::runtime::{self, LocalRuntime};
 use tokio::sync::{mpsc, watch};
-use tokio::task::spawn_local;
+use tokio::task::{JoinHandle as JoinTask, spawn_local};
 use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
 
 use super::connection;
@@ -65,9 +68,22 @@ impl Router {
             alone.bind(&config.addr.into())?;
         }
         let first = listen(config.addr)?;
-        let local_addr = first.local_addr()?;
-        let mut listeners = vec![first];
-        for _ in 1..workers {
+        Router::on(config, table, vec![first])
+    }
+
+    /// Takes sockets over that another process listens on, or did; there must be one at least.
+    ///
+    /// With fewer workers than sockets some accept from several, for connections wait on all of them. With more, sockets
+    /// are added.
+    pub fn on(
+        config: RouterConfig,
+        table: Arc<RoutingTable>,
+        mut listeners: Vec<StdListener>,
+    ) -> io::Result<Router> {
+        let none = || io::Error::new(io::ErrorKind::InvalidInput, "no socket to listen on was handed over");
+        let local_addr = listeners.first().ok_or_else(none)?.local_addr()?;
+        let workers = config.worker_count();
+        while listeners.len() < workers {
             listeners.push(listen(local_addr)?);
         }
         let (handle, jobs) = InvokeHandle::new(workers);
@@ -87,15 +103,22 @@ impl Router {
     /// Starts to accept, on as many threads as there are workers; returns once all of them do.
     pub fn run(self) -> io::Result<RunningRouter> {
         let Router { config, table, listeners, local_addr, handle, jobs } = self;
-        let (stop, stopping) = watch::channel(None);
+        let (order, orders) = watch::channel(Order::Serve);
+        let left = Arc::new(AtomicUsize::new(0));
+        let sockets = listeners.iter().map(StdListener::try_clone).collect::<io::Result<_>>()?;
         // Dropped on the way out if a thread cannot start, which stops those that have.
-        let mut running = RunningRouter { stop, threads: Vec::new(), local_addr, handle };
+        let mut running =
+            RunningRouter { order, threads: Vec::new(), local_addr, handle, sockets, left: Arc::clone(&left) };
+        let mut shares: Vec<Vec<StdListener>> = jobs.iter().map(|_| Vec::new()).collect();
+        for (index, listener) in listeners.into_iter().enumerate() {
+            shares[index % jobs.len()].push(listener);
+        }
         let (started, starting) = std::sync::mpsc::channel();
-        for (index, (listener, jobs)) in listeners.into_iter().zip(jobs).enumerate() {
+        for (index, (listeners, jobs)) in shares.into_iter().zip(jobs).enumerate() {
             let (config, table, started) = (config.clone(), Arc::clone(&table), started.clone());
-            let stopping = stopping.clone();
+            let (orders, left) = (orders.clone(), Arc::clone(&left));
             let thread = move || {
-                let (writer, runtime, listener) = match claim(&table, index, listener) {
+                let (writer, runtime, listeners) = match claim(&table, index, listeners) {
                     Ok(claimed) => claimed,
                     Err(error) => {
                         // As below.
@@ -106,7 +129,7 @@ impl Router {
                 // Nobody waits any more if another thread could not start; then this one is stopped at once.
                 let _ = started.send(Ok(()));
                 drop(started);
-                runtime.block_on(work(writer, config, &table, listener, jobs, stopping));
+                runtime.block_on(work(writer, config, &table, listeners, jobs, (orders, left)));
                 // Does not wait for the look-up of a name that nobody waits for any more.
                 runtime.shutdown_background();
             };
@@ -122,25 +145,40 @@ impl Router {
 fn claim(
     table: &RoutingTable,
     index: usize,
-    listener: StdListener,
-) -> io::Result<(Writer, LocalRuntime, TcpListener)> {
+    listeners: Vec<StdListener>,
+) -> io::Result<(Writer, LocalRuntime, Vec<TcpListener>)> {
     let writer = table.recorder().writer(index).ok_or_else(|| {
         io::Error::new(io::ErrorKind::AlreadyExists, "another router counts with the same recorder")
     })?;
     let runtime = runtime::Builder::new_current_thread().enable_all().build_local(Default::default())?;
-    let listener = {
+    let listeners = {
         let _registers_here = runtime.enter();
-        TcpListener::from_std(listener)?
+        listeners.into_iter().map(TcpListener::from_std).collect::<io::Result<_>>()?
     };
-    Ok((writer, runtime, listener))
+    Ok((writer, runtime, listeners))
+}
+
+/// What the threads are to do.
+#[derive(Clone, Copy, Debug)]
+enum Order {
+    /// Accept and answer.
+    Serve,
+    /// Accept no more, and see connections off with their next answer.
+    Leave,
+    /// Accept no more, and end within so long.
+    Stop(Duration),
 }
 
 /// A router that accepts; when it is dropped without a shutdown, its connections are cut.
 pub struct RunningRouter {
-    stop: watch::Sender<Option<Duration>>,
+    order: watch::Sender<Order>,
     threads: Vec<JoinHandle<()>>,
     local_addr: SocketAddr,
     handle: InvokeHandle,
+    /// The listening sockets once more, so that they can be handed over.
+    sockets: Vec<StdListener>,
+    /// How many threads have had everybody leave.
+    left: Arc<AtomicUsize>,
 }
 
 impl RunningRouter {
@@ -154,11 +192,34 @@ impl RunningRouter {
         self.handle.clone()
     }
 
+    /// The listening sockets, for a process that is to accept from them, too.
+    pub fn sockets(&self) -> io::Result<Vec<StdListener>> {
+        self.sockets.iter().map(StdListener::try_clone).collect()
+    }
+
+    /// Stops accepting, for somebody else accepts from the same sockets; connections end with their next answer.
+    ///
+    /// Invokes from other listeners are answered on, until the shutdown.
+    pub fn leave(&self) {
+        self.order.send_replace(Order::Leave);
+    }
+
+    /// Whether nobody was left on any thread once, after `leave`.
+    pub fn has_left(&self) -> bool {
+        self.left.load(Ordering::Relaxed) >= self.threads.len()
+    }
+
+    /// Lets go of the sockets, which others have; without others, whoever waits on them is reset.
+    pub fn forget_sockets(&mut self) {
+        self.sockets.clear();
+    }
+
     /// Stops accepting, lets requests under way end for at most `grace`, and closes what is left.
     ///
     /// Blocks until then; from async code, call it where blocking is allowed. Fails if a thread had panicked.
     pub fn shutdown(mut self, grace: Duration) -> io::Result<()> {
-        self.stop.send_replace(Some(grace));
+        self.forget_sockets();
+        self.order.send_replace(Order::Stop(grace));
         // All of them are waited for, also after one that panicked.
         let ended: Vec<_> = self.threads.drain(..).map(JoinHandle::join).collect();
         let has_panicked = ended.iter().any(Result::is_err);
@@ -168,7 +229,14 @@ impl RunningRouter {
 
 impl Drop for RunningRouter {
     fn drop(&mut self) {
-        self.stop.send_if_modified(|grace| grace.replace(Duration::ZERO).is_none());
+        self.forget_sockets();
+        self.order.send_if_modified(|order| {
+            let is_new = !matches!(order, Order::Stop(_));
+            if is_new {
+                *order = Order::Stop(Duration::ZERO);
+            }
+            is_new
+        });
     }
 }
 
@@ -187,26 +255,41 @@ async fn work(
     writer: Writer,
     config: RouterConfig,
     table: &RoutingTable,
-    listener: TcpListener,
+    listeners: Vec<TcpListener>,
     mut jobs: mpsc::Receiver<Job>,
-    mut stopping: watch::Receiver<Option<Duration>>,
+    (mut orders, left): (watch::Receiver<Order>, Arc<AtomicUsize>),
 ) {
     // Before the worker takes its first table, so that it hears of the next.
     let mut published = table.published();
     let worker = Rc::new(Worker::new(writer, table, &config));
     let drain = Rc::new(Drain::default());
-    let accepting = spawn_local(accept(Rc::clone(&worker), listener, Rc::clone(&drain)));
+    let accept = |listener| spawn_local(accept(Rc::clone(&worker), listener, Rc::clone(&drain)));
+    let mut accepting: Vec<JoinTask<()>> = listeners.into_iter().map(accept).collect();
     let sweeping = spawn_local(sweep(Rc::clone(&worker)));
     let outbox = Rc::clone(&worker.outbox);
     let sending = spawn_local(async move { outbox.run().await });
+    let mut has_left = false;
     let grace = loop {
         tokio::select! {
             Some(job) = jobs.recv() => {
                 spawn_local(do_job(Rc::clone(&worker), job, Rc::clone(&drain)));
             }
             Ok(()) = published.changed() => worker.refresh(),
-            grace = stopping.wait_for(Option::is_some) => {
-                break grace.ok().and_then(|grace| *grace).unwrap_or_default();
+            () = drain.ended(), if drain.is_leaving() && !has_left => {
+                has_left = true;
+                left.fetch_add(1, Ordering::Relaxed);
+            }
+            ordered = orders.changed() => {
+                // Without a sender there is nobody who could wait.
+                let order = ordered.map_or(Order::Stop(Duration::ZERO), |()| *orders.borrow_and_update());
+                match order {
+                    Order::Serve => {}
+                    Order::Leave => {
+                        stop_accepting(&mut accepting).await;
+                        drain.leave();
+                    }
+                    Order::Stop(grace) => break grace,
+                }
             }
         }
     };
@@ -214,15 +297,21 @@ async fn work(
     while let Ok(job) = jobs.try_recv() {
         spawn_local(do_job(Rc::clone(&worker), job, Rc::clone(&drain)));
     }
-    // Ends the listener, too; whoever waits in its queue is reset and connects elsewhere.
-    accepting.abort();
+    // Ends the listeners, too; where nobody else has them, whoever waits in their queues is reset and connects elsewhere.
+    stop_accepting(&mut accepting).await;
     sweeping.abort();
-    // Both are cancelled; nothing else can come of waiting for them.
-    let _ = accepting.await;
     drain.begin();
     // Over in time or not, what is left is closed with the runtime.
     let _ = timeout(grace, drain.ended()).await;
     sending.abort();
+}
+
+async fn stop_accepting(accepting: &mut Vec<JoinTask<()>>) {
+    for task in accepting.drain(..) {
+        task.abort();
+        // It is cancelled while it waits; nothing else can come of waiting for it.
+        let _ = task.await;
+    }
 }
 
 async fn accept(worker: Rc<Worker>, listener: TcpListener, drain: Rc<Drain>) {

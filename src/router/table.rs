@@ -7,12 +7,14 @@
 
 use std::collections::HashMap;
 use std::hash::{BuildHasher, BuildHasherDefault, Hasher};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use arc_swap::ArcSwap;
 use hyper::HeaderMap;
+use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
+use super::recipe::Recipe;
 use super::route::{Address, Route};
 use crate::domain::alias::{AliasId, Routing};
 use crate::domain::arn::{FunctionName, VersionId, VersionNumber};
@@ -29,7 +31,7 @@ pub const FAILURE_STATUS_DEFAULT: (u16, u16) = (500, 599);
 const SHARDS: usize = 256;
 
 /// Everything the router needs to know of an alias.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct RouteSpec {
     /// The alias.
     pub alias: AliasId,
@@ -50,7 +52,7 @@ pub struct RouteSpec {
 }
 
 /// What the requests of an alias go by beside its weights, as its rollout's plan says.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct SteeringSpec {
     /// Hashes users to tickets; one for each rollout.
     pub key: [u8; 16],
@@ -60,8 +62,8 @@ pub struct SteeringSpec {
     pub override_header: Option<String>,
 }
 
-/// One change of the table.
-#[derive(Clone, Debug)]
+/// One change of the table; what `handover` sends, so its format has a number there.
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub enum Edit {
     /// An alias was made or changed.
     Alias(RouteSpec),
@@ -117,9 +119,19 @@ pub struct RoutingTable {
     current: Arc<ArcSwap<Table>>,
     recorder: Arc<Recorder>,
     runtimes: Option<Runtimes>,
-    publishing: Mutex<()>,
+    publishing: Mutex<Publishing>,
     published: watch::Sender<()>,
 }
+
+/// What only whoever publishes looks at.
+#[derive(Default)]
+struct Publishing {
+    recipe: Recipe,
+    handed_on: Option<HandedOn>,
+}
+
+/// Who else is told of every publish.
+type HandedOn = Box<dyn FnMut(Vec<Edit>) + Send>;
 
 impl RoutingTable {
     /// An empty table whose requests are counted by `recorder`, for HTTP versions alone.
@@ -131,7 +143,7 @@ impl RoutingTable {
     pub fn with(recorder: Arc<Recorder>, runtimes: Option<Runtimes>) -> Arc<RoutingTable> {
         let current = Arc::new(ArcSwap::from_pointee(Table::default()));
         let published = watch::Sender::new(());
-        Arc::new(RoutingTable { current, recorder, runtimes, publishing: Mutex::new(()), published })
+        Arc::new(RoutingTable { current, recorder, runtimes, publishing: Mutex::default(), published })
     }
 
     /// Makes all edits visible at once, in their order; requests that begin after the return see them.
@@ -139,7 +151,11 @@ impl RoutingTable {
     /// An alias at an older revision than the one it serves is left as it is: what is served never goes back in
     /// time. That does not happen while one writer publishes what it has committed, and is logged as an error.
     pub fn publish(&self, edits: Vec<Edit>) {
-        let _one_at_a_time = self.publishing.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut publishing = self.publishing();
+        publishing.recipe.note(&edits);
+        if let Some(hand_on) = &mut publishing.handed_on {
+            hand_on(edits.clone());
+        }
         let mut next = Table::clone(&self.current.load());
         let mut closed = Vec::new();
         for edit in edits {
@@ -156,6 +172,24 @@ impl RoutingTable {
                 Address::Version { function, version } => self.recorder.close_version(function, *version),
             }
         }
+    }
+
+    /// Gives the edits that build this table, and then those of every publish, so that another router serves the same.
+    ///
+    /// `hand_on` is called by whoever publishes, and must not wait. Whoever was told before is told no more.
+    pub fn hand_on(&self, mut hand_on: impl FnMut(Vec<Edit>) + Send + 'static) {
+        let mut publishing = self.publishing();
+        hand_on(publishing.recipe.edits());
+        publishing.handed_on = Some(Box::new(hand_on));
+    }
+
+    /// Tells nobody else any more.
+    pub fn keep_to_itself(&self) {
+        self.publishing().handed_on = None;
+    }
+
+    fn publishing(&self) -> MutexGuard<'_, Publishing> {
+        self.publishing.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The revision and the routing that an alias serves right now.

@@ -335,7 +335,7 @@ pub struct RoutingOptions {
 }
 
 /// What keeps a user on one version.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Affinity {
     /// The value of this cookie.
     Cookie(String),

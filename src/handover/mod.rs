@@ -1,0 +1,20 @@
+//! One serin takes over from another on the same machine: what they say to each other, and what is handed over.
+//!
+//! The process that runs starts the new one with one end of a socket pair as its standard input (`successor`). Over it
+//! go the listening sockets (`wire`), the routing table as the edits that build it, and a few words (`message`) in which
+//! the two agree on who accepts and who owns the store. Deliberately absent: when any of this is done, which is
+//! `daemon`'s business.
+
+mod image;
+mod inheritance;
+mod message;
+mod successor;
+mod wire;
+
+pub use image::Image;
+pub use inheritance::{Gone, Inheritance, Line};
+pub use message::{Asked, ToPredecessor, ToSuccessor};
+pub use successor::{Heard, Sockets, Successor};
+
+/// The variable that tells a process to look for a predecessor on its standard input.
+pub const VARIABLE: &str = "SERIN_HANDOVER";
