@@ -15,6 +15,9 @@ pub const ROUTER_DEFAULT: &str = "127.0.0.1:7412";
 /// Where the command line looks for the daemon unless told otherwise.
 pub const URL_DEFAULT: &str = "http://127.0.0.1:7411";
 
+/// Set for a process that is to take over from the one that started it; see `handover`.
+pub const HANDOVER: &str = "SERIN_HANDOVER";
+
 /// However long log lines are kept, together they take no more room than this; the oldest go first.
 pub const LOGS_BYTES_MAX: u64 = 512 << 20;
 
@@ -204,6 +207,11 @@ pub fn data_dir_default() -> Option<PathBuf> {
     let absolute = |name: &str| variable(name).map(PathBuf::from).filter(|path| path.is_absolute());
     let state = absolute("XDG_STATE_HOME").or_else(|| Some(absolute("HOME")?.join(".local/state")))?;
     Some(state.join("serin"))
+}
+
+/// Whether this process was started to take over from the one that started it.
+pub fn is_to_take_over() -> bool {
+    variable(HANDOVER).is_some()
 }
 
 /// The directories that programs are looked for in.

@@ -1,7 +1,13 @@
 //! The composition root: builds the store, the control plane, the router and the API, wires them, and drains them.
 //!
 //! Nothing else imports everything. Order matters and is all here: the store is opened first and alone, the world is
-//! published and judged before the data plane opens, and on the way down traffic stops before decisions do.
+//! published and judged before the data plane opens, and on the way down traffic stops before decisions do. A process
+//! that takes over from another is built in another order (`take_over`), and one that makes way ends in another
+//! (`make_way`): traffic never stops.
+
+mod ground;
+mod make_way;
+mod take_over;
 
 use std::io;
 use std::net::SocketAddr;
@@ -16,27 +22,28 @@ use tokio::sync::watch;
 use crate::access::Access;
 use crate::api::{self, Api};
 use crate::clock::{self, Clock, SystemClock};
-use crate::code::CodeDirectory;
-use crate::config::{LOGS_BYTES_MAX, ServeConfig, claimed_actor};
+use crate::config::{ServeConfig, claimed_actor};
 use crate::control::core::Core;
 use crate::control::data_plane::DataPlane;
-use crate::control::handle::{Control, Inbox, Parts};
+use crate::control::handle::{Control, Parts};
 use crate::control::meter::Meter;
 use crate::control::plans::{PlanBook, PlanFile};
 use crate::control::{boot, watch as plans_watch};
 use crate::domain::actor::{Actor, Standing};
-use crate::domain::arn::Place;
 use crate::metrics::recorder::Recorder;
 use crate::queues::EventSources;
 use crate::queues::progress::Progress;
-use crate::router::server::{Router, RunningRouter};
-use crate::router::settings::{RouterConfig, Timeouts};
+use crate::router::server::RunningRouter;
 use crate::router::table::RoutingTable;
-use crate::runtime::{self, RunningRuntimes, RuntimeConfig, Runtimes};
-use crate::store::logs::{Limits, Logs};
-use crate::store::{self, Store, Writer};
+use crate::runtime::RunningRuntimes;
+use crate::store::logs::Logs;
+use crate::store::{self, Loaded, Store, StoreError, Writer};
+use ground::Ground;
 
+pub use crate::handover::{Asked, Image, Inheritance};
 pub use crate::store::Finding;
+pub use make_way::{Offer, Taker};
+pub use take_over::{Rising, Risen};
 
 /// How long API requests under way, streams of events among them, may take after a shutdown began.
 const API_GRACE: Duration = Duration::from_secs(2);
@@ -55,9 +62,13 @@ pub struct Daemon {
     control: Control,
     control_thread: JoinHandle<()>,
     router: RunningRouter,
+    table: Arc<RoutingTable>,
+    recorder: Arc<Recorder>,
     runtimes: RunningRuntimes,
     event_sources: EventSources,
-    stop_api: watch::Sender<bool>,
+    /// The API's socket once more, so that it can be handed over.
+    api_listener: std::net::TcpListener,
+    stop_api: watch::Sender<Option<Duration>>,
     api_thread: JoinHandle<io::Result<()>>,
     writer: Writer,
     logs: Logs,
@@ -79,56 +90,40 @@ impl Daemon {
         config: &ServeConfig,
         data_plane: impl FnOnce(Arc<RoutingTable>) -> Arc<dyn DataPlane>,
     ) -> anyhow::Result<Daemon> {
-        config.check()?;
-        let mut access = Access::from_setting(config.token.as_deref());
-        if let Some(path) = &config.principals {
-            access = access.with_principals(path).context("cannot take the principals")?;
-        }
-        let access = Arc::new(access);
+        let access = access(config)?;
         // Bound first: a port that is taken must not cost a look at the store.
         let api_listener = std::net::TcpListener::bind(config.api).map_err(|why| held(config, why))?;
-        let api_addr = api_listener.local_addr()?;
-        let holder = format!("{}, API http://{api_addr}", holder("serve"));
-        let (store, loaded) = Store::open(&config.data_dir, &holder)?;
+        let opened = open_store(config, api_listener.local_addr()?)?;
+        let ground = Ground::lay(config, access, api_listener, None)?;
+        Daemon::rise(config, ground, opened, data_plane)
+    }
+
+    /// Puts a control plane on the ground, and opens the data plane where it is not open yet.
+    fn rise(
+        config: &ServeConfig,
+        ground: Ground,
+        (store, loaded): (Store, Loaded),
+        data_plane: impl FnOnce(Arc<RoutingTable>) -> Arc<dyn DataPlane>,
+    ) -> anyhow::Result<Daemon> {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock::resumed(loaded.uptime));
         let (world, judges, problems) = boot::build(loaded);
-
-        let limits = Limits { kept: config.keep_logs, bytes_max: LOGS_BYTES_MAX };
-        let logs = Logs::open(&config.data_dir, limits)?;
-        let place = Place { region: config.region.clone(), account: config.account.clone() };
-        let router_config = RouterConfig {
-            addr: config.router,
-            workers: config.workers,
-            timeouts: Timeouts::default(),
-            place: place.clone(),
-            access: Arc::clone(&access),
-            log: Some(logs.sink()),
-        };
-        let code = CodeDirectory::open(&config.data_dir)?;
         // What no commit came to name before the last end, nobody will name.
-        code.sweep(|| world.named_code())?;
-        let (runtimes, running_runtimes) = start_runtimes(config, &code, &place, &logs)?;
-        let inbox = Inbox::new();
-        let recorder = Recorder::new(router_config.worker_count(), inbox.alarm());
-        let table = RoutingTable::with(Arc::clone(&recorder), Some(runtimes.clone()));
-        let router = Router::bind(router_config, Arc::clone(&table))
-            .with_context(|| format!("cannot listen on {} for traffic", config.router))?;
-        let router_addr = router.local_addr();
-
+        ground.code.clear_unfinished()?;
+        ground.code.sweep(|| world.named_code())?;
         let book = config.plans.as_deref().map(plans_watch::read).unwrap_or_default();
         let parts = Parts {
             core: Core::new(world, judges),
             book: book.succeed(&PlanBook::default()),
             writer: store.writer.clone(),
             reader: store.reader.clone(),
-            data_plane: data_plane(table),
-            recorder: Arc::clone(&recorder),
+            data_plane: data_plane(Arc::clone(&ground.table)),
+            recorder: Arc::clone(&ground.recorder),
             clock,
             keep_history: config.keep_history,
             problems: problems.clone(),
         };
         let (control, control_thread) =
-            Control::start(inbox, parts).context("cannot start the control thread")?;
+            Control::start(ground.inbox, parts).context("cannot start the control thread")?;
         let watching = match &config.plans {
             Some(directory) => {
                 let control = control.clone();
@@ -137,30 +132,32 @@ impl Daemon {
             }
             None => None,
         };
-        let meter = Arc::new(Meter::new(Arc::clone(&recorder), logs.clone()));
+        let meter = Arc::new(Meter::new(Arc::clone(&ground.recorder), ground.logs.clone()));
         let (stop_meter, meter_thread) = meter.start().context("cannot start to read the counters")?;
-        let router = router.run().context("cannot start the router")?;
+        let router = ground.traffic.flow()?;
+        let (api_addr, router_addr) = (ground.api_listener.local_addr()?, router.local_addr());
         let progress = Progress::default();
         let api = Api {
             control: control.clone(),
             reader: store.reader.clone(),
             writer: store.writer.clone(),
-            recorder,
+            recorder: Arc::clone(&ground.recorder),
             invoke: router.invoke_handle(),
-            access: Arc::clone(&access),
-            logs: logs.clone(),
+            access: Arc::clone(&ground.access),
+            logs: ground.logs.clone(),
             event_sources: progress.clone(),
             meter,
-            place,
-            code: code.clone(),
-            runtimes: runtimes.clone(),
+            place: ground.place,
+            code: ground.code,
+            runtimes: ground.runtimes,
             addr: api_addr,
         };
         let event_sources =
             EventSources::start(&config.queues, control.clone(), router.invoke_handle(), progress)
                 .context("cannot start to poll event sources")?;
-        let (stop_api, stopping) = watch::channel(false);
-        let api_thread = serve_api(api_listener, api, stopping).context("cannot start the API")?;
+        let (stop_api, stopping) = watch::channel(None);
+        let api_thread =
+            serve_api(ground.api_listener.try_clone()?, api, stopping).context("cannot start the API")?;
         Ok(Daemon {
             api_addr,
             router_addr,
@@ -168,23 +165,31 @@ impl Daemon {
             control,
             control_thread,
             router,
-            runtimes: running_runtimes,
+            table: ground.table,
+            recorder: ground.recorder,
+            runtimes: ground.running_runtimes,
             event_sources,
+            api_listener: ground.api_listener,
             stop_api,
             api_thread,
             writer: store.writer.clone(),
-            logs,
+            logs: ground.logs,
             stop_meter,
             meter_thread,
-            access,
+            access: ground.access,
             _watching: watching,
             _store: store,
         })
     }
 
-    /// Whether the control thread has ended by itself, which it does when another daemon took over.
+    /// Whether the control thread has ended by its own decision, which it makes when another daemon took over.
     pub fn has_lost_control(&self) -> bool {
-        self.control_thread.is_finished() || self.control.is_closed()
+        self.control.is_closed()
+    }
+
+    /// Whether the control thread or the store's writer has ended by a fault; traffic flows on by the last table.
+    pub fn has_crashed(&self) -> bool {
+        !self.has_lost_control() && (self.control_thread.is_finished() || self.writer.has_ended())
     }
 
     /// How many turns the control thread has made.
@@ -224,7 +229,8 @@ impl Daemon {
         // The requests that anybody waits for have ended; what is left runs for callers that went away.
         let ended = self.runtimes.shut_down(Duration::ZERO);
         let emptied = self.event_sources.end(QUEUES_GRACE);
-        self.stop_api.send_replace(true);
+        drop(self.api_listener);
+        self.stop_api.send_replace(Some(API_GRACE));
         let served = join(self.api_thread, "the API").and_then(|served| Ok(served?));
         self.control.close();
         let decided = join(self.control_thread, "the control plane");
@@ -272,22 +278,19 @@ pub fn restore_store(dir: &Path, from: &Path) -> anyhow::Result<Option<PathBuf>>
     Ok(store::restore(dir, from, &holder("restore"))?)
 }
 
-/// Starts the thread that runs functions from zips.
-fn start_runtimes(
-    config: &ServeConfig,
-    code: &CodeDirectory,
-    place: &Place,
-    logs: &Logs,
-) -> anyhow::Result<(Runtimes, RunningRuntimes)> {
-    let settings = RuntimeConfig {
-        search: config.processes.search.clone(),
-        user: config.processes.user.unwrap_or_else(runtime::best_user),
-        idle: config.processes.idle,
-        place: place.clone(),
-        log: Some(logs.sink()),
-    };
-    Runtimes::start(settings, code.clone(), config.data_dir.clone())
-        .context("cannot make ready to run functions")
+/// Whom serin knows.
+fn access(config: &ServeConfig) -> anyhow::Result<Arc<Access>> {
+    config.check()?;
+    let mut access = Access::from_setting(config.token.as_deref());
+    if let Some(path) = &config.principals {
+        access = access.with_principals(path).context("cannot take the principals")?;
+    }
+    Ok(Arc::new(access))
+}
+
+/// Takes the data directory, and says in it who has it and where its API is.
+fn open_store(config: &ServeConfig, api_addr: SocketAddr) -> Result<(Store, Loaded), StoreError> {
+    Store::open(&config.data_dir, &format!("{}, API http://{api_addr}", holder("serve")))
 }
 
 /// Why the API's address cannot be had: most often another daemon has it, and the directory with it.
@@ -311,7 +314,7 @@ fn join<T>(thread: JoinHandle<T>, what: &str) -> anyhow::Result<T> {
 fn serve_api(
     listener: std::net::TcpListener,
     api: Api,
-    mut stopping: watch::Receiver<bool>,
+    mut stopping: watch::Receiver<Option<Duration>>,
 ) -> io::Result<JoinHandle<io::Result<()>>> {
     listener.set_nonblocking(true)?;
     std::thread::Builder::new().name("api".to_owned()).spawn(move || {
@@ -324,12 +327,12 @@ fn serve_api(
             let listener = tokio::net::TcpListener::from_std(listener)?;
             let mut asked = stopping.clone();
             let served = axum::serve(listener, api::routes(api)).with_graceful_shutdown(async move {
-                let _ = asked.wait_for(|stop| *stop).await;
+                let _ = asked.wait_for(Option::is_some).await;
             });
             // Streams of events never end by themselves: what is open a moment after is cut.
             let cut = async move {
-                let _ = stopping.wait_for(|stop| *stop).await;
-                tokio::time::sleep(API_GRACE).await;
+                let grace = stopping.wait_for(Option::is_some).await.ok().and_then(|grace| *grace);
+                tokio::time::sleep(grace.unwrap_or_default()).await;
             };
             tokio::select! {
                 served = served => served,

@@ -27,3 +27,18 @@ impl Signals {
         }
     }
 }
+
+/// SIGUSR2, which asks a daemon to be replaced by the program that is installed now; heard from when this is made.
+pub struct UpgradeSignal(tokio::signal::unix::Signal);
+
+impl UpgradeSignal {
+    /// Begins to listen; needs a runtime to be entered.
+    pub fn listen() -> io::Result<UpgradeSignal> {
+        Ok(UpgradeSignal(signal(SignalKind::user_defined2())?))
+    }
+
+    /// Waits for the next one.
+    pub async fn next(&mut self) {
+        self.0.recv().await;
+    }
+}

@@ -98,15 +98,28 @@ impl Drop for Held {
 impl CodeDirectory {
     /// Opens the code directory of a data directory, making it if need be, and clears what a crash left unfinished.
     pub fn open(data_dir: &Path) -> Result<CodeDirectory, CodeError> {
+        let code = CodeDirectory::open_beside(data_dir)?;
+        code.clear_unfinished()?;
+        Ok(code)
+    }
+
+    /// Opens the code directory while another process may be writing to it.
+    pub fn open_beside(data_dir: &Path) -> Result<CodeDirectory, CodeError> {
         let root = data_dir.join("code");
         fs::create_dir_all(&root).map_err(CodeError::file("make the code directory", &root))?;
-        for entry in fs::read_dir(&root).map_err(CodeError::file("read", &root))? {
-            let path = entry.map_err(CodeError::file("read", &root))?.path();
+        Ok(CodeDirectory(Arc::new(Shared { root, held: Mutex::default() })))
+    }
+
+    /// Clears what somebody who is gone has left unfinished.
+    pub fn clear_unfinished(&self) -> Result<(), CodeError> {
+        let root = &self.0.root;
+        for entry in fs::read_dir(root).map_err(CodeError::file("read", root))? {
+            let path = entry.map_err(CodeError::file("read", root))?.path();
             if digest_of(&path).is_none() {
                 remove(&path)?;
             }
         }
-        Ok(CodeDirectory(Arc::new(Shared { root, held: Mutex::default() })))
+        Ok(())
     }
 
     /// Keeps a zip: checks that it unpacks, writes and syncs it, and holds it for the commit that will name it.

@@ -10,11 +10,13 @@ use tokio::sync::oneshot;
 
 use super::core::{Core, Outside};
 use super::data_plane::DataPlane;
-use super::door::{Command, Refusal, Reply};
+use super::door::{Action, Command, Refusal, Reply};
 use super::plans::PlanBook;
 use super::scheduler::Scheduler;
 use super::world::World;
-use crate::clock::Clock;
+use crate::chance;
+use crate::clock::{self, Clock};
+use crate::domain::actor::Actor;
 use crate::domain::alias::AliasId;
 use crate::domain::rollout::{Answer, Errand};
 use crate::domain::time::Moment;
@@ -155,6 +157,18 @@ impl Control {
         let (sender, receiver) = oneshot::channel();
         self.inbox.send(Input::Command(Box::new(command), sender)).map_err(|_| DoorError::Closed)?;
         receiver.await.unwrap_or(Err(DoorError::Closed))
+    }
+
+    /// Notes in the history of every live rollout that this process goes on with it, and who wanted that.
+    pub async fn note_take_over(
+        &self,
+        actor: Actor,
+        reason: Option<String>,
+        from: String,
+        to: String,
+    ) -> Result<(), DoorError> {
+        let (fresh, action) = (chance::new_id(clock::wall_now()), Action::TakeOver { from, to });
+        self.submit(Command { actor, reason, key: None, fresh, action }).await.map(|_| ())
     }
 
     /// Asks something of the control plane's memory; `None` when it is shutting down.

@@ -143,7 +143,11 @@ impl Scheduler {
             self.shared.turns.fetch_add(1, Ordering::Relaxed);
         }
         self.shared.closed.store(true, Ordering::Relaxed);
-        self.checkpoint(self.clock.now());
+        let at = self.clock.now();
+        // What was counted since the last look is evidence, too; whoever goes on decides by it.
+        let watched: Vec<AliasId> = self.core.judges.values().map(|judge| judge.alias.clone()).collect();
+        watched.iter().for_each(|id| self.observe(id, at));
+        self.checkpoint(at);
     }
 
     /// Sleeps until something comes in or is due, and takes what came in.

@@ -101,6 +101,13 @@ pub enum Happening {
         #[serde(skip_serializing_if = "String::is_empty", default)]
         outcome: String,
     },
+    /// Another process of serin's took over while a rollout was under way.
+    TakenOver {
+        /// The version of serin before.
+        from: String,
+        /// The version that goes on.
+        to: String,
+    },
     /// The version before a succeeded rollout was restored.
     PreviousRestored {
         /// Where traffic went.
@@ -232,6 +239,7 @@ mod tests {
                 canary: two,
                 retry_of: Some(rollout),
             },
+            Happening::TakenOver { from: "0.1.0".into(), to: "0.2.0".into() },
             Happening::PreviousRestored { from: split, to: Routing::only(one) },
         ];
         for what in rollouts.chain(others) {

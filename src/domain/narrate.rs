@@ -34,6 +34,12 @@ pub fn sentence(entry: &Entry) -> String {
             let again = if retry_of.is_some() { " again" } else { "" };
             format!("started v{canary}{again} by plan {plan}")
         }
+        Happening::TakenOver { from, to } if from == to => {
+            format!("serin {to} was started anew without a pause; the rollout goes on")
+        }
+        Happening::TakenOver { from, to } => {
+            format!("serin {from} was upgraded to {to}; the rollout goes on")
+        }
         Happening::PreviousRestored { from, to } => format!("restored {to} (was {from})"),
         Happening::Rollout { event, phase, outcome, .. } => rollout(entry, event, phase, outcome),
     }

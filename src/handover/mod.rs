@@ -15,6 +15,3 @@ pub use image::Image;
 pub use inheritance::{Gone, Inheritance, Line};
 pub use message::{Asked, ToPredecessor, ToSuccessor};
 pub use successor::{Heard, Sockets, Successor};
-
-/// The variable that tells a process to look for a predecessor on its standard input.
-pub const VARIABLE: &str = "SERIN_HANDOVER";

@@ -10,7 +10,8 @@ use std::time::Duration;
 
 use super::image::Image;
 use super::message::{Asked, Greeting, TABLE_FORMAT, ToPredecessor, ToSuccessor};
-use super::{VARIABLE, wire};
+use super::wire;
+use crate::config;
 
 /// What is handed over: every socket on which connections may wait.
 pub struct Sockets {
@@ -50,7 +51,7 @@ impl Successor {
         let (ours, theirs) = UnixStream::pair()?;
         let mut command = image.command(installed);
         // It inherits the environment; a watchdog that names this process would not be fed by that one.
-        command.env(VARIABLE, "1").env_remove("WATCHDOG_PID").stdin(Stdio::from(OwnedFd::from(theirs)));
+        command.env(config::HANDOVER, "1").env_remove("WATCHDOG_PID").stdin(Stdio::from(OwnedFd::from(theirs)));
         let child = command.spawn()?;
         // Its end of the pair is its own from here on: who reads it sees its death.
         drop(command);

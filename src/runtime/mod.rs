@@ -60,6 +60,8 @@ pub struct RuntimeConfig {
     pub place: Place,
     /// Who keeps what they say; nobody unless given.
     pub log: Option<LogSink>,
+    /// Whether the daemon before still runs functions of its own from the same data directory.
+    pub is_beside: bool,
 }
 
 /// One invocation of a version.

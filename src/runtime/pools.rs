@@ -122,7 +122,7 @@ impl House {
         availability: Arc<Availability>,
         data_dir: &Path,
     ) -> io::Result<Rc<House>> {
-        let sandbox = Sandbox::open(config.user, data_dir)?;
+        let sandbox = Sandbox::open(config.user, data_dir, config.is_beside)?;
         let code = Arc::new(UnpackedCode::new(code, sandbox.code()));
         let watchdog = RefCell::new(Watchdog::start()?);
         let (state, somebody_left) = (RefCell::default(), Notify::new());

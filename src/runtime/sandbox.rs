@@ -105,12 +105,16 @@ pub(super) struct Cell {
 }
 
 impl Sandbox {
-    /// Makes the run directory, and removes the one that a daemon on this data directory left behind.
-    pub(super) fn open(user: ProcessUser, data_dir: &Path) -> io::Result<Sandbox> {
+    /// Makes the run directory, and removes those that daemons on this data directory left behind.
+    ///
+    /// A daemon that still runs `beside` has not left its own: that one is noted for the next daemon to look after.
+    pub(super) fn open(user: ProcessUser, data_dir: &Path, beside: bool) -> io::Result<Sandbox> {
         let users = if user == ProcessUser::Own { Some(claim_users()?) } else { None };
         let note = data_dir.join(NOTE);
-        if let Ok(left) = fs::read_to_string(&note) {
-            remove_left_behind(Path::new(left.trim()));
+        let mut noted = fs::read_to_string(&note).unwrap_or_default();
+        if !beside {
+            noted.lines().for_each(|left| remove_left_behind(Path::new(left.trim())));
+            noted.clear();
         }
         // Strangers' code runs on this machine from now on, as other users.
         fs::set_permissions(data_dir, Permissions::from_mode(0o700))?;
@@ -122,7 +126,9 @@ impl Sandbox {
             // To be passed through, and not to be listed.
             fs::set_permissions(&place, Permissions::from_mode(0o711))?;
         }
-        fs::write(&note, root.as_os_str().as_encoded_bytes())?;
+        let others = noted.lines().filter(|other| Path::new(other.trim()).is_dir());
+        let lines: Vec<String> = others.map(str::to_owned).chain([root.display().to_string()]).collect();
+        fs::write(&note, lines.join("\n"))?;
         Ok(Sandbox(Arc::new(Shared { user, users, root, free: Mutex::default() })))
     }
 

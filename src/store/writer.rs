@@ -23,6 +23,7 @@ enum Job {
     Commit(Box<Commit>, Answer<()>),
     Prune { before: Timestamp, replies_before: Timestamp, answer: Answer<Pruned> },
     BackUp { to: PathBuf, answer: Answer<()> },
+    End,
 }
 
 /// Commits changes, in order, each whole or not at all.
@@ -71,6 +72,12 @@ impl Writer {
         self.frozen.load(Ordering::Acquire)
     }
 
+    /// Whether the thread has ended, be it by a fault.
+    pub fn has_ended(&self) -> bool {
+        let thread = self.thread.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        thread.as_ref().is_none_or(JoinHandle::is_finished)
+    }
+
     fn ask<T>(&self, job: impl FnOnce(Answer<T>) -> Job) -> mpsc::Receiver<Result<T, StoreError>> {
         let (answer, receiver) = mpsc::sync_channel(1);
         // A closed queue drops the answer's sender, which the receiver sees as a hang-up.
@@ -78,11 +85,11 @@ impl Writer {
         receiver
     }
 
-    /// Waits until everything queued is committed and the thread has ended; for the last of its clones.
+    /// Waits until everything queued is committed and the thread has ended; what is asked of it later is refused.
     pub fn close(self) {
-        let Writer { jobs, thread, .. } = self;
-        drop(jobs);
-        let handle = thread.lock().unwrap_or_else(std::sync::PoisonError::into_inner).take();
+        // A thread that has ended already needs no word.
+        let _ = self.jobs.send(Job::End);
+        let handle = self.thread.lock().unwrap_or_else(std::sync::PoisonError::into_inner).take();
         if let Some(handle) = handle {
             let _ = handle.join();
         }
@@ -110,7 +117,8 @@ struct Desk {
 
 impl Desk {
     fn run(&mut self, queue: &mpsc::Receiver<Job>) {
-        while let Ok(first) = queue.recv() {
+        let mut ends = false;
+        while !ends && let Ok(first) = queue.recv() {
             let mut group = Vec::new();
             for job in std::iter::once(first).chain(queue.try_iter()) {
                 match job {
@@ -122,6 +130,10 @@ impl Desk {
                     Job::BackUp { to, answer } => {
                         self.commit_group(std::mem::take(&mut group));
                         let _ = answer.send(super::backup::copy_whole(&self.connection, &to));
+                    }
+                    Job::End => {
+                        ends = true;
+                        break;
                     }
                 }
             }

@@ -102,6 +102,7 @@ impl Facts {
 
     fn log(&self, daemon: &Daemon, config: &ServeConfig) {
         tracing::info!(
+            pid = std::process::id(),
             api.addr = %daemon.api_addr,
             router.addr = %daemon.router_addr,
             data.dir = %config.data_dir.display(),

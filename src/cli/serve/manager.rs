@@ -37,6 +37,17 @@ impl Manager {
         }
     }
 
+    /// Gives a sign of life, if one is due, while another process is about to decide in this one's place.
+    pub fn alive_between(&mut self) {
+        self.turns_told = 0;
+        self.alive(1);
+    }
+
+    /// Another process is the service from now on.
+    pub fn handed_over(pid: u32) {
+        tell(&[NotifyState::MainPid(pid)]);
+    }
+
     /// It is going down, by its own will.
     pub fn stopping(&self, status: &str) {
         tell(&[NotifyState::Stopping, NotifyState::Status(status)]);

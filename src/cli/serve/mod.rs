@@ -2,6 +2,7 @@
 
 mod greeting;
 mod manager;
+mod upgrade;
 
 use std::io;
 use std::net::SocketAddr;
@@ -14,12 +15,13 @@ use super::daemon_log;
 use super::exit::Exit;
 use super::flags::span;
 use super::session::Session;
-use super::signals::Signals;
+use super::signals::{Signals, UpgradeSignal};
 use crate::config::{self, Endpoint, ProcessUser, Processes, QueueConfig, ServeConfig};
-use crate::daemon::Daemon;
+use crate::daemon::{Daemon, Image};
 use crate::domain::arn::Place;
 use crate::domain::time::human;
 use manager::Manager;
+use upgrade::Upgrade;
 
 /// How often the daemon is looked after: whether it still decides, and what the service manager is told.
 const LOOK_EVERY: Duration = Duration::from_millis(250);
@@ -33,7 +35,21 @@ Examples:
 SERIN_TOKEN holds the tokens that changes want: one secret, or name:secret,name:secret.
 AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and AWS_SESSION_TOKEN are what queues of event sources are read with.
 SERIN_LOG filters the log, as in info or serin=debug.
-SIGTERM and Ctrl-C let requests under way end; a second one does not.";
+SIGTERM and Ctrl-C let requests under way end; a second one does not.
+SIGUSR2 starts the program that is installed now in this one's place, without a failed request: docs/upgrading.md.";
+
+/// The signals that a daemon hears.
+struct Ears {
+    stop: Signals,
+    upgrade: UpgradeSignal,
+}
+
+impl Ears {
+    /// Begins to listen; needs a runtime to be entered.
+    fn open() -> io::Result<Ears> {
+        Ok(Ears { stop: Signals::listen()?, upgrade: UpgradeSignal::listen()? })
+    }
+}
 
 /// What to run with.
 #[derive(Debug, clap::Args)]
@@ -131,13 +147,21 @@ pub fn run(args: &Args, session: &Session) -> anyhow::Result<Exit> {
         .build()
         .context("cannot start to listen for signals")?;
     // Signals count from here on: whoever stops the daemon while it starts gets it stopped gently as soon as it runs.
-    let mut signals = {
+    let mut ears = {
         let _entered = runtime.enter();
-        Signals::listen().context("cannot listen for signals")?
+        Ears::open().context("cannot listen for signals")?
     };
-    let daemon = Daemon::start(&config).map_err(with_advice)?;
+    let installed = Image::installed(&config::search_path());
+    let daemon = if config::is_to_take_over() {
+        let Some(daemon) = runtime.block_on(upgrade::take_over(&config, &mut ears))? else {
+            return Ok(Exit::Done);
+        };
+        daemon
+    } else {
+        Daemon::start(&config).map_err(with_advice)?
+    };
     greeting::greet(&daemon, &config, session);
-    runtime.block_on(look_after(daemon, &config, &mut signals))
+    runtime.block_on(look_after(daemon, &config, &installed, &mut ears))
 }
 
 /// A port that is taken is most often taken by a serin that runs already.
@@ -150,22 +174,37 @@ fn with_advice(error: anyhow::Error) -> anyhow::Error {
 }
 
 /// Waits for a signal or for the daemon to fail, and ends it.
-async fn look_after(daemon: Daemon, config: &ServeConfig, signals: &mut Signals) -> anyhow::Result<Exit> {
+async fn look_after(
+    daemon: Daemon,
+    config: &ServeConfig,
+    installed: &Image,
+    ears: &mut Ears,
+) -> anyhow::Result<Exit> {
     let mut manager = Manager::new();
     manager.ready(&format!("API http://{}, router http://{}", daemon.api_addr, daemon.router_addr));
     let mut ticks = tokio::time::interval(LOOK_EVERY);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    let mut upgrade = Upgrade::none(installed);
     let signal = loop {
         tokio::select! {
-            signal = signals.next() => break Some(signal),
+            signal = ears.stop.next() => break Some(signal),
+            () = ears.upgrade.next() => upgrade.ask(&daemon),
+            Some(begun) = upgrade.begun() => {
+                return upgrade::make_way(daemon, begun, (config, installed), manager, ears).await;
+            }
             _ = ticks.tick() => {
                 if daemon.has_lost_control() {
                     break None;
                 }
-                manager.alive(daemon.turns());
+                if daemon.has_crashed() {
+                    upgrade.heal(&daemon);
+                } else {
+                    manager.alive(daemon.turns());
+                }
             }
         }
     };
+    upgrade.call_off().await;
     let drain = human(config.drain);
     manager.stopping(&format!("letting requests under way end, at most {drain}"));
     match signal {
@@ -176,7 +215,7 @@ async fn look_after(daemon: Daemon, config: &ServeConfig, signals: &mut Signals)
         ),
         None => tracing::error!("the control plane has stopped; serin ends, so that it can be started anew"),
     }
-    let down = shut_down(daemon, config.drain, signals).await;
+    let down = shut_down(daemon, config.drain, &mut ears.stop).await;
     if signal.is_none() {
         let why = "the control plane has stopped by itself: it failed, or another daemon took over the data directory";
         down.context(why)?;

@@ -13,6 +13,7 @@ mod operate;
 mod permissions;
 mod rollouts;
 mod start;
+mod take_over;
 mod upkeep;
 
 use std::collections::BTreeMap;
@@ -107,6 +108,13 @@ pub enum Action {
     },
     /// Change what is kept beside a function's versions.
     Upkeep(FunctionName, Upkeep),
+    /// Tell every live rollout that another process goes on with it.
+    TakeOver {
+        /// The version of serin before.
+        from: String,
+        /// The version that goes on.
+        to: String,
+    },
     /// Make a mapping of an event source; its identifier is the command's.
     CreateEventSource(Box<EventSource>),
     /// Change a mapping of an event source.
@@ -469,6 +477,7 @@ fn act(draft: &mut Draft<'_>, command: &Command, by: By<'_>) -> Result<Reply, Re
             code::publish(draft, by, function, description.as_deref(), belief, command.fresh)
         }
         Action::Upkeep(function, upkeep) => upkeep::change(draft, by, function, upkeep),
+        Action::TakeOver { from, to } => Ok(take_over::tell(draft, by, from, to)),
         Action::CreateEventSource(source) => event_sources::create(draft, by, source, command.fresh),
         Action::UpdateEventSource(id, change) => event_sources::update(draft, by, *id, change),
         Action::DeleteEventSource(id) => event_sources::delete(draft, by, *id),

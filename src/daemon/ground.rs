@@ -1,0 +1,108 @@
+//! What carries traffic and needs no store: sockets, router, table, counters, and who runs functions.
+
+use std::net::TcpListener;
+use std::sync::Arc;
+
+use anyhow::Context;
+
+use crate::access::Access;
+use crate::code::CodeDirectory;
+use crate::config::{LOGS_BYTES_MAX, ServeConfig};
+use crate::control::handle::Inbox;
+use crate::domain::arn::Place;
+use crate::metrics::recorder::Recorder;
+use crate::router::server::{Router, RunningRouter};
+use crate::router::settings::{RouterConfig, Timeouts};
+use crate::router::table::RoutingTable;
+use crate::runtime::{self, RunningRuntimes, RuntimeConfig, Runtimes};
+use crate::store::logs::{Limits, Logs};
+
+pub(super) struct Ground {
+    pub(super) access: Arc<Access>,
+    pub(super) api_listener: TcpListener,
+    pub(super) logs: Logs,
+    pub(super) place: Place,
+    pub(super) code: CodeDirectory,
+    pub(super) runtimes: Runtimes,
+    pub(super) running_runtimes: RunningRuntimes,
+    pub(super) inbox: Inbox,
+    pub(super) recorder: Arc<Recorder>,
+    pub(super) table: Arc<RoutingTable>,
+    pub(super) traffic: Traffic,
+}
+
+/// The router, before and after its first request.
+pub(super) enum Traffic {
+    /// It has its addresses; clients wait in the kernel's queue.
+    Waiting(Box<Router>),
+    /// It answers.
+    Flowing(RunningRouter),
+}
+
+impl Traffic {
+    /// A router that answers.
+    pub(super) fn flow(self) -> anyhow::Result<RunningRouter> {
+        match self {
+            Traffic::Waiting(router) => router.run().context("cannot start the router"),
+            Traffic::Flowing(router) => Ok(router),
+        }
+    }
+}
+
+impl Ground {
+    /// Builds it all, on new sockets for the router or on those that another process listens on, too.
+    ///
+    /// In the second case that process still uses the data directory: nothing in it is cleared.
+    pub(super) fn lay(
+        config: &ServeConfig,
+        access: Arc<Access>,
+        api_listener: TcpListener,
+        inherited: Option<Vec<TcpListener>>,
+    ) -> anyhow::Result<Ground> {
+        let limits = Limits { kept: config.keep_logs, bytes_max: LOGS_BYTES_MAX };
+        let logs = Logs::open(&config.data_dir, limits)?;
+        let place = Place { region: config.region.clone(), account: config.account.clone() };
+        let code = CodeDirectory::open_beside(&config.data_dir)?;
+        let settings = RuntimeConfig {
+            search: config.processes.search.clone(),
+            user: config.processes.user.unwrap_or_else(runtime::best_user),
+            idle: config.processes.idle,
+            place: place.clone(),
+            log: Some(logs.sink()),
+            is_beside: inherited.is_some(),
+        };
+        let (runtimes, running_runtimes) = Runtimes::start(settings, code.clone(), config.data_dir.clone())
+            .context("cannot make ready to run functions")?;
+        let router_config = RouterConfig {
+            addr: config.router,
+            workers: config.workers,
+            timeouts: Timeouts::default(),
+            place: place.clone(),
+            access: Arc::clone(&access),
+            log: Some(logs.sink()),
+        };
+        let inbox = Inbox::new();
+        let recorder = Recorder::new(router_config.worker_count(), inbox.alarm());
+        let table = RoutingTable::with(Arc::clone(&recorder), Some(runtimes.clone()));
+        let router = match inherited {
+            Some(sockets) => Router::on(router_config, Arc::clone(&table), sockets)
+                .context("cannot listen on the sockets that were handed over")?,
+            None => Router::bind(router_config, Arc::clone(&table))
+                .with_context(|| format!("cannot listen on {} for traffic", config.router))?,
+        };
+        let traffic = Traffic::Waiting(Box::new(router));
+        Ok(Ground {
+            access,
+            api_listener,
+            logs,
+            place,
+            code,
+            runtimes,
+            running_runtimes,
+            inbox,
+            recorder,
+            table,
+            traffic,
+        })
+    }
+}
