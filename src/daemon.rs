@@ -43,7 +43,7 @@ use ground::Ground;
 pub use crate::handover::{Asked, Image, Inheritance};
 pub use crate::store::Finding;
 pub use make_way::{Offer, Taker};
-pub use take_over::{Rising, Risen};
+pub use take_over::{Risen, Rising};
 
 /// How long API requests under way, streams of events among them, may take after a shutdown began.
 const API_GRACE: Duration = Duration::from_secs(2);

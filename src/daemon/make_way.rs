@@ -12,8 +12,8 @@ use anyhow::{Context, bail};
 
 use super::{Daemon, QUEUES_GRACE, join};
 use crate::clock;
-use crate::handover::{Asked, Heard, Image, Sockets, Successor, ToPredecessor, ToSuccessor};
 use crate::domain::time::human;
+use crate::handover::{Asked, Heard, Image, Sockets, Successor, ToPredecessor, ToSuccessor};
 use crate::metrics::recorder::{Recorder, VersionCounts};
 use crate::router::table::RoutingTable;
 
@@ -158,7 +158,10 @@ impl Daemon {
                 tracing::info!("{} has ended, too: {lost}", successor.name());
                 break false;
             }
-            tracing::error!("{} is not in charge: {lost}; the program that ran before is started", successor.name());
+            tracing::error!(
+                "{} is not in charge: {lost}; the program that ran before is started",
+                successor.name()
+            );
             let replacement = loop {
                 replaced += 1;
                 match offer.take_up(&installed.running(), installed, None, is_stopping) {
@@ -220,7 +223,9 @@ fn settle(successor: &mut Successor) -> Settling {
         Some(Heard::Said(ToPredecessor::Serving)) => Settling::Serves,
         Some(Heard::Said(ToPredecessor::Settled)) => Settling::Decides,
         Some(Heard::Said(ToPredecessor::Failed { why })) => Settling::Lost(why),
-        Some(Heard::Said(ToPredecessor::NeedsStore)) => Settling::Lost("it asked for the store twice".to_owned()),
+        Some(Heard::Said(ToPredecessor::NeedsStore)) => {
+            Settling::Lost("it asked for the store twice".to_owned())
+        }
         Some(Heard::Gone(how)) => Settling::Lost(how),
         None => {
             let how = successor.end();

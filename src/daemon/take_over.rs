@@ -100,7 +100,9 @@ impl Rising {
             }
             Err(End::Leave) => {
                 self.leave()?;
-                anyhow::bail!("this process could not take the store over, and another one has taken over instead");
+                anyhow::bail!(
+                    "this process could not take the store over, and another one has taken over instead"
+                );
             }
         };
         let Rising { config, ground, line, predecessor } = self;
@@ -148,14 +150,18 @@ impl Rising {
                 Ok(opened) => return Ok(opened),
                 Err(why @ StoreError::Held { .. }) => {
                     if elapsed(begun) > HELD_MAX && !std::mem::replace(&mut told_held, true) {
-                        tracing::error!("requests are answered by the last table, and nothing is decided: {why}");
+                        tracing::error!(
+                            "requests are answered by the last table, and nothing is decided: {why}"
+                        );
                     }
                     LOOK_EVERY
                 }
                 Err(why) => {
                     let why = format!("{:#}", anyhow::Error::new(why));
                     if told.as_ref() != Some(&why) {
-                        tracing::error!("the store cannot be taken over: {why}; requests are answered by the last table");
+                        tracing::error!(
+                            "the store cannot be taken over: {why}; requests are answered by the last table"
+                        );
                         self.line.say(&ToPredecessor::Failed { why: why.clone() });
                         told = Some(why);
                     }

@@ -51,7 +51,10 @@ impl Successor {
         let (ours, theirs) = UnixStream::pair()?;
         let mut command = image.command(installed);
         // It inherits the environment; a watchdog that names this process would not be fed by that one.
-        command.env(config::HANDOVER, "1").env_remove("WATCHDOG_PID").stdin(Stdio::from(OwnedFd::from(theirs)));
+        command
+            .env(config::HANDOVER, "1")
+            .env_remove("WATCHDOG_PID")
+            .stdin(Stdio::from(OwnedFd::from(theirs)));
         let child = command.spawn()?;
         // Its end of the pair is its own from here on: who reads it sees its death.
         drop(command);
@@ -63,10 +66,8 @@ impl Successor {
             routers: sockets.routers.len(),
             asked,
         };
-        let descriptors: Vec<_> =
-            sockets.routers.iter().chain([&sockets.api]).map(AsFd::as_fd).collect();
-        let greeted =
-            wire::send(&ours, &greeting).and_then(|()| wire::send_descriptors(&ours, &descriptors));
+        let descriptors: Vec<_> = sockets.routers.iter().chain([&sockets.api]).map(AsFd::as_fd).collect();
+        let greeted = wire::send(&ours, &greeting).and_then(|()| wire::send_descriptors(&ours, &descriptors));
         let (told, telling) = mpsc::channel::<ToSuccessor>();
         let (hears, heard) = mpsc::channel();
         let mut successor = Successor { child, told, heard, name };
@@ -143,6 +144,9 @@ impl Successor {
         // Most likely it is about to end, and its descriptors were closed a moment before; one that lives on without
         // its line would be a stranger on our sockets.
         let ended = self.child.kill().and_then(|()| self.child.wait());
-        ended.map_or_else(|why| format!("it could not be ended: {why}"), |status| format!("it ended with {status}"))
+        ended.map_or_else(
+            |why| format!("it could not be ended: {why}"),
+            |status| format!("it ended with {status}"),
+        )
     }
 }

@@ -86,7 +86,10 @@ pub(super) fn receive_descriptors(stream: &UnixStream, count: usize) -> io::Resu
             _ => Vec::new(),
         }));
         if got.bytes == 0 || received.len() == before {
-            return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "sockets were announced and did not come"));
+            return Err(io::Error::new(
+                io::ErrorKind::UnexpectedEof,
+                "sockets were announced and did not come",
+            ));
         }
     }
     Ok(received)

@@ -107,8 +107,14 @@ impl Router {
         let left = Arc::new(AtomicUsize::new(0));
         let sockets = listeners.iter().map(StdListener::try_clone).collect::<io::Result<_>>()?;
         // Dropped on the way out if a thread cannot start, which stops those that have.
-        let mut running =
-            RunningRouter { order, threads: Vec::new(), local_addr, handle, sockets, left: Arc::clone(&left) };
+        let mut running = RunningRouter {
+            order,
+            threads: Vec::new(),
+            local_addr,
+            handle,
+            sockets,
+            left: Arc::clone(&left),
+        };
         let mut shares: Vec<Vec<StdListener>> = jobs.iter().map(|_| Vec::new()).collect();
         for (index, listener) in listeners.into_iter().enumerate() {
             shares[index % jobs.len()].push(listener);

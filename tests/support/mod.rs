@@ -8,6 +8,7 @@ pub mod router;
 pub mod serin;
 pub mod service;
 pub mod upstream;
+pub mod users;
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};

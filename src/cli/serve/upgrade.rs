@@ -37,12 +37,7 @@ pub struct Upgrade {
 impl Upgrade {
     /// None is.
     pub fn none(installed: &Image) -> Upgrade {
-        Upgrade {
-            installed: installed.clone(),
-            beginning: None,
-            is_called_off: Arc::default(),
-            healed: None,
-        }
+        Upgrade { installed: installed.clone(), beginning: None, is_called_off: Arc::default(), healed: None }
     }
 
     /// SIGUSR2 came: starts the program that is installed now, unless one is being started.
@@ -125,7 +120,9 @@ impl Upgrade {
 }
 
 fn refuse() {
-    tracing::warn!("SIGUSR2: an upgrade is under way already, and this one is refused; try again when it is over");
+    tracing::warn!(
+        "SIGUSR2: an upgrade is under way already, and this one is refused; try again when it is over"
+    );
 }
 
 /// Takes over from the process that started this one; `None` when it was told to stop before it was whole.
@@ -172,7 +169,11 @@ pub async fn make_way(
     mut manager: Manager,
     ears: &mut Ears,
 ) -> anyhow::Result<Exit> {
-    tracing::info!(successor.pid = taker.pid(), "process {} answers requests; leaving them to it", taker.pid());
+    tracing::info!(
+        successor.pid = taker.pid(),
+        "process {} answers requests; leaving them to it",
+        taker.pid()
+    );
     let (is_stopping, is_settled) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
     let (done, mut ended) = oneshot::channel();
     let (is_told, tells, drain, installed) =
