@@ -14,3 +14,4 @@ mod simulate;
 mod store;
 mod support;
 mod tidy;
+mod upgrade;

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, mpsc};
+use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
@@ -20,7 +20,7 @@ use crate::domain::actor::Actor;
 use crate::domain::alias::AliasId;
 use crate::domain::rollout::{Answer, Errand};
 use crate::domain::time::Moment;
-use crate::metrics::recorder::Recorder;
+use crate::metrics::recorder::{EpochCounts, Recorder};
 use crate::store::{Reader, StoreError, Writer};
 
 /// Why a command got no reply.
@@ -78,7 +78,11 @@ pub struct Control {
     pub(super) health: Arc<ArcSwap<Health>>,
     pub(super) turns: Arc<AtomicU64>,
     pub(super) closed: Arc<AtomicBool>,
+    pub(super) judged: Arc<Mutex<Judged>>,
 }
+
+/// Aliases and their counters as they were judged.
+type Judged = Vec<(AliasId, Vec<EpochCounts>)>;
 
 /// What the control plane is made of.
 pub struct Parts {
@@ -145,6 +149,7 @@ impl Control {
             })),
             turns: Arc::default(),
             closed: Arc::default(),
+            judged: Arc::default(),
         };
         let mut scheduler = Scheduler::new(inbox.receiver, parts, &control);
         scheduler.boot();
@@ -212,6 +217,11 @@ impl Control {
     /// How the control plane is.
     pub fn health(&self) -> Arc<Health> {
         self.health.load_full()
+    }
+
+    /// The counts that were judged last, once the thread has ended well; what was counted since, nobody judged.
+    pub fn judged(&self) -> Vec<(AliasId, Vec<EpochCounts>)> {
+        self.judged.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Whether the thread is closing or has ended.

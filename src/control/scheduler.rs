@@ -6,7 +6,7 @@
 
 use std::collections::{BTreeSet, VecDeque};
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, mpsc};
+use std::sync::{Arc, PoisonError, mpsc};
 use std::time::Duration;
 
 use tokio::sync::oneshot;
@@ -145,9 +145,15 @@ impl Scheduler {
         self.shared.closed.store(true, Ordering::Relaxed);
         let at = self.clock.now();
         // What was counted since the last look is evidence, too; whoever goes on decides by it.
-        let watched: Vec<AliasId> = self.core.judges.values().map(|judge| judge.alias.clone()).collect();
-        watched.iter().for_each(|id| self.observe(id, at));
+        let mut watched: Vec<AliasId> = self.core.judges.values().map(|judge| judge.alias.clone()).collect();
+        watched.retain(|id| !self.overlaid.contains(id));
+        let mut judged = Vec::new();
+        for id in watched {
+            self.observe(&id, at);
+            judged.push((id, self.counts.clone()));
+        }
         self.checkpoint(at);
+        *self.shared.judged.lock().unwrap_or_else(PoisonError::into_inner) = judged;
     }
 
     /// Sleeps until something comes in or is due, and takes what came in.

@@ -14,7 +14,7 @@ use super::{Daemon, QUEUES_GRACE, join};
 use crate::clock;
 use crate::domain::time::human;
 use crate::handover::{Asked, Heard, Image, Sockets, Successor, ToPredecessor, ToSuccessor};
-use crate::metrics::recorder::{Recorder, VersionCounts};
+use crate::metrics::recorder::{Recorder, Remainder, VersionCounts};
 use crate::router::table::RoutingTable;
 
 /// How long a new process may take to serve.
@@ -25,6 +25,8 @@ const SETTLING_MAX: Duration = Duration::from_secs(300);
 const QUIET_MAX: Duration = Duration::from_secs(1);
 /// Quiet is when nothing was under way and nothing came in for so long.
 const QUIET: Duration = Duration::from_millis(100);
+/// How often a successor is told what requests of this process came to.
+const LATE_EVERY: Duration = Duration::from_millis(100);
 /// How often is looked at what another process or thread does.
 const LOOK_EVERY: Duration = Duration::from_millis(10);
 /// So many processes are started in the place of a lost one.
@@ -152,7 +154,9 @@ impl Daemon {
                     continue;
                 }
                 Settling::Decides => break true,
-                Settling::Lost(why) => why,
+                // It runs the very program that had this store, and will have it when anybody can.
+                Settling::Unable(_) if replaced > 0 => continue,
+                Settling::Unable(why) | Settling::Lost(why) => why,
             };
             if is_stopping.load(Ordering::Relaxed) {
                 tracing::info!("{} has ended, too: {lost}", successor.name());
@@ -162,6 +166,9 @@ impl Daemon {
                 "{} is not in charge: {lost}; the program that ran before is started",
                 successor.name()
             );
+            if replaced >= REPLACEMENTS_MAX {
+                bail!("{replaced} processes in a row were lost before they decided; the last one: {lost}");
+            }
             let replacement = loop {
                 replaced += 1;
                 match offer.take_up(&installed.running(), installed, None, is_stopping) {
@@ -192,8 +199,23 @@ impl Daemon {
         }
         self.stop_api.send_replace(Some(drain));
         let (router, api_thread) = (self.router, self.api_thread);
-        wait_until(drain, || router.has_left() && api_thread.is_finished());
+        let (recorder, mut late) = (self.recorder, Remainder::beyond(self.control.judged()));
+        let mut tell_late = || {
+            let counts = late.take(&recorder);
+            if !counts.is_empty() {
+                successor.tell(ToSuccessor::Late { counts });
+            }
+        };
+        let begun = clock::instant_now();
+        while !(router.has_left() && api_thread.is_finished())
+            && clock::instant_now().duration_since(begun) < drain
+        {
+            tell_late();
+            wait_until(LATE_EVERY, || router.has_left() && api_thread.is_finished());
+        }
         let drained = router.shutdown(Duration::ZERO);
+        tell_late();
+        successor.part();
         let ended = self.runtimes.shut_down(Duration::ZERO);
         let emptied = self.event_sources.end(QUEUES_GRACE);
         let served = join(api_thread, "the API").and_then(|served| Ok(served?));
@@ -213,7 +235,9 @@ enum Settling {
     Serves,
     /// It has the store.
     Decides,
-    /// It cannot, or is no more; why, in words.
+    /// It serves on and cannot have the store; why, in words.
+    Unable(String),
+    /// It is no more; how it ended, in words.
     Lost(String),
 }
 
@@ -222,7 +246,7 @@ fn settle(successor: &mut Successor) -> Settling {
     match successor.hear(SETTLING_MAX) {
         Some(Heard::Said(ToPredecessor::Serving)) => Settling::Serves,
         Some(Heard::Said(ToPredecessor::Settled)) => Settling::Decides,
-        Some(Heard::Said(ToPredecessor::Failed { why })) => Settling::Lost(why),
+        Some(Heard::Said(ToPredecessor::Failed { why })) => Settling::Unable(why),
         Some(Heard::Said(ToPredecessor::NeedsStore)) => {
             Settling::Lost("it asked for the store twice".to_owned())
         }

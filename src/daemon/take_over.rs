@@ -1,5 +1,6 @@
 //! Taking over: traffic first, by the table that was handed over; the store when it is free; and only then decisions.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
@@ -60,8 +61,19 @@ enum End {
 impl Rising {
     /// Serves by the table that was handed over; without one that can be understood, says that it needs the store first.
     pub fn begin(config: &ServeConfig, inheritance: Inheritance) -> anyhow::Result<Rising> {
-        let Inheritance { sockets, table, from, pid, asked, line } = inheritance;
+        let Inheritance { sockets, table, late, from, pid, asked, line } = inheritance;
         let mut ground = Ground::lay(config, access(config)?, sockets.api, Some(sockets.routers))?;
+        let recorder = Arc::clone(&ground.recorder);
+        std::thread::Builder::new()
+            .name("late-counts".to_owned())
+            .spawn(move || {
+                for late in late.iter().flatten() {
+                    if !recorder.add_late(&late) {
+                        tracing::debug!(?late, "late counts of an epoch that is not known here");
+                    }
+                }
+            })
+            .context("cannot start a thread for late counts")?;
         let gave_table = table.is_some();
         match table {
             Some(edits) => {

@@ -10,6 +10,7 @@ use std::time::Duration;
 use super::message::{Asked, Greeting, TABLE_FORMAT, ToPredecessor, ToSuccessor};
 use super::successor::Sockets;
 use super::wire;
+use crate::metrics::recorder::Late;
 use crate::router::table::Edit;
 
 /// A predecessor that does not send what it announced is not waited for any longer.
@@ -21,6 +22,8 @@ pub struct Inheritance {
     pub sockets: Sockets,
     /// The edits that build the table; `None` where they are in a format that this binary does not know.
     pub table: Option<Vec<Edit>>,
+    /// What requests come to after the evidence was stored; it ends when the process before does.
+    pub late: mpsc::Receiver<Vec<Late>>,
     /// The version of the process before.
     pub from: String,
     /// Its process id.
@@ -56,26 +59,29 @@ impl Inheritance {
             _ => None,
         };
         stream.set_read_timeout(None)?;
-        let line = Line::over(stream)?;
+        let (line, late) = Line::over(stream)?;
         let Greeting { serin: from, pid, asked, .. } = greeting;
-        Ok(Inheritance { sockets: Sockets { routers, api }, table, from, pid, asked, line })
+        Ok(Inheritance { sockets: Sockets { routers, api }, table, late, from, pid, asked, line })
     }
 }
 
 impl Line {
-    fn over(stream: UnixStream) -> io::Result<Line> {
+    fn over(stream: UnixStream) -> io::Result<(Line, mpsc::Receiver<Vec<Late>>)> {
+        let (comes_late, late) = mpsc::channel();
         let (hears, heard) = mpsc::channel();
         let reading = stream.try_clone()?;
         std::thread::Builder::new().name("handover".to_owned()).spawn(move || {
             while let Ok(bytes) = wire::receive_bytes(&reading) {
                 // What another format says of its table is nothing to a process that has not taken it.
                 let Ok(message) = serde_json::from_slice(&bytes) else { continue };
-                if hears.send(message).is_err() {
-                    return;
-                }
+                // Whoever does not listen to the one may listen to the other.
+                let _ = match message {
+                    ToSuccessor::Late { counts } => comes_late.send(counts).is_ok(),
+                    message => hears.send(message).is_ok(),
+                };
             }
         })?;
-        Ok(Line { stream, heard })
+        Ok((Line { stream, heard }, late))
     }
 
     /// Says something; a predecessor that is gone hears nothing.

@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::domain::actor::Actor;
+use crate::metrics::recorder::Late;
 use crate::router::table::Edit;
 
 /// What the table's edits look like; raised whenever an older or newer binary would misread them.
@@ -42,6 +43,11 @@ pub enum ToSuccessor {
     Table {
         /// In their order.
         edits: Vec<Edit>,
+    },
+    /// What requests came to after the evidence was stored.
+    Late {
+        /// Epoch by epoch.
+        counts: Vec<Late>,
     },
     /// The store is nobody's.
     Released,

@@ -6,12 +6,16 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::process::{Child, Stdio};
 use std::sync::mpsc;
+use std::thread::JoinHandle;
 use std::time::Duration;
 
 use super::image::Image;
 use super::message::{Asked, Greeting, TABLE_FORMAT, ToPredecessor, ToSuccessor};
 use super::wire;
 use crate::config;
+
+/// A successor that takes nothing for so long hears no more.
+const TELLING_MAX: Duration = Duration::from_secs(5);
 
 /// What is handed over: every socket on which connections may wait.
 pub struct Sockets {
@@ -36,6 +40,7 @@ pub struct Successor {
     told: mpsc::Sender<ToSuccessor>,
     heard: mpsc::Receiver<ToPredecessor>,
     name: String,
+    telling: Option<JoinHandle<()>>,
 }
 
 impl Successor {
@@ -70,30 +75,33 @@ impl Successor {
         let greeted = wire::send(&ours, &greeting).and_then(|()| wire::send_descriptors(&ours, &descriptors));
         let (told, telling) = mpsc::channel::<ToSuccessor>();
         let (hears, heard) = mpsc::channel();
-        let mut successor = Successor { child, told, heard, name };
-        if let Err(why) = greeted.and_then(|()| successor.listen(ours, telling, hears)) {
-            successor.end();
-            return Err(why);
+        let mut successor = Successor { child, told, heard, name, telling: None };
+        // One that is gone before it took anything is heard of like one that is gone later.
+        if greeted.is_ok() {
+            successor.listen(ours, telling, hears)?;
         }
         Ok(successor)
     }
 
     /// Two threads, so that neither whoever tells nor whoever asks ever waits for the other process.
     fn listen(
-        &self,
+        &mut self,
         stream: UnixStream,
         telling: mpsc::Receiver<ToSuccessor>,
         hears: mpsc::Sender<ToPredecessor>,
     ) -> io::Result<()> {
         let writing = stream.try_clone()?;
-        std::thread::Builder::new().name("handover-tell".to_owned()).spawn(move || {
-            for message in telling {
-                if wire::send(&writing, &message).is_err() {
-                    // It is gone, which the other thread tells.
-                    return;
+        writing.set_write_timeout(Some(TELLING_MAX))?;
+        let telling_thread =
+            std::thread::Builder::new().name("handover-tell".to_owned()).spawn(move || {
+                for message in telling {
+                    if wire::send(&writing, &message).is_err() {
+                        // It is gone, which the other thread tells.
+                        return;
+                    }
                 }
-            }
-        })?;
+            })?;
+        self.telling = Some(telling_thread);
         std::thread::Builder::new().name("handover-hear".to_owned()).spawn(move || {
             while let Ok(message) = wire::receive(&stream) {
                 if hears.send(message).is_err() {
@@ -130,23 +138,44 @@ impl Successor {
         match self.heard.recv_timeout(patience) {
             Ok(message) => Some(Heard::Said(message)),
             Err(mpsc::RecvTimeoutError::Timeout) => None,
-            Err(mpsc::RecvTimeoutError::Disconnected) => Some(Heard::Gone(self.end())),
+            Err(mpsc::RecvTimeoutError::Disconnected) => Some(Heard::Gone(self.ended())),
+        }
+    }
+
+    /// Leaves it alone once it has been told everything.
+    pub fn part(self) {
+        let Successor { told, telling, .. } = self;
+        drop(told);
+        if let Some(telling) = telling {
+            // A thread that panicked has told what it could.
+            let _ = telling.join();
         }
     }
 
     /// Ends it if it has not ended, and tells how it did.
     pub fn end(&mut self) -> String {
-        match self.child.try_wait() {
-            Ok(Some(status)) => return format!("it ended with {status}"),
-            Ok(None) => {}
-            Err(why) => return format!("how it ended is not known: {why}"),
+        let killed = self.child.kill();
+        self.told_how(killed)
+    }
+
+    /// How it ended, once its line is closed.
+    ///
+    /// Its descriptors go a moment before the rest of it does. One that lives on without its line would be a stranger on
+    /// our sockets, so it does not.
+    fn ended(&mut self) -> String {
+        for _ in 0..100 {
+            if !matches!(self.child.try_wait(), Ok(None)) {
+                return self.told_how(Ok(()));
+            }
+            std::thread::sleep(Duration::from_millis(5));
         }
-        // Most likely it is about to end, and its descriptors were closed a moment before; one that lives on without
-        // its line would be a stranger on our sockets.
-        let ended = self.child.kill().and_then(|()| self.child.wait());
-        ended.map_or_else(
-            |why| format!("it could not be ended: {why}"),
-            |status| format!("it ended with {status}"),
-        )
+        self.end()
+    }
+
+    fn told_how(&mut self, killed: io::Result<()>) -> String {
+        match killed.and_then(|()| self.child.wait()) {
+            Ok(status) => format!("it ended with {status}"),
+            Err(why) => format!("it could not be ended: {why}"),
+        }
     }
 }

@@ -82,6 +82,8 @@ impl Router {
     ) -> io::Result<Router> {
         let none = || io::Error::new(io::ErrorKind::InvalidInput, "no socket to listen on was handed over");
         let local_addr = listeners.first().ok_or_else(none)?.local_addr()?;
+        // Whoever made them may have had other uses; here nobody waits in a call.
+        listeners.iter().try_for_each(|listener| listener.set_nonblocking(true))?;
         let workers = config.worker_count();
         while listeners.len() < workers {
             listeners.push(listen(local_addr)?);
@@ -142,7 +144,10 @@ impl Router {
             running.threads.push(std::thread::Builder::new().name(format!("router-{index}")).spawn(thread)?);
         }
         drop(started);
-        starting.into_iter().collect::<io::Result<()>>()?;
+        let started = starting.into_iter().collect::<io::Result<Vec<()>>>()?;
+        if started.len() < running.threads.len() {
+            return Err(io::Error::other("a router thread panicked before it could accept"));
+        }
         Ok(running)
     }
 }

@@ -80,6 +80,7 @@ impl Functions {
         let lines = Arc::new(Mutex::new(Vec::new()));
         let kept = Arc::clone(&lines);
         let mut config = RuntimeConfig {
+            is_beside: false,
             search: vec!["/usr/bin".into()],
             user: best_user(),
             idle: Duration::from_secs(60),

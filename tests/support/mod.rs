@@ -14,12 +14,18 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 /// Waits until something holds, by looking again and again; panics with `what` after ten seconds.
+#[track_caller]
+pub fn until(what: &str, holds: impl FnMut() -> bool) {
+    until_within(Duration::from_secs(10), what, holds);
+}
+
+/// The same, with more patience or less.
 #[expect(clippy::disallowed_methods, reason = "tests wait in real time")]
 #[track_caller]
-pub fn until(what: &str, mut holds: impl FnMut() -> bool) {
+pub fn until_within(patience: Duration, what: &str, mut holds: impl FnMut() -> bool) {
     let begun = Instant::now();
     while !holds() {
-        assert!(begun.elapsed() < Duration::from_secs(10), "not within ten seconds: {what}");
+        assert!(begun.elapsed() < patience, "not within {patience:?}: {what}");
         std::thread::sleep(Duration::from_millis(1));
     }
 }

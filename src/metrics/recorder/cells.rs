@@ -6,7 +6,7 @@
 
 use std::marker::PhantomData;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering, fence};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Instant;
 
 use super::counts::{Counts, FailureKind, VersionCounts};
@@ -127,6 +127,8 @@ pub struct EpochCounters {
     common: Arc<Common>,
     primary: ArmCells,
     additional: Option<ArmCells>,
+    /// What another process makes known of this epoch, for whoever judges; in no totals.
+    late: Mutex<Option<Box<[VersionCounts; 2]>>>,
 }
 
 impl EpochCounters {
@@ -149,6 +151,7 @@ impl EpochCounters {
             common: Arc::clone(common),
             primary: ArmCells::of(routing.function_version),
             additional,
+            late: Mutex::default(),
         }
     }
 
@@ -160,6 +163,7 @@ impl EpochCounters {
             common: Arc::clone(common),
             primary: ArmCells::of(version),
             additional: None,
+            late: Mutex::default(),
         }
     }
 
@@ -208,11 +212,32 @@ impl EpochCounters {
         [Some(Arm::Primary), self.additional.is_some().then_some(Arm::Additional)].into_iter().flatten()
     }
 
+    /// Counts what came late in another process.
+    pub(super) fn add_late(&self, arm: Arm, more: &VersionCounts) {
+        let is_worse = more.counts.failures.total() > 0;
+        {
+            let mut late = self.late.lock().unwrap_or_else(PoisonError::into_inner);
+            late.get_or_insert_default()[arm as usize].merge(more);
+        }
+        if is_worse {
+            self.raise_alarm(self.version(arm));
+        }
+    }
+
+    /// Counts of both arms, with what came late in another process.
+    pub(super) fn counts(&self) -> [Counts; 2] {
+        let mut both = self.own_counts();
+        if let Some(late) = &*self.late.lock().unwrap_or_else(PoisonError::into_inner) {
+            both.iter_mut().zip(&**late).for_each(|(counts, late)| counts.merge(&late.counts));
+        }
+        both
+    }
+
     /// Counts of both arms; the additional one's are zero where there is none.
     ///
     /// What happened to requests is read before how many there were, over all cells, so that failures never exceed
     /// requests and a request that begins meanwhile errs towards health.
-    pub(super) fn counts(&self) -> [Counts; 2] {
+    fn own_counts(&self) -> [Counts; 2] {
         let mut both = [Counts::default(); 2];
         for arm in self.arms() {
             for cell in self.cells_of(arm).touched() {
@@ -233,10 +258,10 @@ impl EpochCounters {
         both
     }
 
-    /// Counts and latencies of every arm.
+    /// Counts and latencies of every arm, of this process alone.
     pub(super) fn version_counts(&self) -> Vec<(VersionId, VersionCounts)> {
         let latencies: Vec<HistogramSnapshot> = self.arms().map(|arm| self.latency(arm)).collect();
-        let counts = self.counts();
+        let counts = self.own_counts();
         let arms = self.arms().zip(latencies);
         arms.map(|(arm, latency)| {
             (self.version(arm), VersionCounts { counts: counts[arm as usize], latency })
@@ -249,6 +274,9 @@ impl EpochCounters {
         let mut both = [HistogramSnapshot::default(), HistogramSnapshot::default()];
         for arm in self.arms() {
             both[arm as usize] = self.latency(arm);
+        }
+        if let Some(late) = &*self.late.lock().unwrap_or_else(PoisonError::into_inner) {
+            both.iter_mut().zip(&**late).for_each(|(latency, late)| latency.merge(&late.latency));
         }
         both
     }

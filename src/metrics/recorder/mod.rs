@@ -8,6 +8,7 @@
 
 mod cells;
 mod counts;
+mod late;
 mod recent;
 
 use std::collections::HashMap;
@@ -16,6 +17,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 pub use cells::{Alarm, Arm, Credit, EpochCounters, Writer};
 pub use counts::{Counts, EpochCounts, EpochSample, FailureCounts, FailureKind, VersionCounts};
+pub use late::{Late, Remainder};
 pub use recent::{FailureNote, KEPT_PER_VERSION, RecentFailure};
 
 use crate::domain::alias::{AliasId, Routing};

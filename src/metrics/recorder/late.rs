@@ -1,0 +1,126 @@
+//! What becomes known in a process that has ceased to decide, for the one that decides in its place.
+//!
+//! Requests that were under way when the evidence was stored end later, and a few more come in on connections that were
+//! kept. What they came to is evidence of their epoch like everything else; it is counted where it is judged, and in no
+//! totals, which the process that carried them keeps.
+
+use serde::{Deserialize, Serialize};
+
+use super::cells::{Arm, Subject};
+use super::counts::{Counts, EpochCounts, FailureKind, VersionCounts};
+use super::{Recorder, locked};
+use crate::domain::alias::{AliasId, Routing};
+use crate::domain::function::Revision;
+use crate::domain::histogram::{BUCKETS, HistogramSnapshot};
+
+/// What came since the last time in one weight epoch of an alias.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Late {
+    alias: AliasId,
+    epoch: Revision,
+    routing: Routing,
+    primary: LateArm,
+    additional: LateArm,
+}
+
+/// What came for one version.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+struct LateArm {
+    requests: u64,
+    failures: [u64; FailureKind::ALL.len()],
+    /// Buckets of the histogram that were hit, and how often.
+    latency: Vec<(usize, u64)>,
+    latency_sum_us: u64,
+}
+
+impl LateArm {
+    fn between(
+        (before, latency_before): (&Counts, &HistogramSnapshot),
+        (now, latency): (&Counts, &HistogramSnapshot),
+    ) -> LateArm {
+        let since = |of: fn(&HistogramSnapshot, usize) -> u64, bucket| {
+            of(latency, bucket).saturating_sub(of(latency_before, bucket))
+        };
+        let hits = (0..BUCKETS).map(|bucket| (bucket, since(HistogramSnapshot::hits, bucket)));
+        LateArm {
+            requests: now.dispatched.saturating_sub(before.dispatched),
+            failures: FailureKind::ALL
+                .map(|kind| now.failures.of(kind).saturating_sub(before.failures.of(kind))),
+            latency: hits.filter(|(_, hits)| *hits > 0).collect(),
+            latency_sum_us: latency.sum_us().saturating_sub(latency_before.sum_us()),
+        }
+    }
+
+    fn is_empty(&self) -> bool {
+        *self == LateArm::default()
+    }
+
+    /// As counts; the requests count as ended, for nobody here will hear of their end.
+    fn counts(&self) -> VersionCounts {
+        let mut counts = Counts { dispatched: self.requests, completed: self.requests, ..Counts::default() };
+        for kind in FailureKind::ALL {
+            counts.failures.add(kind, self.failures[kind as usize]);
+        }
+        let mut latency = HistogramSnapshot::default();
+        for (bucket, hits) in self.latency.iter().filter(|(bucket, _)| *bucket < BUCKETS) {
+            latency.add(*bucket, *hits);
+        }
+        latency.add_sum_us(self.latency_sum_us);
+        VersionCounts { counts, latency }
+    }
+}
+
+/// What was judged last, alias by alias, and so what came later.
+pub struct Remainder(Vec<(AliasId, Vec<EpochCounts>)>);
+
+impl Remainder {
+    /// Everything beyond these counts is late.
+    pub fn beyond(judged: Vec<(AliasId, Vec<EpochCounts>)>) -> Remainder {
+        Remainder(judged)
+    }
+
+    /// What came since this was asked last.
+    pub fn take(&mut self, recorder: &Recorder) -> Vec<Late> {
+        let mut late = Vec::new();
+        let mut now = Vec::new();
+        for (alias, known) in &mut self.0 {
+            recorder.counts(alias, &mut now);
+            for epoch in &now {
+                let before = known.iter().find(|known| is_of(known, epoch.epoch, &epoch.routing));
+                let nothing = (Counts::default(), HistogramSnapshot::default());
+                let arm = |of: fn(&EpochCounts) -> (&Counts, &HistogramSnapshot)| {
+                    LateArm::between(before.map_or((&nothing.0, &nothing.1), of), of(epoch))
+                };
+                let primary = arm(|epoch| (&epoch.primary, &epoch.latency[0]));
+                let additional = arm(|epoch| (&epoch.additional, &epoch.latency[1]));
+                if !primary.is_empty() || !additional.is_empty() {
+                    let (alias, epoch, routing) = (alias.clone(), epoch.epoch, epoch.routing);
+                    late.push(Late { alias, epoch, routing, primary, additional });
+                }
+            }
+            known.clone_from(&now);
+        }
+        late
+    }
+}
+
+fn is_of(counts: &EpochCounts, epoch: Revision, routing: &Routing) -> bool {
+    (counts.epoch, &counts.routing) == (epoch, routing)
+}
+
+impl Recorder {
+    /// Counts what came late in another process for whoever judges here; false if that epoch is not known any more.
+    pub fn add_late(&self, late: &Late) -> bool {
+        let Some(ledger) = self.ledger(&late.alias) else { return false };
+        let pages = locked(&ledger.pages);
+        let same = pages.epochs.iter().find(|counters| {
+            matches!(counters.subject(), Subject::Alias { epoch, routing, .. }
+                if (*epoch, routing) == (late.epoch, &late.routing))
+        });
+        let Some(counters) = same else { return false };
+        for (arm, more) in [(Arm::Primary, &late.primary), (Arm::Additional, &late.additional)] {
+            counters.add_late(arm, &more.counts());
+        }
+        true
+    }
+}
