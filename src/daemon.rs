@@ -331,8 +331,20 @@ fn serve_api(
             });
             // Streams of events never end by themselves: what is open a moment after is cut.
             let cut = async move {
-                let grace = stopping.wait_for(Option::is_some).await.ok().and_then(|grace| *grace);
-                tokio::time::sleep(grace.unwrap_or_default()).await;
+                loop {
+                    let grace = *stopping.borrow_and_update();
+                    let waited = async {
+                        match grace {
+                            Some(grace) => tokio::time::sleep(grace).await,
+                            None => std::future::pending().await,
+                        }
+                    };
+                    tokio::select! {
+                        () = waited => return,
+                        // Another grace begins anew; nobody left who could give one is an end, too.
+                        changed = stopping.changed() => if changed.is_err() { return },
+                    }
+                }
             };
             tokio::select! {
                 served = served => served,

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 
-use super::{Daemon, QUEUES_GRACE, join};
+use super::{Daemon, join};
 use crate::clock;
 use crate::domain::time::human;
 use crate::handover::{Asked, Heard, Image, Sockets, Successor, ToPredecessor, ToSuccessor};
@@ -198,7 +198,12 @@ impl Daemon {
             );
         }
         self.stop_api.send_replace(Some(drain));
-        let (router, api_thread) = (self.router, self.api_thread);
+        let (router, api_thread, event_sources) = (self.router, self.api_thread, self.event_sources);
+        // What was taken from queues is handled by this router, and deleted after.
+        let emptying = std::thread::Builder::new()
+            .name("emptying".to_owned())
+            .spawn(move || event_sources.end(drain))
+            .context("cannot start a thread to see the event sources off")?;
         let (recorder, mut late) = (self.recorder, Remainder::beyond(self.control.judged()));
         let mut tell_late = || {
             let counts = late.take(&recorder);
@@ -206,18 +211,18 @@ impl Daemon {
                 successor.tell(ToSuccessor::Late { counts });
             }
         };
+        let has_ended = || router.has_left() && api_thread.is_finished() && emptying.is_finished();
         let begun = clock::instant_now();
-        while !(router.has_left() && api_thread.is_finished())
-            && clock::instant_now().duration_since(begun) < drain
-        {
+        while !has_ended() && clock::instant_now().duration_since(begun) < drain {
             tell_late();
-            wait_until(LATE_EVERY, || router.has_left() && api_thread.is_finished());
+            wait_until(LATE_EVERY, has_ended);
         }
         let drained = router.shutdown(Duration::ZERO);
         tell_late();
         successor.part();
         let ended = self.runtimes.shut_down(Duration::ZERO);
-        let emptied = self.event_sources.end(QUEUES_GRACE);
+        let emptied = join(emptying, "the thread of the event sources").and_then(|emptied| Ok(emptied?));
+        self.stop_api.send_replace(Some(Duration::ZERO));
         let served = join(api_thread, "the API").and_then(|served| Ok(served?));
         drop(self.stop_meter);
         let metered = join(self.meter_thread, "the meter");

@@ -79,3 +79,73 @@ impl Recipe {
         matches!(known, Some(Edit::Alias(known)) if known.epoch > spec.epoch)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{Arc, Mutex};
+
+    use super::super::table::{FAILURE_STATUS_DEFAULT, RoutingTable};
+    use super::*;
+    use crate::domain::alias::Routing;
+    use crate::domain::function::{Revision, Target};
+    use crate::domain::weight::Weight;
+    use crate::metrics::recorder::Recorder;
+
+    fn target(host: &str) -> Target {
+        Target::Http { url: format!("http://{host}").parse().unwrap() }
+    }
+
+    fn function(name: &str) -> Edit {
+        Edit::Function { name: name.parse().unwrap(), latest: target(name) }
+    }
+
+    fn version(name: &str, number: u64) -> Edit {
+        let number = VersionNumber(number);
+        Edit::Version { function: name.parse().unwrap(), number, target: target(name) }
+    }
+
+    fn alias(id: &str, epoch: u64, ppm: u32) -> Edit {
+        let (one, two) = (VersionNumber(1), VersionNumber(2));
+        Edit::Alias(RouteSpec {
+            alias: id.parse().unwrap(),
+            epoch: Revision(epoch),
+            routing: Routing::split(one, two, Weight::from_ppm(ppm).unwrap()),
+            primary: target("one"),
+            additional: Some(target("two")),
+            failure_status: vec![FAILURE_STATUS_DEFAULT],
+            canary: Some(two),
+        })
+    }
+
+    fn table() -> Arc<RoutingTable> {
+        RoutingTable::new(Recorder::new(1, Arc::new(|_| {})))
+    }
+
+    #[test]
+    fn another_table_is_told_everything_and_goes_along() {
+        let first = table();
+        first.publish(vec![function("a"), version("a", 1), alias("a:live", 3, 30_000), function("gone")]);
+        first.publish(vec![version("gone", 1), alias("gone:live", 4, 0), alias("a:live", 5, 50_000)]);
+        first.publish(vec![Edit::RemoveFunction("gone".parse().unwrap()), alias("a:live", 4, 90_000)]);
+        let second = table();
+        let told = Arc::new(Mutex::new(Vec::new()));
+        let (telling, telling_too) = (Arc::clone(&second), Arc::clone(&told));
+        first.hand_on(move |edits| {
+            // As it goes over the line.
+            let text = serde_json::to_string(&edits).unwrap();
+            telling_too.lock().unwrap().push(edits.len());
+            telling.publish(serde_json::from_str(&text).unwrap());
+        });
+        let live: AliasId = "a:live".parse().unwrap();
+        assert_eq!(*told.lock().unwrap(), [3], "what is gone is not mentioned");
+        assert_eq!(second.serving(&live), first.serving(&live));
+        assert_eq!(second.serving(&live).map(|(epoch, _)| epoch), Some(Revision(5)));
+        first.publish(vec![alias("a:live", 6, 0), alias("b:live", 7, 0)]);
+        first.publish(vec![Edit::RemoveAlias("b:live".parse().unwrap())]);
+        assert_eq!(second.serving(&live), first.serving(&live));
+        assert_eq!(second.serving(&"b:live".parse().unwrap()), None);
+        first.keep_to_itself();
+        first.publish(vec![alias("a:live", 8, 0)]);
+        assert_eq!(second.serving(&live).map(|(epoch, _)| epoch), Some(Revision(6)));
+    }
+}

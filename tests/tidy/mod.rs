@@ -16,6 +16,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("runtime", &["domain", "chance", "clock", "code", "config"]),
     ("router", &["domain", "access", "chance", "clock", "metrics", "runtime"]),
     ("control", &["domain", "chance", "clock", "metrics", "router::table", "store"]),
+    ("handover", &["domain", "config", "metrics", "router::table"]),
     ("queues", &["domain", "clock", "config", "control", "router::handle"]),
     ("simulate", &["domain", "chance", "control"]),
     (
@@ -39,8 +40,8 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     (
         "daemon",
         &[
-            "domain", "access", "api", "clock", "code", "config", "control", "metrics", "queues", "router",
-            "runtime", "store",
+            "domain", "access", "api", "clock", "code", "config", "control", "handover", "metrics", "queues",
+            "router", "runtime", "store",
         ],
     ),
     ("cli", &["domain", "api::wire", "chance", "client", "clock", "config", "daemon", "simulate"]),

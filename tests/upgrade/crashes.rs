@@ -18,7 +18,7 @@ use super::relay::Relay;
 use crate::support::client::Client;
 use crate::support::house::House;
 use crate::support::until;
-use crate::support::users::service;
+use crate::support::users::{Crowd, Users, service};
 use rustix::process::Signal;
 
 /// A table that panics when it is told to, on the control plane's own thread.
@@ -125,4 +125,34 @@ fn a_store_that_nobody_can_open_stops_no_request() {
     assert_eq!(noted.len(), 1, "{noted:#?}");
     let reason = noted[0]["reason"].as_str().unwrap();
     assert!(reason.contains("could not go on with its successor"), "{reason}");
+}
+
+#[test]
+fn a_program_that_cannot_have_the_store_is_replaced_by_the_one_that_had_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let relay = Relay::start(dir.path(), &[]);
+    relay.roll_out(service("1"), service("2"), STANDING);
+    // It serves as well as any, and then finds something else where its store should be.
+    let foreign = dir.path().join("data/foreign");
+    std::fs::create_dir(&foreign).unwrap();
+    let theirs = rusqlite::Connection::open(foreign.join("serin.db")).unwrap();
+    theirs.execute_batch("CREATE TABLE theirs (x)").unwrap();
+    let binary = env!("CARGO_BIN_EXE_serin");
+    relay.install(&format!("exec {binary} serve --workers 3 --data-dir {}", foreign.display()));
+    let old = relay.pid();
+    let crowd = Crowd { keepers: 4, idlers: 3, strangers: 3, requests_per_s: 100.0 };
+    let users = Users::start(relay.router, "/f:live/", crowd);
+    until("users are served", || users.tally().requests() > 20);
+    relay.signal(Signal::USR2);
+    until("another process decides", || relay.running().len() == 2);
+    until("nobody else is left", || relay.processes() == [relay.pid()]);
+    assert!(!Relay::lives(old));
+    assert_eq!(relay.logged("is not a serin store"), 2, "from it and from the old one: {:#?}", relay.lines());
+    assert_eq!(relay.rollout()["phase"], "Progressing");
+    let tally = users.end();
+    assert_eq!(tally.failed, 0, "{:#?}", tally.faults);
+    // The next upgrade is looked for where the first one was.
+    relay.install_itself();
+    relay.upgrade();
+    assert_eq!((relay.status(), relay.noted().len()), (200, 2));
 }

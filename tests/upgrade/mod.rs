@@ -22,6 +22,9 @@ use relay::Relay;
 /// A rollout that stands at a weight.
 const STANDING: &str = "steps: [20%, 100%]\nbake: 10h";
 
+/// A program that listens and never says a word.
+const HANGING: &str = "while read -r line; do :; done";
+
 #[test]
 fn no_request_fails_and_no_evidence_is_lost() {
     let dir = tempfile::tempdir().unwrap();
@@ -106,7 +109,7 @@ fn a_program_that_does_not_serve_leaves_the_old_one_in_place() {
     relay.signal(Signal::USR2);
     until("it says so", || relay.logged("cannot start") == 1);
     // One that hangs: meanwhile another upgrade is refused, and so is nothing else.
-    relay.install("exec sleep 60");
+    relay.install(HANGING);
     relay.signal(Signal::USR2);
     until("it is started", || relay.logged("SIGUSR2: starting") == 4);
     relay.signal(Signal::USR2);
@@ -125,10 +128,10 @@ fn a_program_that_does_not_serve_leaves_the_old_one_in_place() {
 fn whoever_stops_a_daemon_stops_its_upgrade() {
     let dir = tempfile::tempdir().unwrap();
     let relay = Relay::start(dir.path(), &[]);
-    relay.install("exec sleep 61");
+    relay.install(HANGING);
     let old = relay.pid();
     relay.signal(Signal::USR2);
-    until("it is started", || relay.logged("SIGUSR2: starting") == 1);
+    until("it is started", || relay.processes().len() == 2);
     relay.signal(Signal::TERM);
     until("it ends", || !Relay::lives(old));
     assert!(relay.processes().is_empty(), "{:?}", relay.processes());

@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use super::calendar::{CronSchedule, PlanTimeZone, Windows};
 use crate::domain::arn::{AliasId, VersionNumber};
 use crate::domain::weight::Weight;
