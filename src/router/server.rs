@@ -68,27 +68,29 @@ impl Router {
             alone.bind(&config.addr.into())?;
         }
         let first = listen(config.addr)?;
-        Router::on(config, table, vec![first])
+        let local_addr = first.local_addr()?;
+        let mut listeners = vec![first];
+        for _ in 1..workers {
+            listeners.push(listen(local_addr)?);
+        }
+        Router::on(config, table, listeners)
     }
 
     /// Takes sockets over that another process listens on, or did; there must be one at least.
     ///
-    /// With fewer workers than sockets some accept from several, for connections wait on all of them. With more, sockets
-    /// are added.
+    /// With fewer workers than sockets some accept from several, for connections wait on all of them; with more, some
+    /// sockets have several workers. None is added: if this process is lost, so is every socket that is its alone, and
+    /// with it whoever waits there.
     pub fn on(
         config: RouterConfig,
         table: Arc<RoutingTable>,
-        mut listeners: Vec<StdListener>,
+        listeners: Vec<StdListener>,
     ) -> io::Result<Router> {
         let none = || io::Error::new(io::ErrorKind::InvalidInput, "no socket to listen on was handed over");
         let local_addr = listeners.first().ok_or_else(none)?.local_addr()?;
         // Whoever made them may have had other uses; here nobody waits in a call.
         listeners.iter().try_for_each(|listener| listener.set_nonblocking(true))?;
-        let workers = config.worker_count();
-        while listeners.len() < workers {
-            listeners.push(listen(local_addr)?);
-        }
-        let (handle, jobs) = InvokeHandle::new(workers);
+        let (handle, jobs) = InvokeHandle::new(config.worker_count());
         Ok(Router { config, table, listeners, local_addr, handle, jobs })
     }
 
@@ -118,9 +120,10 @@ impl Router {
             left: Arc::clone(&left),
         };
         let mut shares: Vec<Vec<StdListener>> = jobs.iter().map(|_| Vec::new()).collect();
-        for (index, listener) in listeners.into_iter().enumerate() {
-            shares[index % jobs.len()].push(listener);
+        for index in 0..listeners.len().max(jobs.len()) {
+            shares[index % jobs.len()].push(listeners[index % listeners.len()].try_clone()?);
         }
+        drop(listeners);
         let (started, starting) = std::sync::mpsc::channel();
         for (index, (listeners, jobs)) in shares.into_iter().zip(jobs).enumerate() {
             let (config, table, started) = (config.clone(), Arc::clone(&table), started.clone());

@@ -57,7 +57,11 @@ fn whoever_is_killed_somebody_serves() {
                 // One process, which holds the store: nobody is left of the upgrade. Or nobody at all: a new process
                 // that had not been given everything has nothing to go on with.
                 let processes = relay.processes();
-                processes.is_empty() || (processes.len() == 1 && holder(&relay) == Some(processes[0]))
+                match processes.as_slice() {
+                    [] => holder(&relay).is_none(),
+                    [alone] => holder(&relay) == Some(*alone),
+                    _ => false,
+                }
             });
             if relay.processes().is_empty() {
                 let was_over = relay.logged("has taken over") > taken_over;
