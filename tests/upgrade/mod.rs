@@ -6,8 +6,10 @@ mod kills;
 mod lines;
 mod relay;
 
+use std::net::TcpListener;
 use std::os::unix::net::UnixDatagram;
 use std::sync::atomic::Ordering;
+use std::sync::mpsc;
 use std::time::Duration;
 
 use rustix::process::Signal;
@@ -90,6 +92,31 @@ fn a_request_under_way_ends_where_it_began() {
     assert_eq!((answer.status, answer.text()), (200, "8"));
     until("nothing holds it any more", || !Relay::lives(old));
     assert_eq!(relay.status(), 200);
+}
+
+#[test]
+fn what_fails_late_is_a_failure_where_it_is_judged() {
+    let dir = tempfile::tempdir().unwrap();
+    let relay = Relay::start(dir.path(), &[]);
+    // A canary that takes requests, and breaks off when it is told to.
+    let canary = TcpListener::bind("127.0.0.1:0").unwrap();
+    let addr = canary.local_addr().unwrap();
+    let (held, holding) = mpsc::channel();
+    std::thread::spawn(move || canary.incoming().flatten().try_for_each(|stream| held.send(stream)));
+    relay.roll_out(service("1"), addr, "steps: [100%, {bake: 10h}]\nanalysis: none");
+    let mut slow = Client::connect(relay.router);
+    slow.send("GET /f:live/ HTTP/1.1\r\nhost: x\r\n\r\n");
+    let stream = holding.recv_timeout(Duration::from_secs(10)).unwrap();
+    relay.signal(Signal::USR2);
+    until("another process decides", || relay.running().len() == 2);
+    let exposure = || {
+        let exposure = relay.rollout()["exposure"].clone();
+        (exposure["requests"].as_u64().unwrap(), exposure["failures"].as_u64().unwrap())
+    };
+    assert_eq!(exposure(), (1, 0), "it was dispatched, and nobody knows its end");
+    drop(stream);
+    assert_eq!(slow.answer().status, 502);
+    until("the new process knows of it", || exposure() == (1, 1));
 }
 
 #[test]
