@@ -114,6 +114,7 @@ mod tests {
             additional: Some(target("two")),
             failure_status: vec![FAILURE_STATUS_DEFAULT],
             canary: Some(two),
+            steering: None,
         })
     }
 
