@@ -9,6 +9,7 @@ use http_body_util::Full;
 use hyper::body::{Body, Frame, SizeHint};
 
 use super::download::{Download, DownloadBroken};
+use super::tunnel::Tunnel;
 
 /// What the server writes to a client.
 pub(super) enum AnswerBody {
@@ -16,6 +17,8 @@ pub(super) enum AnswerBody {
     Whole(Full<Bytes>),
     /// From a version.
     Stream(Download),
+    /// None: the connection becomes a tunnel, which whoever serves it takes from here.
+    Tunnel(Option<Box<Tunnel>>),
 }
 
 impl AnswerBody {
@@ -38,6 +41,7 @@ impl Body for AnswerBody {
                 .poll_frame(cx)
                 .map(|frame| frame.map(|frame| frame.map_err(|never: Infallible| match never {}))),
             AnswerBody::Stream(body) => Pin::new(body).poll_frame(cx),
+            AnswerBody::Tunnel(_) => Poll::Ready(None),
         }
     }
 
@@ -45,6 +49,7 @@ impl Body for AnswerBody {
         match self {
             AnswerBody::Whole(body) => body.is_end_stream(),
             AnswerBody::Stream(body) => body.is_end_stream(),
+            AnswerBody::Tunnel(_) => true,
         }
     }
 
@@ -52,6 +57,7 @@ impl Body for AnswerBody {
         match self {
             AnswerBody::Whole(body) => body.size_hint(),
             AnswerBody::Stream(body) => body.size_hint(),
+            AnswerBody::Tunnel(_) => SizeHint::with_exact(0),
         }
     }
 }

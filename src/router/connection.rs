@@ -1,5 +1,6 @@
 //! One client's connection: HTTP/1 in, both faces behind it.
 
+use std::cell::Cell;
 use std::convert::Infallible;
 use std::future::poll_fn;
 use std::net::SocketAddr;
@@ -26,6 +27,7 @@ use super::invoke_call::is_lambda;
 use super::plain::PlainIo;
 use super::pool::HEAD_BYTES_MAX;
 use super::settings::Timeouts;
+use super::tunnel::{Tunnel, keepalive};
 use super::worker::Worker;
 
 /// How long, and for how much, a client is listened to after its last answer.
@@ -58,10 +60,15 @@ pub(super) async fn serve(
     let _ = SockRef::from(&stream).set_tcp_user_timeout(Some(worker.timeouts.body_idle));
     let peer = HeaderValue::try_from(peer.ip().to_canonical().to_string()).expect("an address is ASCII");
     let drain = guard.drain();
+    let tunnel: Cell<Option<Box<Tunnel>>> = Cell::new(None);
+    let tunnel = &tunnel;
     let service = service_fn(|request: Request<Incoming>| {
         let (worker, peer, drain) = (Rc::clone(&worker), peer.clone(), Rc::clone(&drain));
         async move {
             let mut response = answer(&worker, &peer, request).await;
+            if let AnswerBody::Tunnel(begun) = response.body_mut() {
+                tunnel.set(begun.take());
+            }
             if drain.is_leaving() && response.status() != StatusCode::SWITCHING_PROTOCOLS {
                 response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
             }
@@ -81,7 +88,13 @@ pub(super) async fn serve(
     })
     .await;
     let is_broken = ended.is_err_and(|error| error.is_user());
-    let Some(stream) = connection.into_parts().io.into_inner() else { return };
+    let parts = connection.into_parts();
+    let Some(stream) = parts.io.into_inner() else { return };
+    if let Some(tunnel) = tunnel.take() {
+        let _ = SockRef::from(&stream).set_tcp_keepalive(&keepalive());
+        tunnel.run(stream, parts.read_buf).await;
+        return;
+    }
     if is_broken {
         // A version's answer broke off. Nobody must take what came for the whole, not even a client that reads until
         // the end of the connection: so it ends with a reset. Where that cannot be had, it ends early all the same.

@@ -28,6 +28,7 @@ use super::headers;
 use super::pool::{Link, settle};
 use super::route::{Route, Service};
 use super::steer::Pick;
+use super::tunnel::Tunnel;
 use super::upload::{Progress, Stage, UpstreamBody};
 use super::worker::Worker;
 use crate::clock;
@@ -61,6 +62,16 @@ pub(super) enum Outgoing {
     Whole(Bytes),
     /// As the client sends it.
     Stream(Incoming),
+    /// None, and the client wants to speak another protocol from here on.
+    Upgrade(HeaderValue),
+}
+
+/// What a version answered.
+pub(super) enum Answered {
+    /// An answer, whose body goes on counting.
+    Whole(Response<Download>),
+    /// The head of a 101, and the version's end of what follows.
+    Tunnel(response::Parts, Box<Tunnel>),
 }
 
 /// A request that was assigned to a version and counted there.
@@ -96,14 +107,15 @@ impl Transit {
         head: request::Parts,
         body: Outgoing,
         face: Face,
-    ) -> Result<Response<Download>, Fault> {
+    ) -> Result<Answered, Fault> {
         let at = self.credit.dispatched_at();
-        let (body, progress) = match body {
-            Outgoing::Empty => (UpstreamBody::Empty, None),
-            Outgoing::Whole(bytes) => (UpstreamBody::Whole(Some(bytes)), None),
+        let (body, progress, upgrade) = match body {
+            Outgoing::Empty => (UpstreamBody::Empty, None, None),
+            Outgoing::Upgrade(protocol) => (UpstreamBody::Empty, None, Some(protocol)),
+            Outgoing::Whole(bytes) => (UpstreamBody::Whole(Some(bytes)), None, None),
             Outgoing::Stream(body) => {
                 let progress = Progress::begun(at);
-                (UpstreamBody::Upload(body, Rc::clone(&progress)), Some(progress))
+                (UpstreamBody::Upload(body, Rc::clone(&progress)), Some(progress), None)
             }
         };
         let request = Request::from_parts(head, body);
@@ -114,8 +126,15 @@ impl Transit {
         let (head, body) = response.into_parts();
         let answered_at = clock::instant_now();
         self.credit.head(answered_at);
-        if let Err(nonsense) = check_answer(&head) {
+        if let Err(nonsense) = check_answer(&head, upgrade.as_ref()) {
             return Err(self.fault(nonsense));
+        }
+        if head.status == StatusCode::SWITCHING_PROTOCOLS {
+            let Some((version, early)) = link.into_stream().await else {
+                let detail = "closed the connection with its 101".to_owned();
+                return Err(self.fault(Fault { kind: FaultKind::Broken, detail }));
+            };
+            return Ok(Answered::Tunnel(head, Box::new(Tunnel::new(self, version, early))));
         }
         self.judge(head.status, face);
         link.set_idle_limit(headers::keep_alive_timeout(&head.headers));
@@ -126,10 +145,10 @@ impl Transit {
                 self.worker.pool.put(link, answered_at);
             }
             self.complete();
-            return Ok(Response::from_parts(head, Download::ended()));
+            return Ok(Answered::Whole(Response::from_parts(head, Download::ended())));
         }
         let download = Download::begun(self, body, answered_at, link, is_uploading);
-        Ok(Response::from_parts(head, download))
+        Ok(Answered::Whole(Response::from_parts(head, download)))
     }
 
     /// Counts a failure, unless one was counted before.
@@ -266,10 +285,11 @@ fn unanswered(mut error: TrySendError<Request<UpstreamBody>>, progress: Option<&
     Unanswered::Fault(Fault { kind, detail: describe(&error.into_error()) })
 }
 
-/// Refuses answers that cannot be passed on.
-fn check_answer(head: &response::Parts) -> Result<(), Fault> {
+/// Refuses answers that cannot be passed on; `upgrade` is the protocol that was asked for.
+fn check_answer(head: &response::Parts, upgrade: Option<&HeaderValue>) -> Result<(), Fault> {
     let broken = |detail: &str| Err(Fault { kind: FaultKind::Broken, detail: detail.to_owned() });
-    if head.status == StatusCode::SWITCHING_PROTOCOLS {
+    let is_asked_for = || upgrade.is_some_and(|asked| headers::is_asked_for(&head.headers, asked));
+    if head.status == StatusCode::SWITCHING_PROTOCOLS && !is_asked_for() {
         return broken("switched protocols without being asked to");
     }
     if !headers::is_chunked_only(&head.headers) {

@@ -4,12 +4,12 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use hyper::body::{Body, Incoming};
-use hyper::header::{CONTENT_LENGTH, HeaderValue};
+use hyper::header::{CONTENT_LENGTH, HeaderValue, UPGRADE};
 use hyper::{Method, Request, Response, StatusCode, Version};
 
 use super::address::{Addressed, upstream_target};
 use super::answer::AnswerBody;
-use super::exchange::{About, Face, Fault, FaultKind, Outgoing, Transit};
+use super::exchange::{About, Answered, Face, Fault, FaultKind, Outgoing, Transit};
 use super::headers::{self, Facts, Unforwardable};
 use super::refusal::Refusal;
 use super::route::{Reach, Route};
@@ -32,9 +32,10 @@ pub(super) async fn forward(
     let Some(route) = worker.route(addressed.key()) else {
         return refused(not_found(worker, addressed.key()));
     };
-    if let Err(reason) = headers::check_request(head.version, &head.headers) {
-        return refused(unforwardable(reason));
-    }
+    let upgrade = match headers::check_request(head.version, &head.headers) {
+        Ok(protocol) => protocol.cloned(),
+        Err(reason) => return refused(unforwardable(reason)),
+    };
     let pick = match worker.pick(&route, &head.headers) {
         Ok(pick) => pick,
         Err(stranger) => return refused(not_served(&route, &stranger)),
@@ -57,6 +58,9 @@ pub(super) async fn forward(
     };
     let trace = headers::trace(&head.headers);
     headers::to_upstream(&mut head.headers, facts);
+    if let Some(protocol) = &upgrade {
+        headers::set_upgrade(&mut head.headers, protocol.clone());
+    }
     let target = std::mem::replace(&mut head.uri, uri);
     head.version = Version::HTTP_11;
     // What hyper noted about the client's connection is not for the version's.
@@ -64,9 +68,21 @@ pub(super) async fn forward(
 
     let about = About { method: head.method.clone(), target, trace };
     let transit = Transit::begin(worker, route, pick, about);
-    let outgoing = if has_body { Outgoing::Stream(body) } else { Outgoing::Empty };
+    let outgoing = match upgrade {
+        Some(protocol) => Outgoing::Upgrade(protocol),
+        None if has_body => Outgoing::Stream(body),
+        None => Outgoing::Empty,
+    };
     match transit.send(&service, head, outgoing, Face::Http).await {
-        Ok(response) => {
+        Ok(Answered::Tunnel(mut head, tunnel)) => {
+            let protocol = head.headers.get(UPGRADE).cloned();
+            headers::to_client(&mut head.headers, &label);
+            if let Some(protocol) = protocol {
+                headers::set_upgrade(&mut head.headers, protocol);
+            }
+            Response::from_parts(head, AnswerBody::Tunnel(Some(tunnel)))
+        }
+        Ok(Answered::Whole(response)) => {
             let (mut head, body) = response.into_parts();
             headers::to_client(&mut head.headers, &label);
             head.version = Version::HTTP_11;
@@ -153,11 +169,11 @@ fn unforwardable(reason: Unforwardable) -> Refusal {
             hint: "send the body chunked or with its length; Content-Encoding is passed on as it is"
                 .to_owned(),
         },
-        Unforwardable::Upgrade(protocol) => Refusal {
+        Unforwardable::UpgradeWithBody => Refusal {
             status: StatusCode::NOT_IMPLEMENTED,
             kind: "upgrade",
-            message: format!("upgrading to {:?} is not supported", shown(&protocol)),
-            hint: "connect to the version directly for protocols other than HTTP".to_owned(),
+            message: "a request that asks to change the protocol may have no body here".to_owned(),
+            hint: "ask with a GET, as WebSocket clients do, or leave the Upgrade header out".to_owned(),
         },
     }
 }

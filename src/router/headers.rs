@@ -42,12 +42,15 @@ pub(super) enum Unforwardable {
     Nominated(String),
     /// A transfer coding other than `chunked`.
     TransferCoding,
-    /// A change of protocol.
-    Upgrade(String),
+    /// A change of protocol after a body, which nobody can tell from what follows the change.
+    UpgradeWithBody,
 }
 
-/// Checks a request before a version is picked for it.
-pub(super) fn check_request(version: Version, headers: &HeaderMap) -> Result<(), Unforwardable> {
+/// Checks a request before a version is picked for it; gives the protocol it asks to change to, if any.
+pub(super) fn check_request<'a>(
+    version: Version,
+    headers: &'a HeaderMap,
+) -> Result<Option<&'a HeaderValue>, Unforwardable> {
     let hosts = headers.get_all(HOST).iter().count();
     if hosts > 1 || (hosts == 0 && version == Version::HTTP_11) {
         return Err(Unforwardable::Host);
@@ -62,14 +65,34 @@ pub(super) fn check_request(version: Version, headers: &HeaderMap) -> Result<(),
     if !is_chunked_only(headers) {
         return Err(Unforwardable::TransferCoding);
     }
-    if asks_upgrade && let Some(protocol) = headers.get(UPGRADE) {
-        // HTTP/2 in the clear is an offer that a server may pass over (RFC 9110, 7.8), and common clients make it
-        // with every request; any other protocol is a demand.
-        if !protocol.as_bytes().eq_ignore_ascii_case(b"h2c") {
-            return Err(Unforwardable::Upgrade(String::from_utf8_lossy(protocol.as_bytes()).into_owned()));
-        }
+    let protocol = headers.get(UPGRADE).filter(|_| asks_upgrade && version == Version::HTTP_11);
+    // HTTP/2 in the clear is an offer that a server may pass over (RFC 9110, 7.8), and common clients make it with
+    // every request. What it would change is this hop, and that is not the version's to say.
+    let protocol = protocol.filter(|protocol| !protocol.as_bytes().eq_ignore_ascii_case(b"h2c"));
+    if protocol.is_some() && (headers.contains_key(TRANSFER_ENCODING) || has_length(headers)) {
+        return Err(Unforwardable::UpgradeWithBody);
     }
-    Ok(())
+    Ok(protocol)
+}
+
+fn has_length(headers: &HeaderMap) -> bool {
+    headers.get(CONTENT_LENGTH).is_some_and(|length| length.as_bytes() != b"0")
+}
+
+/// Whether a version that changes the protocol changes it to one that it was asked for.
+pub(super) fn is_asked_for(protocol: &HeaderMap, asked: &HeaderValue) -> bool {
+    let Some(protocol) = protocol.get(UPGRADE) else { return false };
+    let protocol = protocol.as_bytes().trim_ascii();
+    asked
+        .as_bytes()
+        .split(|byte| *byte == b',')
+        .any(|asked| asked.trim_ascii().eq_ignore_ascii_case(protocol))
+}
+
+/// Says that the protocol is to change, or has changed.
+pub(super) fn set_upgrade(headers: &mut HeaderMap, protocol: HeaderValue) {
+    headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
+    headers.insert(UPGRADE, protocol);
 }
 
 /// What a request's headers are made to say.
@@ -191,10 +214,11 @@ mod tests {
         headers
     }
 
-    fn checked(headers: &HeaderMap) -> Result<(), Unforwardable> {
+    fn checked(headers: &HeaderMap) -> Result<Option<String>, Unforwardable> {
         let mut headers = headers.clone();
         headers.insert(HOST, HeaderValue::from_static("shop.example"));
-        check_request(Version::HTTP_11, &headers)
+        let upgrade = check_request(Version::HTTP_11, &headers)?;
+        Ok(upgrade.map(|protocol| protocol.to_str().unwrap().to_owned()))
     }
 
     fn lines(headers: &HeaderMap) -> Vec<(&str, &str)> {
@@ -265,21 +289,26 @@ mod tests {
             let headers = map(&[("connection", "close"), ("connection", name)]);
             assert_eq!(checked(&headers), Err(Unforwardable::Nominated(name.to_ascii_lowercase())), "{name}");
         }
-        assert_eq!(checked(&map(&[("connection", "te, close, x-own")])), Ok(()));
+        assert_eq!(checked(&map(&[("connection", "te, close, x-own")])), Ok(None));
     }
 
     #[test]
-    fn other_codings_and_protocols_are_refused() {
+    fn other_codings_are_refused_and_other_protocols_told_apart() {
         for coding in ["gzip, chunked", "identity", "chunked, chunked"] {
             let headers = map(&[("transfer-encoding", coding)]);
             assert_eq!(checked(&headers), Err(Unforwardable::TransferCoding), "{coding}");
         }
-        assert_eq!(checked(&map(&[("transfer-encoding", "Chunked")])), Ok(()));
+        assert_eq!(checked(&map(&[("transfer-encoding", "Chunked")])), Ok(None));
         let websocket = map(&[("connection", "Upgrade"), ("upgrade", "websocket")]);
-        assert_eq!(checked(&websocket), Err(Unforwardable::Upgrade("websocket".into())));
+        assert_eq!(checked(&websocket), Ok(Some("websocket".into())));
+        assert_eq!(check_request(Version::HTTP_10, &websocket), Ok(None), "HTTP/1.0 changes no protocol");
+        for body in [("content-length", "1"), ("transfer-encoding", "chunked"), ("content-length", "00")] {
+            let headers = map(&[("connection", "upgrade"), ("upgrade", "websocket"), body]);
+            assert_eq!(checked(&headers), Err(Unforwardable::UpgradeWithBody), "{body:?}");
+        }
         let h2c = map(&[("connection", "Upgrade, HTTP2-Settings"), ("upgrade", "h2c")]);
-        assert_eq!(checked(&h2c), Ok(()));
-        assert_eq!(checked(&map(&[("upgrade", "websocket")])), Ok(()), "only an offer");
+        assert_eq!(checked(&h2c), Ok(None));
+        assert_eq!(checked(&map(&[("upgrade", "websocket")])), Ok(None), "only an offer");
     }
 
     #[test]
@@ -287,7 +316,7 @@ mod tests {
         let two = map(&[("host", "a"), ("host", "a")]);
         assert_eq!(check_request(Version::HTTP_11, &two), Err(Unforwardable::Host));
         assert_eq!(check_request(Version::HTTP_11, &map(&[])), Err(Unforwardable::Host));
-        assert_eq!(check_request(Version::HTTP_10, &map(&[])), Ok(()));
+        assert_eq!(check_request(Version::HTTP_10, &map(&[])), Ok(None));
     }
 
     #[test]

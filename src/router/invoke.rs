@@ -25,7 +25,7 @@ use uuid::Uuid;
 use super::address::upstream_target;
 use super::authorize::authorize;
 use super::download::Download;
-use super::exchange::{About, Face, FaultKind, Outgoing, Transit};
+use super::exchange::{About, Answered, Face, FaultKind, Outgoing, Transit};
 use super::headers::{self, EXECUTED_VERSION};
 use super::invoke_call::{Call, InvocationType};
 use super::invoke_error::InvokeError;
@@ -115,7 +115,8 @@ async fn invoked(
     let transit = Transit::begin(worker, route.clone(), pick, about);
     let at = transit.dispatched_at();
     let result = match transit.send(&service, upstream_head, Outgoing::Whole(payload), Face::Invoke).await {
-        Ok(answer) => result_of(answer, |status| route.is_function_error(status)).await,
+        Ok(Answered::Whole(answer)) => result_of(answer, |status| route.is_function_error(status)).await,
+        Ok(Answered::Tunnel(..)) => Err(function_error("Upstream.Broken", "switched protocols")),
         Err(fault) => Err(match fault.kind {
             FaultKind::TimedOut => timed_out(id, worker.timeouts.response_head),
             FaultKind::Unreachable => function_error("Upstream.Unreachable", &fault.detail),

@@ -32,5 +32,6 @@ pub mod server;
 pub mod settings;
 mod steer;
 pub mod table;
+mod tunnel;
 mod upload;
 mod worker;

@@ -6,6 +6,7 @@
 
 use std::cell::RefCell;
 use std::collections::HashMap;
+use std::future::poll_fn;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
@@ -14,6 +15,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
 use hyper::body::Incoming;
 use hyper::client::conn::TrySendError;
 use hyper::client::conn::http1::{self, SendRequest};
@@ -30,6 +32,8 @@ use crate::domain::time::human;
 
 /// How many idle connections are kept for one upstream.
 const IDLE_MAX: usize = 256;
+/// How long hyper may take to let go of a connection that has changed its protocol; it does so at once.
+const LET_GO_MAX: Duration = Duration::from_secs(1);
 /// The most a head may hold, in either direction.
 pub(super) const HEAD_BYTES_MAX: usize = 64 * 1024;
 
@@ -41,6 +45,8 @@ pub(super) struct Link {
     sender: SendRequest<UpstreamBody>,
     /// Gone once the connection has ended.
     driver: Option<Box<Driver>>,
+    /// What is left of it then.
+    ended: Option<Box<Driver>>,
     /// How long it may be idle, if the version said so.
     idle_limit: Option<Duration>,
 }
@@ -62,6 +68,7 @@ impl Link {
             authority: Arc::clone(&service.authority),
             sender,
             driver: Some(Box::new(driver)),
+            ended: None,
             idle_limit: None,
         })
     }
@@ -80,8 +87,20 @@ impl Link {
             && Pin::new(driver).poll(cx).is_ready()
         {
             // Whatever ended it reaches the answer or its body, too, and is told apart there.
-            self.driver = None;
+            self.ended = self.driver.take();
         }
+    }
+
+    /// The bare connection after an answer of 101, and what came on it behind the head; `None` if it was closed.
+    pub(super) async fn into_stream(mut self) -> Option<(TcpStream, Bytes)> {
+        // hyper lets go of it once it has seen that nothing of HTTP follows.
+        let ended = poll_fn(|cx| {
+            self.drive(cx);
+            if self.driver.is_none() { Poll::Ready(()) } else { Poll::Pending }
+        });
+        timeout(LET_GO_MAX, ended).await.ok()?;
+        let parts = self.ended.take()?.into_parts();
+        Some((parts.io.into_inner()?, parts.read_buf))
     }
 
     /// Notes how long the version keeps the connection when idle.
@@ -195,7 +214,7 @@ impl Pool {
 
 /// Drives a link once, so that it settles after its answer's last byte.
 pub(super) async fn settle(link: &mut Link) {
-    std::future::poll_fn(|cx| {
+    poll_fn(|cx| {
         link.drive(cx);
         Poll::Ready(())
     })

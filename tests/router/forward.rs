@@ -219,7 +219,7 @@ fn who_asks_for_the_wrong_thing_is_told_what_to_do() {
         assert_eq!(answer.version(), None);
     }
     for (line, status, kind) in [
-        ("Upgrade: websocket\r\nConnection: Upgrade", 501, "upgrade"),
+        ("Upgrade: websocket\r\nConnection: Upgrade\r\nContent-Length: 1", 501, "upgrade"),
         ("Connection: X-Forwarded-For", 400, "connection-header"),
         ("Connection: close, Host", 400, "connection-header"),
     ] {

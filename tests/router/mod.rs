@@ -8,3 +8,4 @@ mod lifecycle;
 mod smuggling;
 mod steering;
 mod streaming;
+mod upgrades;

@@ -1,0 +1,54 @@
+//! What follows a change of protocol: bytes both ways, until both ends are done.
+//!
+//! Nothing is a tunnel before the version has answered 101 to a request that asked for one, in the protocol it asked
+//! for. From then on the router knows nothing of what is said, so nothing of it is judged; the request counts as
+//! ended when the tunnel does.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use socket2::{SockRef, TcpKeepalive};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, copy_bidirectional};
+use tokio::net::TcpStream;
+
+use super::exchange::Transit;
+
+/// How long an end may be silent before the kernel asks whether it is still there.
+const KEEPALIVE: Duration = Duration::from_secs(60);
+
+/// A version's end of a connection that has changed its protocol.
+pub(super) struct Tunnel {
+    transit: Transit,
+    version: TcpStream,
+    /// What the version has said since its 101.
+    early: Bytes,
+}
+
+impl Tunnel {
+    /// The version's end, with what came on it behind the head of the answer.
+    pub(super) fn new(transit: Transit, version: TcpStream, early: Bytes) -> Tunnel {
+        Tunnel { transit, version, early }
+    }
+
+    /// Carries bytes until both ends are done or one is gone; `early` is what the client has said since its request.
+    ///
+    /// An end that is silent is left in peace for as long as it is there.
+    pub(super) async fn run(self, mut client: impl AsyncRead + AsyncWrite + Unpin, early: Bytes) {
+        let Tunnel { transit, mut version, early: from_version } = self;
+        // Without it, an end that vanished is noticed when the other one speaks.
+        let _ = SockRef::from(&version).set_tcp_keepalive(&keepalive());
+        let carried = async {
+            client.write_all(&from_version).await?;
+            version.write_all(&early).await?;
+            copy_bidirectional(&mut client, &mut version).await
+        };
+        // However it ends, nobody is left to be told.
+        let _ = carried.await;
+        transit.complete();
+    }
+}
+
+/// How the kernel looks after silent ends.
+pub(super) fn keepalive() -> TcpKeepalive {
+    TcpKeepalive::new().with_time(KEEPALIVE).with_interval(KEEPALIVE / 6)
+}
