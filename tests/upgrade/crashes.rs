@@ -38,6 +38,17 @@ impl DataPlane for Fuse {
     }
 }
 
+/// Ends a process that no relay looks after.
+struct Ended(i32);
+
+impl Drop for Ended {
+    fn drop(&mut self) {
+        if Relay::lives(self.0) {
+            super::relay::send(self.0, Signal::KILL);
+        }
+    }
+}
+
 #[test]
 fn a_control_plane_that_panics_stops_no_request_and_is_replaced() {
     let is_lit = Arc::new(AtomicBool::new(false));
@@ -67,6 +78,7 @@ fn a_control_plane_that_panics_stops_no_request_and_is_replaced() {
     let offer = daemon.offer().unwrap();
     let taker = offer.take_up(&image, &image, None, &never).unwrap();
     let pid = taker.pid() as i32;
+    let _ended_whatever_comes = Ended(pid);
     let settled = AtomicBool::new(false);
     let ended = std::thread::scope(|scope| {
         let ending = scope.spawn(|| {
