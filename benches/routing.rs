@@ -165,6 +165,7 @@ fn changes() {
     let config = RouterConfig {
         addr: ([127, 0, 0, 1], 0).into(),
         workers: Some(1),
+        bindings: Arc::default(),
         timeouts: Timeouts::default(),
         place: Place { region: Place::REGION.to_owned(), account: Place::ACCOUNT.to_owned() },
         access: Arc::default(),

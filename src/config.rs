@@ -34,6 +34,8 @@ pub struct ServeConfig {
     pub router: SocketAddr,
     /// Router threads; one a core unless given.
     pub workers: Option<usize>,
+    /// Hosts and path prefixes that stand for an alias, as `HOST/PREFIX=FUNCTION:ALIAS`.
+    pub routes: Vec<String>,
     /// Tokens that changes want.
     pub token: Option<String>,
     /// The file of principals; without it nobody is held to policies.
@@ -261,6 +263,7 @@ mod tests {
             api: api.parse().unwrap(),
             router: ROUTER_DEFAULT.parse().unwrap(),
             workers: None,
+            routes: Vec::new(),
             token: token.map(str::to_owned),
             principals: None,
             keep_history: Duration::from_secs(1),

@@ -11,6 +11,7 @@ use crate::config::{LOGS_BYTES_MAX, ServeConfig};
 use crate::control::handle::Inbox;
 use crate::domain::arn::Place;
 use crate::metrics::recorder::Recorder;
+use crate::router::bindings::Bindings;
 use crate::router::server::{Router, RunningRouter};
 use crate::router::settings::{RouterConfig, Timeouts};
 use crate::router::table::RoutingTable;
@@ -76,6 +77,7 @@ impl Ground {
         let router_config = RouterConfig {
             addr: config.router,
             workers: config.workers,
+            bindings: Arc::new(Bindings::read(config.routes.iter().map(String::as_str))?),
             timeouts: Timeouts::default(),
             place: place.clone(),
             access: Arc::clone(&access),

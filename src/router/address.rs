@@ -32,6 +32,11 @@ impl<'a> Addressed<'a> {
         (!function.is_empty() && !qualifier.is_empty()).then_some(addressed)
     }
 
+    /// A target that somebody else knows the address of; all of it is passed on.
+    pub(super) fn bound(key: &'a str, target: &'a str) -> Addressed<'a> {
+        Addressed { key: Key::AsWritten(key), rest: target }
+    }
+
     /// `function:qualifier`, with `%3A` and `%24` decoded.
     pub(super) fn key(&self) -> &str {
         match &self.key {

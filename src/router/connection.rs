@@ -21,7 +21,7 @@ use tokio::time::timeout;
 
 use super::answer::AnswerBody;
 use super::drain::Guard;
-use super::forward::forward;
+use super::forward::{bound, forward};
 use super::invoke::{Payload, invoke};
 use super::invoke_call::is_lambda;
 use super::plain::PlainIo;
@@ -124,7 +124,8 @@ async fn linger(mut stream: TcpStream) {
 }
 
 async fn answer(worker: &Rc<Worker>, peer: &HeaderValue, request: Request<Incoming>) -> Response<AnswerBody> {
-    if is_lambda(request.uri().path()) {
+    let is_bound = || bound(worker, request.uri(), request.headers()).is_some();
+    if is_lambda(request.uri().path()) && !is_bound() {
         return invoke(worker, request.map(Payload::Stream)).await.map(AnswerBody::whole);
     }
     forward(worker, peer, request).await

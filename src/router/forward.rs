@@ -4,8 +4,8 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use hyper::body::{Body, Incoming};
-use hyper::header::{CONTENT_LENGTH, HeaderValue, UPGRADE};
-use hyper::{Method, Request, Response, StatusCode, Version};
+use hyper::header::{CONTENT_LENGTH, HOST, HeaderValue, UPGRADE};
+use hyper::{HeaderMap, Method, Request, Response, StatusCode, Uri, Version};
 
 use super::address::{Addressed, upstream_target};
 use super::answer::AnswerBody;
@@ -28,7 +28,13 @@ pub(super) async fn forward(
         return refused(connect_refused());
     }
     let target = head.uri.path_and_query().map_or("", |target| target.as_str());
-    let Some(addressed) = Addressed::read(target) else { return refused(not_addressed(target)) };
+    let addressed = match bound(worker, &head.uri, &head.headers) {
+        Some(key) => Addressed::bound(key, target),
+        None => match Addressed::read(target) {
+            Some(addressed) => addressed,
+            None => return refused(not_addressed(target)),
+        },
+    };
     let Some(route) = worker.route(addressed.key()) else {
         return refused(not_found(worker, addressed.key()));
     };
@@ -90,6 +96,16 @@ pub(super) async fn forward(
         }
         Err(fault) => failed(&fault, &label).response(Some(&label)).map(AnswerBody::whole),
     }
+}
+
+/// The alias, as `function:alias`, that the host or the beginning of the path of a request is bound to.
+pub(super) fn bound<'a>(worker: &'a Worker, uri: &Uri, headers: &HeaderMap) -> Option<&'a str> {
+    if worker.bindings.is_empty() {
+        return None;
+    }
+    let host = || headers.get(HOST).and_then(|host| host.to_str().ok());
+    let authority = uri.authority().map(|authority| authority.as_str()).or_else(host);
+    worker.bindings.find(authority, uri.path())
 }
 
 fn connect_refused() -> Refusal {

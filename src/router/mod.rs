@@ -10,6 +10,7 @@
 mod address;
 mod answer;
 mod authorize;
+pub mod bindings;
 mod connection;
 mod download;
 mod drain;

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::bindings::Bindings;
 use crate::access::Access;
 use crate::domain::arn::Place;
 use crate::domain::log::LogSink;
@@ -17,6 +18,8 @@ pub struct RouterConfig {
     pub workers: Option<usize>,
     /// How long it waits for whom.
     pub timeouts: Timeouts,
+    /// Which requests need not name their alias.
+    pub bindings: Arc<Bindings>,
     /// Region and account of the ARNs in its answers to Lambda clients.
     pub place: Place,
     /// Whom serin knows; with principals every Invoke is asked who sends it.

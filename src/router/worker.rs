@@ -8,6 +8,7 @@ use hyper::HeaderMap;
 use rand::RngExt;
 use rand::rngs::SmallRng;
 
+use super::bindings::Bindings;
 use super::lines::Lines;
 use super::plain::Outbox;
 use super::pool::Pool;
@@ -33,6 +34,8 @@ pub(super) struct Worker {
     pub(super) outbox: Rc<Outbox>,
     /// How long to wait for whom.
     pub(super) timeouts: Timeouts,
+    /// Which requests need not name their alias.
+    pub(super) bindings: Arc<Bindings>,
     /// Region and account of ARNs.
     pub(super) place: Place,
     /// Whom serin knows.
@@ -56,6 +59,7 @@ impl Worker {
             outbox: Rc::default(),
             pool: Pool::new(config.timeouts.upstream_idle),
             timeouts: config.timeouts,
+            bindings: Arc::clone(&config.bindings),
             place: config.place.clone(),
             access: Arc::clone(&config.access),
             runtimes: table.runtimes().cloned(),

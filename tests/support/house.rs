@@ -60,6 +60,7 @@ pub fn config(dir: &Path) -> ServeConfig {
         api: "127.0.0.1:0".parse().unwrap(),
         router: "127.0.0.1:0".parse().unwrap(),
         workers: Some(2),
+        routes: Vec::new(),
         token: None,
         principals: None,
         keep_history: Duration::from_secs(400 * 86_400),

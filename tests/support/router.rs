@@ -169,6 +169,7 @@ pub fn config(timeouts: Timeouts) -> RouterConfig {
     RouterConfig {
         addr: "127.0.0.1:0".parse().unwrap(),
         workers: Some(2),
+        bindings: Default::default(),
         timeouts,
         place: Place { region: Place::REGION.to_owned(), account: Place::ACCOUNT.to_owned() },
         access: Default::default(),

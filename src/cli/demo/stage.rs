@@ -192,6 +192,7 @@ fn config(directory: &Path, plans: &Path) -> ServeConfig {
         api: free,
         router: free,
         workers: None,
+        routes: Vec::new(),
         token: None,
         principals: None,
         keep_history: Duration::from_secs(24 * 60 * 60),

@@ -72,6 +72,11 @@ pub struct Args {
     /// Router threads; one a core unless given.
     #[arg(long, value_name = "N", env = "SERIN_WORKERS")]
     workers: Option<usize>,
+    /// Sends requests for a host, or for a path and what is below it, to an alias; may be given many times.
+    ///
+    /// Written HOST=FUNCTION:ALIAS, HOST/PREFIX=FUNCTION:ALIAS or /PREFIX=FUNCTION:ALIAS. The path is passed on whole.
+    #[arg(long = "route", value_name = "ROUTE")]
+    routes: Vec<String>,
     /// Who may do what: a YAML file of principals, their keys and tokens; see docs/permissions.md.
     #[arg(long, value_name = "FILE", env = "SERIN_PRINCIPALS")]
     principals: Option<PathBuf>,
@@ -125,6 +130,7 @@ pub fn run(args: &Args, session: &Session) -> anyhow::Result<Exit> {
         api: args.api,
         router: args.router,
         workers: args.workers,
+        routes: args.routes.clone(),
         token: config::token(),
         principals: args.principals.clone(),
         keep_history: args.keep_history,
