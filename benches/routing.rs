@@ -170,6 +170,7 @@ fn changes() {
         place: Place { region: Place::REGION.to_owned(), account: Place::ACCOUNT.to_owned() },
         access: Arc::default(),
         log: None,
+        events: None,
     };
     let router = Router::bind(config, Arc::clone(&table)).and_then(Router::run).expect("a router");
     let is_over = AtomicBool::new(false);

@@ -46,8 +46,10 @@ pub struct ServeConfig {
     pub keep_logs: Duration,
     /// How functions from zips are run.
     pub processes: Processes,
-    /// How queues of event sources are reached.
+    /// How queues of event sources and of destinations are reached.
     pub queues: QueueConfig,
+    /// How long after its first function error an event of an asynchronous invocation is tried again.
+    pub event_retry_delay: Duration,
     /// How long requests under way may take after SIGTERM.
     pub drain: Duration,
     /// The account in ARNs.
@@ -92,7 +94,7 @@ impl FromStr for ProcessUser {
     }
 }
 
-/// How queues of event sources are reached.
+/// How queues of event sources and of destinations are reached.
 #[derive(Clone, Debug, Default)]
 pub struct QueueConfig {
     /// Where SQS is; AWS's own address of the queue's region unless given.
@@ -153,6 +155,9 @@ pub enum ConfigError {
     /// No router threads.
     #[error("--workers 0 would route nothing; leave it out for one a core")]
     NoWorkers,
+    /// Events would be tried again without a pause.
+    #[error("--event-retry-delay must be longer than nothing; leave it out for AWS's minute")]
+    NoRetryDelay,
 }
 
 impl ServeConfig {
@@ -167,6 +172,9 @@ impl ServeConfig {
         }
         if self.workers == Some(0) {
             return Err(ConfigError::NoWorkers);
+        }
+        if self.event_retry_delay.is_zero() {
+            return Err(ConfigError::NoRetryDelay);
         }
         Ok(())
     }
@@ -270,6 +278,7 @@ mod tests {
             keep_logs: Duration::from_secs(1),
             processes: Processes { search: Vec::new(), user: None, idle: Duration::from_secs(1) },
             queues: QueueConfig::default(),
+            event_retry_delay: Duration::from_secs(60),
             drain: Duration::from_secs(1),
             account: "000000000000".to_owned(),
             region: "us-east-1".to_owned(),

@@ -30,12 +30,15 @@ use crate::control::meter::Meter;
 use crate::control::plans::{PlanBook, PlanFile};
 use crate::control::{boot, watch as plans_watch};
 use crate::domain::actor::{Actor, Standing};
+use crate::events::{self, AsyncInvocations};
 use crate::metrics::recorder::Recorder;
 use crate::queues::EventSources;
+use crate::queues::client::Sqs;
 use crate::queues::progress::Progress;
 use crate::router::server::RunningRouter;
 use crate::router::table::RoutingTable;
 use crate::runtime::RunningRuntimes;
+use crate::store::events::Events;
 use crate::store::logs::Logs;
 use crate::store::{self, Loaded, Store, StoreError, Writer};
 use ground::Ground;
@@ -48,7 +51,7 @@ pub use take_over::{Risen, Rising};
 /// How long API requests under way, streams of events among them, may take after a shutdown began.
 const API_GRACE: Duration = Duration::from_secs(2);
 
-/// How long deleting what is done at queues may take after the last invocation ended.
+/// How long deleting what is done at queues, or telling destinations, may take after the last invocation ended.
 const QUEUES_GRACE: Duration = Duration::from_secs(5);
 
 /// A daemon that runs.
@@ -66,12 +69,14 @@ pub struct Daemon {
     recorder: Arc<Recorder>,
     runtimes: RunningRuntimes,
     event_sources: EventSources,
+    async_invocations: AsyncInvocations,
     /// The API's socket once more, so that it can be handed over.
     api_listener: std::net::TcpListener,
     stop_api: watch::Sender<Option<Duration>>,
     api_thread: JoinHandle<io::Result<()>>,
     writer: Writer,
     logs: Logs,
+    events: Events,
     stop_meter: mpsc::Sender<()>,
     meter_thread: JoinHandle<()>,
     access: Arc<Access>,
@@ -106,7 +111,8 @@ impl Daemon {
         data_plane: impl FnOnce(Arc<RoutingTable>) -> Arc<dyn DataPlane>,
     ) -> anyhow::Result<Daemon> {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock::resumed(loaded.uptime));
-        let (world, judges, problems) = boot::build(loaded);
+        let (world, judges, mut problems) = boot::build(loaded);
+        problems.extend(ground.events_problem);
         // What no commit came to name before the last end, nobody will name.
         ground.code.clear_unfinished()?;
         ground.code.sweep(|| world.named_code())?;
@@ -137,6 +143,7 @@ impl Daemon {
         let router = ground.traffic.flow()?;
         let (api_addr, router_addr) = (ground.api_listener.local_addr()?, router.local_addr());
         let progress = Progress::default();
+        let async_progress = events::progress::Progress::default();
         let api = Api {
             control: control.clone(),
             reader: store.reader.clone(),
@@ -146,6 +153,7 @@ impl Daemon {
             access: Arc::clone(&ground.access),
             logs: ground.logs.clone(),
             event_sources: progress.clone(),
+            async_events: async_progress.clone(),
             meter,
             place: ground.place,
             code: ground.code,
@@ -155,6 +163,16 @@ impl Daemon {
         let event_sources =
             EventSources::start(&config.queues, control.clone(), router.invoke_handle(), progress)
                 .context("cannot start to poll event sources")?;
+        let async_invocations = AsyncInvocations::start(events::Parts {
+            control: control.clone(),
+            invoke: router.invoke_handle(),
+            events: ground.events.clone(),
+            waiting: ground.waiting,
+            sqs: Sqs::new(&config.queues),
+            retry_delay: config.event_retry_delay,
+            progress: async_progress,
+        })
+        .context("cannot start to carry out asynchronous invocations")?;
         let (stop_api, stopping) = watch::channel(None);
         let api_thread =
             serve_api(ground.api_listener.try_clone()?, api, stopping).context("cannot start the API")?;
@@ -169,11 +187,13 @@ impl Daemon {
             recorder: ground.recorder,
             runtimes: ground.running_runtimes,
             event_sources,
+            async_invocations,
             api_listener: ground.api_listener,
             stop_api,
             api_thread,
             writer: store.writer.clone(),
             logs: ground.logs,
+            events: ground.events,
             stop_meter,
             meter_thread,
             access: ground.access,
@@ -225,10 +245,12 @@ impl Daemon {
     /// Lets requests under way end, stops deciding, and closes the store.
     pub fn shut_down(self, drain: Duration) -> anyhow::Result<()> {
         self.event_sources.stop();
+        self.async_invocations.stop();
         let drained = self.router.shutdown(drain);
         // The requests that anybody waits for have ended; what is left runs for callers that went away.
         let ended = self.runtimes.shut_down(Duration::ZERO);
         let emptied = self.event_sources.end(QUEUES_GRACE);
+        let carried = self.async_invocations.end(QUEUES_GRACE);
         drop(self.api_listener);
         self.stop_api.send_replace(Some(API_GRACE));
         let served = join(self.api_thread, "the API").and_then(|served| Ok(served?));
@@ -237,11 +259,13 @@ impl Daemon {
         drop(self.stop_meter);
         let metered = join(self.meter_thread, "the meter");
         self.logs.close();
+        self.events.close();
         drop(self._store);
         self.writer.close();
         drained.context("the router did not end well")?;
         ended.context("the functions did not end well")?;
         emptied.context("the event sources did not end well")?;
+        carried.context("the asynchronous invocations did not end well")?;
         served.context("the API did not end well")?;
         metered?;
         decided

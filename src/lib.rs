@@ -12,6 +12,7 @@ pub mod code;
 pub mod config;
 pub mod control;
 pub mod daemon;
+pub mod events;
 pub mod handover;
 pub mod metrics;
 pub mod queues;

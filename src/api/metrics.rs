@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::extract::State;
 use axum::http::header;
@@ -15,11 +16,14 @@ use prometheus_client::registry::{Registry, Unit};
 
 use super::Api;
 use super::error::ApiError;
+use crate::clock;
 use crate::control::handle::Health;
 use crate::control::world::World;
 use crate::domain::alias::AliasId;
-use crate::domain::arn::VersionId;
+use crate::domain::arn::{FunctionName, VersionId};
 use crate::domain::histogram::HistogramSnapshot;
+use crate::domain::time::Timestamp;
+use crate::events::progress::Course;
 use crate::metrics::recorder::{FailureKind, Recorder, VersionCounts};
 use crate::queues::progress::Progress;
 
@@ -31,6 +35,8 @@ struct Scrape {
     recorder: Arc<Recorder>,
     health: Arc<Health>,
     event_sources: Progress,
+    async_events: BTreeMap<FunctionName, Course>,
+    now: Timestamp,
     plans_faulty: usize,
     turns: u64,
     frozen: bool,
@@ -51,6 +57,8 @@ pub async fn serve(State(api): State<Api>) -> Result<Response, ApiError> {
         recorder: Arc::clone(&api.recorder),
         health: api.control.health(),
         event_sources: api.event_sources.clone(),
+        async_events: api.async_events.all(),
+        now: clock::wall_now(),
         plans_faulty: api.control.book().files.values().filter(|file| !file.is_sound()).count(),
         turns: api.control.turns(),
         frozen: api.writer.is_frozen(),
@@ -132,6 +140,7 @@ impl Collector for Scrape {
         self.aliases(&mut encoder)?;
         self.rollouts(&mut encoder)?;
         self.event_sources(&mut encoder)?;
+        self.async_events(&mut encoder)?;
         self.own(&mut encoder)
     }
 }
@@ -276,6 +285,45 @@ impl Scrape {
                     ("outcome", outcome.name()),
                 ];
                 family.count(&labels, messages)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn async_events(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
+        let (gauge, counter) = (MetricType::Gauge, MetricType::Counter);
+        let help = "Events of asynchronous invocations that have not ended";
+        let mut family = Family::of(encoder, "serin_async_events_waiting", help, None, gauge)?;
+        for (function, course) in &self.async_events {
+            family.gauge(&[("function", function.as_str())], course.waiting as f64)?;
+        }
+        let help = "How long ago the oldest event that has not ended was accepted";
+        let unit = Some(&Unit::Seconds);
+        let mut family = Family::of(encoder, "serin_async_events_oldest", help, unit, gauge)?;
+        for (function, course) in &self.async_events {
+            let age = course.oldest.map_or(Duration::ZERO, |oldest| self.now.since(oldest));
+            family.gauge(&[("function", function.as_str())], age.as_secs_f64())?;
+        }
+        let help = "Events, or attempts at them, by what became of them";
+        let mut family = Family::of(encoder, "serin_async_events", help, None, counter)?;
+        for (function, course) in &self.async_events {
+            for (outcome, events) in &course.outcomes {
+                family.count(&[("function", function.as_str()), ("outcome", outcome.name())], *events)?;
+            }
+        }
+        let help = "Events that have ended, and whose destinations have not all heard of it";
+        let mut family = Family::of(encoder, "serin_async_reports_waiting", help, None, gauge)?;
+        for (function, course) in &self.async_events {
+            family.gauge(&[("function", function.as_str())], course.owed as f64)?;
+        }
+        let help = "Reports to destinations and dead letters, by whether they were taken";
+        let mut family = Family::of(encoder, "serin_async_reports", help, None, counter)?;
+        for (function, course) in &self.async_events {
+            for ((kind, was_taken), reports) in &course.reports {
+                let outcome = if *was_taken { "sent" } else { "dropped" };
+                let labels =
+                    [("function", function.as_str()), ("destination", kind.name()), ("outcome", outcome)];
+                family.count(&labels, *reports)?;
             }
         }
         Ok(())

@@ -33,6 +33,7 @@ use crate::control::door::{Action, Command, Reply};
 use crate::control::handle::{Control, DoorError};
 use crate::control::meter::Meter;
 use crate::domain::arn::Place;
+use crate::events::progress::Progress as AsyncProgress;
 use crate::metrics::recorder::Recorder;
 use crate::queues::progress::Progress;
 use crate::router::handle::InvokeHandle;
@@ -78,6 +79,8 @@ pub struct Api {
     pub logs: Logs,
     /// How event source mappings fare.
     pub event_sources: Progress,
+    /// How asynchronous invocations fare.
+    pub async_events: AsyncProgress,
     /// Brings those numbers up to now.
     pub meter: Arc<Meter>,
     /// Account, and region unless a signature names one.

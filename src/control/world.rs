@@ -118,17 +118,24 @@ impl World {
         }
     }
 
-    /// Whether what a mapping invokes exists: the function, and the version or alias of it.
-    pub fn has_invoked(&self, source: &EventSource) -> bool {
-        let Some(state) = self.function(&source.function) else { return false };
-        match source.qualifier.as_deref().map(str::parse::<Qualifier>) {
-            None => true,
-            Some(Ok(Qualifier::Version(version))) => state.configuration(version).is_some(),
+    /// Whether what a mapping or an event invokes exists: the function, and the version or alias of it.
+    pub fn has_invoked(&self, function: &FunctionName, qualifier: Option<&str>) -> bool {
+        self.invoked(function, qualifier).is_some()
+    }
+
+    /// What is invoked by a function and a qualifier; behind an alias, what its function version is.
+    pub fn invoked(&self, function: &FunctionName, qualifier: Option<&str>) -> Option<&Configuration> {
+        let state = self.function(function)?;
+        let version = match qualifier.map(str::parse::<Qualifier>) {
+            None => VersionId::Latest,
+            Some(Ok(Qualifier::Version(version))) => version,
             Some(Ok(Qualifier::Alias(alias))) => {
-                self.alias(&AliasId { function: source.function.clone(), alias }).is_some()
+                let alias = self.alias(&AliasId { function: function.clone(), alias })?;
+                alias.alias.routing.function_version
             }
-            Some(Err(_)) => false,
-        }
+            Some(Err(_)) => return None,
+        };
+        state.configuration(version)
     }
 
     /// The opaque RevisionId that Lambda clients see for a revision; it looks like a UUID.

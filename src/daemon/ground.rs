@@ -4,24 +4,30 @@ use std::net::TcpListener;
 use std::sync::Arc;
 
 use anyhow::Context;
+use tokio::sync::mpsc;
 
 use crate::access::Access;
 use crate::code::CodeDirectory;
 use crate::config::{LOGS_BYTES_MAX, ServeConfig};
 use crate::control::handle::Inbox;
 use crate::domain::arn::Place;
+use crate::domain::async_event::EventSink;
 use crate::metrics::recorder::Recorder;
 use crate::router::bindings::Bindings;
 use crate::router::server::{Router, RunningRouter};
 use crate::router::settings::{RouterConfig, Timeouts};
 use crate::router::table::RoutingTable;
 use crate::runtime::{self, RunningRuntimes, RuntimeConfig, Runtimes};
+use crate::store::events::{Events, Opened, Waiting};
 use crate::store::logs::{Limits, Logs};
 
 pub(super) struct Ground {
     pub(super) access: Arc<Access>,
     pub(super) api_listener: TcpListener,
     pub(super) logs: Logs,
+    pub(super) events: Events,
+    pub(super) waiting: mpsc::UnboundedReceiver<Waiting>,
+    pub(super) events_problem: Option<String>,
     pub(super) place: Place,
     pub(super) code: CodeDirectory,
     pub(super) runtimes: Runtimes,
@@ -62,6 +68,7 @@ impl Ground {
     ) -> anyhow::Result<Ground> {
         let limits = Limits { kept: config.keep_logs, bytes_max: LOGS_BYTES_MAX };
         let logs = Logs::open(&config.data_dir, limits)?;
+        let Opened { events, waiting, problem: events_problem } = Events::open(&config.data_dir)?;
         let place = Place { region: config.region.clone(), account: config.account.clone() };
         let code = CodeDirectory::open_beside(&config.data_dir)?;
         let settings = RuntimeConfig {
@@ -82,6 +89,7 @@ impl Ground {
             place: place.clone(),
             access: Arc::clone(&access),
             log: Some(logs.sink()),
+            events: Some(keep_in(&events)),
         };
         let inbox = Inbox::new();
         let recorder = Recorder::new(router_config.worker_count(), inbox.alarm());
@@ -97,6 +105,9 @@ impl Ground {
             access,
             api_listener,
             logs,
+            events,
+            waiting,
+            events_problem,
             place,
             code,
             runtimes,
@@ -107,4 +118,13 @@ impl Ground {
             traffic,
         })
     }
+}
+
+/// Keeps events of asynchronous invocations on disk.
+fn keep_in(events: &Events) -> EventSink {
+    let events = events.clone();
+    Arc::new(move |event| {
+        let events = events.clone();
+        Box::pin(async move { events.accept(event).await.map_err(|why| why.to_string()) })
+    })
 }

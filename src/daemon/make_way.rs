@@ -128,6 +128,7 @@ impl Daemon {
     ) -> anyhow::Result<()> {
         let Taker { mut successor, mut serves } = taker;
         self.event_sources.stop();
+        self.async_invocations.stop();
         // The API's socket is the successor's from here on: who connects waits until that one decides.
         self.stop_api.send_replace(Some(SETTLING_MAX + drain));
         let mut deciding = Some((self.control_thread, self._watching, self._store));
@@ -199,10 +200,14 @@ impl Daemon {
         }
         self.stop_api.send_replace(Some(drain));
         let (router, api_thread, event_sources) = (self.router, self.api_thread, self.event_sources);
+        let async_invocations = self.async_invocations;
         // What was taken from queues is handled by this router, and deleted after.
         let emptying = std::thread::Builder::new()
             .name("emptying".to_owned())
-            .spawn(move || event_sources.end(drain))
+            .spawn(move || {
+                let emptied = event_sources.end(drain);
+                async_invocations.end(drain).and(emptied)
+            })
             .context("cannot start a thread to see the event sources off")?;
         let (recorder, mut late) = (self.recorder, Remainder::beyond(self.control.judged()));
         let mut tell_late = || {
@@ -227,6 +232,7 @@ impl Daemon {
         drop(self.stop_meter);
         let metered = join(self.meter_thread, "the meter");
         self.logs.close();
+        self.events.close();
         drained.context("the router did not end well")?;
         ended.context("the functions did not end well")?;
         emptied.context("the event sources did not end well")?;

@@ -213,13 +213,14 @@ impl Rising {
     }
 
     fn end(self, drain: Duration) -> anyhow::Result<()> {
-        let Ground { traffic, running_runtimes, logs, .. } = self.ground;
+        let Ground { traffic, running_runtimes, logs, events, .. } = self.ground;
         let drained = match traffic {
             Traffic::Flowing(router) => router.shutdown(drain),
             Traffic::Waiting(_) => Ok(()),
         };
         let ended = running_runtimes.shut_down(Duration::ZERO);
         logs.close();
+        events.close();
         drained.context("the router did not end well")?;
         ended.context("the functions did not end well")
     }

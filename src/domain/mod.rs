@@ -7,6 +7,7 @@ pub mod actor;
 pub mod alias;
 pub mod analysis;
 pub mod arn;
+pub mod async_event;
 pub mod concurrency;
 pub mod configure;
 pub mod event_filter;

@@ -1,15 +1,17 @@
-//! SQS as a client: a few operations by AWS JSON 1.0, signed, each within its time and its size.
+//! SQS as a client: a few operations by AWS JSON 1.0, signed, each within its time and its size. Event sources take
+//! messages by it, and asynchronous invocations send what became of them.
 //!
 //! Every request goes to one endpoint for a region; what a queue's URL says of hosts is not heeded, so that nobody who
 //! answers can send a signed request elsewhere. Redirects are not followed.
 
+use std::collections::BTreeMap;
 use std::time::{Duration, UNIX_EPOCH};
 
 use aws_credential_types::Credentials;
 use aws_sigv4::http_request::{SignableBody, SignableRequest, SigningSettings, sign};
 use aws_sigv4::sign::v4::SigningParams;
 use serde::Deserialize;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 use ureq::Agent;
 use ureq::http::{Method, Request};
 
@@ -35,7 +37,7 @@ const CONTENT_TYPE: &str = "application/x-amz-json-1.0";
 /// Why SQS did not do what it was asked to, in a sentence without secrets.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
-pub(super) struct SqsFault(String);
+pub struct SqsFault(String);
 
 impl SqsFault {
     /// So many messages were not deleted, although SQS answered.
@@ -44,20 +46,20 @@ impl SqsFault {
     }
 
     /// The question itself failed.
-    pub(super) fn internal(why: &tokio::task::JoinError) -> SqsFault {
+    pub fn internal(why: &tokio::task::JoinError) -> SqsFault {
         SqsFault(format!("asking SQS failed: {why}"))
     }
 }
 
 /// A queue that is there.
 #[derive(Clone, Debug)]
-pub(super) struct Queue {
+pub struct Queue {
     url: String,
     region: String,
 }
 
 /// A client of SQS; its calls block.
-pub(super) struct Sqs {
+pub struct Sqs {
     config: QueueConfig,
     agent: Agent,
 }
@@ -71,7 +73,7 @@ struct Received {
 
 impl Sqs {
     /// A client with the daemon's endpoint and keys.
-    pub(super) fn new(config: &QueueConfig) -> Sqs {
+    pub fn new(config: &QueueConfig) -> Sqs {
         let agent = Agent::config_builder()
             .http_status_as_error(false)
             .max_redirects(0)
@@ -86,7 +88,7 @@ impl Sqs {
     }
 
     /// Finds a queue.
-    pub(super) fn queue(&self, arn: &QueueArn) -> Result<Queue, SqsFault> {
+    pub fn queue(&self, arn: &QueueArn) -> Result<Queue, SqsFault> {
         let asked = json!({ "QueueName": arn.name(), "QueueOwnerAWSAccountId": arn.account() });
         let answer = self.call(arn.region(), "GetQueueUrl", &asked, Duration::ZERO)?;
         let url = answer.get("QueueUrl").and_then(Value::as_str);
@@ -113,6 +115,24 @@ impl Sqs {
             SqsFault(format!("SQS answered ReceiveMessage with what cannot be read: {why}"))
         })?;
         Ok(received.messages.unwrap_or_default())
+    }
+
+    /// Sends a message, with attributes of a type and a value each.
+    pub fn send(
+        &self,
+        queue: &Queue,
+        body: &str,
+        attributes: &BTreeMap<String, (String, String)>,
+    ) -> Result<(), SqsFault> {
+        let attribute = |(name, (kind, value)): (&String, &(String, String))| {
+            (name.clone(), json!({ "DataType": kind, "StringValue": value }))
+        };
+        let mut asked = json!({ "QueueUrl": queue.url, "MessageBody": body });
+        if !attributes.is_empty() {
+            let attributes: Map<String, Value> = attributes.iter().map(attribute).collect();
+            asked["MessageAttributes"] = Value::Object(attributes);
+        }
+        self.call(&queue.region, "SendMessage", &asked, Duration::ZERO).map(|_| ())
     }
 
     /// Deletes messages by their receipts, and tells how many could not be.

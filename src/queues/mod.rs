@@ -6,7 +6,7 @@
 //! still there after a kill, so there is nothing to keep.
 
 mod batch;
-mod client;
+pub mod client;
 mod poller;
 pub mod progress;
 

@@ -128,7 +128,7 @@ impl Poller {
         if *stop.borrow() {
             return Ok(Turn::Stopped);
         }
-        if !self.shared.control.world().has_invoked(&self.source) {
+        if !self.shared.control.world().has_invoked(&self.source.function, self.source.qualifier.as_deref()) {
             return Err(format!("Function does not exist: {}", self.invoked()));
         }
         let first = tokio::select! {
@@ -318,7 +318,7 @@ impl Poller {
             .uri(format!("/2015-03-31/functions/{}/invocations", self.invoked()))
             .body(Bytes::from(event))
             .expect("names of functions, versions and aliases are plain");
-        let Ok(response) = self.shared.invoke.invoke_as_serin(request).await else {
+        let Ok(response) = self.shared.invoke.invoke_as_serin(request, None).await else {
             return Verdict::NotBegun;
         };
         let (head, body) = response.into_parts();

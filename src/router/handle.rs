@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use bytes::Bytes;
 use hyper::{Request, Response};
 use tokio::sync::{mpsc, oneshot};
+use uuid::Uuid;
 
 /// How many calls a worker keeps waiting before callers wait to hand theirs over.
 const QUEUE: usize = 64;
@@ -19,7 +20,11 @@ pub struct InvokeHandle {
 
 /// Marks an Invoke that serin sends itself, and that nobody has to allow; only this module can make one.
 #[derive(Clone)]
-pub(super) struct OfSerin(());
+pub(super) struct OfSerin {
+    /// The request's identifier, where it has one already.
+    pub(super) id: Option<Uuid>,
+    _sealed: (),
+}
 
 /// One Invoke, and who waits for its answer.
 pub(super) struct Job {
@@ -52,12 +57,14 @@ impl InvokeHandle {
 
     /// Invokes on serin's own account, for messages and events that it carries: policies are not asked.
     ///
-    /// What says so is a value beside the request that no bytes from the network turn into.
+    /// What says so is a value beside the request that no bytes from the network turn into. An event that was accepted
+    /// has its identifier already, and keeps it.
     pub async fn invoke_as_serin(
         &self,
         mut request: Request<Bytes>,
+        id: Option<Uuid>,
     ) -> Result<Response<Bytes>, RouterStopped> {
-        request.extensions_mut().insert(OfSerin(()));
+        request.extensions_mut().insert(OfSerin { id, _sealed: () });
         self.invoke(request).await
     }
 }

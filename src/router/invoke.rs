@@ -26,6 +26,7 @@ use super::address::upstream_target;
 use super::authorize::authorize;
 use super::download::Download;
 use super::exchange::{About, Answered, Face, FaultKind, Outgoing, Transit};
+use super::handle::OfSerin;
 use super::headers::{self, EXECUTED_VERSION};
 use super::invoke_call::{Call, InvocationType};
 use super::invoke_error::InvokeError;
@@ -35,6 +36,7 @@ use super::route::{Reach, Service};
 use super::steer::NotServed;
 use super::worker::Worker;
 use crate::clock;
+use crate::domain::async_event::{AsyncEvent, EVENT_BYTES_MAX};
 use crate::metrics::recorder::FailureKind;
 
 /// The largest payload: 6 MiB, as on Lambda.
@@ -49,6 +51,8 @@ const FUNCTION_ERROR: HeaderName = HeaderName::from_static("x-amz-function-error
 const LOG_RESULT: HeaderName = HeaderName::from_static("x-amz-log-result");
 /// What a version is told of the client's request.
 const PASSED_ON: [&str; 4] = ["x-amz-client-context", "traceparent", "tracestate", "x-amzn-trace-id"];
+/// What of it is kept with an event.
+const TRACING: [&str; 3] = ["traceparent", "tracestate", "x-amzn-trace-id"];
 
 /// The body of an Invoke.
 pub(super) enum Payload {
@@ -60,7 +64,8 @@ pub(super) enum Payload {
 
 /// Answers one Invoke.
 pub(super) async fn invoke(worker: &Rc<Worker>, request: Request<Payload>) -> Response<Bytes> {
-    let id = uuid::Builder::from_random_bytes(worker.random_bytes()).into_uuid();
+    let given = request.extensions().get::<OfSerin>().and_then(|of_serin| of_serin.id);
+    let id = given.unwrap_or_else(|| uuid::Builder::from_random_bytes(worker.random_bytes()).into_uuid());
     let mut response = match invoked(worker, request, id).await {
         Ok(response) => response,
         Err(error) => error.response(),
@@ -83,10 +88,13 @@ async fn invoked(
     // After the payload has come, so that a slow one is routed by the weights of the moment it is sent on.
     let route = worker.route(&call.key).ok_or_else(|| InvokeError::FunctionNotFound(call.arn.clone()))?;
     let payload = checked(payload)?;
-    if call.invocation == InvocationType::DryRun {
-        let mut response = Response::new(Bytes::new());
-        *response.status_mut() = StatusCode::NO_CONTENT;
-        return Ok(response);
+    match call.invocation {
+        InvocationType::RequestResponse => {}
+        InvocationType::DryRun => return Ok(empty(StatusCode::NO_CONTENT)),
+        InvocationType::Event => {
+            keep(worker, call, id, &head.headers, payload).await?;
+            return Ok(empty(StatusCode::ACCEPTED));
+        }
     }
 
     let pick = worker.pick(&route, &head.headers).map_err(|stranger| {
@@ -133,6 +141,43 @@ async fn invoked(
     Ok(answer(result.unwrap_or_else(|error| error), is_error, &route.upstream(pick.arm).label, log))
 }
 
+fn empty(status: StatusCode) -> Response<Bytes> {
+    let mut response = Response::new(Bytes::new());
+    *response.status_mut() = status;
+    response
+}
+
+/// Hands an event to whoever keeps them, and waits until it is durable.
+///
+/// As on Lambda, the client's context is for those who wait for the answer.
+async fn keep(
+    worker: &Worker,
+    call: Call,
+    id: Uuid,
+    headers: &HeaderMap,
+    payload: Bytes,
+) -> Result<(), InvokeError> {
+    if payload.len() > EVENT_BYTES_MAX {
+        return Err(InvokeError::RequestTooLarge(EVENT_BYTES_MAX));
+    }
+    let Some(events) = &worker.events else {
+        return Err(InvokeError::Unavailable("this router keeps no events".to_owned()));
+    };
+    let text = |name: &&str| Some(((*name).to_owned(), headers.get(*name)?.to_str().ok()?.to_owned()));
+    let event = AsyncEvent {
+        id,
+        trace: TRACING.iter().filter_map(text).collect(),
+        function: call.function,
+        qualifier: call.qualifier,
+        arn: call.arn,
+        hops: 0,
+        accepted_at: clock::wall_now(),
+        payload,
+    };
+    let refused = |why| InvokeError::Unavailable(format!("the event was not accepted: {why}"));
+    events(event).await.map_err(refused)
+}
+
 /// The answer to an Invoke that a version got.
 fn answer(payload: Bytes, is_error: bool, label: &HeaderValue, log: Option<Vec<u8>>) -> Response<Bytes> {
     let mut response = Response::new(payload);
@@ -152,12 +197,14 @@ fn answer(payload: Bytes, is_error: bool, label: &HeaderValue, log: Option<Vec<u
 /// Collects a payload, no larger than Lambda takes and no slower than a body may be.
 async fn whole(payload: Payload, idle_max: Duration) -> Result<Bytes, InvokeError> {
     let mut body = match payload {
-        Payload::Whole(bytes) if bytes.len() > PAYLOAD_BYTES_MAX => return Err(InvokeError::RequestTooLarge),
+        Payload::Whole(bytes) if bytes.len() > PAYLOAD_BYTES_MAX => {
+            return Err(InvokeError::RequestTooLarge(PAYLOAD_BYTES_MAX));
+        }
         Payload::Whole(bytes) => return Ok(bytes),
         Payload::Stream(body) => body,
     };
     if body.size_hint().lower() > PAYLOAD_BYTES_MAX as u64 {
-        return Err(InvokeError::RequestTooLarge);
+        return Err(InvokeError::RequestTooLarge(PAYLOAD_BYTES_MAX));
     }
     let mut collected = BytesMut::new();
     loop {
@@ -169,7 +216,7 @@ async fn whole(payload: Payload, idle_max: Duration) -> Result<Bytes, InvokeErro
         };
         let Ok(data) = frame.into_data() else { continue };
         if collected.len() + data.len() > PAYLOAD_BYTES_MAX {
-            return Err(InvokeError::RequestTooLarge);
+            return Err(InvokeError::RequestTooLarge(PAYLOAD_BYTES_MAX));
         }
         collected.extend_from_slice(&data);
     }

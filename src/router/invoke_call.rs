@@ -21,6 +21,8 @@ pub(super) enum InvocationType {
     RequestResponse,
     /// Not at all; only whether it could be.
     DryRun,
+    /// Later, by whoever keeps events; nobody waits for the answer.
+    Event,
 }
 
 /// An Invoke, well-formed.
@@ -88,13 +90,7 @@ impl Call {
         let invocation = match header(headers, "x-amz-invocation-type")? {
             None | Some("RequestResponse") => InvocationType::RequestResponse,
             Some("DryRun") => InvocationType::DryRun,
-            Some("Event") => {
-                return Err(InvokeError::InvalidParameterValue(
-                    "asynchronous invocation (Event) is not supported yet; \
-                     invoke with RequestResponse, which waits for the answer"
-                        .to_owned(),
-                ));
-            }
+            Some("Event") => InvocationType::Event,
             Some(other) => {
                 return Err(not_in_enum(other, "invocationType", "[Event, RequestResponse, DryRun]"));
             }
@@ -266,7 +262,7 @@ mod tests {
         let plain = "/2015-03-31/functions/f/invocations";
         let invoke = |kind| read(plain, &[("x-amz-invocation-type", kind)]);
         assert_eq!(invoke("DryRun").unwrap().invocation, InvocationType::DryRun);
-        assert!(matches!(invoke("Event"), Err(InvokeError::InvalidParameterValue(_))));
+        assert_eq!(invoke("Event").unwrap().invocation, InvocationType::Event);
         assert!(matches!(invoke("Later"), Err(InvokeError::Validation { .. })));
         assert!(read(plain, &[("x-amz-log-type", "Tail")]).unwrap().wants_log);
         assert!(matches!(read(plain, &[("x-amz-log-type", "All")]), Err(InvokeError::Validation { .. })));

@@ -20,8 +20,8 @@ pub(super) enum InvokeError {
     InvalidParameterValue(String),
     /// The payload is not JSON.
     InvalidRequestContent(String),
-    /// The payload is too large.
-    RequestTooLarge,
+    /// The payload is too large; how many bytes are allowed.
+    RequestTooLarge(usize),
     /// There is no such function, alias or version; the ARN.
     FunctionNotFound(String),
     /// Nobody is known by the request.
@@ -50,7 +50,7 @@ impl InvokeError {
             | InvokeError::InvalidRequestContent(_)
             | InvokeError::ClientContext => StatusCode::BAD_REQUEST,
             InvokeError::TooManyRequests(_) => StatusCode::TOO_MANY_REQUESTS,
-            InvokeError::RequestTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+            InvokeError::RequestTooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
             InvokeError::FunctionNotFound(_) | InvokeError::UnknownOperation => StatusCode::NOT_FOUND,
             InvokeError::Stranger(_) | InvokeError::AccessDenied(_) => StatusCode::FORBIDDEN,
             InvokeError::RequestTimedOut => StatusCode::REQUEST_TIMEOUT,
@@ -66,7 +66,7 @@ impl InvokeError {
                 "InvalidRequestContentException"
             }
             InvokeError::TooManyRequests(_) => "TooManyRequestsException",
-            InvokeError::RequestTooLarge => "RequestTooLargeException",
+            InvokeError::RequestTooLarge(_) => "RequestTooLargeException",
             InvokeError::FunctionNotFound(_) => "ResourceNotFoundException",
             InvokeError::Stranger(stranger) => stranger.type_name(),
             InvokeError::AccessDenied(_) => "AccessDeniedException",
@@ -89,8 +89,8 @@ impl InvokeError {
             InvokeError::InvalidRequestContent(why) => {
                 format!("Could not parse request body into json: Could not parse payload into json: {why}")
             }
-            InvokeError::RequestTooLarge => {
-                "Request must be smaller than 6291456 bytes for the InvokeFunction operation".to_owned()
+            InvokeError::RequestTooLarge(bytes) => {
+                format!("Request must be smaller than {bytes} bytes for the InvokeFunction operation")
             }
             InvokeError::FunctionNotFound(arn) => format!("Function not found: {arn}"),
             InvokeError::Stranger(stranger) => stranger.to_string(),

@@ -7,6 +7,7 @@ use std::time::Duration;
 use super::bindings::Bindings;
 use crate::access::Access;
 use crate::domain::arn::Place;
+use crate::domain::async_event::EventSink;
 use crate::domain::log::LogSink;
 
 /// How the router listens and how long it waits.
@@ -26,6 +27,8 @@ pub struct RouterConfig {
     pub access: Arc<Access>,
     /// Who keeps the lines of invocations; nobody unless given.
     pub log: Option<LogSink>,
+    /// Who keeps events of asynchronous invocations; without it they are refused.
+    pub events: Option<EventSink>,
 }
 
 impl RouterConfig {

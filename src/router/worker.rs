@@ -19,6 +19,7 @@ use super::table::{RoutingTable, TableReader};
 use crate::access::Access;
 use crate::chance;
 use crate::domain::arn::{FunctionName, Place, VersionId};
+use crate::domain::async_event::EventSink;
 use crate::domain::log::LogSink;
 use crate::domain::policy::{PolicyScope, Statement};
 use crate::metrics::recorder::Writer;
@@ -42,6 +43,8 @@ pub(super) struct Worker {
     pub(super) access: Arc<Access>,
     /// Who runs versions that are processes.
     pub(super) runtimes: Option<Runtimes>,
+    /// Who keeps events of asynchronous invocations.
+    pub(super) events: Option<EventSink>,
     lines: Option<RefCell<Lines>>,
     table: RefCell<TableReader>,
     tickets: RefCell<SmallRng>,
@@ -63,6 +66,7 @@ impl Worker {
             place: config.place.clone(),
             access: Arc::clone(&config.access),
             runtimes: table.runtimes().cloned(),
+            events: config.events.clone(),
             table: RefCell::new(table.reader()),
             tickets,
         }

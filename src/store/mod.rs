@@ -7,6 +7,7 @@
 mod apply;
 mod backup;
 mod change;
+pub mod events;
 mod fsck;
 mod load;
 pub mod logs;
@@ -86,6 +87,9 @@ pub enum StoreError {
     /// A row was not as the decision had found it.
     #[error("{0} changed while it was being decided about")]
     Stale(String),
+    /// More comes than can be kept.
+    #[error("more events wait than serin keeps; send it again later")]
+    Busy,
     /// The writer is gone.
     #[error("the store is closed")]
     Closed,

@@ -1,8 +1,9 @@
-//! AWS Lambda's API: recorded answers word for word, named checks through boto3, the real `aws` client, and queues.
+//! AWS Lambda's API: recorded answers word for word, named checks through boto3, the real `aws` client, events, and queues.
 
 mod aws;
 mod conformance;
 mod durable;
+mod events;
 mod first_day;
 mod queues;
 mod recorded;

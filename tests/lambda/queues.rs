@@ -3,9 +3,7 @@
 use std::collections::BTreeMap;
 use std::net::{SocketAddr, TcpListener};
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
 
 use axum::extract::State;
 use axum::http::StatusCode;
@@ -16,122 +14,8 @@ use serde_json::{Value, json};
 
 use crate::support::house::{Reply, agent, ask};
 use crate::support::serin::Daemon;
-use crate::support::until;
-
-/// Moto's server: a stand-in of SQS that outlives daemons.
-struct Sqs {
-    url: String,
-    agent: ureq::Agent,
-    child: Child,
-}
-
-impl Sqs {
-    #[expect(clippy::disallowed_methods, reason = "a tool of the test run, not of serin; waits in real time")]
-    fn start() -> Sqs {
-        let python =
-            std::env::var("SERIN_TEST_PYTHON").expect("SERIN_TEST_PYTHON names Python; scripts/test sets it");
-        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-        let child = Command::new(python)
-            .args(["-m", "moto.server", "-H", "127.0.0.1", "-p", &port.to_string()])
-            .env("MOTO_ALLOW_NONEXISTENT_REGION", "false")
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
-        let sqs = Sqs { url: format!("http://127.0.0.1:{port}"), agent: agent(), child };
-        let begun = Instant::now();
-        while std::net::TcpStream::connect(("127.0.0.1", port)).is_err() {
-            assert!(begun.elapsed() < Duration::from_secs(60), "moto's server does not come up");
-            std::thread::sleep(Duration::from_millis(20));
-        }
-        sqs
-    }
-
-    fn call(&self, operation: &str, body: &Value) -> Value {
-        let headers = [
-            ("content-type", "application/x-amz-json-1.0"),
-            ("x-amz-target", &*format!("AmazonSQS.{operation}")),
-            (
-                "authorization",
-                "AWS4-HMAC-SHA256 Credential=AKIDEXAMPLE/20260101/us-east-1/sqs/aws4_request, SignedHeaders=host, \
-                 Signature=00",
-            ),
-        ];
-        let mut request = ureq::http::Request::post(format!("{}/", self.url));
-        for (name, value) in headers {
-            request = request.header(name, value);
-        }
-        let mut response = self.agent.run(request.body(body.to_string()).unwrap()).unwrap();
-        let text = response.body_mut().read_to_string().unwrap();
-        assert_eq!(response.status(), 200, "{operation}: {text}");
-        serde_json::from_str(&text).unwrap_or_default()
-    }
-
-    /// Makes a queue and gives its URL and its ARN.
-    fn queue(&self, name: &str, visibility_timeout_s: u32) -> Queue<'_> {
-        let attributes = json!({ "VisibilityTimeout": visibility_timeout_s.to_string() });
-        let made = self.call("CreateQueue", &json!({ "QueueName": name, "Attributes": attributes }));
-        let url = made["QueueUrl"].as_str().unwrap().to_owned();
-        let asked = json!({ "QueueUrl": url, "AttributeNames": ["QueueArn"] });
-        let arn =
-            self.call("GetQueueAttributes", &asked)["Attributes"]["QueueArn"].as_str().unwrap().to_owned();
-        Queue { sqs: self, url, arn }
-    }
-}
-
-impl Drop for Sqs {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-struct Queue<'a> {
-    sqs: &'a Sqs,
-    url: String,
-    arn: String,
-}
-
-impl Queue<'_> {
-    /// Sends messages and gives their ids with their bodies.
-    fn send(&self, bodies: &[String]) -> BTreeMap<String, String> {
-        let mut sent = BTreeMap::new();
-        for bodies in bodies.chunks(10) {
-            let entry = |(id, body): (usize, &String)| json!({ "Id": id.to_string(), "MessageBody": body });
-            let entries: Vec<Value> = bodies.iter().enumerate().map(entry).collect();
-            let answer =
-                self.sqs.call("SendMessageBatch", &json!({ "QueueUrl": self.url, "Entries": entries }));
-            for done in answer["Successful"].as_array().unwrap() {
-                let index: usize = done["Id"].as_str().unwrap().parse().unwrap();
-                sent.insert(done["MessageId"].as_str().unwrap().to_owned(), bodies[index].clone());
-            }
-        }
-        sent
-    }
-
-    /// Sends so many messages, never far ahead of who takes them, and gives their ids: moto slows down with the length
-    /// of a queue.
-    fn send_slowly(&self, messages: usize) -> Vec<String> {
-        const AHEAD_MAX: u64 = 150;
-        let bodies: Vec<String> = (0..messages).map(|number| format!("order {number}")).collect();
-        let mut sent = Vec::new();
-        for bodies in bodies.chunks(10) {
-            in_time("there is room in the queue", || self.left() < AHEAD_MAX);
-            sent.extend(self.send(bodies).into_keys());
-        }
-        sent
-    }
-
-    /// How many messages are left, waiting or given out.
-    fn left(&self) -> u64 {
-        let attributes =
-            self.sqs.call("GetQueueAttributes", &json!({ "QueueUrl": self.url, "AttributeNames": ["All"] }));
-        ["ApproximateNumberOfMessages", "ApproximateNumberOfMessagesNotVisible"]
-            .iter()
-            .map(|name| attributes["Attributes"][name].as_str().unwrap().parse::<u64>().unwrap())
-            .sum()
-    }
-}
+use crate::support::sqs::{Queue, Sqs};
+use crate::support::{in_time, until};
 
 /// What the versions saw: for each invocation its version and its messages' ids.
 type Seen = Arc<Mutex<Vec<(&'static str, Vec<String>)>>>;
@@ -258,17 +142,6 @@ impl Api {
             counted.insert(format!("v{version}"), value.parse().unwrap());
         }
         counted
-    }
-}
-
-/// Waits longer than `until` does: for queues that are drained on a busy machine.
-#[expect(clippy::disallowed_methods, reason = "tests wait in real time")]
-#[track_caller]
-fn in_time(what: &str, mut holds: impl FnMut() -> bool) {
-    let begun = Instant::now();
-    while !holds() {
-        assert!(begun.elapsed() < Duration::from_secs(600), "not within ten minutes: {what}");
-        std::thread::sleep(Duration::from_millis(50));
     }
 }
 

@@ -67,6 +67,7 @@ pub fn config(dir: &Path) -> ServeConfig {
         keep_logs: Duration::from_secs(14 * 86_400),
         processes: Processes { search: vec!["/usr/bin".into()], user: None, idle: Duration::from_secs(60) },
         queues: QueueConfig::default(),
+        event_retry_delay: Duration::from_secs(60),
         drain: Duration::from_secs(2),
         account: "000000000000".to_owned(),
         region: "us-east-1".to_owned(),

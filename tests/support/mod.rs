@@ -7,6 +7,7 @@ pub mod house;
 pub mod router;
 pub mod serin;
 pub mod service;
+pub mod sqs;
 pub mod upstream;
 pub mod users;
 
@@ -27,6 +28,17 @@ pub fn until_within(patience: Duration, what: &str, mut holds: impl FnMut() -> b
     while !holds() {
         assert!(begun.elapsed() < patience, "not within {patience:?}: {what}");
         std::thread::sleep(Duration::from_millis(1));
+    }
+}
+
+/// Waits longer than `until` does: for queues that are drained on a busy machine.
+#[expect(clippy::disallowed_methods, reason = "tests wait in real time")]
+#[track_caller]
+pub fn in_time(what: &str, mut holds: impl FnMut() -> bool) {
+    let begun = Instant::now();
+    while !holds() {
+        assert!(begun.elapsed() < Duration::from_secs(600), "not within ten minutes: {what}");
+        std::thread::sleep(Duration::from_millis(50));
     }
 }
 

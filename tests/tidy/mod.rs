@@ -18,6 +18,10 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("control", &["domain", "chance", "clock", "metrics", "router::table", "store"]),
     ("handover", &["domain", "config", "metrics", "router::table"]),
     ("queues", &["domain", "clock", "config", "control", "router::handle"]),
+    (
+        "events",
+        &["domain", "chance", "clock", "control", "queues::client", "router::handle", "store::events"],
+    ),
     ("simulate", &["domain", "chance", "control"]),
     (
         "api",
@@ -29,6 +33,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
             "code",
             "config",
             "control",
+            "events::progress",
             "metrics",
             "queues::progress",
             "router::handle",
@@ -40,8 +45,8 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     (
         "daemon",
         &[
-            "domain", "access", "api", "clock", "code", "config", "control", "handover", "metrics", "queues",
-            "router", "runtime", "store",
+            "domain", "access", "api", "clock", "code", "config", "control", "events", "handover", "metrics",
+            "queues", "router", "runtime", "store",
         ],
     ),
     ("cli", &["domain", "api::wire", "chance", "client", "clock", "config", "daemon", "simulate"]),

@@ -199,6 +199,7 @@ fn config(directory: &Path, plans: &Path) -> ServeConfig {
         keep_logs: Duration::from_secs(24 * 60 * 60),
         processes: Processes { search: Vec::new(), user: None, idle: Duration::from_secs(60) },
         queues: QueueConfig::default(),
+        event_retry_delay: Duration::from_secs(60),
         drain: Duration::from_secs(2),
         account: Place::ACCOUNT.to_owned(),
         region: Place::REGION.to_owned(),

@@ -33,7 +33,7 @@ Examples:
   SERIN_TOKEN=ana:secret serin serve --api 0.0.0.0:7411 --router 0.0.0.0:7412 from other machines too
 
 SERIN_TOKEN holds the tokens that changes want: one secret, or name:secret,name:secret.
-AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and AWS_SESSION_TOKEN are what queues of event sources are read with.
+AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and AWS_SESSION_TOKEN are what queues are read and written with.
 SERIN_LOG filters the log, as in info or serin=debug.
 SIGTERM and Ctrl-C let requests under way end; a second one does not.
 SIGUSR2 starts the program that is installed now in this one's place, without a failed request: docs/upgrading.md.";
@@ -96,9 +96,13 @@ pub struct Args {
     /// How long a function's process is kept without work.
     #[arg(long, value_name = "SPAN", env = "SERIN_PROCESS_IDLE", default_value = "10m", value_parser = span)]
     process_idle: Duration,
-    /// Where SQS is, for event source mappings; AWS's own address of each queue's region unless given.
+    /// Where SQS is, for event sources and destinations; AWS's own address of each queue's region unless given.
     #[arg(long, value_name = "URL", env = "SERIN_SQS_ENDPOINT")]
     sqs_endpoint: Option<Endpoint>,
+    /// How long after its first function error an event of an asynchronous invocation is tried again; the second retry
+    /// waits twice as long, and what finds no room from a sixtieth of it to five times as long.
+    #[arg(long, value_name = "SPAN", env = "SERIN_EVENT_RETRY_DELAY", default_value = "1m", value_parser = span)]
+    event_retry_delay: Duration,
     /// How long requests under way may take after SIGTERM.
     #[arg(long, value_name = "SPAN", env = "SERIN_DRAIN", default_value = "30s", value_parser = span)]
     drain: Duration,
@@ -143,6 +147,7 @@ pub fn run(args: &Args, session: &Session) -> anyhow::Result<Exit> {
             idle: args.process_idle,
         },
         queues: QueueConfig { endpoint: args.sqs_endpoint.clone(), keys: config::aws_keys() },
+        event_retry_delay: args.event_retry_delay,
         drain: args.drain,
         account: args.account.clone(),
         region: args.region.clone(),

@@ -31,7 +31,7 @@ pub struct EventSourceChange {
 }
 
 fn check_function(draft: &Draft<'_>, source: &EventSource) -> Result<(), Refusal> {
-    if draft.world.has_invoked(source) {
+    if draft.world.has_invoked(&source.function, source.qualifier.as_deref()) {
         Ok(())
     } else {
         Err(Refusal::Invalid("Function does not exist".to_owned()))

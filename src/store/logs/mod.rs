@@ -8,7 +8,7 @@ mod minutes;
 mod read;
 mod write;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, mpsc};
 use std::thread::JoinHandle;
@@ -63,12 +63,7 @@ impl Logs {
         let path = dir.join(FILE);
         let connection = match connect(&path) {
             Err(StoreError::Sqlite { source, .. }) if is_broken(&source) => {
-                let aside = dir.join(format!("{FILE}.broken"));
-                std::fs::rename(&path, &aside).map_err(StoreError::file("set aside the broken", &path))?;
-                for ending in ["-wal", "-shm"] {
-                    // Not there where SQLite was ended well.
-                    let _ = std::fs::remove_file(dir.join(format!("{FILE}{ending}")));
-                }
+                let aside = set_aside(&path)?;
                 tracing::warn!(kept = %aside.display(), "the log file was broken, and is begun anew");
                 connect(&path)?
             }
@@ -130,9 +125,26 @@ impl Logs {
     }
 }
 
-fn is_broken(error: &rusqlite::Error) -> bool {
+/// Whether a file is no database, or not a sound one.
+pub(super) fn is_broken(error: &rusqlite::Error) -> bool {
     use rusqlite::ErrorCode::{DatabaseCorrupt, NotADatabase};
     matches!(error.sqlite_error_code(), Some(DatabaseCorrupt | NotADatabase))
+}
+
+/// Moves a broken database out of the way, and tells where it is kept.
+pub(super) fn set_aside(path: &Path) -> Result<PathBuf, StoreError> {
+    let beside = |ending: &str| {
+        let mut name = path.as_os_str().to_owned();
+        name.push(ending);
+        PathBuf::from(name)
+    };
+    let aside = beside(".broken");
+    std::fs::rename(path, &aside).map_err(StoreError::file("set aside the broken", path))?;
+    for ending in ["-wal", "-shm"] {
+        // Not there where SQLite was ended well.
+        let _ = std::fs::remove_file(beside(ending));
+    }
+    Ok(aside)
 }
 
 fn connect(path: &Path) -> Result<Connection, StoreError> {
