@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -38,6 +38,8 @@ type Calls = Arc<Mutex<Vec<Call>>>;
 /// A version that notes its invocations, and fails those whose event says how often: `{"fail": 2}`.
 struct Version {
     url: String,
+    /// Whether it takes its time to answer.
+    is_slow: Arc<AtomicBool>,
     _runtime: tokio::runtime::Runtime,
 }
 
@@ -45,11 +47,20 @@ struct Version {
 struct Role {
     name: &'static str,
     calls: Calls,
+    is_slow: Arc<AtomicBool>,
 }
 
-async fn work(State(role): State<Role>, headers: HeaderMap, body: String) -> (StatusCode, String) {
+async fn slow_work(State(role): State<Role>, headers: HeaderMap, body: String) -> (StatusCode, String) {
+    let answer = work(&role, &headers, &body);
+    if role.is_slow.load(Ordering::Relaxed) {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    answer
+}
+
+fn work(role: &Role, headers: &HeaderMap, body: &str) -> (StatusCode, String) {
     let header = |name: &str| headers.get(name).map(|value| value.to_str().unwrap().to_owned());
-    let body: Value = serde_json::from_str(&body).unwrap();
+    let body: Value = serde_json::from_str(body).unwrap();
     let id = header("x-amzn-requestid").unwrap();
     let mut calls = role.calls.lock().unwrap();
     let before = calls.iter().filter(|call| call.body["fail"].is_u64() && call.id == id).count() as u64;
@@ -71,9 +82,11 @@ impl Version {
             tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
         let listener = runtime.block_on(tokio::net::TcpListener::bind("127.0.0.1:0")).unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
-        let routes = Router::new().route("/", post(work)).with_state(Role { name, calls: Arc::clone(calls) });
+        let is_slow = Arc::new(AtomicBool::new(false));
+        let role = Role { name, calls: Arc::clone(calls), is_slow: Arc::clone(&is_slow) };
+        let routes = Router::new().route("/", post(slow_work)).with_state(role);
         runtime.spawn(async move { axum::serve(listener, routes).await });
-        Version { url, _runtime: runtime }
+        Version { url, is_slow, _runtime: runtime }
     }
 }
 
@@ -366,6 +379,8 @@ fn ten_thousand_events_survive_a_kill() {
     let config = json!({ "DestinationConfig": { "OnFailure": { "Destination": arn("told") } } });
     ask_of(&daemon, "PUT", "/2019-09-25/functions/f/event-invoke-config?Qualifier=live", &config);
 
+    // So that many wait when the kill comes.
+    versions.iter().for_each(|version| version.is_slow.store(true, Ordering::Relaxed));
     let sent = Sent::default();
     *sent.address.lock().unwrap() = Some(daemon.router);
     std::thread::scope(|scope| {
@@ -387,6 +402,8 @@ fn ten_thousand_events_survive_a_kill() {
         let undelivered = accepted.difference(&known).count();
         println!("killed after {} accepted events, {undelivered} of them not delivered yet", accepted.len());
         assert!(clients.iter().any(|client| !client.is_finished()), "the kill came too late");
+        assert!(undelivered > 0, "there was nothing to lose");
+        versions.iter().for_each(|version| version.is_slow.store(false, Ordering::Relaxed));
         daemon = Daemon::start(dir.path(), &flags);
         *sent.address.lock().unwrap() = Some(daemon.router);
     });
