@@ -425,7 +425,10 @@ fn ten_thousand_events_survive_a_kill() {
         *by_version.entry(call.version).or_default() += 1;
     }
     let lost = ids.keys().filter(|id| !deliveries.contains_key(*id)).count();
-    let again = ids.iter().filter(|(id, number)| !is_hopeless(**number) && deliveries[*id] > 1).count();
+    let again = ids
+        .iter()
+        .filter(|(id, number)| !is_hopeless(**number) && deliveries.get(*id).is_some_and(|times| *times > 1))
+        .count();
     let hopeless: BTreeSet<&String> =
         ids.iter().filter(|(_, number)| is_hopeless(**number)).map(|(id, _)| id).collect();
     let mut letters = BTreeMap::new();

@@ -126,6 +126,17 @@ fn two_thousand_invocations_are_split_by_the_aliass_weight() {
     let told = aws(&house, &command);
     assert_eq!(told["StatusCode"], 200, "{told}");
     assert!(["1", "2"].contains(&told["ExecutedVersion"].as_str().unwrap()), "{told}");
+    let command = format!(
+        "aws lambda invoke --function-name first:live --invocation-type Event --payload {{}} {}",
+        out.display()
+    );
+    assert_eq!(aws(&house, &command), json!({ "StatusCode": 202 }));
+    assert_eq!(std::fs::read(&out).unwrap(), b"");
+    until("the event is delivered", || {
+        let metrics = house.get("/metrics").ok();
+        let delivered = "serin_async_events_total{function=\"first\",outcome=\"delivered\"} 1\n";
+        metrics.as_str().unwrap().contains(delivered)
+    });
     let mut client = Client::connect(house.router());
     let mut canary = 0;
     for _ in 0..INVOCATIONS {

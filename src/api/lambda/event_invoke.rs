@@ -1,4 +1,4 @@
-//! FunctionEventInvokeConfig: put, update, get, delete, list. How asynchronous events are handled, stored durably.
+//! FunctionEventInvokeConfig: put, update, get, delete, list. How asynchronous events are handled.
 
 use axum::Json;
 use axum::extract::State;
@@ -91,6 +91,11 @@ fn check_services(read: &Read) -> Result<(), LambdaError> {
     let Some((success, failure)) = &read.destinations else { return Ok(()) };
     for arn in [success, failure].into_iter().flatten().filter(|arn| !arn.is_empty()) {
         match arn.split(':').nth(2) {
+            Some("sqs") if arn.ends_with(".fifo") => {
+                return Err(LambdaError::invalid(format!(
+                    "The destination {arn} is not supported: a FIFO queue takes no events."
+                )));
+            }
             Some("lambda" | "sqs") => {}
             Some("sns" | "events" | "s3") => {
                 return Err(LambdaError::invalid(format!(

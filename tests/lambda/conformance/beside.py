@@ -11,6 +11,7 @@ def run(k):
     reserved(k)
     provisioned(k)
     event_invoke(k)
+    events(k)
     event_sources(k)
     account(k)
 
@@ -186,6 +187,33 @@ def event_invoke(k):
     k.not_found("event-invoke: delete what is not there", put("delete", Qualifier="live"), text)
     answer = put("update", Qualifier="live", MaximumRetryAttempts=1)
     k.not_found("event-invoke: update what is not there", answer, text)
+
+
+def events(k):
+    """Invocations that nobody waits for."""
+    f = "eventful"
+    k.create(f, Publish=True)
+    k.call("create_alias", FunctionName=f, Name="live", FunctionVersion="1")
+    for where, params in {"the function": {}, "an alias": {"Qualifier": "live"}, "a version": {"Qualifier": "1"}}.items():
+        answer = k.call("invoke", FunctionName=f, InvocationType="Event", Payload=b'{"n": 1}', **params)
+        k.empty(f"event: {where} answers 202 and nothing", answer, 202)
+        named = [name for name in answer.headers if name in ("x-amz-executed-version", "x-amz-function-error", "x-amz-log-result")]
+        k.same(f"event: {where} names no version", named, [])
+        k.check(f"event: {where} has a request id", answer.headers.get("x-amzn-requestid"), answer.headers)
+    k.empty("event: without a payload", k.call("invoke", FunctionName=f, InvocationType="Event"), 202)
+    answer = k.call("invoke", FunctionName=f, InvocationType="Event", Payload=b"{")
+    found = (answer.status, (answer.type or "").split(":")[0])
+    k.same("event: what is no JSON", found, (400, "InvalidRequestContentException"))
+    answer = k.call("invoke", FunctionName=f, InvocationType="Event", Payload=b'"' + b"x" * (1 << 20) + b'"')
+    text = "Request must be smaller than 1048576 bytes for the InvokeFunction operation"
+    k.refused("event: more than a mebibyte", answer, 413, "RequestTooLargeException", text)
+    answer = k.call("invoke", FunctionName="absent", InvocationType="Event", Payload=b"{}")
+    k.not_found("event: an absent function", answer, f"Function not found: {k.arn('absent', '$LATEST')}")
+    answer = k.call("invoke", FunctionName=f, Qualifier="absent", InvocationType="Event", Payload=b"{}")
+    k.not_found("event: an absent alias", answer, f"Function not found: {k.arn(f, 'absent')}")
+    answer = k.call("invoke", FunctionName=f, InvocationType="Later", Payload=b"{}")
+    text = "Member must satisfy enum value set: [Event, RequestResponse, DryRun]"
+    k.violates("event: another type", answer, "Later", "invocationType", text)
 
 
 def event_sources(k):

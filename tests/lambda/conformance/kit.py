@@ -72,7 +72,9 @@ class Kit:
             if self._last is None:
                 return Answer(0, {}, str(why).encode())
         headers = {name.lower(): value for name, value in self._last["headers"].items()}
-        return Answer(self._last["status_code"], headers, self._last["body"])
+        body = self._last["body"]
+        # An invocation's answer is a stream.
+        return Answer(self._last["status_code"], headers, body.read() if hasattr(body, "read") else body)
 
     def raw(self, method, path, body=None, headers=None):
         """Sends bytes as they are."""
