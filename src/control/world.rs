@@ -125,6 +125,15 @@ impl World {
 
     /// What is invoked by a function and a qualifier; behind an alias, what its function version is.
     pub fn invoked(&self, function: &FunctionName, qualifier: Option<&str>) -> Option<&Configuration> {
+        self.invoked_version(function, qualifier).map(|(_, configuration)| configuration)
+    }
+
+    /// The same, with the version's number.
+    pub fn invoked_version(
+        &self,
+        function: &FunctionName,
+        qualifier: Option<&str>,
+    ) -> Option<(VersionId, &Configuration)> {
         let state = self.function(function)?;
         let version = match qualifier.map(str::parse::<Qualifier>) {
             None => VersionId::Latest,
@@ -135,7 +144,7 @@ impl World {
             }
             Some(Err(_)) => return None,
         };
-        state.configuration(version)
+        Some((version, state.configuration(version)?))
     }
 
     /// The opaque RevisionId that Lambda clients see for a revision; it looks like a UUID.

@@ -40,8 +40,6 @@ enum Verdict {
     Ran(Answer),
     /// None had.
     PutOff,
-    /// The router shuts down.
-    Stopped,
 }
 
 /// Gives an event its turn.
@@ -85,7 +83,6 @@ impl Shared {
             Verdict::Ran(answer) if answer.is_error => (Attempt::Failed, Some(answer)),
             Verdict::Ran(answer) => (Attempt::Answered, Some(answer)),
             Verdict::PutOff => (Attempt::PutOff, None),
-            Verdict::Stopped => return Step::Left,
         };
         // By the terms of now, for an invocation may take minutes.
         let terms = Terms::of(configured(&self.control.world(), event), self.retry_delay);
@@ -144,7 +141,8 @@ impl Shared {
         let request =
             request.body(event.payload.clone()).expect("what was a request before can be one again");
         let Ok(response) = self.invoke.invoke_as_serin(request, Some(event.id)).await else {
-            return Verdict::Stopped;
+            // serin ends, and what was put off is on disk as it was.
+            return Verdict::PutOff;
         };
         let (head, payload) = response.into_parts();
         match head.status.as_u16() {

@@ -117,6 +117,15 @@ pub enum Failure {
     TooLarge,
 }
 
+/// How many processes of a version there are.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ProcessCount {
+    /// Those that have begun, busy or not.
+    pub begun: u32,
+    /// Those of them that wait for the next invocation.
+    pub idle: u32,
+}
+
 /// serin could not run an invocation, by no doing of the function's; in words.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
@@ -201,14 +210,14 @@ impl Runtimes {
         let _ = self.messages.send(Message::Provision(function.clone(), versions));
     }
 
-    /// How many processes of a version are ready for the next invocation.
-    pub async fn ready(&self, function: &FunctionName, version: VersionId) -> u32 {
+    /// How many processes of a version there are.
+    pub async fn processes(&self, function: &FunctionName, version: VersionId) -> ProcessCount {
         let (answer, answered) = oneshot::channel();
-        let asked = Message::Ready { function: function.clone(), version, answer };
+        let asked = Message::Count { function: function.clone(), version, answer };
         if self.messages.send(asked).is_err() {
-            return 0;
+            return ProcessCount::default();
         }
-        answered.await.unwrap_or(0)
+        answered.await.unwrap_or_default()
     }
 
     /// Ends the processes of a version that is gone, or of all versions of a function; those that work end after.

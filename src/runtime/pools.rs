@@ -20,7 +20,7 @@ use super::code::UnpackedCode;
 use super::instance;
 use super::sandbox::Sandbox;
 use super::watchdog::Watchdog;
-use super::{Invocation, Outcome, Permit, RuntimeConfig, Unavailable};
+use super::{Invocation, Outcome, Permit, ProcessCount, RuntimeConfig, Unavailable};
 use crate::code::CodeDirectory;
 use crate::domain::arn::{FunctionName, VersionId};
 use crate::domain::process::ProcessTarget;
@@ -34,7 +34,7 @@ const LEAVE_MAX: Duration = Duration::from_secs(5);
 pub(super) enum Message {
     Run(Box<Job>),
     Provision(FunctionName, Vec<(VersionId, Arc<ProcessTarget>, u32)>),
-    Ready { function: FunctionName, version: VersionId, answer: oneshot::Sender<u32> },
+    Count { function: FunctionName, version: VersionId, answer: oneshot::Sender<ProcessCount> },
     Forget(FunctionName, Option<VersionId>),
     Stop(Duration),
 }
@@ -79,6 +79,14 @@ struct Pool {
 }
 
 impl Pool {
+    fn count(&self) -> ProcessCount {
+        let number = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);
+        ProcessCount {
+            begun: number(self.alive.saturating_sub(self.starting)),
+            idle: number(self.idle.len()),
+        }
+    }
+
     fn is_unused(&self) -> bool {
         self.alive == 0 && self.waiting.is_empty() && self.provisioned == 0
     }
@@ -135,11 +143,11 @@ impl House {
             match messages.recv().await {
                 Some(Message::Run(job)) => self.run(*job),
                 Some(Message::Provision(function, versions)) => self.provision(&function, versions),
-                Some(Message::Ready { function, version, answer }) => {
+                Some(Message::Count { function, version, answer }) => {
                     let state = self.state.borrow();
-                    let ready = state.pools.get(&(function, version)).map_or(0, |pool| pool.idle.len());
+                    let count = state.pools.get(&(function, version)).map(Pool::count);
                     // Who asked may have gone.
-                    let _ = answer.send(ready.try_into().unwrap_or(u32::MAX));
+                    let _ = answer.send(count.unwrap_or_default());
                 }
                 Some(Message::Forget(function, version)) => self.forget(&function, version),
                 Some(Message::Stop(grace)) => break grace,

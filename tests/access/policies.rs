@@ -36,6 +36,22 @@ fn permit(house: &House, sid: &str, principal: &str, qualifier: Option<&str>, mo
 }
 
 #[test]
+fn whoever_may_not_invoke_may_send_no_event() {
+    let house = house();
+    let service = Service::start(0.0, 1);
+    furnish(&house, [&service.url(), &service.url()]);
+    permit(&house, "ana", ANA, Some("live"), &json!({}));
+    let event = [("authorization", "Bearer ana-token"), ("x-amz-invocation-type", "Event")];
+    let statuses = ["f", "f:live", "f:1"].map(|target| invoke_with(&house, target, &event).status);
+    assert_eq!(statuses, [403, 202, 403]);
+    // What was accepted once needs nobody's leave when it is carried out.
+    crate::support::until("it is delivered, from both listeners", || {
+        let delivered = "serin_async_events_total{function=\"f\",outcome=\"delivered\"} 2\n";
+        own(&house, "GET", "/metrics", &Value::Null).as_str().unwrap().contains(delivered)
+    });
+}
+
+#[test]
 fn permission_on_an_alias_alone_opens_neither_the_function_nor_the_version_behind_it() {
     let mut house = house();
     let service = Service::start(0.0, 1);

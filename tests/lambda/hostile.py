@@ -20,8 +20,8 @@ from urllib.parse import quote, urlparse
 
 import botocore.session
 
-# Those that are not the control plane's, and that serin refuses by name with 501.
-ELSEWHERE = {"Invoke", "InvokeAsync", "InvokeWithResponseStream"}
+# Those that serin refuses by name with 501.
+ELSEWHERE = {"InvokeAsync", "InvokeWithResponseStream"}
 
 ODD_TEXTS = [
     "", " ", "\0", "x" * 300, "x" * 70_000, "../../../etc/passwd", "%2e%2e%2f", "%", "%zz", "$LATEST", "$NEWEST", "-1", "0",
@@ -110,6 +110,12 @@ class Fuzz:
         choices = [*ODD_TEXTS, *known, *known, *known, *shape.metadata.get("enum", [])]
         return self.chance.choice(choices)
 
+    def header(self, shape):
+        """A value that a head can carry, right or wrong: what ends lines would be another request."""
+        coded = ["e30=", "bnVsbA==", "====", base64.b64encode(deep(3000).encode()).decode(), "A" * 7000]
+        text = self.chance.choice([str(self.text(shape)), *shape.metadata.get("enum", []), *coded])
+        return text.replace("\r", "").replace("\n", "").replace("\0", "")[:7000]
+
     def operation(self, model):
         method, target = model.http["method"], model.http["requestUri"]
         path, _, fixed = target.partition("?")
@@ -128,6 +134,9 @@ class Fuzz:
                 if self.chance.random() < 0.5:
                     text = quote(str(self.text(member)).encode("utf-8", "surrogatepass"), safe="")
                     query.append(f"{wire}=" + self.chance.choice([text, text, "%zz", "%ff"]))
+            elif place == "header":
+                if self.chance.random() < 0.5:
+                    headers.append(f"{wire}: {self.header(member)}")
             elif place is None and self.chance.random() < 0.8:
                 body[wire] = self.value(member)
         target = path + ("?" + "&".join(query) if query else "")

@@ -138,8 +138,8 @@ impl Functions {
     /// How many processes of version 1 are ready.
     pub fn ready(&self) -> u32 {
         let function = function();
-        let asked = self.runtimes.ready(&function, version());
-        tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(asked)
+        let asked = self.runtimes.processes(&function, version());
+        tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(asked).idle
     }
 
     /// Everything that was logged, in order.

@@ -2,6 +2,7 @@
 //! ListProvisionedConcurrencyConfigs), and GetAccountSettings.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::State;
@@ -19,7 +20,7 @@ use crate::api::Api;
 use crate::code::{UNPACKED_BYTES_MAX, ZIP_BYTES_MAX};
 use crate::control::door::{Action, Reply, Upkeep};
 use crate::domain::alias::AliasId;
-use crate::domain::arn::Qualifier;
+use crate::domain::arn::{FunctionName, Qualifier};
 use crate::domain::concurrency::{ACCOUNT_CONCURRENCY, Provisioned};
 use crate::domain::process::CodeSha256;
 
@@ -125,6 +126,32 @@ fn shape(provisioned: &Provisioned, ready: u32, status: &str) -> Value {
     })
 }
 
+/// What is kept ready, as it is at this moment: processes that have begun, up to as many as were asked for.
+///
+/// An HTTP service is always as ready as it can be.
+async fn shape_now(api: &Api, function: &FunctionName, qualifier: &str, provisioned: &Provisioned) -> Value {
+    let target = api
+        .control
+        .world()
+        .invoked_version(function, Some(qualifier))
+        .and_then(|(version, found)| Some((version, Arc::clone(found.target.process()?))));
+    let Some((version, target)) = target else { return shape(provisioned, provisioned.executions, "READY") };
+    let ready = api.runtimes.processes(function, version).await.begun.min(provisioned.executions);
+    if ready == provisioned.executions {
+        return shape(provisioned, ready, "READY");
+    }
+    let runtimes = api.runtimes.clone();
+    let why = tokio::task::spawn_blocking(move || runtimes.availability(&target).err()).await;
+    match why.ok().flatten() {
+        None => shape(provisioned, ready, "IN_PROGRESS"),
+        Some(why) => {
+            let mut shape = shape(provisioned, ready, "FAILED");
+            shape["StatusReason"] = json!(why.to_string());
+            shape
+        }
+    }
+}
+
 /// PutProvisionedConcurrencyConfig.
 pub async fn provision(
     State(api): State<Api>,
@@ -149,18 +176,20 @@ pub async fn provision(
 /// GetProvisionedConcurrencyConfig; with `List=ALL` in the query, ListProvisionedConcurrencyConfigs.
 pub async fn provisioned(State(api): State<Api>, asked: Asked) -> Result<Response, LambdaError> {
     if asked.query("List") == Some("ALL") {
-        return list(&api, &asked);
+        return list(&api, &asked).await;
     }
     let (scope, qualifier) = provisionable(&api, &asked, |_| {})?;
-    let world = api.control.world();
+    let (world, qualifier) = (api.control.world(), qualifier.to_string());
     let state = world.function(&scope.function);
-    match state.and_then(|state| state.function.provisioned.get(&qualifier.to_string())) {
-        Some(provisioned) => Ok(Json(shape(provisioned, provisioned.executions, "READY")).into_response()),
+    match state.and_then(|state| state.function.provisioned.get(&qualifier)) {
+        Some(provisioned) => {
+            Ok(Json(shape_now(&api, &scope.function, &qualifier, provisioned).await).into_response())
+        }
         None => Err(LambdaError::no_provisioned()),
     }
 }
 
-fn list(api: &Api, asked: &Asked) -> Result<Response, LambdaError> {
+async fn list(api: &Api, asked: &Asked) -> Result<Response, LambdaError> {
     let mut count = 50;
     let scope =
         asked.function(api, NAME_CHARS_MAX, |violations| count = asked.page_items(50, 50, violations))?;
@@ -168,12 +197,18 @@ fn list(api: &Api, asked: &Asked) -> Result<Response, LambdaError> {
     let Some(state) = world.function(&scope.function) else {
         return Err(LambdaError::not_found(format!("Function not found: {}", scope.arn(None))));
     };
-    let one = |(qualifier, provisioned): (&String, &Provisioned)| {
-        let mut shape = shape(provisioned, provisioned.executions, "READY");
+    let all = state
+        .function
+        .provisioned
+        .iter()
+        .map(|(qualifier, provisioned)| (qualifier.clone(), (qualifier, provisioned)));
+    let (found, next) = page(all, asked.query("Marker"), count);
+    let mut items = Vec::new();
+    for (qualifier, provisioned) in found {
+        let mut shape = shape_now(api, &scope.function, qualifier, provisioned).await;
         shape["FunctionArn"] = json!(scope.arn(Some(qualifier)));
-        (qualifier.clone(), shape)
-    };
-    let (items, next) = page(state.function.provisioned.iter().map(one), asked.query("Marker"), count);
+        items.push(shape);
+    }
     Ok(listed("ProvisionedConcurrencyConfigs", items, next))
 }
 

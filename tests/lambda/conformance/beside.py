@@ -1,6 +1,9 @@
 """What is kept beside the versions: tags, concurrency, the handling of events, event sources, the account."""
 
-from kit import REGION, zipped
+import platform
+import time
+
+from kit import IDLE, REGION, zipped
 
 MISMATCH = "The derived qualifier from the function name does not match the specified qualifier."
 GONE = "The resource you requested does not exist."
@@ -80,7 +83,8 @@ def reserved(k):
 
 def provisioned(k):
     f = "provisioned"
-    k.create(f, Publish=True)
+    machine = {"aarch64": "arm64"}.get(platform.machine(), "x86_64")
+    k.create(f, zipped(IDLE), Publish=True, Architectures=[machine])
     k.call("create_alias", FunctionName=f, Name="live", FunctionVersion="1")
     k.call("create_alias", FunctionName=f, Name="latest", FunctionVersion="$LATEST")
 
@@ -93,7 +97,8 @@ def provisioned(k):
     shown = {key: made.at(key) for key in members.split()[:3]}
     expected = dict(zip(members.split()[:3], (1, 0, "IN_PROGRESS")))
     k.same("provisioned: put", (made.status, shown), (202, expected))
-    for _ in range(50):
+    for _ in range(100):
+        time.sleep(0.1)
         found = k.call("get_provisioned_concurrency_config", FunctionName=f, Qualifier="1")
         if found.at("Status") != "IN_PROGRESS":
             break
