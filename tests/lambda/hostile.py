@@ -149,6 +149,30 @@ class Fuzz:
         self.send(method, target, data, headers)
 
 
+    def invocation(self):
+        """An Invoke of a function that is there, with heads and payloads of every kind."""
+        function = self.chance.choice(["fuzzed", "fuzzed:live", "fuzzed:1", "fuzzed%3A%24LATEST", "fuzzed?Qualifier=live"])
+        name, _, query = function.partition("?")
+        target = f"/2015-03-31/functions/{name}/invocations" + (f"?{query}" if query else "")
+        headers = []
+        for head, values in {
+            "X-Amz-Invocation-Type": ["Event", "Event", "Event", "RequestResponse", "DryRun", "event", "", "x" * 5000],
+            "X-Amz-Log-Type": ["Tail", "None", "tail", ""],
+            "X-Amz-Client-Context": ["e30=", "bnVsbA==", "====", "W10=", "A" * 7000, "\u00ff"],
+            "X-Amzn-Trace-Id": ["Root=1-5759e988-bd862e3fe1be46a994272793", "\u00e9", "x" * 7000],
+            "traceparent": ["00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01", "", "\u202e"],
+            "x-amzn-requestid": ["00000000-0000-0000-0000-000000000000", "../../x"],
+        }.items():
+            if self.chance.random() < 0.5:
+                headers.append(f"{head}: {self.chance.choice(values)}")
+        payload = self.chance.choice([
+            b"", b"{}", b"null", b"7", b'"text"', b"{", b"\xff\xfe{}", b"\0", b" ", b"{}{}", b"1e999999", b"-0", b'"\\ud800"',
+            deep(50_000).encode(), ('{"a":' * 20_000).encode(), b'{"a":1,' * 3 + b'"a":2' + b"}" * 3,
+            b'"' + b"x" * ((1 << 20) - 2) + b'"', b'"' + b"x" * (1 << 20) + b'"', b'"' + b"x" * (6 << 20) + b'"',
+        ])
+        self.send("POST", target, payload, headers)
+
+
 def entry(name, data=b"x", mode=0o644):
     info = zipfile.ZipInfo(name)
     info.external_attr = mode << 16
@@ -248,6 +272,12 @@ def main():
     fuzz.send("GET", "/code/..%2f..%2fserin.db?Expires=1&Signature=x")
     model = botocore.session.get_session().get_service_model("lambda")
     operations = [model.operation_model(name) for name in model.operation_names if name not in ELSEWHERE]
+    for destination in ("arn:aws:sqs:us-east-1:000000000000:q", "arn:aws:lambda:us-east-1:000000000000:function:zip-0"):
+        config = {"MaximumRetryAttempts": 0, "DestinationConfig": {"OnFailure": {"Destination": destination}}}
+        path = "/2019-09-25/functions/fuzzed/event-invoke-config?Qualifier=live"
+        fuzz.send("PUT", path, json.dumps(config).encode())
+    for _ in range(asked.rounds * 5):
+        fuzz.invocation()
     for _ in range(asked.rounds):
         for operation in operations:
             fuzz.operation(operation)

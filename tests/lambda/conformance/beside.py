@@ -105,6 +105,12 @@ def provisioned(k):
     every = [*members.split(), "AvailableProvisionedConcurrentExecutions"]
     k.shape("provisioned: get", found, 200, every)
     k.same("provisioned: becomes ready", (found.at("Status"), found.at(every[4])), ("READY", 1))
+    # Its bootstrap ends at once.
+    k.create("lame", Publish=True)
+    put("1", 1, "lame")
+    answer = k.call("get_provisioned_concurrency_config", FunctionName="lame", Qualifier="1")
+    shown = (answer.at(members.split()[1]), answer.at("Status") in ("IN_PROGRESS", "FAILED"))
+    k.same("provisioned: what does not begin is not ready", shown, (0, True))
     listed = k.call("list_provisioned_concurrency_configs", FunctionName=f)
     arns = [one.get("FunctionArn") for one in listed.at("ProvisionedConcurrencyConfigs") or []]
     k.same("provisioned: list", arns, [k.arn(f, "1")])
