@@ -64,6 +64,22 @@ aws2() {
     fi
 }
 
+# ric: prints a python3.N that runs functions through AWS's runtime interface client, in a venv under target/; Debian's
+# own, because functions run as users who may not look into anybody's home. Prints nothing where it cannot be had.
+ric() {
+    local venv=$PWD/target/ric wanted=$PWD/scripts/requirements-functions.txt system
+    system=$(readlink -f /usr/bin/python3 2>/dev/null || true)
+    [ -x "$system" ] || return 0
+    if ! cmp -s "$wanted" "$venv/installed"; then
+        rm -rf "$venv"
+        # Readable by the users that functions run as.
+        (umask 022 && "$system" -m venv "$venv" && "$venv/bin/pip" install -q --disable-pip-version-check -r "$wanted") >&2 ||
+            return 0
+        cp "$wanted" "$venv/installed"
+    fi
+    printf '%s' "$venv/bin/${system##*/}"
+}
+
 # clients: the real clients that users have, in a venv under target/.
 clients() {
     local venv=target/venv

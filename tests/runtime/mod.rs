@@ -5,3 +5,4 @@ mod daemon;
 mod errors;
 mod isolation;
 mod pools;
+mod python;
