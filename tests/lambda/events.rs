@@ -121,7 +121,7 @@ struct Place {
     calls: Calls,
     /// What `told` saw.
     told: Calls,
-    _versions: [Version; 2],
+    versions: [Version; 2],
 }
 
 impl Place {
@@ -132,7 +132,7 @@ impl Place {
         let number = house.publish("f", &versions[0].url);
         house.alias("f", "live", &number);
         house.publish("told", &versions[1].url);
-        Place { house, calls, told, _versions: versions }
+        Place { house, calls, told, versions }
     }
 
     /// Configures how events to a function and qualifier are handled.
@@ -278,14 +278,35 @@ fn events_wait_through_a_restart_and_go_with_what_they_were_for() {
 }
 
 #[test]
+fn a_destination_that_is_away_is_told_later() {
+    let mut place = Place::with_delay(Duration::from_millis(20));
+    let config = json!({
+        "MaximumRetryAttempts": 0, "DestinationConfig": { "OnFailure": { "Destination": arn("told") } },
+    });
+    place.configure("f", "live", &config);
+    place.house.ask("DELETE", "/2015-03-31/functions/told", None, &[]);
+    let id = place.send("f:live", "{\"fail\":9}");
+    let owed = "serin_async_reports_waiting{function=\"f\"}";
+    until("its report waits", || place.metric(owed) == 1.0);
+    place.house.shut_down();
+    place.house.boot();
+    until("its report still waits", || place.metric(owed) == 1.0);
+    assert_eq!(calls_of(&place.calls, &id).len(), 1, "the event itself has ended");
+    let url = place.versions[1].url.clone();
+    place.house.publish("told", &url);
+    until("it is told of", || !place.records().is_empty());
+    assert_eq!(place.records()[0]["requestContext"]["requestId"], *id);
+    until("nothing waits any more", || place.metric(owed) == 0.0);
+}
+
+#[test]
 fn functions_from_zips_take_events_and_none_that_may_not_run() {
     let place = Place::with_delay(Duration::from_millis(20));
     let architecture = if cfg!(target_arch = "aarch64") { "arm64" } else { "x86_64" };
     let destination = json!({ "Destination": arn("told") });
     let both = json!({ "DestinationConfig": { "OnSuccess": destination, "OnFailure": destination } });
-    for (name, zip) in
-        [("runs", rust_function().to_vec()), ("stopped", zip_of(&[("bootstrap", b"#!/bin/sh\n", 0o755)]))]
-    {
+    let (real, idle) = (rust_function().to_vec(), zip_of(&[("bootstrap", b"#!/bin/sh\n", 0o755)]));
+    for (name, zip) in [("runs", &real), ("narrow", &real), ("stopped", &idle)] {
         let body = json!({
             "FunctionName": name, "Runtime": "provided.al2023", "Handler": "bootstrap", "Timeout": 20,
             "Role": "arn:aws:iam::000000000000:role/r", "Architectures": [architecture],
@@ -311,6 +332,23 @@ fn functions_from_zips_take_events_and_none_that_may_not_run() {
         );
         assert_eq!(record.get("responsePayload"), payload.as_ref(), "{record}");
     }
+
+    // One place for thirty events: most find none at first, and all of them run.
+    let one = json!({ "ReservedConcurrentExecutions": 1 });
+    place.house.ask("PUT", "/2017-10-31/functions/narrow/concurrency", Some(&one), &[]).ok();
+    let ids: BTreeSet<String> =
+        (0..30).map(|_| place.send("narrow", "{\"do\":\"sleep\",\"number\":20}")).collect();
+    let outcome = |outcome: &str| {
+        place.metric(&format!("serin_async_events_total{{function=\"narrow\",outcome=\"{outcome}\"}}"))
+    };
+    in_time("all of them have run", || outcome("delivered") == 30.0);
+    assert!(outcome("put_off") > 0.0, "there was room for all");
+    assert_eq!((outcome("retried"), outcome("given_up")), (0.0, 0.0), "no room is no failure");
+    in_time("all of them are told of", || {
+        let told = place.records();
+        let told = told.iter().filter_map(|record| record["requestContext"]["requestId"].as_str());
+        ids.is_subset(&told.map(str::to_owned).collect())
+    });
 }
 
 /// What a client was told: which event has which identifier.
