@@ -29,6 +29,8 @@ const QUIET: Duration = Duration::from_millis(100);
 const LATE_EVERY: Duration = Duration::from_millis(100);
 /// How often is looked at what another process or thread does.
 const LOOK_EVERY: Duration = Duration::from_millis(10);
+/// How much longer than requests under way take to end a successor leaves their events alone.
+const LEASE_BEYOND_DRAIN: Duration = Duration::from_secs(10);
 /// So many processes are started in the place of a lost one.
 const REPLACEMENTS_MAX: usize = 3;
 
@@ -128,7 +130,7 @@ impl Daemon {
     ) -> anyhow::Result<()> {
         let Taker { mut successor, mut serves } = taker;
         self.event_sources.stop();
-        self.async_invocations.stop();
+        self.async_invocations.leave(drain + LEASE_BEYOND_DRAIN);
         // The API's socket is the successor's from here on: who connects waits until that one decides.
         self.stop_api.send_replace(Some(SETTLING_MAX + drain));
         let mut deciding = Some((self.control_thread, self._watching, self._store));

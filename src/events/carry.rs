@@ -30,6 +30,8 @@ pub(super) enum Step {
     PutOff { due_at: Timestamp },
     /// It has ended, and its destinations are to be told.
     Owed { due_at: Timestamp },
+    /// Another process has seen to it that it is due then.
+    Later { due_at: Timestamp },
     /// serin ends; the event stays as it is.
     Left,
 }
@@ -44,7 +46,7 @@ enum Verdict {
 
 /// Gives an event its turn.
 pub(super) async fn carry(shared: Arc<Shared>, turn: Turn, stored: StoredEvent) -> Step {
-    let StoredEvent { seq, event, owed } = stored;
+    let StoredEvent { seq, event, owed, .. } = stored;
     match owed {
         Some(owed) => shared.tell(&turn, &event, owed).await,
         None => shared.attempt(seq, &turn, &event).await,

@@ -131,7 +131,7 @@ impl Lanes {
                     lane.places = (lane.places + 1).min(PLACES_MAX);
                 }
                 Step::PutOff { .. } => lane.places = (lane.places / 2).max(1),
-                Step::Left => {}
+                Step::Later { .. } | Step::Left => {}
             }
         }
         if lane.accepted.is_empty() {
@@ -144,6 +144,7 @@ impl Lanes {
         let failures = turn.waiting.failures;
         match step {
             Step::Gone | Step::Left => {}
+            Step::Later { due_at } => self.push(again(due_at, failures, is_owed, turn.put_off)),
             Step::Again { due_at } => self.push(again(due_at, failures + 1, is_owed, 0)),
             Step::PutOff { due_at } => {
                 self.push(again(due_at, failures, is_owed, turn.put_off.saturating_add(1)));

@@ -5,13 +5,16 @@
 //! invocation, and tells queues and functions what became of them (`tell`). The rules are `domain::async_event`'s. *An
 //! event leaves the disk after it has ended and everybody who is to hear of it has heard*, so a kill costs deliveries
 //! that come twice and never one that does not come. Order is not promised.
+//!
+//! In an upgrade both processes accept events, and one carries them out: the one before begins no more, and puts what it
+//! has under way off for as long as it may take. What it accepts from then on is found by the other on disk.
 
 mod carry;
 mod lanes;
 pub mod progress;
 mod tell;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::io;
 use std::sync::Arc;
 use std::thread::JoinHandle;
@@ -41,6 +44,8 @@ const LOOK_EVERY: Duration = Duration::from_secs(1);
 const COUNT_EVERY: Duration = Duration::from_millis(200);
 /// So many arrivals are taken at a time.
 const ARRIVALS_MAX: usize = 1024;
+/// Nothing is put off longer than this, or than back-off takes; what is has met a clock that was set back.
+const PUT_OFF_MAX: Duration = Duration::from_secs(900);
 /// Threads that read events.
 const READERS: usize = 2;
 
@@ -75,6 +80,7 @@ struct Shared {
 /// The thread that carries events out.
 pub struct AsyncInvocations {
     phase: watch::Sender<Phase>,
+    left: std::sync::mpsc::Receiver<()>,
     thread: JoinHandle<()>,
 }
 
@@ -83,6 +89,8 @@ enum Phase {
     Carrying,
     /// No event is begun any more.
     Stopping,
+    /// The same, and what is under way is nobody else's for so long.
+    Leaving(Duration),
     /// What has not ended by then stays on disk.
     Ending(Duration),
 }
@@ -99,17 +107,26 @@ impl AsyncInvocations {
             .thread_name("async-invocations")
             .build()?;
         let (phase, phases) = watch::channel(Phase::Carrying);
+        let (leave, left) = std::sync::mpsc::channel();
         let thread = std::thread::Builder::new().name("async-invocations".to_owned()).spawn(move || {
-            runtime.block_on(Dispatcher::new(shared).run(waiting, phases));
+            runtime.block_on(Dispatcher::new(shared).run(waiting, phases, leave));
             // Does not wait for a queue that does not answer.
             runtime.shutdown_background();
         })?;
-        Ok(AsyncInvocations { phase, thread })
+        Ok(AsyncInvocations { phase, left, thread })
     }
 
     /// Begins no more events; those under way go on.
     pub fn stop(&self) {
         self.phase.send_replace(Phase::Stopping);
+    }
+
+    /// Begins no more events, for another process carries them out from now on; those under way go on, and that one
+    /// leaves them alone for so long. Returns when it can know that.
+    pub fn leave(&self, lease: Duration) {
+        self.phase.send_replace(Phase::Leaving(lease));
+        // Fails where the thread has ended, which leaves no event under way.
+        let _ = self.left.recv();
     }
 
     /// Ends once those under way have ended, within `grace` at most; the others stay for the next start. Fails if the
@@ -125,6 +142,10 @@ struct Dispatcher {
     lanes: Lanes,
     under_way: JoinSet<Step>,
     turns: HashMap<Id, Turn>,
+    /// Events with numbers up to this are known; those above it that are, too, are in `ours`.
+    known_to: i64,
+    ours: HashSet<i64>,
+    looked_at: Option<std::time::Instant>,
     /// The numbers that others see are older than what happened.
     is_stale: bool,
     counted_at: std::time::Instant,
@@ -132,19 +153,29 @@ struct Dispatcher {
 
 impl Dispatcher {
     fn new(shared: Arc<Shared>) -> Dispatcher {
-        let lanes = Lanes::new(back_off_max(shared.retry_delay));
-        let counted_at = clock::instant_now();
-        let (under_way, turns) = (JoinSet::new(), HashMap::new());
-        Dispatcher { shared, lanes, under_way, turns, is_stale: false, counted_at }
+        let lanes = Lanes::new(back_off_max(shared.retry_delay).max(PUT_OFF_MAX));
+        Dispatcher {
+            shared,
+            lanes,
+            under_way: JoinSet::new(),
+            turns: HashMap::new(),
+            known_to: 0,
+            ours: HashSet::new(),
+            looked_at: None,
+            is_stale: false,
+            counted_at: clock::instant_now(),
+        }
     }
 
     async fn run(
         mut self,
         mut waiting: mpsc::UnboundedReceiver<Waiting>,
         mut phases: watch::Receiver<Phase>,
+        left: std::sync::mpsc::Sender<()>,
     ) {
         let mut arrived = Vec::new();
         loop {
+            self.look().await;
             let now = clock::wall_now();
             self.begin_due(now).await;
             self.count();
@@ -158,8 +189,11 @@ impl Dispatcher {
                     if count == 0 {
                         break;
                     }
-                    self.is_stale = true;
-                    arrived.drain(..).for_each(|event| self.lanes.add(event));
+                    let known_to = self.known_to;
+                    for event in arrived.drain(..).filter(|event| event.seq > known_to) {
+                        self.ours.insert(event.seq);
+                        self.add(event);
+                    }
                 }
                 Some(ended) = self.under_way.join_next_with_id() => {
                     self.ended(ended);
@@ -170,6 +204,16 @@ impl Dispatcher {
                 () = sleep(pause) => {}
             }
         }
+        let lease = match *phases.borrow() {
+            Phase::Leaving(lease) => Some(lease),
+            Phase::Carrying | Phase::Stopping | Phase::Ending(_) => None,
+        };
+        if let Some(lease) = lease {
+            self.put_off_all(lease).await;
+            // Who waits for it has gone where this fails.
+            let _ = left.send(());
+        }
+        drop(left);
         let ended = async { while self.under_way.join_next().await.is_some() {} };
         let cut = async {
             let ending = phases.wait_for(|phase| matches!(phase, Phase::Ending(_))).await;
@@ -186,6 +230,52 @@ impl Dispatcher {
         }
     }
 
+    /// Reads of events that are not known yet: all at first, and later those that another process accepted.
+    async fn look(&mut self) {
+        let now = clock::instant_now();
+        if self.looked_at.is_some_and(|looked_at| now.saturating_duration_since(looked_at) < LOOK_EVERY) {
+            return;
+        }
+        self.looked_at = Some(now);
+        let (reader, known_to) = (self.shared.events.reader.clone(), self.known_to);
+        let found = match tokio::task::spawn_blocking(move || reader.waiting_after(known_to)).await {
+            Ok(Ok(found)) => found,
+            Ok(Err(why)) => {
+                tracing::error!(error = %why, "events of asynchronous invocations cannot be read");
+                return;
+            }
+            Err(why) => {
+                tracing::error!(error = %why, "reading events of asynchronous invocations panicked");
+                return;
+            }
+        };
+        // Numbers rise in the order of commits, and what is ours was committed before: nothing below comes any more.
+        let ours = std::mem::take(&mut self.ours);
+        self.known_to =
+            found.iter().map(|event| event.seq).chain(ours.iter().copied()).fold(known_to, i64::max);
+        for event in found.into_iter().filter(|event| !ours.contains(&event.seq)) {
+            self.add(event);
+        }
+    }
+
+    fn add(&mut self, event: Waiting) {
+        self.is_stale = true;
+        self.lanes.add(event);
+    }
+
+    /// Sees to it on disk that nobody else has a turn with what is under way for so long.
+    async fn put_off_all(&self, lease: Duration) {
+        let due_at = clock::wall_now().plus(lease);
+        let events = &self.shared.events;
+        let written: Vec<_> = (self.turns.values())
+            .map(|turn| events.again(turn.waiting.seq, turn.waiting.failures, due_at))
+            .collect();
+        for written in written {
+            // A writer that has ended can be waited for no longer; then the other process delivers again.
+            let _ = written.await;
+        }
+    }
+
     /// Begins what is due, as far as there are places.
     async fn begin_due(&mut self, now: Timestamp) {
         let turns = self.lanes.take_due(now, UNDER_WAY_MAX.saturating_sub(self.under_way.len()));
@@ -196,31 +286,42 @@ impl Dispatcher {
         let reader = self.shared.events.reader.clone();
         let found = tokio::task::spawn_blocking(move || {
             // Together, unless one of them cannot be read: then it alone must wait.
-            let together = reader.load(&numbers).map(|events| events.into_iter().map(Ok).collect());
-            together.unwrap_or_else(|_| {
-                let one = |number: &i64| reader.load(&[*number]).map(|mut events| events.pop()).transpose();
-                numbers.iter().filter_map(one).collect::<Vec<_>>()
-            })
+            reader.load(&numbers).map_or_else(
+                |_| numbers.iter().map(|number| reader.load(&[*number])).collect(),
+                |together| vec![Ok(together)],
+            )
         });
         let mut events: HashMap<i64, StoredEvent> = HashMap::new();
         let mut fault = None;
-        for event in found.await.unwrap_or_default() {
-            match event {
-                Ok(event) => _ = events.insert(event.seq, event),
+        let Ok(found) = found.await else {
+            tracing::error!("reading events of asynchronous invocations panicked");
+            turns.iter().for_each(|turn| self.step(turn, self.later(turn, now)));
+            return;
+        };
+        for found in found {
+            match found {
+                Ok(found) => events.extend(found.into_iter().map(|event| (event.seq, event))),
                 Err(why) => fault = Some(why),
             }
         }
-        if let Some(why) = fault {
+        if let Some(why) = &fault {
             tracing::error!(error = %why, "an event of an asynchronous invocation cannot be read; it is tried again later");
         }
-        for turn in turns {
+        for mut turn in turns {
             match events.remove(&turn.waiting.seq) {
+                Some(event) if event.due_at > turn.waiting.due_at => {
+                    let due_at = event.due_at;
+                    self.step(&turn, Step::Later { due_at });
+                }
                 Some(event) => {
+                    turn.waiting.failures = turn.waiting.failures.max(event.failures);
                     let task = carry(Arc::clone(&self.shared), turn.clone(), event);
                     let id = self.under_way.spawn(task).id();
                     self.turns.insert(id, turn);
                 }
-                None => self.step(&turn, self.later(&turn, now)),
+                None if fault.is_some() => self.step(&turn, self.later(&turn, now)),
+                // Another process, which had it under way, is done with it.
+                None => self.step(&turn, Step::Gone),
             }
         }
     }

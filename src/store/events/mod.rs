@@ -2,7 +2,7 @@
 //!
 //! An event is accepted when it is on disk (WAL, synchronous=FULL): many are written together, so that a sync is shared.
 //! No decision waits for it: it has a thread, a queue and a database to itself. Here it is only kept; who tries it when
-//! is not known here. Backups leave it out.
+//! is not known here. In an upgrade two processes have the file: both accept, and one carries out. Backups leave it out.
 
 mod read;
 mod write;
@@ -78,7 +78,7 @@ pub struct Events {
 pub struct Opened {
     /// The way to them.
     pub events: Events,
-    /// Those that were there, and then those that come.
+    /// Tells of those that come from here on by these means; those that were there are read.
     pub waiting: channel::UnboundedReceiver<Waiting>,
     /// What was wrong with the file, in a sentence.
     pub problem: Option<String>,
@@ -88,7 +88,7 @@ impl Events {
     /// Opens the file in `dir`, making it if need be; one that is broken is kept beside the new one.
     pub fn open(dir: &Path) -> Result<Opened, StoreError> {
         let path = dir.join(FILE);
-        let (connection, found, problem) = match open(&path) {
+        let (connection, problem) = match open(&path) {
             Err(StoreError::Sqlite { source, .. }) if super::logs::is_broken(&source) => {
                 let aside = super::logs::set_aside(&path)?;
                 let problem = format!(
@@ -96,19 +96,11 @@ impl Events {
                      carried out",
                     aside.display()
                 );
-                let (connection, found) = open(&path)?;
-                (connection, found, Some(problem))
+                (open(&path)?, Some(problem))
             }
-            other => {
-                let (connection, found) = other?;
-                (connection, found, None)
-            }
+            other => (other?, None),
         };
         let (arrivals, waiting) = channel::unbounded_channel();
-        for event in found {
-            // The receiver is in this very function.
-            let _ = arrivals.send(event);
-        }
         let (jobs, queue) = mpsc::channel();
         let queued_bytes = Arc::new(AtomicU64::new(0));
         let mut desk = write::Desk::new(connection, arrivals, Arc::clone(&queued_bytes));
@@ -171,7 +163,7 @@ fn queue_bytes(event: &AsyncEvent) -> u64 {
     event.payload.len() as u64 + EVENT_BYTES
 }
 
-fn open(path: &Path) -> Result<(Connection, Vec<Waiting>), StoreError> {
+fn open(path: &Path) -> Result<Connection, StoreError> {
     let failed = StoreError::sqlite("open the events");
     let mut connection = Connection::open(path).map_err(&failed)?;
     let setting = |name: &str, value: &str| connection.pragma_update(None, name, value).map_err(&failed);
@@ -184,8 +176,7 @@ fn open(path: &Path) -> Result<(Connection, Vec<Waiting>), StoreError> {
         rusqlite_migration::Error::RusqliteError { err, .. } => failed(err),
         source => StoreError::Migration { source },
     })?;
-    let waiting = read::waiting(&connection)?;
-    Ok((connection, waiting))
+    Ok(connection)
 }
 
 #[cfg(test)]

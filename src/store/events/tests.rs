@@ -54,8 +54,8 @@ fn events_stay_until_they_are_done() {
     assert_eq!(arrived.iter().map(|waiting| waiting.due_at).collect::<Vec<_>>(), [Timestamp(1000)]);
     events.close();
 
-    let mut opened = Events::open(dir.path()).unwrap();
-    let found = drain(&mut opened);
+    let opened = Events::open(dir.path()).unwrap();
+    let found = opened.events.reader.waiting_after(0).unwrap();
     let shown: Vec<_> =
         found.iter().map(|waiting| (waiting.failures, waiting.due_at.0, waiting.is_owed)).collect();
     assert_eq!(shown, [(1, 61_000, false), (0, 9, true), (0, 1000, false)]);
@@ -95,7 +95,7 @@ fn what_cannot_be_written_is_refused() {
 #[test]
 fn a_full_disk_refuses_events_and_forgets_no_change() {
     let dir = tempfile::tempdir().unwrap();
-    let (connection, _) = super::open(&dir.path().join(FILE)).unwrap();
+    let connection = super::open(&dir.path().join(FILE)).unwrap();
     // As good as a full disk: SQLite says the same.
     let pages: i64 = connection.pragma_query_value(None, "page_count", |row| row.get(0)).unwrap();
     connection.pragma_update(None, "max_page_count", pages + 20).unwrap();
