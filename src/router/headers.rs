@@ -47,10 +47,10 @@ pub(super) enum Unforwardable {
 }
 
 /// Checks a request before a version is picked for it; gives the protocol it asks to change to, if any.
-pub(super) fn check_request<'a>(
+pub(super) fn check_request(
     version: Version,
-    headers: &'a HeaderMap,
-) -> Result<Option<&'a HeaderValue>, Unforwardable> {
+    headers: &HeaderMap,
+) -> Result<Option<&HeaderValue>, Unforwardable> {
     let hosts = headers.get_all(HOST).iter().count();
     if hosts > 1 || (hosts == 0 && version == Version::HTTP_11) {
         return Err(Unforwardable::Host);

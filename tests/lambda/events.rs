@@ -21,6 +21,7 @@ use crate::support::house::{House, agent, ask};
 use crate::support::serin::Daemon;
 use crate::support::sqs::Sqs;
 use crate::support::{in_time, until};
+use crate::upgrade::relay::Relay;
 
 const EVENT: &str = "X-Amz-Invocation-Type: Event";
 
@@ -388,6 +389,43 @@ fn send_all(sent: &Sent, numbers: impl Iterator<Item = u64>) {
 /// One event of a hundred always fails.
 fn is_hopeless(number: u64) -> bool {
     number % 100 == 7
+}
+
+#[test]
+fn events_go_through_upgrades() {
+    const EVENTS: u64 = 3000;
+    const CLIENTS: u64 = 4;
+    let (dir, calls) = (tempfile::tempdir().unwrap(), Calls::default());
+    let relay = Relay::start(dir.path(), &[("SERIN_EVENT_RETRY_DELAY", "200ms")]);
+    let version = Version::start("1", &calls);
+    version.is_slow.store(true, Ordering::Relaxed);
+    relay.post("/v1/functions/f/versions", &json!({ "url": version.url, "new": true }));
+    relay.post("/v1/functions/f/aliases/live", &json!({ "functionVersion": "1" }));
+    let sent = Sent::default();
+    *sent.address.lock().unwrap() = Some(relay.router);
+    std::thread::scope(|scope| {
+        for client in 0..CLIENTS {
+            let (sent, numbers) = (&sent, (client..EVENTS).step_by(CLIENTS as usize));
+            scope.spawn(move || send_all(sent, numbers.filter(|number| !is_hopeless(*number))));
+        }
+        for upgrade in 1..=2 {
+            in_time("some are accepted", || {
+                sent.accepted.load(Ordering::Relaxed) as u64 >= upgrade * EVENTS / 4
+            });
+            relay.upgrade();
+        }
+        version.is_slow.store(false, Ordering::Relaxed);
+    });
+    let ids = sent.ids.into_inner().unwrap();
+    in_time("all of them are delivered", || {
+        let known: BTreeSet<String> = calls.lock().unwrap().iter().map(|call| call.id.clone()).collect();
+        ids.keys().all(|id| known.contains(id))
+    });
+    let mut deliveries: BTreeMap<String, usize> = BTreeMap::new();
+    calls.lock().unwrap().iter().for_each(|call| *deliveries.entry(call.id.clone()).or_default() += 1);
+    let again = deliveries.values().filter(|times| **times > 1).count();
+    println!("{} events through two upgrades: none lost, {again} delivered again", ids.len());
+    assert_eq!(again, 0, "no two processes carry out one event");
 }
 
 #[test]

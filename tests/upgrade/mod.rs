@@ -4,7 +4,7 @@
 mod crashes;
 mod kills;
 mod lines;
-mod relay;
+pub mod relay;
 
 use std::net::TcpListener;
 use std::os::unix::net::UnixDatagram;
