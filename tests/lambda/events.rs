@@ -53,9 +53,9 @@ struct Role {
 
 async fn slow_work(State(role): State<Role>, headers: HeaderMap, body: String) -> (StatusCode, String) {
     let answer = work(&role, &headers, &body);
-    if role.is_slow.load(Ordering::Relaxed) {
-        tokio::time::sleep(Duration::from_millis(100)).await;
-    }
+    let asked: Value = serde_json::from_str(&body).unwrap();
+    let usual_ms = if role.is_slow.load(Ordering::Relaxed) { 100 } else { 0 };
+    tokio::time::sleep(Duration::from_millis(asked["ms"].as_u64().unwrap_or(usual_ms))).await;
     answer
 }
 
@@ -412,6 +412,9 @@ fn events_go_through_upgrades() {
             in_time("some are accepted", || {
                 sent.accepted.load(Ordering::Relaxed) as u64 >= upgrade * EVENTS / 4
             });
+            // Longer than the process before waits for quiet.
+            let long = send(relay.router, "f:live", "{\"ms\":3000}");
+            in_time("it is under way", || !calls_of(&calls, &long).is_empty());
             relay.upgrade();
         }
         version.is_slow.store(false, Ordering::Relaxed);
