@@ -45,8 +45,8 @@ pub(super) struct Link {
     sender: SendRequest<UpstreamBody>,
     /// Gone once the connection has ended.
     driver: Option<Box<Driver>>,
-    /// What is left of it then.
-    ended: Option<Box<Driver>>,
+    /// What is left of it then: the bare connection, and what was read beyond HTTP.
+    ended: Option<(PlainIo, Bytes)>,
     /// How long it may be idle, if the version said so.
     idle_limit: Option<Duration>,
 }
@@ -87,7 +87,9 @@ impl Link {
             && Pin::new(driver).poll(cx).is_ready()
         {
             // Whatever ended it reaches the answer or its body, too, and is told apart there.
-            self.ended = self.driver.take();
+            // The driver itself must go: it gives back a request that it has not sent.
+            self.ended =
+                self.driver.take().map(|driver| driver.into_parts()).map(|parts| (parts.io, parts.read_buf));
         }
     }
 
@@ -99,8 +101,8 @@ impl Link {
             if self.driver.is_none() { Poll::Ready(()) } else { Poll::Pending }
         });
         timeout(LET_GO_MAX, ended).await.ok()?;
-        let parts = self.ended.take()?.into_parts();
-        Some((parts.io.into_inner()?, parts.read_buf))
+        let (io, early) = self.ended.take()?;
+        Some((io.into_inner()?, early))
     }
 
     /// Notes how long the version keeps the connection when idle.

@@ -93,7 +93,6 @@ fn no_answer_of_a_million_is_mislabelled() {
 }
 
 /// Sends so many requests while weights change, one each `pace` or as fast as it goes.
-#[expect(clippy::disallowed_methods, reason = "weights change at a pace")]
 fn labels_and_epochs_hold(enough: u64, pace: Duration) {
     const BATCH: u64 = 5_000;
     const EPOCHS_MIN: u64 = 20;
