@@ -169,6 +169,9 @@ fn changes() {
         timeouts: Timeouts::default(),
         place: Place { region: Place::REGION.to_owned(), account: Place::ACCOUNT.to_owned() },
         access: Arc::default(),
+        tls: None,
+        limits: Default::default(),
+        wants_proxy_header: false,
         log: None,
         events: None,
     };

@@ -32,6 +32,14 @@ pub struct ServeConfig {
     pub api: SocketAddr,
     /// Where the router listens.
     pub router: SocketAddr,
+    /// Where the router listens for TLS; nowhere unless given.
+    pub tls: Option<TlsSettings>,
+    /// How many connections the router's clients may have at once; half of the descriptors unless given.
+    pub max_connections: Option<usize>,
+    /// How many of them one client address may have; all of them unless given.
+    pub max_connections_per_ip: Option<usize>,
+    /// Whether the router's connections begin with a header of the PROXY protocol.
+    pub proxy_protocol: bool,
     /// Router threads; one a core unless given.
     pub workers: Option<usize>,
     /// Hosts and path prefixes that stand for an alias, as `HOST/PREFIX=FUNCTION:ALIAS`.
@@ -56,6 +64,19 @@ pub struct ServeConfig {
     pub account: String,
     /// The region in ARNs where a signature names none.
     pub region: String,
+}
+
+/// Where and with what the router listens for TLS.
+#[derive(Clone, Debug)]
+pub struct TlsSettings {
+    /// Where.
+    pub addr: SocketAddr,
+    /// The file of the certificate and those between it and its authority, in PEM.
+    pub cert: PathBuf,
+    /// The file of its private key, in PEM.
+    pub key: PathBuf,
+    /// The file of the authorities of clients' certificates, in PEM; with it, clients must have one.
+    pub client_ca: Option<PathBuf>,
 }
 
 /// How functions from zips are run.
@@ -158,6 +179,9 @@ pub enum ConfigError {
     /// Events would be tried again without a pause.
     #[error("--event-retry-delay must be longer than nothing; leave it out for AWS's minute")]
     NoRetryDelay,
+    /// Nobody could connect.
+    #[error("{0} 0 would serve nobody; leave it out for the default")]
+    NoConnections(&'static str),
 }
 
 impl ServeConfig {
@@ -175,6 +199,14 @@ impl ServeConfig {
         }
         if self.event_retry_delay.is_zero() {
             return Err(ConfigError::NoRetryDelay);
+        }
+        for (flag, max) in [
+            ("--max-connections", self.max_connections),
+            ("--max-connections-per-ip", self.max_connections_per_ip),
+        ] {
+            if max == Some(0) {
+                return Err(ConfigError::NoConnections(flag));
+            }
         }
         Ok(())
     }
@@ -270,6 +302,10 @@ mod tests {
             plans: None,
             api: api.parse().unwrap(),
             router: ROUTER_DEFAULT.parse().unwrap(),
+            tls: None,
+            max_connections: None,
+            max_connections_per_ip: None,
+            proxy_protocol: false,
             workers: None,
             routes: Vec::new(),
             token: token.map(str::to_owned),

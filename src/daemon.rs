@@ -5,6 +5,7 @@
 //! that takes over from another is built in another order (`take_over`), and one that makes way ends in another
 //! (`make_way`): traffic never stops.
 
+mod descriptors;
 mod ground;
 mod make_way;
 mod take_over;
@@ -60,6 +61,8 @@ pub struct Daemon {
     pub api_addr: SocketAddr,
     /// Where its router listens.
     pub router_addr: SocketAddr,
+    /// Where its router listens for TLS, if it does.
+    pub router_tls_addr: Option<SocketAddr>,
     /// What did not add up at boot, in sentences.
     pub problems: Vec<String>,
     control: Control,
@@ -159,6 +162,7 @@ impl Daemon {
             code: ground.code,
             runtimes: ground.runtimes,
             addr: api_addr,
+            connections: router.connections(),
         };
         let event_sources =
             EventSources::start(&config.queues, control.clone(), router.invoke_handle(), progress)
@@ -179,6 +183,7 @@ impl Daemon {
         Ok(Daemon {
             api_addr,
             router_addr,
+            router_tls_addr: router.tls_addr(),
             problems,
             control,
             control_thread,
@@ -210,6 +215,11 @@ impl Daemon {
     /// Whether the control thread or the store's writer has ended by a fault; traffic flows on by the last table.
     pub fn has_crashed(&self) -> bool {
         !self.has_lost_control() && (self.control_thread.is_finished() || self.writer.has_ended())
+    }
+
+    /// Reads the router's certificates again; what comes of it is in the log.
+    pub fn reload_certificates(&self) {
+        self.router.reload_certificates();
     }
 
     /// How many turns the control thread has made.

@@ -24,6 +24,7 @@ use crate::domain::arn::{FunctionName, VersionId};
 use crate::domain::histogram::HistogramSnapshot;
 use crate::domain::time::Timestamp;
 use crate::events::progress::Course;
+use crate::metrics::connections::{Connections, Refused};
 use crate::metrics::recorder::{FailureKind, Recorder, VersionCounts};
 use crate::queues::progress::Progress;
 
@@ -33,6 +34,7 @@ const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset
 struct Scrape {
     world: Arc<World>,
     recorder: Arc<Recorder>,
+    connections: Arc<Connections>,
     health: Arc<Health>,
     event_sources: Progress,
     async_events: BTreeMap<FunctionName, Course>,
@@ -55,6 +57,7 @@ pub async fn serve(State(api): State<Api>) -> Result<Response, ApiError> {
     let scrape = Scrape {
         world: api.control.world(),
         recorder: Arc::clone(&api.recorder),
+        connections: Arc::clone(&api.connections),
         health: api.control.health(),
         event_sources: api.event_sources.clone(),
         async_events: api.async_events.all(),
@@ -141,6 +144,7 @@ impl Collector for Scrape {
         self.rollouts(&mut encoder)?;
         self.event_sources(&mut encoder)?;
         self.async_events(&mut encoder)?;
+        self.connections(&mut encoder)?;
         self.own(&mut encoder)
     }
 }
@@ -325,6 +329,23 @@ impl Scrape {
                     [("function", function.as_str()), ("destination", kind.name()), ("outcome", outcome)];
                 family.count(&labels, *reports)?;
             }
+        }
+        Ok(())
+    }
+
+    fn connections(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
+        let open = "Open connections of the router's clients";
+        Family::of(encoder, "serin_connections_open", open, None, MetricType::Gauge)?
+            .gauge(&[], self.connections.open() as f64)?;
+        let mut refused = Family::of(
+            encoder,
+            "serin_connections_refused",
+            "Connections of clients that were closed without being served, or no longer served, by reason",
+            None,
+            MetricType::Counter,
+        )?;
+        for why in Refused::ALL {
+            refused.count(&[("reason", why.name())], self.connections.refused(why))?;
         }
         Ok(())
     }

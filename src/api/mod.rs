@@ -34,6 +34,7 @@ use crate::control::handle::{Control, DoorError};
 use crate::control::meter::Meter;
 use crate::domain::arn::Place;
 use crate::events::progress::Progress as AsyncProgress;
+use crate::metrics::connections::Connections;
 use crate::metrics::recorder::Recorder;
 use crate::queues::progress::Progress;
 use crate::router::handle::InvokeHandle;
@@ -91,6 +92,8 @@ pub struct Api {
     pub runtimes: Runtimes,
     /// Where this API listens.
     pub addr: SocketAddr,
+    /// The connections of the router's clients.
+    pub connections: Arc<Connections>,
 }
 
 impl Api {

@@ -42,3 +42,22 @@ impl UpgradeSignal {
         self.0.recv().await;
     }
 }
+
+/// SIGHUP, which asks for certificates to be read again; heard from when this is made, if it is heard at all.
+pub struct ReloadSignal(Option<tokio::signal::unix::Signal>);
+
+impl ReloadSignal {
+    /// Begins to listen, if there is anything to read again; where there is not, SIGHUP ends the process, as it does when
+    /// a terminal is closed. Needs a runtime to be entered.
+    pub fn listen(is_heard: bool) -> io::Result<ReloadSignal> {
+        Ok(ReloadSignal(is_heard.then(|| signal(SignalKind::hangup())).transpose()?))
+    }
+
+    /// Waits for the next one, or for ever.
+    pub async fn next(&mut self) {
+        match &mut self.0 {
+            Some(signal) => _ = signal.recv().await,
+            None => std::future::pending().await,
+        }
+    }
+}

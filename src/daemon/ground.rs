@@ -6,16 +6,18 @@ use std::sync::Arc;
 use anyhow::Context;
 use tokio::sync::mpsc;
 
+use super::descriptors;
 use crate::access::Access;
 use crate::code::CodeDirectory;
 use crate::config::{LOGS_BYTES_MAX, ServeConfig};
 use crate::control::handle::Inbox;
 use crate::domain::arn::Place;
 use crate::domain::async_event::EventSink;
+use crate::metrics::connections::ConnectionLimits;
 use crate::metrics::recorder::Recorder;
 use crate::router::bindings::Bindings;
 use crate::router::server::{Router, RunningRouter};
-use crate::router::settings::{RouterConfig, Timeouts};
+use crate::router::settings::{RouterConfig, Timeouts, TlsConfig, TlsFiles};
 use crate::router::table::RoutingTable;
 use crate::runtime::{self, RunningRuntimes, RuntimeConfig, Runtimes};
 use crate::store::events::{Events, Opened, Waiting};
@@ -66,6 +68,7 @@ impl Ground {
         api_listener: TcpListener,
         inherited: Option<Vec<TcpListener>>,
     ) -> anyhow::Result<Ground> {
+        descriptors::raise();
         let limits = Limits { kept: config.keep_logs, bytes_max: LOGS_BYTES_MAX };
         let logs = Logs::open(&config.data_dir, limits)?;
         let Opened { events, waiting, problem: events_problem } = Events::open(&config.data_dir)?;
@@ -90,6 +93,19 @@ impl Ground {
             access: Arc::clone(&access),
             log: Some(logs.sink()),
             events: Some(keep_in(&events)),
+            tls: config.tls.as_ref().map(|tls| TlsConfig {
+                addr: tls.addr,
+                files: TlsFiles {
+                    cert: tls.cert.clone(),
+                    key: tls.key.clone(),
+                    client_ca: tls.client_ca.clone(),
+                },
+            }),
+            limits: ConnectionLimits {
+                in_all: Some(config.max_connections.unwrap_or_else(descriptors::connections_max)),
+                of_address: config.max_connections_per_ip,
+            },
+            wants_proxy_header: config.proxy_protocol,
         };
         let inbox = Inbox::new();
         let recorder = Recorder::new(router_config.worker_count(), inbox.alarm());

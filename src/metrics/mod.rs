@@ -1,7 +1,8 @@
 //! What was seen: counts and latencies of the traffic, kept apart by alias, weight epoch and version.
 //!
 //! `recorder` counts what the router carries, in the histogram shape of `domain::histogram`; `outside` asks Prometheus
-//! and web hooks. Nothing here judges: verdicts are the domain's.
+//! and web hooks; `connections` counts those of clients. Nothing here judges: verdicts are the domain's.
 
+pub mod connections;
 pub mod outside;
 pub mod recorder;

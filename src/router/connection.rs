@@ -1,71 +1,257 @@
-//! One client's connection: HTTP/1 in, both faces behind it.
+//! One client's connection, from its first byte to its last: what comes before HTTP, HTTP/1 itself, and its end.
+//!
+//! In order: is there room for it, who is it (`proxy`), is it TLS (`tls`), which HTTP is it (`http2`). A plain
+//! connection pays for all of that once, by a look at its first bytes; its requests pay nothing.
 
 use std::cell::Cell;
 use std::convert::Infallible;
 use std::future::poll_fn;
 use std::net::SocketAddr;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::rc::Rc;
+use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 
 use hyper::body::Incoming;
 use hyper::header::{CONNECTION, HeaderValue};
+use hyper::rt::{Read, Write};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Request, Response, StatusCode};
-use hyper_util::rt::TokioTimer;
+use hyper_util::rt::{TokioIo, TokioTimer};
 use socket2::SockRef;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
+use tokio_rustls::server::TlsStream;
 
 use super::answer::AnswerBody;
 use super::drain::Guard;
 use super::forward::{bound, forward};
+use super::headers::Client;
+use super::http2::{self, PREFACE};
 use super::invoke::{Payload, invoke};
 use super::invoke_call::is_lambda;
 use super::plain::PlainIo;
 use super::pool::HEAD_BYTES_MAX;
+use super::proxy::{self, Source};
 use super::settings::Timeouts;
+use super::tls::Tls;
 use super::tunnel::{Tunnel, keepalive};
 use super::worker::Worker;
+use crate::metrics::connections::{Permit, Refused};
 
 /// How long, and for how much, a client is listened to after its last answer.
 const LINGER_MAX: Duration = Duration::from_secs(1);
 const LINGER_BYTES_MAX: usize = 16 * 1024 * 1024;
+/// When a client that sent less than a preface, and nothing else so far, is looked at again.
+const LOOK_AGAIN: Duration = Duration::from_millis(5);
 
-/// How clients are spoken to; the same for every connection of a worker.
-pub(super) fn http(timeouts: &Timeouts) -> http1::Builder {
-    let mut http = http1::Builder::new();
-    // Without a timer hyper would not hold anybody to the header timeout. It runs from the connection's first
-    // moment, so that a client that never says anything is closed, too. At most 100 headers are hyper's own limit.
-    http.timer(TokioTimer::new())
-        .header_read_timeout(timeouts.client_header)
-        .max_header_size(HEAD_BYTES_MAX)
-        .max_buf_size(HEAD_BYTES_MAX);
-    http
+/// How the clients of one listener are spoken to; the same for every connection of a worker.
+pub(super) struct Door {
+    http1: http1::Builder,
+    wants_proxy_header: bool,
+    tls: Option<Arc<Tls>>,
+}
+
+impl Door {
+    /// A door for plain connections, or for TLS.
+    pub(super) fn new(timeouts: &Timeouts, wants_proxy_header: bool, tls: Option<Arc<Tls>>) -> Door {
+        let mut http1 = http1::Builder::new();
+        // Without a timer hyper would not hold anybody to the header timeout. At most 100 headers are hyper's own
+        // limit.
+        http1
+            .timer(TokioTimer::new())
+            .header_read_timeout(timeouts.client_header)
+            .max_header_size(HEAD_BYTES_MAX)
+            .max_buf_size(HEAD_BYTES_MAX);
+        Door { http1, wants_proxy_header, tls }
+    }
+}
+
+/// A client's end of a connection, as hyper has it.
+trait ClientIo: Read + Write + Unpin + 'static {
+    /// What it is when hyper is done with it.
+    type Socket: AsyncRead + AsyncWrite + Unpin;
+
+    /// Takes it from hyper.
+    fn into_socket(self) -> Option<Self::Socket>;
+
+    /// The connection beneath.
+    fn tcp(socket: &Self::Socket) -> &TcpStream;
+}
+
+impl ClientIo for PlainIo {
+    type Socket = TcpStream;
+
+    fn into_socket(self) -> Option<TcpStream> {
+        self.into_inner()
+    }
+
+    fn tcp(socket: &TcpStream) -> &TcpStream {
+        socket
+    }
+}
+
+impl ClientIo for TokioIo<TlsStream<TcpStream>> {
+    type Socket = TlsStream<TcpStream>;
+
+    fn into_socket(self) -> Option<TlsStream<TcpStream>> {
+        Some(self.into_inner())
+    }
+
+    fn tcp(socket: &TlsStream<TcpStream>) -> &TcpStream {
+        socket.get_ref().0
+    }
 }
 
 /// Serves a connection until either side ends it, or until it is idle while the worker drains.
 pub(super) async fn serve(
     worker: Rc<Worker>,
-    http: Rc<http1::Builder>,
-    stream: TcpStream,
+    door: Rc<Door>,
+    mut stream: TcpStream,
     peer: SocketAddr,
     guard: Guard,
+    mut permit: Permit,
 ) {
     // A client that stops reading keeps a version's connection busy; the kernel tells when it has taken nothing for
     // so long. Where an option is not to be had, the connection is served without.
     let _ = stream.set_nodelay(true);
     let _ = SockRef::from(&stream).set_tcp_user_timeout(Some(worker.timeouts.body_idle));
-    let peer = HeaderValue::try_from(peer.ip().to_canonical().to_string()).expect("an address is ASCII");
+    let mut address = peer.ip().to_canonical();
+    if door.wants_proxy_header {
+        match within(&guard, worker.timeouts.handshake, Box::pin(proxy::read(&mut stream))).await {
+            Waited::Done(Ok(Source::Connected)) => {}
+            Waited::Done(Ok(Source::Client(client))) => address = client.ip().to_canonical(),
+            Waited::Done(Err(why)) => {
+                tracing::debug!(%peer, "a connection without a PROXY header is closed: {why}");
+                return worker.connections.refuse(Refused::ProxyHeader);
+            }
+            Waited::Over => return worker.connections.refuse(Refused::ProxyHeader),
+            Waited::Draining => return,
+        }
+    }
+    if !permit.belongs_to(address) {
+        return;
+    }
+    let address = HeaderValue::try_from(address.to_string()).expect("an address is ASCII");
+    match &door.tls {
+        Some(tls) => {
+            let client = Client { address, scheme: "https" };
+            Box::pin(serve_tls(worker, &door, tls, stream, client, guard)).await;
+        }
+        None => {
+            let client = Client { address, scheme: "http" };
+            let limit = worker.timeouts.client_header;
+            let speaks_http2 = within(&guard, limit, begins_with_preface(&stream)).await;
+            match speaks_http2 {
+                Waited::Done(Ok(false)) => {
+                    let io = PlainIo::new(stream, &worker.outbox);
+                    serve_http1(worker, &door.http1, io, client, guard).await;
+                }
+                Waited::Done(Ok(true)) => Box::pin(serve_http2(worker, stream, client, guard)).await,
+                Waited::Done(Err(_)) | Waited::Over | Waited::Draining => {}
+            }
+        }
+    }
+    drop(permit);
+}
+
+/// What came of waiting for a client that has not asked for anything yet.
+enum Waited<T> {
+    Done(T),
+    /// It took too long.
+    Over,
+    /// It would have asked in vain.
+    Draining,
+}
+
+async fn within<T>(guard: &Guard, limit: Duration, waited: impl Future<Output = T>) -> Waited<T> {
+    let mut waited = pin!(waited);
+    let mut alarm = pin!(sleep(limit));
+    let mut is_listening = false;
+    poll_fn(|cx| {
+        if !std::mem::replace(&mut is_listening, true) {
+            guard.listen(cx.waker());
+        }
+        if let Poll::Ready(done) = waited.as_mut().poll(cx) {
+            return Poll::Ready(Waited::Done(done));
+        }
+        if guard.is_draining() {
+            return Poll::Ready(Waited::Draining);
+        }
+        alarm.as_mut().poll(cx).map(|()| Waited::Over)
+    })
+    .await
+}
+
+/// Whether the client speaks HTTP/2 without having been asked, which its first bytes decide; they stay where they are.
+async fn begins_with_preface(stream: &TcpStream) -> std::io::Result<bool> {
+    let mut start = [0; PREFACE.len()];
+    loop {
+        let seen = stream.peek(&mut start).await?;
+        if seen == PREFACE.len() || !PREFACE.starts_with(&start[..seen]) || seen == 0 {
+            return Ok(start == *PREFACE);
+        }
+        // The kernel says only once that there is something. No method begins as the preface does for long.
+        sleep(LOOK_AGAIN).await;
+    }
+}
+
+async fn serve_tls(
+    worker: Rc<Worker>,
+    door: &Door,
+    tls: &Tls,
+    stream: TcpStream,
+    client: Client,
+    guard: Guard,
+) {
+    let stream =
+        match within(&guard, worker.timeouts.handshake, Box::pin(tls.acceptor().accept(stream))).await {
+            Waited::Done(Ok(stream)) => stream,
+            Waited::Done(Err(why)) => {
+                tracing::debug!(client = ?client.address, "a TLS handshake failed: {why}");
+                return worker.connections.refuse(Refused::TlsHandshake);
+            }
+            Waited::Over => return worker.connections.refuse(Refused::TlsHandshake),
+            Waited::Draining => return,
+        };
+    let is_http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
+    let io = TokioIo::new(stream);
+    if is_http2 {
+        http2::serve(worker, io, client, &guard).await;
+    } else {
+        serve_http1(worker, &door.http1, io, client, guard).await;
+    }
+}
+
+/// HTTP/2 without TLS.
+async fn serve_http2(worker: Rc<Worker>, stream: TcpStream, client: Client, guard: Guard) {
+    let io = PlainIo::new(stream, &worker.outbox);
+    let socket = io.share();
+    http2::serve(worker, io, client, &guard).await;
+    drop(guard);
+    // The GOAWAY at the end is not to be overtaken either.
+    if let Some(stream) = socket.into_inner() {
+        linger(stream).await;
+    }
+}
+
+async fn serve_http1<I: ClientIo>(
+    worker: Rc<Worker>,
+    http: &http1::Builder,
+    io: I,
+    client: Client,
+    guard: Guard,
+) {
     let drain = guard.drain();
     let tunnel: Cell<Option<Box<Tunnel>>> = Cell::new(None);
     let tunnel = &tunnel;
     let service = service_fn(|request: Request<Incoming>| {
-        let (worker, peer, drain) = (Rc::clone(&worker), peer.clone(), Rc::clone(&drain));
+        let (worker, client, drain) = (Rc::clone(&worker), client.clone(), Rc::clone(&drain));
         async move {
-            let mut response = answer(&worker, &peer, request).await;
+            let mut response = answer(&worker, &client, request).await;
             if let AnswerBody::Tunnel(begun) = response.body_mut() {
                 tunnel.set(begun.take());
             }
@@ -75,7 +261,7 @@ pub(super) async fn serve(
             Ok::<_, Infallible>(response)
         }
     });
-    let mut connection = http.serve_connection(PlainIo::new(stream, &worker.outbox), service);
+    let mut connection = http.serve_connection(io, service);
     let (mut is_listening, mut is_closing) = (false, false);
     let ended = poll_fn(|cx| {
         if !std::mem::replace(&mut is_listening, true) {
@@ -89,16 +275,16 @@ pub(super) async fn serve(
     .await;
     let is_broken = ended.is_err_and(|error| error.is_user());
     let parts = connection.into_parts();
-    let Some(stream) = parts.io.into_inner() else { return };
+    let Some(stream) = parts.io.into_socket() else { return };
     if let Some(tunnel) = tunnel.take() {
-        let _ = SockRef::from(&stream).set_tcp_keepalive(&keepalive());
+        let _ = SockRef::from(I::tcp(&stream)).set_tcp_keepalive(&keepalive());
         tunnel.run(stream, parts.read_buf).await;
         return;
     }
     if is_broken {
         // A version's answer broke off. Nobody must take what came for the whole, not even a client that reads until
         // the end of the connection: so it ends with a reset. Where that cannot be had, it ends early all the same.
-        let _ = stream.set_zero_linger();
+        let _ = I::tcp(&stream).set_zero_linger();
         return;
     }
     // What follows keeps no drain waiting.
@@ -109,10 +295,10 @@ pub(super) async fn serve(
 /// Reads away what a client still sends after its last answer.
 ///
 /// A connection that is closed with bytes unread ends with a reset, and that may overtake the answer.
-async fn linger(mut stream: TcpStream) {
-    // Both fail where the client is gone, which is as good.
-    let _ = stream.shutdown().await;
-    let reading = async {
+async fn linger(mut stream: impl AsyncRead + AsyncWrite + Unpin) {
+    let ending = async {
+        // Both fail where the client is gone, which is as good.
+        let _ = stream.shutdown().await;
         let (mut piece, mut sum) = (vec![0; 16 * 1024], 0);
         while sum < LINGER_BYTES_MAX
             && let Ok(count @ 1..) = stream.read(&mut piece).await
@@ -120,13 +306,18 @@ async fn linger(mut stream: TcpStream) {
             sum += count;
         }
     };
-    let _ = timeout(LINGER_MAX, reading).await;
+    let _ = timeout(LINGER_MAX, ending).await;
 }
 
-async fn answer(worker: &Rc<Worker>, peer: &HeaderValue, request: Request<Incoming>) -> Response<AnswerBody> {
+/// Answers one request, by whichever face it asks for.
+pub(super) async fn answer(
+    worker: &Rc<Worker>,
+    client: &Client,
+    request: Request<Incoming>,
+) -> Response<AnswerBody> {
     let is_bound = || bound(worker, request.uri(), request.headers()).is_some();
     if is_lambda(request.uri().path()) && !is_bound() {
         return invoke(worker, request.map(Payload::Stream)).await.map(AnswerBody::whole);
     }
-    forward(worker, peer, request).await
+    forward(worker, client, request).await
 }

@@ -78,6 +78,11 @@ impl Guard {
         self.drain.is_draining.get()
     }
 
+    /// Whether it is to end when it can, however that is done without a loss.
+    pub(super) fn is_leaving(&self) -> bool {
+        self.drain.is_leaving()
+    }
+
     /// Whom to wake when that is asked.
     pub(super) fn listen(&self, waker: &Waker) {
         self.drain.wakers.borrow_mut().insert(self.id, waker.clone());

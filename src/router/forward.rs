@@ -10,7 +10,7 @@ use hyper::{HeaderMap, Method, Request, Response, StatusCode, Uri, Version};
 use super::address::{Addressed, upstream_target};
 use super::answer::AnswerBody;
 use super::exchange::{About, Answered, Face, Fault, FaultKind, Outgoing, Transit};
-use super::headers::{self, Facts, Unforwardable};
+use super::headers::{self, Client, Facts, Unforwardable};
 use super::refusal::Refusal;
 use super::route::{Reach, Route};
 use super::steer::NotServed;
@@ -19,7 +19,7 @@ use super::worker::Worker;
 /// Forwards one request to the version that is drawn for it.
 pub(super) async fn forward(
     worker: &Rc<Worker>,
-    peer: &HeaderValue,
+    client: &Client,
     request: Request<Incoming>,
 ) -> Response<AnswerBody> {
     let refused = |refusal: Refusal| refusal.response(None).map(AnswerBody::whole);
@@ -58,7 +58,7 @@ pub(super) async fn forward(
     let has_body = !body.is_end_stream();
     let facts = Facts {
         host: &service.host_header,
-        peer,
+        client,
         asked_host: head.uri.authority().and_then(|authority| HeaderValue::try_from(authority.as_str()).ok()),
         is_chunked: has_body && !head.headers.contains_key(CONTENT_LENGTH),
     };

@@ -95,12 +95,21 @@ pub(super) fn set_upgrade(headers: &mut HeaderMap, protocol: HeaderValue) {
     headers.insert(UPGRADE, protocol);
 }
 
+/// Who sends a request, and how.
+#[derive(Clone, Debug)]
+pub(super) struct Client {
+    /// Its address.
+    pub(super) address: HeaderValue,
+    /// `http`, or `https` if it came over TLS.
+    pub(super) scheme: &'static str,
+}
+
 /// What a request's headers are made to say.
 pub(super) struct Facts<'a> {
     /// The version's authority.
     pub(super) host: &'a HeaderValue,
-    /// The client's address.
-    pub(super) peer: &'a HeaderValue,
+    /// The client.
+    pub(super) client: &'a Client,
     /// The authority of the request target, where it has one; it counts before `Host`.
     pub(super) asked_host: Option<HeaderValue>,
     /// Whether the request has a body of unknown length.
@@ -129,8 +138,8 @@ pub(super) fn to_upstream(headers: &mut HeaderMap, facts: Facts) {
     if let Some(host) = facts.asked_host.or(host) {
         headers.insert(X_FORWARDED_HOST, host);
     }
-    headers.insert(X_FORWARDED_FOR, facts.peer.clone());
-    headers.insert(X_FORWARDED_PROTO, HeaderValue::from_static("http"));
+    headers.insert(X_FORWARDED_FOR, facts.client.address.clone());
+    headers.insert(X_FORWARDED_PROTO, HeaderValue::from_static(facts.client.scheme));
     if wants_trailers {
         headers.insert(TE, HeaderValue::from_static("trailers"));
         headers.insert(CONNECTION, HeaderValue::from_static("te"));
@@ -187,7 +196,8 @@ fn connection_names(headers: &HeaderMap) -> impl Iterator<Item = String> {
     tokens.map(|token| String::from_utf8_lossy(token.trim_ascii()).to_ascii_lowercase())
 }
 
-fn strip_connection(headers: &mut HeaderMap) {
+/// Takes off what is about the connection, and what it names.
+pub(super) fn strip_connection(headers: &mut HeaderMap) {
     if headers.contains_key(CONNECTION) {
         let named: Vec<String> = connection_names(headers).collect();
         for name in named {
@@ -230,8 +240,9 @@ mod tests {
 
     fn forwarded(lines: &[(&str, &str)], is_chunked: bool) -> HeaderMap {
         let mut headers = map(lines);
-        let (host, peer) = (HeaderValue::from_static("up:80"), HeaderValue::from_static("10.0.0.9"));
-        to_upstream(&mut headers, Facts { host: &host, peer: &peer, asked_host: None, is_chunked });
+        let host = HeaderValue::from_static("up:80");
+        let client = Client { address: HeaderValue::from_static("10.0.0.9"), scheme: "http" };
+        to_upstream(&mut headers, Facts { host: &host, client: &client, asked_host: None, is_chunked });
         headers
     }
 

@@ -125,6 +125,11 @@ impl PlainIo {
         PlainIo { socket: Rc::new(socket), outbox: Rc::clone(outbox) }
     }
 
+    /// Another handle on the same connection, to take it when the first one is gone.
+    pub(super) fn share(&self) -> PlainIo {
+        PlainIo { socket: Rc::clone(&self.socket), outbox: Rc::clone(&self.outbox) }
+    }
+
     /// The connection itself, after what is unsent was sent as far as the kernel takes it now.
     ///
     /// `None` cannot be while the outbox is run by this thread alone; then the connection closes by itself.

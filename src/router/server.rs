@@ -20,14 +20,16 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::{JoinHandle as JoinTask, spawn_local};
 use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
 
-use super::connection;
+use super::connection::{self, Door};
 use super::drain::Drain;
 use super::handle::{InvokeHandle, Job};
 use super::invoke::{Payload, invoke};
 use super::settings::RouterConfig;
 use super::table::RoutingTable;
+use super::tls::{Tls, Watching};
 use super::worker::Worker;
 use crate::clock;
+use crate::metrics::connections::Connections;
 use crate::metrics::recorder::Writer;
 
 /// Connections that may wait to be accepted, on each thread.
@@ -42,10 +44,17 @@ const SWEEP_EVERY: Duration = Duration::from_secs(1);
 pub struct Router {
     config: RouterConfig,
     table: Arc<RoutingTable>,
-    listeners: Vec<StdListener>,
-    local_addr: SocketAddr,
+    sockets: Sockets<StdListener>,
+    tls: Option<Arc<Tls>>,
+    connections: Arc<Connections>,
     handle: InvokeHandle,
     jobs: Vec<mpsc::Receiver<Job>>,
+}
+
+/// Listening sockets, by what is spoken on them.
+struct Sockets<L> {
+    plain: Vec<L>,
+    tls: Vec<L>,
 }
 
 impl Router {
@@ -62,21 +71,14 @@ impl Router {
             );
             return Err(io::Error::new(io::ErrorKind::InvalidInput, text));
         }
-        if config.addr.port() != 0 {
-            let alone = Socket::new(Domain::for_address(config.addr), Type::STREAM, Some(Protocol::TCP))?;
-            alone.set_reuse_address(true)?;
-            alone.bind(&config.addr.into())?;
-        }
-        let first = listen(config.addr)?;
-        let local_addr = first.local_addr()?;
-        let mut listeners = vec![first];
-        for _ in 1..workers {
-            listeners.push(listen(local_addr)?);
-        }
+        let listeners = listen_alone(config.addr, workers)?;
         Router::on(config, table, listeners)
     }
 
     /// Takes sockets over that another process listens on, or did; there must be one at least.
+    ///
+    /// Those with the first one's address are for plain connections, and all others for TLS. Where there is none for
+    /// TLS and there is to be one, its address is taken anew, for no one waits there.
     ///
     /// With fewer workers than sockets some accept from several, for connections wait on all of them; with more, some
     /// sockets have several workers. None is added: if this process is lost, so is every socket that is its alone, and
@@ -87,16 +89,42 @@ impl Router {
         listeners: Vec<StdListener>,
     ) -> io::Result<Router> {
         let none = || io::Error::new(io::ErrorKind::InvalidInput, "no socket to listen on was handed over");
-        let local_addr = listeners.first().ok_or_else(none)?.local_addr()?;
+        let plain_addr = listeners.first().ok_or_else(none)?.local_addr()?;
         // Whoever made them may have had other uses; here nobody waits in a call.
         listeners.iter().try_for_each(|listener| listener.set_nonblocking(true))?;
+        let is_plain = |listener: &StdListener| listener.local_addr().is_ok_and(|addr| addr == plain_addr);
+        let (plain, mut tls) = listeners.into_iter().partition(is_plain);
         let (handle, jobs) = InvokeHandle::new(config.worker_count());
-        Ok(Router { config, table, listeners, local_addr, handle, jobs })
+        let serves_tls = match &config.tls {
+            None => {
+                tls = Vec::new();
+                None
+            }
+            Some(over) => {
+                let files = over.files.clone();
+                let loaded = Tls::load(files)
+                    .map_err(|why| io::Error::new(io::ErrorKind::InvalidInput, format!("no TLS: {why}")))?;
+                if tls.is_empty() {
+                    tls = listen_alone(over.addr, config.worker_count())?;
+                }
+                Some(Arc::new(loaded))
+            }
+        };
+        let connections = Connections::new(config.limits);
+        Ok(Router {
+            config,
+            table,
+            sockets: Sockets { plain, tls },
+            tls: serves_tls,
+            connections,
+            handle,
+            jobs,
+        })
     }
 
-    /// Where it listens.
+    /// Where it listens for plain connections.
     pub fn local_addr(&self) -> SocketAddr {
-        self.local_addr
+        addr_of(&self.sockets.plain).expect("a router has a plain socket, which is bound")
     }
 
     /// The way in for Invokes from other listeners.
@@ -106,26 +134,33 @@ impl Router {
 
     /// Starts to accept, on as many threads as there are workers; returns once all of them do.
     pub fn run(self) -> io::Result<RunningRouter> {
-        let Router { config, table, listeners, local_addr, handle, jobs } = self;
+        let local_addr = self.local_addr();
+        let Router { config, table, sockets: listeners, tls, connections, handle, jobs } = self;
+        let tls_addr = addr_of(&listeners.tls);
+        let watching = tls.clone().map(Watching::begin).transpose()?;
         let (order, orders) = watch::channel(Order::Serve);
         let left = Arc::new(AtomicUsize::new(0));
-        let sockets = listeners.iter().map(StdListener::try_clone).collect::<io::Result<_>>()?;
+        let sockets = listeners.plain.iter().chain(&listeners.tls).map(StdListener::try_clone);
+        let sockets = sockets.collect::<io::Result<_>>()?;
         // Dropped on the way out if a thread cannot start, which stops those that have.
         let mut running = RunningRouter {
             order,
             threads: Vec::new(),
             local_addr,
+            tls_addr,
             handle,
             sockets,
+            connections: Arc::clone(&connections),
+            watching,
             left: Arc::clone(&left),
         };
-        let mut shares: Vec<Vec<StdListener>> = jobs.iter().map(|_| Vec::new()).collect();
-        for index in 0..listeners.len().max(jobs.len()) {
-            shares[index % jobs.len()].push(listeners[index % listeners.len()].try_clone()?);
-        }
+        let plain = shares(&listeners.plain, jobs.len())?;
+        let shares = plain.into_iter().zip(shares(&listeners.tls, jobs.len())?);
         drop(listeners);
         let (started, starting) = std::sync::mpsc::channel();
-        for (index, (listeners, jobs)) in shares.into_iter().zip(jobs).enumerate() {
+        for (index, (listeners, jobs)) in shares.zip(jobs).enumerate() {
+            let listeners = Sockets { plain: listeners.0, tls: listeners.1 };
+            let shared = (tls.clone(), Arc::clone(&connections));
             let (config, table, started) = (config.clone(), Arc::clone(&table), started.clone());
             let (orders, left) = (orders.clone(), Arc::clone(&left));
             let thread = move || {
@@ -140,7 +175,7 @@ impl Router {
                 // Nobody waits any more if another thread could not start; then this one is stopped at once.
                 let _ = started.send(Ok(()));
                 drop(started);
-                runtime.block_on(work(writer, config, &table, listeners, jobs, (orders, left)));
+                runtime.block_on(work(writer, config, &table, listeners, jobs, shared, (orders, left)));
                 // Does not wait for the look-up of a name that nobody waits for any more.
                 runtime.shutdown_background();
             };
@@ -159,15 +194,18 @@ impl Router {
 fn claim(
     table: &RoutingTable,
     index: usize,
-    listeners: Vec<StdListener>,
-) -> io::Result<(Writer, LocalRuntime, Vec<TcpListener>)> {
+    listeners: Sockets<StdListener>,
+) -> io::Result<(Writer, LocalRuntime, Sockets<TcpListener>)> {
     let writer = table.recorder().writer(index).ok_or_else(|| {
         io::Error::new(io::ErrorKind::AlreadyExists, "another router counts with the same recorder")
     })?;
     let runtime = runtime::Builder::new_current_thread().enable_all().build_local(Default::default())?;
     let listeners = {
         let _registers_here = runtime.enter();
-        listeners.into_iter().map(TcpListener::from_std).collect::<io::Result<_>>()?
+        let registered = |listeners: Vec<StdListener>| -> io::Result<Vec<TcpListener>> {
+            listeners.into_iter().map(TcpListener::from_std).collect()
+        };
+        Sockets { plain: registered(listeners.plain)?, tls: registered(listeners.tls)? }
     };
     Ok((writer, runtime, listeners))
 }
@@ -188,7 +226,11 @@ pub struct RunningRouter {
     order: watch::Sender<Order>,
     threads: Vec<JoinHandle<()>>,
     local_addr: SocketAddr,
+    tls_addr: Option<SocketAddr>,
     handle: InvokeHandle,
+    connections: Arc<Connections>,
+    /// Looks after the certificates, where there are any.
+    watching: Option<Watching>,
     /// The listening sockets once more, so that they can be handed over.
     sockets: Vec<StdListener>,
     /// How many threads have had everybody leave.
@@ -196,9 +238,26 @@ pub struct RunningRouter {
 }
 
 impl RunningRouter {
-    /// Where it listens.
+    /// Where it listens for plain connections.
     pub fn local_addr(&self) -> SocketAddr {
         self.local_addr
+    }
+
+    /// Where it listens for TLS, if it does.
+    pub fn tls_addr(&self) -> Option<SocketAddr> {
+        self.tls_addr
+    }
+
+    /// Its clients' connections, counted.
+    pub fn connections(&self) -> Arc<Connections> {
+        Arc::clone(&self.connections)
+    }
+
+    /// Reads the certificates again, soon and elsewhere; what comes of it is in the log.
+    pub fn reload_certificates(&self) {
+        if let Some(watching) = &self.watching {
+            watching.look();
+        }
     }
 
     /// The way in for Invokes from other listeners.
@@ -254,6 +313,37 @@ impl Drop for RunningRouter {
     }
 }
 
+fn addr_of(listeners: &[StdListener]) -> Option<SocketAddr> {
+    listeners.first()?.local_addr().ok()
+}
+
+/// What each of so many workers accepts from: with fewer sockets than workers, some have the same.
+fn shares(listeners: &[StdListener], workers: usize) -> io::Result<Vec<Vec<StdListener>>> {
+    let mut shares: Vec<Vec<StdListener>> = (0..workers).map(|_| Vec::new()).collect();
+    if !listeners.is_empty() {
+        for index in 0..listeners.len().max(workers) {
+            shares[index % workers].push(listeners[index % listeners.len()].try_clone()?);
+        }
+    }
+    Ok(shares)
+}
+
+/// Listens on an address that nobody else has, with as many sockets as there are workers.
+fn listen_alone(addr: SocketAddr, workers: usize) -> io::Result<Vec<StdListener>> {
+    if addr.port() != 0 {
+        let alone = Socket::new(Domain::for_address(addr), Type::STREAM, Some(Protocol::TCP))?;
+        alone.set_reuse_address(true)?;
+        alone.bind(&addr.into())?;
+    }
+    let first = listen(addr)?;
+    let local_addr = first.local_addr()?;
+    let mut listeners = vec![first];
+    for _ in 1..workers {
+        listeners.push(listen(local_addr)?);
+    }
+    Ok(listeners)
+}
+
 fn listen(addr: SocketAddr) -> io::Result<StdListener> {
     let socket = Socket::new(Domain::for_address(addr), Type::STREAM, Some(Protocol::TCP))?;
     socket.set_reuse_address(true)?;
@@ -269,16 +359,23 @@ async fn work(
     writer: Writer,
     config: RouterConfig,
     table: &RoutingTable,
-    listeners: Vec<TcpListener>,
+    listeners: Sockets<TcpListener>,
     mut jobs: mpsc::Receiver<Job>,
+    (tls, connections): (Option<Arc<Tls>>, Arc<Connections>),
     (mut orders, left): (watch::Receiver<Order>, Arc<AtomicUsize>),
 ) {
     // Before the worker takes its first table, so that it hears of the next.
     let mut published = table.published();
-    let worker = Rc::new(Worker::new(writer, table, &config));
+    let worker = Rc::new(Worker::new(writer, table, &config, connections));
     let drain = Rc::new(Drain::default());
-    let accept = |listener| spawn_local(accept(Rc::clone(&worker), listener, Rc::clone(&drain)));
-    let mut accepting: Vec<JoinTask<()>> = listeners.into_iter().map(accept).collect();
+    let door = |tls| Rc::new(Door::new(&config.timeouts, config.wants_proxy_header, tls));
+    let (plain, tls) = (door(None), door(tls));
+    let accept = |listener, door: &Rc<Door>| {
+        spawn_local(accept(Rc::clone(&worker), listener, Rc::clone(door), Rc::clone(&drain)))
+    };
+    let mut accepting: Vec<JoinTask<()>> =
+        listeners.plain.into_iter().map(|listener| accept(listener, &plain)).collect();
+    accepting.extend(listeners.tls.into_iter().map(|listener| accept(listener, &tls)));
     let sweeping = spawn_local(sweep(Rc::clone(&worker)));
     let outbox = Rc::clone(&worker.outbox);
     let sending = spawn_local(async move { outbox.run().await });
@@ -328,15 +425,15 @@ async fn stop_accepting(accepting: &mut Vec<JoinTask<()>>) {
     }
 }
 
-async fn accept(worker: Rc<Worker>, listener: TcpListener, drain: Rc<Drain>) {
-    let http = Rc::new(connection::http(&worker.timeouts));
+async fn accept(worker: Rc<Worker>, listener: TcpListener, door: Rc<Door>, drain: Rc<Drain>) {
     let mut pause = PAUSE_MIN;
     loop {
         match listener.accept().await {
             Ok((stream, peer)) => {
                 pause = PAUSE_MIN;
-                let (worker, http) = (Rc::clone(&worker), Rc::clone(&http));
-                spawn_local(connection::serve(worker, http, stream, peer, drain.enter()));
+                let Some(permit) = worker.connections.admit() else { continue };
+                let (worker, door) = (Rc::clone(&worker), Rc::clone(&door));
+                spawn_local(connection::serve(worker, door, stream, peer, drain.enter(), permit));
             }
             Err(error) if is_of_one_connection(&error) => {}
             Err(error) => {

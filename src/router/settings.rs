@@ -1,6 +1,7 @@
 //! What the router is told when it is built.
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,6 +10,7 @@ use crate::access::Access;
 use crate::domain::arn::Place;
 use crate::domain::async_event::EventSink;
 use crate::domain::log::LogSink;
+use crate::metrics::connections::ConnectionLimits;
 
 /// How the router listens and how long it waits.
 #[derive(Clone)]
@@ -29,6 +31,32 @@ pub struct RouterConfig {
     pub log: Option<LogSink>,
     /// Who keeps events of asynchronous invocations; without it they are refused.
     pub events: Option<EventSink>,
+    /// Where to listen for TLS, and with what; nowhere unless given.
+    pub tls: Option<TlsConfig>,
+    /// How many connections there may be.
+    pub limits: ConnectionLimits,
+    /// Whether every connection must begin with a header of the PROXY protocol.
+    pub wants_proxy_header: bool,
+}
+
+/// How the router listens for TLS.
+#[derive(Clone, Debug)]
+pub struct TlsConfig {
+    /// Where; port 0 picks a free one.
+    pub addr: SocketAddr,
+    /// With what.
+    pub files: TlsFiles,
+}
+
+/// Certificates and keys in PEM, which are read again when they change.
+#[derive(Clone, Debug)]
+pub struct TlsFiles {
+    /// The certificate, and those between it and its authority.
+    pub cert: PathBuf,
+    /// Its private key.
+    pub key: PathBuf,
+    /// Authorities of clients' certificates; with it, clients must have one.
+    pub client_ca: Option<PathBuf>,
 }
 
 impl RouterConfig {
@@ -50,6 +78,8 @@ pub struct Timeouts {
     pub body_idle: Duration,
     /// For a client's next request head, from the connection's or the last answer's end on.
     pub client_header: Duration,
+    /// For a client's TLS handshake, and for its PROXY header.
+    pub handshake: Duration,
     /// For the next request on a version's idle connection.
     ///
     /// It stays below what common servers allow (Node and uvicorn five seconds), for a connection that the other
@@ -64,6 +94,7 @@ impl Default for Timeouts {
             response_head: Duration::from_secs(30),
             body_idle: Duration::from_secs(60),
             client_header: Duration::from_secs(30),
+            handshake: Duration::from_secs(10),
             upstream_idle: Duration::from_secs(4),
         }
     }

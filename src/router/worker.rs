@@ -22,6 +22,7 @@ use crate::domain::arn::{FunctionName, Place, VersionId};
 use crate::domain::async_event::EventSink;
 use crate::domain::log::LogSink;
 use crate::domain::policy::{PolicyScope, Statement};
+use crate::metrics::connections::Connections;
 use crate::metrics::recorder::Writer;
 use crate::runtime::Runtimes;
 
@@ -45,6 +46,8 @@ pub(super) struct Worker {
     pub(super) runtimes: Option<Runtimes>,
     /// Who keeps events of asynchronous invocations.
     pub(super) events: Option<EventSink>,
+    /// Clients' connections, of all workers.
+    pub(super) connections: Arc<Connections>,
     lines: Option<RefCell<Lines>>,
     table: RefCell<TableReader>,
     tickets: RefCell<SmallRng>,
@@ -52,13 +55,19 @@ pub(super) struct Worker {
 
 impl Worker {
     /// A worker that counts as `writer` and routes by `table`.
-    pub(super) fn new(writer: Writer, table: &RoutingTable, config: &RouterConfig) -> Worker {
+    pub(super) fn new(
+        writer: Writer,
+        table: &RoutingTable,
+        config: &RouterConfig,
+        connections: Arc<Connections>,
+    ) -> Worker {
         let tickets = RefCell::new(chance::ticket_source());
         let lines =
             |sink: &LogSink| RefCell::new(Lines::new(Arc::clone(sink), tickets.borrow_mut().random()));
         Worker {
             lines: config.log.as_ref().map(lines),
             writer,
+            connections,
             outbox: Rc::default(),
             pool: Pool::new(config.timeouts.upstream_idle),
             timeouts: config.timeouts,

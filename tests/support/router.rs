@@ -9,6 +9,7 @@ use serin::domain::alias::{AliasId, Routing};
 use serin::domain::arn::{Place, VersionNumber};
 use serin::domain::function::{Revision, Target};
 use serin::domain::weight::Weight;
+use serin::metrics::connections::ConnectionLimits;
 use serin::metrics::recorder::{Counts, EpochCounts, FailureKind, Recorder};
 use serin::router::server::{Router, RunningRouter};
 use serin::router::settings::{RouterConfig, Timeouts};
@@ -175,5 +176,8 @@ pub fn config(timeouts: Timeouts) -> RouterConfig {
         access: Default::default(),
         events: None,
         log: None,
+        tls: None,
+        limits: ConnectionLimits::default(),
+        wants_proxy_header: false,
     }
 }

@@ -28,6 +28,7 @@ pub fn greet(daemon: &Daemon, config: &ServeConfig, session: &Session) {
 struct Facts {
     api: String,
     router: String,
+    tls: Option<String>,
     example: String,
     data: String,
     plans: String,
@@ -42,6 +43,7 @@ impl Facts {
     fn of(daemon: &Daemon, config: &ServeConfig) -> Facts {
         let seen = daemon.plans();
         let router = format!("http://{}", daemon.router_addr);
+        let tls = daemon.router_tls_addr.map(|addr| format!("https://{addr}, with {}", certificate(config)));
         let (owners, others) = daemon.principals();
         let mut notes = Vec::new();
         let changes = match (daemon.wants_credentials(), owners + others) {
@@ -63,6 +65,7 @@ impl Facts {
             api: format!("http://{}", daemon.api_addr),
             example: format!("{router}/{{function}}:{{alias}}/path"),
             router,
+            tls,
             data: config.data_dir.display().to_string(),
             plans: in_words(&seen),
             plan_faults: seen.faults,
@@ -84,6 +87,9 @@ impl Facts {
         };
         say(Tone::Quiet, "API", &self.api);
         say(Tone::Quiet, "router", &format!("{}, requests as {}", self.router, self.example));
+        if let Some(tls) = &self.tls {
+            say(Tone::Quiet, "", tls);
+        }
         say(Tone::Quiet, "data", &self.data);
         say(Tone::Quiet, "plans", &self.plans);
         for fault in &self.plan_faults {
@@ -113,6 +119,9 @@ impl Facts {
             self.router,
             self.example
         );
+        if let (Some(addr), Some(tls)) = (daemon.router_tls_addr, &self.tls) {
+            tracing::info!(router.tls_addr = %addr, "the router listens for TLS at {tls}");
+        }
         for fault in &self.plan_faults {
             tracing::warn!("a plan file is not in order: {fault}");
         }
@@ -123,6 +132,10 @@ impl Facts {
             tracing::warn!("found at boot: {problem}");
         }
     }
+}
+
+fn certificate(config: &ServeConfig) -> String {
+    config.tls.as_ref().map(|tls| tls.cert.display().to_string()).unwrap_or_default()
 }
 
 fn in_words(seen: &PlansSeen) -> String {

@@ -15,8 +15,8 @@ use super::daemon_log;
 use super::exit::Exit;
 use super::flags::span;
 use super::session::Session;
-use super::signals::{Signals, UpgradeSignal};
-use crate::config::{self, Endpoint, ProcessUser, Processes, QueueConfig, ServeConfig};
+use super::signals::{ReloadSignal, Signals, UpgradeSignal};
+use crate::config::{self, Endpoint, ProcessUser, Processes, QueueConfig, ServeConfig, TlsSettings};
 use crate::daemon::{Daemon, Image};
 use crate::domain::arn::Place;
 use crate::domain::time::human;
@@ -36,18 +36,21 @@ SERIN_TOKEN holds the tokens that changes want: one secret, or name:secret,name:
 AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and AWS_SESSION_TOKEN are what queues are read and written with.
 SERIN_LOG filters the log, as in info or serin=debug.
 SIGTERM and Ctrl-C let requests under way end; a second one does not.
+SIGHUP reads certificates again, where there are any; they are looked at every two seconds anyway: docs/router.md.
 SIGUSR2 starts the program that is installed now in this one's place, without a failed request: docs/upgrading.md.";
 
 /// The signals that a daemon hears.
 struct Ears {
     stop: Signals,
     upgrade: UpgradeSignal,
+    reload: ReloadSignal,
 }
 
 impl Ears {
     /// Begins to listen; needs a runtime to be entered.
-    fn open() -> io::Result<Ears> {
-        Ok(Ears { stop: Signals::listen()?, upgrade: UpgradeSignal::listen()? })
+    fn open(config: &ServeConfig) -> io::Result<Ears> {
+        let reload = ReloadSignal::listen(config.tls.is_some())?;
+        Ok(Ears { stop: Signals::listen()?, upgrade: UpgradeSignal::listen()?, reload })
     }
 }
 
@@ -69,6 +72,28 @@ pub struct Args {
     #[arg(long, value_name = "ADDR", env = "SERIN_ROUTER", default_value = config::ROUTER_DEFAULT,
           value_parser = address)]
     router: SocketAddr,
+    /// Where the router listens for TLS, beside its plain address; nowhere unless given.
+    #[arg(long, value_name = "ADDR", env = "SERIN_ROUTER_TLS", value_parser = address,
+          requires = "tls_cert", requires = "tls_key")]
+    router_tls: Option<SocketAddr>,
+    /// The certificate of the router and those between it and its authority, in PEM; read again when it changes.
+    #[arg(long, value_name = "FILE", env = "SERIN_TLS_CERT", requires = "router_tls")]
+    tls_cert: Option<PathBuf>,
+    /// The private key of the certificate, in PEM.
+    #[arg(long, value_name = "FILE", env = "SERIN_TLS_KEY", requires = "router_tls")]
+    tls_key: Option<PathBuf>,
+    /// Authorities of clients' certificates, in PEM; with it, clients over TLS must have one.
+    #[arg(long, value_name = "FILE", env = "SERIN_TLS_CLIENT_CA", requires = "router_tls")]
+    tls_client_ca: Option<PathBuf>,
+    /// Connections of clients at once; half of what open files allow unless given.
+    #[arg(long, value_name = "N", env = "SERIN_MAX_CONNECTIONS")]
+    max_connections: Option<usize>,
+    /// Connections at once of one client address, or of one /64 of IPv6; no limit of its own unless given.
+    #[arg(long, value_name = "N", env = "SERIN_MAX_CONNECTIONS_PER_IP")]
+    max_connections_per_ip: Option<usize>,
+    /// Every connection to the router begins with a PROXY header (version 1 or 2), and the client is whom it names.
+    #[arg(long, env = "SERIN_PROXY_PROTOCOL")]
+    proxy_protocol: bool,
     /// Router threads; one a core unless given.
     #[arg(long, value_name = "N", env = "SERIN_WORKERS")]
     workers: Option<usize>,
@@ -133,6 +158,10 @@ pub fn run(args: &Args, session: &Session) -> anyhow::Result<Exit> {
         plans: args.plans.clone(),
         api: args.api,
         router: args.router,
+        tls: tls_settings(args),
+        max_connections: args.max_connections,
+        max_connections_per_ip: args.max_connections_per_ip,
+        proxy_protocol: args.proxy_protocol,
         workers: args.workers,
         routes: args.routes.clone(),
         token: config::token(),
@@ -160,7 +189,7 @@ pub fn run(args: &Args, session: &Session) -> anyhow::Result<Exit> {
     // Signals count from here on: whoever stops the daemon while it starts gets it stopped gently as soon as it runs.
     let mut ears = {
         let _entered = runtime.enter();
-        Ears::open().context("cannot listen for signals")?
+        Ears::open(&config).context("cannot listen for signals")?
     };
     let installed = Image::installed(&config::search_path());
     let daemon = if config::is_to_take_over() {
@@ -173,6 +202,15 @@ pub fn run(args: &Args, session: &Session) -> anyhow::Result<Exit> {
     };
     greeting::greet(&daemon, &config, session);
     runtime.block_on(look_after(daemon, &config, &installed, &mut ears))
+}
+
+fn tls_settings(args: &Args) -> Option<TlsSettings> {
+    Some(TlsSettings {
+        addr: args.router_tls?,
+        cert: args.tls_cert.clone()?,
+        key: args.tls_key.clone()?,
+        client_ca: args.tls_client_ca.clone(),
+    })
 }
 
 /// A port that is taken is most often taken by a serin that runs already.
@@ -200,6 +238,7 @@ async fn look_after(
         tokio::select! {
             signal = ears.stop.next() => break Some(signal),
             () = ears.upgrade.next() => upgrade.ask(&daemon),
+            () = ears.reload.next() => daemon.reload_certificates(),
             Some(begun) = upgrade.begun() => {
                 return upgrade::make_way(daemon, begun, (config, installed), manager, ears).await;
             }

@@ -1,0 +1,185 @@
+//! Counts clients' connections: how many are open, and how many were turned away and why.
+//!
+//! Threads share these, for a limit is the process's. They are touched when a connection begins and ends, and by no
+//! request.
+
+use std::collections::HashMap;
+use std::net::{IpAddr, Ipv6Addr};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+/// Why a connection was closed before, or without, an answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Refused {
+    /// As many as there may be in all are open.
+    InAll,
+    /// As many as there may be of its address are open.
+    OfAddress,
+    /// It did not begin with a PROXY header that can be read.
+    ProxyHeader,
+    /// Its TLS handshake failed or took too long.
+    TlsHandshake,
+    /// Its client asked over HTTP/2 only to cancel.
+    Http2Resets,
+}
+
+impl Refused {
+    /// All of them.
+    pub const ALL: [Refused; 5] = [
+        Refused::InAll,
+        Refused::OfAddress,
+        Refused::ProxyHeader,
+        Refused::TlsHandshake,
+        Refused::Http2Resets,
+    ];
+
+    /// As metrics call it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Refused::InAll => "max_connections",
+            Refused::OfAddress => "max_connections_per_ip",
+            Refused::ProxyHeader => "proxy_protocol",
+            Refused::TlsHandshake => "tls_handshake",
+            Refused::Http2Resets => "http2_resets",
+        }
+    }
+}
+
+/// How many connections there may be at once.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ConnectionLimits {
+    /// In all; no limit unless given.
+    pub in_all: Option<usize>,
+    /// Of one client address, or of one /64 of IPv6; no limit unless given.
+    pub of_address: Option<usize>,
+}
+
+/// The connections of one router.
+#[derive(Debug, Default)]
+pub struct Connections {
+    limits: ConnectionLimits,
+    open: AtomicUsize,
+    refused: [AtomicU64; Refused::ALL.len()],
+    by_address: Mutex<HashMap<IpAddr, usize>>,
+}
+
+impl Connections {
+    /// None yet, with limits to come.
+    pub fn new(limits: ConnectionLimits) -> Arc<Connections> {
+        Arc::new(Connections { limits, ..Connections::default() })
+    }
+
+    /// How many are open.
+    pub fn open(&self) -> usize {
+        self.open.load(Ordering::Relaxed)
+    }
+
+    /// How many were turned away for a reason.
+    pub fn refused(&self, why: Refused) -> u64 {
+        self.refused[why as usize].load(Ordering::Relaxed)
+    }
+
+    /// Counts one as turned away.
+    pub fn refuse(&self, why: Refused) {
+        self.refused[why as usize].fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Counts one in, until the permit is dropped; one too many is counted as turned away.
+    pub fn admit(self: &Arc<Connections>) -> Option<Permit> {
+        let before = self.open.fetch_add(1, Ordering::Relaxed);
+        let permit = Permit { connections: Arc::clone(self), address: None };
+        if self.limits.in_all.is_some_and(|max| before >= max) {
+            self.refuse(Refused::InAll);
+            return None;
+        }
+        Some(permit)
+    }
+
+    fn addresses(&self) -> MutexGuard<'_, HashMap<IpAddr, usize>> {
+        self.by_address.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// One connection that is counted in.
+#[derive(Debug)]
+pub struct Permit {
+    connections: Arc<Connections>,
+    address: Option<IpAddr>,
+}
+
+impl Permit {
+    /// Counts it for its client's address, too; false, and counted as turned away, if that is one too many.
+    pub fn belongs_to(&mut self, address: IpAddr) -> bool {
+        let Some(max) = self.connections.limits.of_address else { return true };
+        let address = network(address);
+        let mut addresses = self.connections.addresses();
+        let count = addresses.entry(address).or_default();
+        if *count >= max {
+            if *count == 0 {
+                addresses.remove(&address);
+            }
+            drop(addresses);
+            self.connections.refuse(Refused::OfAddress);
+            return false;
+        }
+        *count += 1;
+        drop(addresses);
+        self.address = Some(address);
+        true
+    }
+}
+
+impl Drop for Permit {
+    fn drop(&mut self) {
+        self.connections.open.fetch_sub(1, Ordering::Relaxed);
+        if let Some(address) = self.address {
+            let mut addresses = self.connections.addresses();
+            if let Some(count) = addresses.get_mut(&address) {
+                *count -= 1;
+                if *count == 0 {
+                    addresses.remove(&address);
+                }
+            }
+        }
+    }
+}
+
+/// What counts as one client: an address, of IPv6 the 64 bits that a network is given.
+fn network(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V4(address) => IpAddr::V4(address),
+        IpAddr::V6(address) => IpAddr::V6(Ipv6Addr::from_bits(address.to_bits() >> 64 << 64)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn limits_are_of_what_is_open_now() {
+        let connections = Connections::new(ConnectionLimits { in_all: Some(3), of_address: Some(1) });
+        let mut admitted: Vec<Permit> = (0..3).map(|_| connections.admit().unwrap()).collect();
+        assert!(connections.admit().is_none());
+        assert_eq!((connections.open(), connections.refused(Refused::InAll)), (3, 1));
+        let address = |text: &str| text.parse::<IpAddr>().unwrap();
+        assert!(admitted[0].belongs_to(address("2001:db8::1")));
+        assert!(!admitted[1].belongs_to(address("2001:db8::2")), "the same network");
+        assert!(admitted[1].belongs_to(address("2001:db8:0:1::2")));
+        assert!(admitted[2].belongs_to(address("10.0.0.1")));
+        admitted.remove(2);
+        let mut another = connections.admit().unwrap();
+        assert!(another.belongs_to(address("::ffff:10.0.0.1")));
+        assert_eq!(connections.refused(Refused::OfAddress), 1);
+        drop((admitted, another));
+        assert_eq!((connections.open(), connections.addresses().len()), (0, 0));
+    }
+
+    #[test]
+    fn nobody_is_turned_away_without_limits() {
+        let connections = Connections::new(ConnectionLimits::default());
+        let mut permit = connections.admit().unwrap();
+        assert!(permit.belongs_to([127, 0, 0, 1].into()));
+        assert!(connections.addresses().is_empty(), "nothing is kept that nobody asks for");
+    }
+}
