@@ -56,6 +56,8 @@ const CANCELS_FREE: u64 = 100;
 /// How often a connection is asked whether somebody is still there, and how long the answer may take.
 const PING_EVERY: Duration = Duration::from_secs(30);
 const PING_MAX: Duration = Duration::from_secs(20);
+/// How long a client that was told to go, and asks for nothing, may take to go.
+const GOING_MAX: Duration = Duration::from_secs(5);
 
 /// Serves a connection until either side ends it; one whose worker leaves ends by GOAWAY.
 pub(super) async fn serve<I>(worker: Rc<Worker>, io: I, client: Client, guard: &Guard)
@@ -102,6 +104,7 @@ where
         }
         if guard.is_leaving() && !std::mem::replace(&mut is_closing, true) {
             connection.as_mut().graceful_shutdown();
+            look.as_mut().reset((clock::instant_now() + GOING_MAX).into());
         }
         // However it ends, the client was told by a GOAWAY or is gone.
         if connection.as_mut().poll(cx).is_ready() {
@@ -116,13 +119,14 @@ where
             let begun = streams.0.begun.get();
             if streams.0.open.get() == 0 && begun == std::mem::replace(&mut begun_before, begun) {
                 if std::mem::replace(&mut is_closing, true) {
-                    // It was told to go, and still does not take its last answers.
+                    // It was told to go, and does not, or does not take its last answers.
                     return Poll::Ready(());
                 }
                 connection.as_mut().graceful_shutdown();
                 cx.waker().wake_by_ref();
             }
-            look.as_mut().reset((clock::instant_now() + idle_max).into());
+            let next = if is_closing { GOING_MAX } else { idle_max };
+            look.as_mut().reset((clock::instant_now() + next).into());
         }
         Poll::Pending
     })

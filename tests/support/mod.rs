@@ -4,10 +4,12 @@
 pub mod client;
 pub mod functions;
 pub mod house;
+pub mod http2;
 pub mod router;
 pub mod serin;
 pub mod service;
 pub mod sqs;
+pub mod tls;
 pub mod upstream;
 pub mod users;
 

@@ -52,6 +52,17 @@ impl TestRouter {
 
     /// Starts one whose versions may be processes.
     pub fn start_over(timeouts: Timeouts, runtimes: Option<Runtimes>) -> TestRouter {
+        TestRouter::start_as(config(timeouts), runtimes)
+    }
+
+    /// One whose alias has version 1 alone, and that listens as it is told.
+    pub fn listening(one: Target, config: RouterConfig) -> TestRouter {
+        let router = TestRouter::start_as(config, None);
+        router.serve(one);
+        router
+    }
+
+    fn start_as(config: RouterConfig, runtimes: Option<Runtimes>) -> TestRouter {
         let alarms = Arc::new(AtomicUsize::new(0));
         let rung = Arc::clone(&alarms);
         let recorder = Recorder::new(
@@ -61,7 +72,7 @@ impl TestRouter {
             }),
         );
         let table = RoutingTable::with(Arc::clone(&recorder), runtimes);
-        let router = Router::bind(config(timeouts), Arc::clone(&table)).unwrap();
+        let router = Router::bind(config, Arc::clone(&table)).unwrap();
         let addr = router.local_addr();
         TestRouter { table, recorder, alarms, running: Some(router.run().unwrap()), addr }
     }
@@ -76,13 +87,17 @@ impl TestRouter {
     /// One whose alias has version 1 alone.
     pub fn serving(one: Target, timeouts: Timeouts) -> TestRouter {
         let router = TestRouter::start_with(timeouts);
-        router.table.publish(vec![Edit::Function { name: "shop".parse().unwrap(), latest: one.clone() }]);
-        router.publish(RouteSpec {
+        router.serve(one);
+        router
+    }
+
+    fn serve(&self, one: Target) {
+        self.table.publish(vec![Edit::Function { name: "shop".parse().unwrap(), latest: one.clone() }]);
+        self.publish(RouteSpec {
             routing: Routing::only(VersionNumber(1)),
             additional: None,
             ..spec(1, 0, &one, &one)
         });
-        router
     }
 
     /// Publishes a split between version 1 and version 2.
