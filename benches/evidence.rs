@@ -5,7 +5,9 @@
 //! The daemon is the real binary on a directory of its own; versions and clients are threads of this process, on
 //! loopback. Nothing is asserted: machines differ.
 
-use std::alloc::{GlobalAlloc, Layout, System};
+#[path = "support/counted.rs"]
+mod counted;
+
 use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::fs;
@@ -19,6 +21,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use counted::{ALLOCATIONS, Counted};
 use http_body_util::{BodyExt, Empty, Full};
 use hyper::client::conn::http1::handshake;
 use hyper::server::conn::http1::Builder;
@@ -37,25 +40,6 @@ use serin::domain::plan::Source;
 use serin::domain::time::Uptime;
 use serin::domain::weight::Weight;
 use tokio::net::{TcpListener, TcpStream};
-
-/// The system's allocator, counted.
-struct Counted;
-
-static ALLOCATIONS: AtomicU64 = AtomicU64::new(0);
-
-// SAFETY: every call is handed on to the system's allocator as it came.
-unsafe impl GlobalAlloc for Counted {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        ALLOCATIONS.fetch_add(1, Ordering::Relaxed);
-        // SAFETY: the caller's promises are those of `System`.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn dealloc(&self, block: *mut u8, layout: Layout) {
-        // SAFETY: `block` came from `System` with this layout.
-        unsafe { System.dealloc(block, layout) }
-    }
-}
 
 #[global_allocator]
 static ALLOCATOR: Counted = Counted;

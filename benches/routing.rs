@@ -4,7 +4,9 @@
 //!
 //! A router in this process, on loopback; versions and clients are threads beside it. Nothing is asserted: machines differ.
 
-use std::alloc::{GlobalAlloc, Layout, System};
+#[path = "support/counted.rs"]
+mod counted;
+
 use std::hint::black_box;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -13,6 +15,7 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use counted::{ALLOCATIONS, Counted};
 use hyper::HeaderMap;
 use hyper::header::HeaderValue;
 use serin::domain::alias::Routing;
@@ -24,25 +27,6 @@ use serin::metrics::recorder::Recorder;
 use serin::router::server::Router;
 use serin::router::settings::{RouterConfig, Timeouts};
 use serin::router::table::{Edit, FAILURE_STATUS_DEFAULT, RouteSpec, RoutingTable, SteeringSpec};
-
-/// The system's allocator, counted.
-struct Counted;
-
-static ALLOCATIONS: AtomicU64 = AtomicU64::new(0);
-
-// SAFETY: every call is handed on to the system's allocator as it came.
-unsafe impl GlobalAlloc for Counted {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        ALLOCATIONS.fetch_add(1, Ordering::Relaxed);
-        // SAFETY: the caller's promises are those of `System`.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn dealloc(&self, block: *mut u8, layout: Layout) {
-        // SAFETY: `block` came from `System` with this layout.
-        unsafe { System.dealloc(block, layout) }
-    }
-}
 
 #[global_allocator]
 static ALLOCATOR: Counted = Counted;
