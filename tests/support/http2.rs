@@ -116,11 +116,6 @@ impl Http2 {
     pub fn get(&mut self, path: &str) -> Whole {
         self.send(get(path)).expect("a whole answer")
     }
-
-    /// Whether the connection takes no other request.
-    pub fn is_closed(&self) -> bool {
-        self.sender.is_closed()
-    }
 }
 
 /// A GET without anything.

@@ -111,17 +111,16 @@ impl Facts {
             pid = std::process::id(),
             api.addr = %daemon.api_addr,
             router.addr = %daemon.router_addr,
+            router.tls_addr = daemon.router_tls_addr.map(tracing::field::display),
             data.dir = %config.data_dir.display(),
             plans = self.plans,
             changes = self.changes,
-            "serin is running: API {}, router {}, requests as {}",
+            "serin is running: API {}, router {}{}, requests as {}",
             self.api,
             self.router,
+            self.tls.as_ref().map(|tls| format!(" and {tls}")).unwrap_or_default(),
             self.example
         );
-        if let (Some(addr), Some(tls)) = (daemon.router_tls_addr, &self.tls) {
-            tracing::info!(router.tls_addr = %addr, "the router listens for TLS at {tls}");
-        }
         for fault in &self.plan_faults {
             tracing::warn!("a plan file is not in order: {fault}");
         }
