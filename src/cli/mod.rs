@@ -92,7 +92,7 @@ const URL: &str = "daemon-url";
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Run the daemon: store, control plane, router and API.
-    Serve(serve::Args),
+    Serve(Box<serve::Args>),
     /// Show a good version go out and a bad one come back, on real traffic, within a minute.
     Demo(demo::Args),
     /// Start a rollout of a plan.
