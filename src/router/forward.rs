@@ -4,7 +4,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use hyper::body::{Body, Incoming};
-use hyper::header::{CONTENT_LENGTH, HOST, HeaderValue, UPGRADE};
+use hyper::header::{CONNECTION, CONTENT_LENGTH, HOST, HeaderValue, UPGRADE};
 use hyper::{HeaderMap, Method, Request, Response, StatusCode, Uri, Version};
 
 use super::address::{Addressed, upstream_target};
@@ -27,6 +27,15 @@ pub(super) async fn forward(
     if head.method == Method::CONNECT {
         return refused(connect_refused());
     }
+    // Before anything else: nothing that follows a request in doubt is taken for another one, wherever this one goes.
+    let upgrade = match headers::check_request(head.version, &head.uri, &head.headers) {
+        Ok(protocol) => protocol.cloned(),
+        Err(reason) => {
+            let mut response = refused(unforwardable(reason));
+            response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+            return response;
+        }
+    };
     let target = head.uri.path_and_query().map_or("", |target| target.as_str());
     let addressed = match bound(worker, &head.uri, &head.headers) {
         Some(key) => Addressed::bound(key, target),
@@ -37,10 +46,6 @@ pub(super) async fn forward(
     };
     let Some(route) = worker.route(addressed.key()) else {
         return refused(not_found(worker, addressed.key()));
-    };
-    let upgrade = match headers::check_request(head.version, &head.headers) {
-        Ok(protocol) => protocol.cloned(),
-        Err(reason) => return refused(unforwardable(reason)),
     };
     let pick = match worker.pick(&route, &head.headers) {
         Ok(pick) => pick,
@@ -169,8 +174,20 @@ fn unforwardable(reason: Unforwardable) -> Refusal {
         Unforwardable::Host => Refusal {
             status: StatusCode::BAD_REQUEST,
             kind: "host-header",
-            message: "an HTTP/1.1 request has exactly one Host header".to_owned(),
-            hint: "send one; every HTTP client does so by itself".to_owned(),
+            message: "an HTTP/1.1 request has exactly one Host header, and it names a host".to_owned(),
+            hint: "send one, as HOST or HOST:PORT; every HTTP client does so by itself".to_owned(),
+        },
+        Unforwardable::Target => Refusal {
+            status: StatusCode::BAD_REQUEST,
+            kind: "target",
+            message: "the request target is no path, or has bytes in it that belong in no URL".to_owned(),
+            hint: "begin it with a slash, or with http:// and a host; write odd bytes as %XX".to_owned(),
+        },
+        Unforwardable::Length => Refusal {
+            status: StatusCode::BAD_REQUEST,
+            kind: "content-length",
+            message: "the Content-Length is larger than any body can be".to_owned(),
+            hint: "send the body's length in bytes, or send it chunked".to_owned(),
         },
         Unforwardable::Nominated(name) => Refusal {
             status: StatusCode::BAD_REQUEST,

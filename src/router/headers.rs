@@ -6,10 +6,10 @@
 use std::time::Duration;
 
 use hyper::header::{
-    CONNECTION, CONTENT_LENGTH, EXPECT, FORWARDED, HOST, HeaderName, HeaderValue, PROXY_AUTHENTICATE,
-    PROXY_AUTHORIZATION, TE, TRANSFER_ENCODING, UPGRADE,
+    AUTHORIZATION, CONNECTION, CONTENT_LENGTH, COOKIE, EXPECT, FORWARDED, HOST, HeaderName, HeaderValue,
+    PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, TE, TRAILER, TRANSFER_ENCODING, UPGRADE,
 };
-use hyper::{HeaderMap, Version};
+use hyper::{HeaderMap, Uri, Version};
 
 /// Names the version that answered.
 pub const EXECUTED_VERSION: HeaderName = HeaderName::from_static("x-amz-executed-version");
@@ -33,11 +33,18 @@ const HOP_BY_HOP: [HeaderName; 7] = [
     UPGRADE,
 ];
 
+/// The longest body that may be announced, in bytes.
+const LENGTH_MAX: u64 = i64::MAX as u64;
+
 /// Why a request cannot be forwarded as it is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Unforwardable {
-    /// No `Host` in an HTTP/1.1 request, or more than one.
+    /// A target in no form that is forwarded, or with bytes in it that no target has.
+    Target,
+    /// No `Host` in an HTTP/1.1 request, more than one, or one that names no host.
     Host,
+    /// A length that some readers cannot count to.
+    Length,
     /// `Connection` names a header that would be missed, or trusted, behind the router.
     Nominated(String),
     /// A transfer coding other than `chunked`.
@@ -49,11 +56,22 @@ pub(super) enum Unforwardable {
 /// Checks a request before a version is picked for it; gives the protocol it asks to change to, if any.
 pub(super) fn check_request(
     version: Version,
+    target: &Uri,
     headers: &HeaderMap,
 ) -> Result<Option<&HeaderValue>, Unforwardable> {
-    let hosts = headers.get_all(HOST).iter().count();
-    if hosts > 1 || (hosts == 0 && version == Version::HTTP_11) {
+    check_target(target)?;
+    let mut hosts = headers.get_all(HOST).iter();
+    let host = hosts.next();
+    let is_missing = host.is_none() && version == Version::HTTP_11;
+    if is_missing || hosts.next().is_some() || !host.is_none_or(|host| is_authority(host.as_bytes())) {
         return Err(Unforwardable::Host);
+    }
+    // Signed 64-bit numbers end here, and with them many who would forward it further.
+    if headers
+        .get(CONTENT_LENGTH)
+        .is_some_and(|length| decimal(length).is_none_or(|length| length > LENGTH_MAX))
+    {
+        return Err(Unforwardable::Length);
     }
     let mut asks_upgrade = false;
     for name in connection_names(headers) {
@@ -73,6 +91,33 @@ pub(super) fn check_request(
         return Err(Unforwardable::UpgradeWithBody);
     }
     Ok(protocol)
+}
+
+/// Origin form, or absolute form without anybody's name and password; in visible characters.
+fn check_target(target: &Uri) -> Result<(), Unforwardable> {
+    // Only CONNECT, which is refused before, has an authority alone.
+    let is_odd = match target.authority() {
+        Some(authority) => {
+            let is_http = [Some("http"), Some("https")].contains(&target.scheme_str());
+            !is_http || !is_authority(authority.as_str().as_bytes())
+        }
+        None => false,
+    };
+    let path = target.path_and_query().map_or("", |path| path.as_str());
+    if is_odd || !path.bytes().all(|byte| byte.is_ascii_graphic() || !byte.is_ascii()) {
+        return Err(Unforwardable::Target);
+    }
+    Ok(())
+}
+
+/// Whether bytes can name a host, and a port: what a version is told as `x-forwarded-host`. None name none.
+fn is_authority(bytes: &[u8]) -> bool {
+    bytes.iter().all(|byte| byte.is_ascii_alphanumeric() || b"-._~%:[]".contains(byte))
+}
+
+/// A length in plain digits.
+fn decimal(length: &HeaderValue) -> Option<u64> {
+    length.to_str().ok().filter(|text| text.bytes().all(|byte| byte.is_ascii_digit()))?.parse().ok()
 }
 
 fn has_length(headers: &HeaderMap) -> bool {
@@ -128,9 +173,7 @@ pub(super) fn to_upstream(headers: &mut HeaderMap, facts: Facts) {
     headers.remove(TE);
     // The 100 is sent from here, when the version begins to take the body.
     headers.remove(EXPECT);
-    let forged =
-        |name: &HeaderName| name.as_str().starts_with("x-forwarded-") || *name == FORWARDED || is_ours(name);
-    let forged: Vec<HeaderName> = headers.keys().filter(|name| forged(name)).cloned().collect();
+    let forged: Vec<HeaderName> = headers.keys().filter(|name| is_forged(name)).cloned().collect();
     for name in forged {
         headers.remove(name);
     }
@@ -148,6 +191,23 @@ pub(super) fn to_upstream(headers: &mut HeaderMap, facts: Facts) {
         // Said in so many words, for hyper sends a GET's body of unknown length only if it is.
         headers.insert(TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
         headers.remove(CONTENT_LENGTH);
+    }
+    // Some read a number that begins with a zero as octal.
+    if let Some(length) = headers.get(CONTENT_LENGTH).filter(|length| length.as_bytes().starts_with(b"0"))
+        && let Some(length) = decimal(length)
+    {
+        headers.insert(CONTENT_LENGTH, HeaderValue::from(length));
+    }
+}
+
+/// Takes off a request's trailers what may not come behind its body: a server may read them as if they were headers.
+pub(super) fn clean_trailers(trailers: &mut HeaderMap) {
+    const OTHERS: [HeaderName; 7] = [HOST, CONTENT_LENGTH, TE, TRAILER, EXPECT, AUTHORIZATION, COOKIE];
+    let is_misplaced =
+        |name: &HeaderName| is_forged(name) || HOP_BY_HOP.contains(name) || OTHERS.contains(name);
+    let misplaced: Vec<HeaderName> = trailers.keys().filter(|name| is_misplaced(name)).cloned().collect();
+    for name in misplaced {
+        trailers.remove(name);
     }
 }
 
@@ -184,6 +244,24 @@ pub(super) fn trace(headers: &HeaderMap) -> Option<HeaderValue> {
 
 fn is_ours(name: &HeaderName) -> bool {
     *name == EXECUTED_VERSION || *name == SERIN_ERROR
+}
+
+/// Whether a client has no business to send a header of this name.
+fn is_forged(name: &HeaderName) -> bool {
+    let text = name.as_str();
+    text.starts_with("x-forwarded-") || *name == FORWARDED || is_ours(name) || is_lookalike(text)
+}
+
+/// Whether a name differs only by underscores from one that is checked, set or taken off here.
+///
+/// To servers that hand headers on as CGI does (`HTTP_X_FORWARDED_FOR`) both are one.
+fn is_lookalike(name: &str) -> bool {
+    if !name.contains('_') {
+        return false;
+    }
+    let name = name.replace('_', "-");
+    let others = [HOST, CONTENT_LENGTH, TE, EXPECT, EXECUTED_VERSION, SERIN_ERROR];
+    name.starts_with("x-forwarded-") || HOP_BY_HOP.iter().chain(&others).any(|known| *known == *name)
 }
 
 fn is_guarded(name: &str) -> bool {
@@ -227,7 +305,7 @@ mod tests {
     fn checked(headers: &HeaderMap) -> Result<Option<String>, Unforwardable> {
         let mut headers = headers.clone();
         headers.insert(HOST, HeaderValue::from_static("shop.example"));
-        let upgrade = check_request(Version::HTTP_11, &headers)?;
+        let upgrade = check_request(Version::HTTP_11, &Uri::default(), &headers)?;
         Ok(upgrade.map(|protocol| protocol.to_str().unwrap().to_owned()))
     }
 
@@ -312,7 +390,11 @@ mod tests {
         assert_eq!(checked(&map(&[("transfer-encoding", "Chunked")])), Ok(None));
         let websocket = map(&[("connection", "Upgrade"), ("upgrade", "websocket")]);
         assert_eq!(checked(&websocket), Ok(Some("websocket".into())));
-        assert_eq!(check_request(Version::HTTP_10, &websocket), Ok(None), "HTTP/1.0 changes no protocol");
+        assert_eq!(
+            check_request(Version::HTTP_10, &Uri::default(), &websocket),
+            Ok(None),
+            "HTTP/1.0 changes no protocol"
+        );
         for body in [("content-length", "1"), ("transfer-encoding", "chunked"), ("content-length", "00")] {
             let headers = map(&[("connection", "upgrade"), ("upgrade", "websocket"), body]);
             assert_eq!(checked(&headers), Err(Unforwardable::UpgradeWithBody), "{body:?}");
@@ -324,10 +406,80 @@ mod tests {
 
     #[test]
     fn a_request_names_one_host() {
+        let target = Uri::default();
         let two = map(&[("host", "a"), ("host", "a")]);
-        assert_eq!(check_request(Version::HTTP_11, &two), Err(Unforwardable::Host));
-        assert_eq!(check_request(Version::HTTP_11, &map(&[])), Err(Unforwardable::Host));
-        assert_eq!(check_request(Version::HTTP_10, &map(&[])), Ok(None));
+        assert_eq!(check_request(Version::HTTP_11, &target, &two), Err(Unforwardable::Host));
+        assert_eq!(check_request(Version::HTTP_11, &target, &map(&[])), Err(Unforwardable::Host));
+        assert_eq!(check_request(Version::HTTP_10, &target, &map(&[])), Ok(None));
+        for host in ["", "a", "a.example:80", "[::1]:80", "a_b"] {
+            assert_eq!(check_request(Version::HTTP_11, &target, &map(&[("host", host)])), Ok(None), "{host}");
+        }
+        for host in ["a b", "a, b", "user@a", "a/b", "http://a", "\"a\""] {
+            let headers = map(&[("host", host)]);
+            assert_eq!(
+                check_request(Version::HTTP_11, &target, &headers),
+                Err(Unforwardable::Host),
+                "{host}"
+            );
+        }
+    }
+
+    #[test]
+    fn targets_are_paths_or_urls_of_http() {
+        let headers = map(&[("host", "a")]);
+        let check = |target: &str| check_request(Version::HTTP_11, &target.parse().unwrap(), &headers);
+        for target in ["/", "/a?b=%00", "/\u{e9}", "*", "http://b/a", "http://b:80/a", "http://[::1]/a"] {
+            assert_eq!(check(target), Ok(None), "{target}");
+        }
+        for target in [
+            "a:80",
+            "a",
+            "ftp://b/a",
+            "://b/a",
+            "http://user@a/",
+            "http://user:word@a/",
+            "/\u{e9}",
+            "/?\u{e9}",
+        ] {
+            assert_eq!(check(target), Err(Unforwardable::Target), "{target}");
+        }
+    }
+
+    #[test]
+    fn lengths_have_one_spelling_and_an_end() {
+        for (length, passed_on) in
+            [("0", "0"), ("00", "0"), ("03", "3"), ("30", "30"), ("000000000000000000000", "0")]
+        {
+            let headers = forwarded(&[("content-length", length)], false);
+            assert_eq!(headers[CONTENT_LENGTH], passed_on);
+        }
+        for length in ["9223372036854775808", "18446744073709551613", "99999999999999999999"] {
+            assert_eq!(
+                checked(&map(&[("host", "a"), ("content-length", length)])),
+                Err(Unforwardable::Length)
+            );
+        }
+    }
+
+    #[test]
+    fn names_with_underscores_are_no_disguise() {
+        let headers = forwarded(
+            &[
+                ("x_forwarded_for", "1.2.3.4"),
+                ("x-forwarded_host", "b"),
+                ("x_amz_executed-version", "9"),
+                ("content_length", "5"),
+                ("transfer_encoding", "chunked"),
+                ("my_own", "1"),
+            ],
+            false,
+        );
+        assert!(headers.keys().all(|name| !name.as_str().contains('_') || name == "my_own"), "{headers:?}");
+        assert_eq!(headers["my_own"], "1");
+        let mut trailers =
+            map(&[("x-sum", "1"), ("x-forwarded-for", "1.2.3.4"), ("connection", "close"), ("cookie", "a")]);
+        clean_trailers(&mut trailers);
+        assert_eq!(lines(&trailers), [("x-sum", "1")]);
     }
 
     #[test]

@@ -14,7 +14,7 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 use bytes::{Bytes, BytesMut};
 use http_body_util::BodyExt;
 use hyper::body::{Body, Incoming};
-use hyper::header::{CONTENT_TYPE, HOST, HeaderMap, HeaderName, HeaderValue};
+use hyper::header::{CONNECTION, CONTENT_TYPE, HOST, HeaderMap, HeaderName, HeaderValue};
 use hyper::http::request;
 use hyper::{Method, Request, Response, StatusCode};
 use serde::de::IgnoredAny;
@@ -66,12 +66,17 @@ pub(super) enum Payload {
 pub(super) async fn invoke(worker: &Rc<Worker>, request: Request<Payload>) -> Response<Bytes> {
     let given = request.extensions().get::<OfSerin>().and_then(|of_serin| of_serin.id);
     let id = given.unwrap_or_else(|| uuid::Builder::from_random_bytes(worker.random_bytes()).into_uuid());
+    let is_doubtful = !headers::is_chunked_only(request.headers());
     let mut response = match invoked(worker, request, id).await {
         Ok(response) => response,
         Err(error) => error.response(),
     };
     let id = HeaderValue::try_from(id.to_string()).expect("a UUID is hexadecimal");
     response.headers_mut().insert(REQUEST_ID, id);
+    if is_doubtful {
+        // Another reader may end this request elsewhere, so nothing behind it is taken for one.
+        response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+    }
     response
 }
 
@@ -81,6 +86,10 @@ async fn invoked(
     id: Uuid,
 ) -> Result<Response<Bytes>, InvokeError> {
     let (head, payload) = request.into_parts();
+    if !headers::is_chunked_only(&head.headers) {
+        let text = "the only transfer coding that is taken is chunked".to_owned();
+        return Err(InvokeError::InvalidRequestContent(text));
+    }
     // Read also where the head is faulty, so that the connection is good for another call.
     let payload = whole(payload, worker.timeouts.body_idle).await?;
     let call = Call::read(&head.method, &head.uri, &head.headers, &worker.place)?;

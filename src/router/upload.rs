@@ -10,6 +10,7 @@ use std::time::Instant;
 use bytes::Bytes;
 use hyper::body::{Body, Frame, Incoming, SizeHint};
 
+use super::headers::clean_trailers;
 use crate::clock;
 
 /// What is sent to a version.
@@ -125,5 +126,13 @@ fn poll_upload(
         }
     }
     progress.is_first_poll.set(false);
-    polled.map(|frame| frame.map(|result| result.map_err(UploadBroken)))
+    polled.map(|frame| {
+        let mut frame = frame?.map_err(UploadBroken);
+        if let Ok(frame) = &mut frame
+            && let Some(trailers) = frame.trailers_mut()
+        {
+            clean_trailers(trailers);
+        }
+        Some(frame)
+    })
 }
