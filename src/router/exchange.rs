@@ -207,12 +207,7 @@ impl Transit {
         let mut alarm = pin!(sleep_until((at + self.worker.timeouts.response_head).into()));
         std::future::poll_fn(|cx| {
             link.drive(cx);
-            let mut polled = answer.as_mut().poll(cx);
-            // Closed just as the request was handed over: hyper holds on to it for as long as we do to the connection.
-            if polled.is_pending() && link.let_go() {
-                polled = answer.as_mut().poll(cx);
-            }
-            if let Poll::Ready(answered) = polled {
+            if let Poll::Ready(answered) = answer.as_mut().poll(cx) {
                 return Poll::Ready(answered.map_err(|error| unanswered(error, progress)));
             }
             if let Some(progress) = progress {

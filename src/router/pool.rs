@@ -93,13 +93,6 @@ impl Link {
         }
     }
 
-    /// Drops a connection that has ended, which gives a request back that it had not begun to send.
-    ///
-    /// Says whether there was one: whoever waits for an answer has one then, or a fault.
-    pub(super) fn let_go(&mut self) -> bool {
-        self.ended.take().is_some()
-    }
-
     /// The bare connection after an answer of 101, and what came on it behind the head; `None` if it was closed.
     pub(super) async fn into_stream(mut self) -> Option<(TcpStream, Bytes)> {
         // hyper lets go of it once it has seen that nothing of HTTP follows.
