@@ -54,11 +54,11 @@ pub(super) enum Unforwardable {
 }
 
 /// Checks a request before a version is picked for it; gives the protocol it asks to change to, if any.
-pub(super) fn check_request(
+pub(super) fn check_request<'a>(
     version: Version,
     target: &Uri,
-    headers: &HeaderMap,
-) -> Result<Option<&HeaderValue>, Unforwardable> {
+    headers: &'a HeaderMap,
+) -> Result<Option<&'a HeaderValue>, Unforwardable> {
     check_target(target)?;
     let mut hosts = headers.get_all(HOST).iter();
     let host = hosts.next();
