@@ -62,11 +62,14 @@ impl Daemon {
                 let _ = sender.send(line);
             }
         });
+        let nowhere = SocketAddr::from(([127, 0, 0, 1], 0));
+        let mut daemon = Daemon { process, api: nowhere, router: nowhere };
         loop {
             let line = lines.recv_timeout(Duration::from_secs(60)).expect("a daemon that runs");
             let address = |name: &str| line[name].as_str().and_then(|text| text.parse().ok());
             if let (Some(api), Some(router)) = (address("api.addr"), address("router.addr")) {
-                return Daemon { process, api, router };
+                (daemon.api, daemon.router) = (api, router);
+                return daemon;
             }
         }
     }

@@ -13,6 +13,9 @@ use crate::support::upstream::{Script, write};
 /// Longer than anything that the router lets through.
 const LINE_BYTES_MAX: usize = 80_000;
 
+/// Names and values, in order.
+type Lines = Vec<(String, String)>;
+
 /// A request as it was written.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Request {
@@ -186,7 +189,7 @@ fn header_lines(source: &mut impl Read, ended: impl Fn() -> Fault) -> Result<Vec
     }
 }
 
-fn chunks(source: &mut impl Read) -> Result<(Vec<u8>, Vec<(String, String)>), Fault> {
+fn chunks(source: &mut impl Read) -> Result<(Vec<u8>, Lines), Fault> {
     let mut body = Vec::new();
     loop {
         let size = line(source, None, || Fault::BrokenOff)?;
