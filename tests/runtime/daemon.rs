@@ -7,7 +7,7 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
-use crate::support::functions::{runs, rust_function};
+use crate::support::functions::{failing_function, runs, rust_function};
 use crate::support::house::House;
 use crate::support::serin::{Daemon, command};
 use crate::support::until;
@@ -42,14 +42,14 @@ fn create(agent: &ureq::Agent, url: &str, name: &str, environment: &Value) {
     assert_eq!(status, 201, "{said}");
 }
 
-/// A plan rolls out a second version whose invocations fail, and takes it back by those failures alone.
+/// A plan rolls out a second zip whose invocations fail, and takes it back by those failures alone.
 #[test]
 fn a_canary_of_functions_is_rolled_back_by_its_function_errors() {
     let house = House::start();
     let (agent, url) = (agent(), house.url());
     create(&agent, &url, "f", &json!({}));
-    let update = json!({ "Environment": { "Variables": { "FAIL_WHEN_CALLED": "yes" } } });
-    let mut changed = agent.put(format!("{url}{FUNCTIONS}/f/configuration")).send_json(&update).unwrap();
+    let update = json!({ "ZipFile": BASE64.encode(failing_function()) });
+    let mut changed = agent.put(format!("{url}{FUNCTIONS}/f/code")).send_json(&update).unwrap();
     assert_eq!(changed.status(), 200, "{:?}", changed.body_mut().read_to_string());
     let (status, version, _) = ask(&agent, &url, &format!("{FUNCTIONS}/f/versions"), &json!({}));
     assert_eq!((status, &version["Version"]), (201, &json!("2")), "{version}");

@@ -30,7 +30,18 @@ pub fn zip_of(files: &[(&str, &[u8], u32)]) -> Vec<u8> {
 
 /// The function of `examples/function.rs`, which cargo has built beside the tests, as a zip.
 pub fn rust_function() -> &'static [u8] {
-    static ZIP: LazyLock<Vec<u8>> = LazyLock::new(|| {
+    static ZIP: LazyLock<Vec<u8>> = LazyLock::new(|| zip_of(&[("bootstrap", rust_program(), 0o755)]));
+    &ZIP
+}
+
+/// The same, but that every invocation of it fails.
+pub fn failing_function() -> Vec<u8> {
+    let bootstrap = b"#!/bin/sh\nFAIL_WHEN_CALLED=yes exec \"$LAMBDA_TASK_ROOT/function\"\n";
+    zip_of(&[("bootstrap", bootstrap, 0o755), ("function", rust_program(), 0o755)])
+}
+
+fn rust_program() -> &'static [u8] {
+    static PROGRAM: LazyLock<Vec<u8>> = LazyLock::new(|| {
         let tests = std::env::current_exe().unwrap();
         let program = tests.parent().unwrap().with_file_name("examples").join("function");
         let changed_at = |path: &Path| std::fs::metadata(path).and_then(|found| found.modified()).ok();
@@ -39,10 +50,9 @@ pub fn rust_function() -> &'static [u8] {
             "{} is old: cargo build --example function (cargo test without --test does it by itself)",
             program.display()
         );
-        let bytes = std::fs::read(&program).unwrap_or_else(|why| panic!("{}: {why}", program.display()));
-        zip_of(&[("bootstrap", &bytes, 0o755)])
+        std::fs::read(&program).unwrap_or_else(|why| panic!("{}: {why}", program.display()))
     });
-    &ZIP
+    &PROGRAM
 }
 
 /// The processor of this machine.
