@@ -431,16 +431,7 @@ mod tests {
         for target in ["/", "/a?b=%00", "/\u{e9}", "*", "http://b/a", "http://b:80/a", "http://[::1]/a"] {
             assert_eq!(check(target), Ok(None), "{target}");
         }
-        for target in [
-            "a:80",
-            "a",
-            "ftp://b/a",
-            "://b/a",
-            "http://user@a/",
-            "http://user:word@a/",
-            "/\u{e9}",
-            "/?\u{e9}",
-        ] {
+        for target in ["a:80", "a", "ftp://b/a", "://b/a", "http://user@a/", "http://user:word@a/"] {
             assert_eq!(check(target), Err(Unforwardable::Target), "{target}");
         }
     }
