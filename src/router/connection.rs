@@ -45,8 +45,9 @@ use crate::metrics::connections::{Permit, Refused};
 /// How long, and for how much, a client is listened to after its last answer.
 const LINGER_MAX: Duration = Duration::from_secs(1);
 const LINGER_BYTES_MAX: usize = 16 * 1024 * 1024;
-/// When a client that sent less than a preface, and nothing else so far, is looked at again.
-const LOOK_AGAIN: Duration = Duration::from_millis(5);
+/// When a client that sent less than a preface, and nothing else so far, is looked at again, at first and at most.
+const LOOK_AGAIN_MIN: Duration = Duration::from_millis(5);
+const LOOK_AGAIN_MAX: Duration = Duration::from_secs(1);
 
 /// How the clients of one listener are spoken to; the same for every connection of a worker.
 pub(super) struct Door {
@@ -189,13 +190,16 @@ async fn within<T>(guard: &Guard, limit: Duration, waited: impl Future<Output = 
 /// Whether the client speaks HTTP/2 without having been asked, which its first bytes decide; they stay where they are.
 async fn begins_with_preface(stream: &TcpStream) -> std::io::Result<bool> {
     let mut start = [0; PREFACE.len()];
+    let mut pause = LOOK_AGAIN_MIN;
     loop {
         let seen = stream.peek(&mut start).await?;
         if seen == PREFACE.len() || !PREFACE.starts_with(&start[..seen]) || seen == 0 {
             return Ok(start == *PREFACE);
         }
-        // The kernel says only once that there is something. No method begins as the preface does for long.
-        sleep(LOOK_AGAIN).await;
+        // The kernel says only once that there is something. No method begins as the preface does for long, so whoever
+        // stays there waits for nothing, and many of them must not keep the worker busy.
+        sleep(pause).await;
+        pause = (pause * 2).min(LOOK_AGAIN_MAX);
     }
 }
 

@@ -16,10 +16,10 @@ pub mod users;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-/// Waits until something holds, by looking again and again; panics with `what` after ten seconds.
+/// Waits until something holds, by looking again and again; panics with `what` after half a minute.
 #[track_caller]
 pub fn until(what: &str, holds: impl FnMut() -> bool) {
-    until_within(Duration::from_secs(10), what, holds);
+    until_within(Duration::from_secs(30), what, holds);
 }
 
 /// The same, with more patience or less.
