@@ -1,14 +1,15 @@
 //! The body of an answer on its way to the client, and the end of the request it answers.
 
+use std::future::poll_fn;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Instant;
 
-use bytes::Bytes;
-use hyper::body::{Body, Frame, Incoming, SizeHint};
-use tokio::time::{Sleep, sleep_until};
+use bytes::{Bytes, BytesMut};
+use hyper::body::{Body, Frame, SizeHint};
 
-use super::exchange::{Transit, describe};
+use super::exchange::Transit;
+use super::http1::Broken;
 use super::pool::{Detached, Link};
 use crate::clock;
 use crate::domain::time::human;
@@ -28,22 +29,16 @@ enum State {
 
 struct UnderWay {
     transit: Transit,
-    body: Incoming,
-    carrier: Carrier,
+    /// What it comes over, to be used again.
+    link: Box<Link>,
+    /// The rest of the request, if the answer began before its end.
+    _sending: Option<Detached>,
     /// When the head came.
     answered_at: Instant,
-    /// Made when the version first keeps us waiting, which most answers never do.
-    patience: Option<Pin<Box<Sleep>>>,
+    /// Whether the version kept us waiting, which most answers never do.
+    was_waited_for: bool,
     /// Whether anything came since the patience was last renewed.
     has_moved: bool,
-}
-
-/// Who moves the bytes.
-enum Carrier {
-    /// This body, when it is polled; the connection is used again.
-    Here(Link),
-    /// A task, because the request was still going up when the answer began; the connection is closed after.
-    Apart { _task: Detached },
 }
 
 /// An answer broke off after its head.
@@ -51,31 +46,52 @@ enum Carrier {
 #[error("the version's answer broke off: {0}")]
 pub(super) struct DownloadBroken(String);
 
+/// Why a body was not read whole.
+pub(super) enum Uncollected {
+    /// It broke off.
+    Broken(DownloadBroken),
+    /// It is larger than may be, in Lambda's words.
+    TooLarge(String),
+}
+
 impl Download {
     /// A body that has ended already.
     pub(super) fn ended() -> Download {
         Download { state: State::Ended }
     }
 
-    /// A body that comes over a link; `is_uploading` says that the request still goes up the same way.
-    pub(super) fn begun(
-        transit: Transit,
-        body: Incoming,
-        answered_at: Instant,
-        link: Link,
-        is_uploading: bool,
-    ) -> Download {
-        let carrier =
-            if is_uploading { Carrier::Apart { _task: link.detach() } } else { Carrier::Here(link) };
-        let under_way = UnderWay { transit, body, carrier, answered_at, patience: None, has_moved: true };
+    /// A body that comes over a link.
+    pub(super) fn begun(transit: Transit, answered_at: Instant, mut link: Box<Link>) -> Download {
+        let _sending = link.detach_sending();
+        let under_way =
+            UnderWay { transit, link, _sending, answered_at, was_waited_for: false, has_moved: true };
         Download { state: State::UnderWay(Box::new(under_way)) }
     }
 
-    /// Gives up reading a body that is no good, which counts as a failure unless one was counted before.
-    pub(super) fn refuse(self, kind: FailureKind, fault: &str) {
-        if let State::UnderWay(under_way) = self.state {
-            under_way.fail(kind, fault);
+    /// Reads all of a body; one that is larger than so many bytes is given up, and counts as a function error.
+    pub(super) async fn collect(self, bytes_max: usize) -> Result<Bytes, Uncollected> {
+        let State::UnderWay(mut under_way) = self.state else { return Ok(Bytes::new()) };
+        let mut collected = BytesMut::new();
+        while let Some(frame) = poll_fn(|cx| under_way.poll_frame(cx)).await {
+            let data = match frame.map(|frame| frame.into_data()) {
+                Ok(Ok(data)) => data,
+                Ok(Err(_trailers)) => continue,
+                Err(broken) => {
+                    under_way.fail(FailureKind::Transport, &broken.to_string());
+                    return Err(Uncollected::Broken(broken));
+                }
+            };
+            if collected.len() + data.len() > bytes_max {
+                let text = format!(
+                    "Response payload size exceeded maximum allowed payload size ({bytes_max} bytes)."
+                );
+                under_way.fail(FailureKind::FunctionError, &text);
+                return Err(Uncollected::TooLarge(text));
+            }
+            collected.extend_from_slice(&data);
         }
+        under_way.end();
+        Ok(collected.freeze())
     }
 
     /// Leaves another state behind, and takes what was under way.
@@ -89,41 +105,27 @@ impl Download {
 
 impl UnderWay {
     fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, DownloadBroken>>> {
-        // Twice, for asking the body for more is what lets the link read on.
-        for _ in 0..2 {
-            if let Carrier::Here(link) = &mut self.carrier {
-                link.drive(cx);
-            }
-            if let Poll::Ready(polled) = Pin::new(&mut self.body).poll_frame(cx) {
-                self.has_moved = true;
-                let broken = |error: hyper::Error| DownloadBroken(describe(&error));
-                return Poll::Ready(polled.map(|frame| frame.map_err(broken)));
-            }
+        if let Poll::Ready(polled) = self.link.connection.poll_frame(cx) {
+            self.has_moved = true;
+            let broken = |broken: Broken| DownloadBroken(broken.to_string());
+            return Poll::Ready(polled.map(|frame| frame.map_err(broken)));
         }
         let idle_max = self.transit.worker().timeouts.body_idle;
+        self.was_waited_for = true;
         if std::mem::take(&mut self.has_moved) {
-            let until = (clock::instant_now() + idle_max).into();
-            match &mut self.patience {
-                Some(patience) => patience.as_mut().reset(until),
-                None => self.patience = Some(Box::pin(sleep_until(until))),
-            }
+            self.link.alarm.set(clock::instant_now() + idle_max);
         }
-        let is_over = self.patience.as_mut().is_some_and(|patience| patience.as_mut().poll(cx).is_ready());
-        if is_over {
+        if self.link.alarm.poll(cx).is_ready() {
             return Poll::Ready(Some(Err(DownloadBroken(format!("nothing came for {}", human(idle_max))))));
         }
         Poll::Pending
     }
 
     /// Ends the request after its answer's last frame, and keeps the connection if it is good for another.
-    fn end(self, cx: &mut Context<'_>) {
-        if let Carrier::Here(mut link) = self.carrier {
-            // Lets the link see the end, too, without which it takes no other request.
-            link.drive(cx);
-            // An answer that came in one go needs no other look at the clock.
-            let now = if self.patience.is_none() { self.answered_at } else { clock::instant_now() };
-            self.transit.worker().pool.put(link, now);
-        }
+    fn end(self) {
+        // An answer that came in one go needs no other look at the clock.
+        let now = if self.was_waited_for { clock::instant_now() } else { self.answered_at };
+        self.transit.worker().pool.put(self.link, now);
         self.transit.complete();
     }
 
@@ -152,7 +154,7 @@ impl Body for Download {
         let polled = std::task::ready!(under_way.poll_frame(cx));
         let is_over = match &polled {
             // Nobody asks for more after trailers.
-            Some(Ok(frame)) => frame.is_trailers() || under_way.body.is_end_stream(),
+            Some(Ok(frame)) => frame.is_trailers() || under_way.link.connection.is_end_of_body(),
             Some(Err(_)) => false,
             None => true,
         };
@@ -168,7 +170,7 @@ impl Body for Download {
             }
             polled => {
                 if is_over && let Some(under_way) = this.leave(State::Ended) {
-                    under_way.end(cx);
+                    under_way.end();
                 }
                 Poll::Ready(polled)
             }
@@ -177,7 +179,7 @@ impl Body for Download {
 
     fn is_end_stream(&self) -> bool {
         match &self.state {
-            State::UnderWay(under_way) => under_way.body.is_end_stream(),
+            State::UnderWay(under_way) => under_way.link.connection.is_end_of_body(),
             State::Broken(_) => false,
             State::Ended => true,
         }
@@ -185,7 +187,7 @@ impl Body for Download {
 
     fn size_hint(&self) -> SizeHint {
         match &self.state {
-            State::UnderWay(under_way) => under_way.body.size_hint(),
+            State::UnderWay(under_way) => under_way.link.connection.size_hint(),
             State::Broken(_) => SizeHint::default(),
             State::Ended => SizeHint::with_exact(0),
         }

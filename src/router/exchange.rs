@@ -8,24 +8,22 @@
 use std::error::Error;
 use std::fmt;
 use std::io;
-use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::Poll;
 use std::time::Instant;
 
 use bytes::Bytes;
-use hyper::body::{Body, Incoming};
-use hyper::client::conn::TrySendError;
+use hyper::body::Incoming;
 use hyper::header::HeaderValue;
 use hyper::http::{request, response};
-use hyper::{Method, Request, Response, StatusCode, Uri};
+use hyper::{Method, Response, StatusCode, Uri};
 use rustix::io::Errno;
-use tokio::time::sleep_until;
 
 use super::download::Download;
 use super::headers;
-use super::pool::{Link, settle};
+use super::http1::Broken;
+use super::pool::Link;
 use super::route::{Route, Service};
 use super::steer::Pick;
 use super::tunnel::Tunnel;
@@ -118,37 +116,30 @@ impl Transit {
                 (UpstreamBody::Upload(body, Rc::clone(&progress)), Some(progress), None)
             }
         };
-        let request = Request::from_parts(head, body);
-        let (mut link, response) = match self.answered(to, request, progress.as_deref()).await {
+        let (mut link, head) = match self.answered(to, &head, body, progress.as_deref()).await {
             Ok(answered) => answered,
             Err(fault) => return Err(self.fault(fault)),
         };
-        let (head, body) = response.into_parts();
         let answered_at = clock::instant_now();
         self.credit.head(answered_at);
         if let Err(nonsense) = check_answer(&head, upgrade.as_ref()) {
             return Err(self.fault(nonsense));
         }
         if head.status == StatusCode::SWITCHING_PROTOCOLS {
-            let Some((version, early)) = link.into_stream().await else {
-                let detail = "closed the connection with its 101".to_owned();
+            let Some((version, early)) = link.connection.into_stream() else {
+                let detail = "it closed the connection with its 101".to_owned();
                 return Err(self.fault(Fault { kind: FaultKind::Broken, detail }));
             };
             return Ok(Answered::Tunnel(head, Box::new(Tunnel::new(self, version, early))));
         }
         self.judge(head.status, face);
         link.set_idle_limit(headers::keep_alive_timeout(&head.headers));
-        let is_uploading = progress.is_some_and(|progress| progress.stage().0 != Stage::Done);
-        if body.is_end_stream() {
-            if !is_uploading {
-                settle(&mut link).await;
-                self.worker.pool.put(link, answered_at);
-            }
+        if link.connection.is_end_of_body() {
+            self.worker.pool.put(link, answered_at);
             self.complete();
             return Ok(Answered::Whole(Response::from_parts(head, Download::ended())));
         }
-        let download = Download::begun(self, body, answered_at, link, is_uploading);
-        Ok(Answered::Whole(Response::from_parts(head, download)))
+        Ok(Answered::Whole(Response::from_parts(head, Download::begun(self, answered_at, link))))
     }
 
     /// Counts a failure, unless one was counted before.
@@ -168,55 +159,50 @@ impl Transit {
         self.credit.complete();
     }
 
-    /// Sends the request over a connection that has been idle, or over a new one.
+    /// Sends the request over a connection that has been idle, or over a new one, and waits for the head of the answer.
     async fn answered(
         &self,
         to: &Service,
-        request: Request<UpstreamBody>,
+        head: &request::Parts,
+        body: UpstreamBody,
         progress: Option<&Progress>,
-    ) -> Result<(Link, Response<Incoming>), Fault> {
-        let idle = self.worker.pool.take(&to.authority, self.credit.dispatched_at());
-        let request = match idle {
-            None => request,
-            Some(mut link) => match self.exchange(&mut link, request, progress).await {
-                Ok(response) => return Ok((link, response)),
-                Err(Unanswered::Fault(fault)) => return Err(fault),
-                Err(Unanswered::Unsent(request)) => *request,
-            },
+    ) -> Result<(Box<Link>, response::Parts), Fault> {
+        let mut link = match self.worker.pool.take(&to.authority, self.credit.dispatched_at()) {
+            Some(link) => link,
+            None => Link::connect(to, self.worker.timeouts.connect, &self.worker.outbox)
+                .await
+                .map_err(|error| Fault::of_connecting(&error))?,
         };
-        let connected = Link::connect(to, self.worker.timeouts.connect, &self.worker.outbox).await;
-        let mut link = connected.map_err(|error| Fault::of_connecting(&error))?;
-        match self.exchange(&mut link, request, progress).await {
-            Ok(response) => Ok((link, response)),
-            Err(Unanswered::Fault(fault)) => Err(fault),
-            Err(Unanswered::Unsent(_)) => {
-                Err(Fault { kind: FaultKind::Broken, detail: "closed the new connection at once".to_owned() })
-            }
-        }
+        let answer = self.exchange(&mut link, head, body, progress).await?;
+        Ok((link, answer))
     }
 
     /// Sends a request over a link and waits for the head, no longer than whoever is to move next may take.
     async fn exchange(
         &self,
         link: &mut Link,
-        request: Request<UpstreamBody>,
+        head: &request::Parts,
+        body: UpstreamBody,
         progress: Option<&Progress>,
-    ) -> Result<Response<Incoming>, Unanswered> {
-        let at = self.credit.dispatched_at();
-        let mut answer = pin!(link.send(request));
-        let mut alarm = pin!(sleep_until((at + self.worker.timeouts.response_head).into()));
+    ) -> Result<response::Parts, Fault> {
+        link.alarm.set(self.credit.dispatched_at() + self.worker.timeouts.response_head);
+        let mut body = Some(body);
         std::future::poll_fn(|cx| {
-            link.drive(cx);
-            if let Poll::Ready(answered) = answer.as_mut().poll(cx) {
-                return Poll::Ready(answered.map_err(|error| unanswered(error, progress)));
+            if let Some(body) = body.take() {
+                link.connection.begin(cx, head, body);
+            }
+            if let Err(broke) = link.connection.poll_sending(cx) {
+                let detail = describe(&broke);
+                return Poll::Ready(Err(Fault { kind: FaultKind::ClientBroke, detail }));
+            }
+            if let Poll::Ready(answered) = link.connection.poll_head(cx) {
+                let broken = |broken: Broken| Fault { kind: FaultKind::Broken, detail: broken.to_string() };
+                return Poll::Ready(answered.map_err(broken));
             }
             if let Some(progress) = progress {
-                let due = self.due(progress).into();
-                if alarm.deadline() != due {
-                    alarm.as_mut().reset(due);
-                }
+                link.alarm.set(self.due(progress));
             }
-            alarm.as_mut().poll(cx).map(|()| Err(self.overdue(progress)))
+            link.alarm.poll(cx).map(|()| Err(self.overdue(progress)))
         })
         .await
     }
@@ -228,7 +214,7 @@ impl Transit {
         since + if stage == Stage::Done { timeouts.response_head } else { timeouts.body_idle }
     }
 
-    fn overdue(&self, progress: Option<&Progress>) -> Unanswered {
+    fn overdue(&self, progress: Option<&Progress>) -> Fault {
         let stage = progress.map_or(Stage::Done, |progress| progress.stage().0);
         let timeouts = &self.worker.timeouts;
         let (kind, detail) = match stage {
@@ -244,7 +230,7 @@ impl Transit {
                 (FaultKind::TimedOut, format!("no answer within {}", human(timeouts.response_head)))
             }
         };
-        Unanswered::Fault(Fault { kind, detail })
+        Fault { kind, detail }
     }
 
     fn judge(&mut self, status: StatusCode, face: Face) {
@@ -268,21 +254,6 @@ impl Transit {
         self.complete();
         fault
     }
-}
-
-enum Unanswered {
-    /// The connection was closed before anything of the request was sent.
-    Unsent(Box<Request<UpstreamBody>>),
-    Fault(Fault),
-}
-
-fn unanswered(mut error: TrySendError<Request<UpstreamBody>>, progress: Option<&Progress>) -> Unanswered {
-    if let Some(request) = error.take_message() {
-        return Unanswered::Unsent(Box::new(request));
-    }
-    let is_client = progress.is_some_and(|progress| progress.stage().0 == Stage::Broken);
-    let kind = if is_client { FaultKind::ClientBroke } else { FaultKind::Broken };
-    Unanswered::Fault(Fault { kind, detail: describe(&error.into_error()) })
 }
 
 /// Refuses answers that cannot be passed on; `upgrade` is the protocol that was asked for.

@@ -30,7 +30,7 @@ use super::connection::answer;
 use super::download::DownloadBroken;
 use super::drain::Guard;
 use super::headers::{self, Client};
-use super::pool::HEAD_BYTES_MAX;
+use super::http1::HEAD_BYTES_MAX;
 use super::refusal::Refusal;
 use super::worker::Worker;
 use crate::clock;

@@ -24,7 +24,7 @@ use uuid::Uuid;
 
 use super::address::upstream_target;
 use super::authorize::authorize;
-use super::download::Download;
+use super::download::{Download, Uncollected};
 use super::exchange::{About, Answered, Face, FaultKind, Outgoing, Transit};
 use super::handle::OfSerin;
 use super::headers::{self, EXECUTED_VERSION};
@@ -37,7 +37,6 @@ use super::steer::NotServed;
 use super::worker::Worker;
 use crate::clock;
 use crate::domain::async_event::{AsyncEvent, EVENT_BYTES_MAX};
-use crate::metrics::recorder::FailureKind;
 
 /// The largest payload: 6 MiB, as on Lambda.
 pub const PAYLOAD_BYTES_MAX: usize = 6 * 1024 * 1024;
@@ -265,24 +264,12 @@ async fn result_of(
     answer: Response<Download>,
     is_error: impl Fn(StatusCode) -> bool,
 ) -> Result<Bytes, Bytes> {
-    let (head, mut body) = answer.into_parts();
-    let mut collected = BytesMut::new();
-    while let Some(frame) = body.frame().await {
-        let data = match frame.map(|frame| frame.into_data()) {
-            Err(broken) => return Err(function_error("Upstream.Broken", &broken.to_string())),
-            Ok(Err(_trailers)) => continue,
-            Ok(Ok(data)) => data,
-        };
-        if collected.len() + data.len() > ANSWER_BYTES_MAX {
-            let text = format!(
-                "Response payload size exceeded maximum allowed payload size ({ANSWER_BYTES_MAX} bytes)."
-            );
-            body.refuse(FailureKind::FunctionError, &text);
-            return Err(function_error("Function.ResponseSizeTooLarge", &text));
-        }
-        collected.extend_from_slice(&data);
-    }
-    if is_error(head.status) { Err(status_error(head.status, &collected)) } else { Ok(collected.freeze()) }
+    let (head, body) = answer.into_parts();
+    let collected = body.collect(ANSWER_BYTES_MAX).await.map_err(|why| match why {
+        Uncollected::Broken(broken) => function_error("Upstream.Broken", &broken.to_string()),
+        Uncollected::TooLarge(text) => function_error("Function.ResponseSizeTooLarge", &text),
+    })?;
+    if is_error(head.status) { Err(status_error(head.status, &collected)) } else { Ok(collected) }
 }
 
 /// A failed answer as a function error: in the version's own words if it speaks Lambda's language, else quoted.

@@ -8,6 +8,7 @@
 //! the last table that was published.
 
 mod address;
+mod alarm;
 mod answer;
 mod authorize;
 pub mod bindings;
@@ -18,6 +19,7 @@ mod exchange;
 mod forward;
 pub mod handle;
 mod headers;
+mod http1;
 mod http2;
 mod invoke;
 mod invoke_call;

@@ -8,12 +8,14 @@
 use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
 use std::io::{self, IoSlice};
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker, ready};
 
+use bytes::BytesMut;
 use hyper::rt::{Read, ReadBufCursor, Write};
 use hyper_util::rt::TokioIo;
+use tokio::io::AsyncReadExt;
 use tokio::net::TcpStream;
 
 /// Up to this size messages wait for the end of the turn.
@@ -138,6 +140,24 @@ impl PlainIo {
         let _ = self.socket.poll_sent(&mut Context::from_waker(Waker::noop()));
         self.outbox.full.borrow_mut().retain(|queued| !Rc::ptr_eq(queued, &self.socket));
         Rc::into_inner(self.socket).map(|socket| socket.stream.into_inner().into_inner())
+    }
+
+    /// Reads what has come into the spare room of a buffer; none means that the other end says no more.
+    pub(super) fn poll_fill(&self, cx: &mut Context<'_>, buffer: &mut BytesMut) -> Poll<io::Result<usize>> {
+        let mut stream = self.socket.stream.borrow_mut();
+        pin!(stream.inner_mut().read_buf(buffer)).poll(cx)
+    }
+
+    /// Adds a message to what is sent at the end of the turn, however long it is.
+    pub(super) fn compose(&self, cx: &Context<'_>, write: impl FnOnce(&mut Vec<u8>)) {
+        write(&mut self.socket.unsent.borrow_mut());
+        self.own(cx);
+        self.outbox.queue(&self.socket);
+    }
+
+    /// Whether something waits to be sent.
+    pub(super) fn has_unsent(&self) -> bool {
+        !self.socket.unsent.borrow().is_empty()
     }
 
     fn own(&self, cx: &Context<'_>) {

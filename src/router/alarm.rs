@@ -1,0 +1,68 @@
+//! A deadline that is moved far more often than it is met.
+//!
+//! Every request has deadlines, hardly any meets one, and to have a timer registered and taken off for each costs more
+//! than to pick a version. So the timer stays where it is while its deadline moves on; when it goes off too early, it
+//! is set anew.
+
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+use std::time::Instant;
+
+use tokio::time::{Sleep, sleep_until};
+
+/// A deadline for one thing after another.
+#[derive(Default)]
+pub(super) struct Alarm {
+    /// Made when somebody first waits.
+    sleep: Option<Pin<Box<Sleep>>>,
+    due: Option<Instant>,
+}
+
+impl Alarm {
+    /// Moves the deadline, to earlier or later.
+    pub(super) fn set(&mut self, due: Instant) {
+        self.due = Some(due);
+    }
+
+    /// Ready once the deadline has passed; never without one.
+    pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let Some(due) = self.due else { return Poll::Pending };
+        let due = due.into();
+        let sleep = self.sleep.get_or_insert_with(|| Box::pin(sleep_until(due)));
+        if sleep.deadline() > due {
+            sleep.as_mut().reset(due);
+        }
+        loop {
+            ready!(sleep.as_mut().poll(cx));
+            if sleep.deadline() >= due {
+                return Poll::Ready(());
+            }
+            sleep.as_mut().reset(due);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::poll_fn;
+    use std::time::Duration;
+
+    use super::*;
+    use crate::clock;
+
+    #[tokio::test]
+    async fn it_goes_off_when_it_was_last_set_to() {
+        let mut alarm = Alarm::default();
+        let (soon, late, never) =
+            (Duration::from_millis(2), Duration::from_millis(20), Duration::from_secs(3600));
+        for (first, last) in [(soon, late), (never, soon), (soon, soon), (late, soon)] {
+            let begun = clock::instant_now();
+            alarm.set(begun + first);
+            // Whether it is over already is no matter: it is polled, and so has its timer.
+            let _ = poll_fn(|cx| Poll::Ready(alarm.poll(cx))).await;
+            alarm.set(begun + last);
+            poll_fn(|cx| alarm.poll(cx)).await;
+            assert!(clock::instant_now() >= begun + last, "{first:?} {last:?}");
+        }
+    }
+}
