@@ -5,10 +5,14 @@
 //! is set anew.
 
 use std::pin::Pin;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, ready};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
+use hyper::rt;
 use tokio::time::{Sleep, sleep_until};
+
+use crate::clock;
 
 /// A deadline for one thing after another.
 #[derive(Default)]
@@ -42,13 +46,56 @@ impl Alarm {
     }
 }
 
+/// hyper's timer on one connection, where one thing at a time has a deadline: the head of the next request.
+///
+/// It is asked for a new timer with each, and gets the same one.
+#[derive(Default)]
+pub(super) struct HeadTimer(Arc<Mutex<Option<Alarm>>>);
+
+impl rt::Timer for HeadTimer {
+    fn sleep(&self, duration: Duration) -> Pin<Box<dyn rt::Sleep>> {
+        self.sleep_until(self.now() + duration)
+    }
+
+    fn sleep_until(&self, deadline: Instant) -> Pin<Box<dyn rt::Sleep>> {
+        let mut alarm = self.0.lock().unwrap_or_else(PoisonError::into_inner).take().unwrap_or_default();
+        alarm.set(deadline);
+        Box::pin(Lent { alarm, home: Arc::clone(&self.0) })
+    }
+
+    fn now(&self) -> Instant {
+        clock::instant_now()
+    }
+}
+
+/// An alarm that goes back to its connection's timer when it is no longer needed.
+struct Lent {
+    alarm: Alarm,
+    home: Arc<Mutex<Option<Alarm>>>,
+}
+
+impl rt::Sleep for Lent {}
+
+impl Future for Lent {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        self.alarm.poll(cx)
+    }
+}
+
+impl Drop for Lent {
+    fn drop(&mut self) {
+        let alarm = std::mem::take(&mut self.alarm);
+        *self.home.lock().unwrap_or_else(PoisonError::into_inner) = Some(alarm);
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::future::poll_fn;
-    use std::time::Duration;
 
     use super::*;
-    use crate::clock;
 
     #[tokio::test]
     async fn it_goes_off_when_it_was_last_set_to() {

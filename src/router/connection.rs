@@ -19,13 +19,14 @@ use hyper::rt::{Read, Write};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Request, Response, StatusCode};
-use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::rt::TokioIo;
 use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::{sleep, timeout};
 use tokio_rustls::server::TlsStream;
 
+use super::alarm::HeadTimer;
 use super::answer::AnswerBody;
 use super::drain::Guard;
 use super::forward::{bound, forward};
@@ -60,10 +61,8 @@ impl Door {
     /// A door for plain connections, or for TLS.
     pub(super) fn new(timeouts: &Timeouts, wants_proxy_header: bool, tls: Option<Arc<Tls>>) -> Door {
         let mut http1 = http1::Builder::new();
-        // Without a timer hyper would not hold anybody to the header timeout. At most 100 headers are hyper's own
-        // limit.
+        // At most 100 headers are hyper's own limit.
         http1
-            .timer(TokioTimer::new())
             .header_read_timeout(timeouts.client_header)
             .max_header_size(HEAD_BYTES_MAX)
             .max_buf_size(HEAD_BYTES_MAX);
@@ -251,21 +250,20 @@ async fn serve_http1<I: ClientIo>(
 ) {
     let drain = guard.drain();
     let tunnel: Cell<Option<Box<Tunnel>>> = Cell::new(None);
-    let tunnel = &tunnel;
-    let service = service_fn(|request: Request<Incoming>| {
-        let (worker, client, drain) = (Rc::clone(&worker), client.clone(), Rc::clone(&drain));
-        async move {
-            let mut response = answer(&worker, &client, request).await;
-            if let AnswerBody::Tunnel(begun) = response.body_mut() {
-                tunnel.set(begun.take());
-            }
-            if drain.is_leaving() && response.status() != StatusCode::SWITCHING_PROTOCOLS {
-                response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
-            }
-            Ok::<_, Infallible>(response)
+    // Only lent: a connection outlives its requests.
+    let (worker, client, drain, tunnel) = (&worker, &client, &*drain, &tunnel);
+    let service = service_fn(|request: Request<Incoming>| async move {
+        let mut response = answer(worker, client, request).await;
+        if let AnswerBody::Tunnel(begun) = response.body_mut() {
+            tunnel.set(begun.take());
         }
+        if drain.is_leaving() && response.status() != StatusCode::SWITCHING_PROTOCOLS {
+            response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+        }
+        Ok::<_, Infallible>(response)
     });
-    let mut connection = http.serve_connection(io, service);
+    // Without a timer hyper would not hold anybody to the header timeout.
+    let mut connection = http.clone().timer(HeadTimer::default()).serve_connection(io, service);
     let (mut is_listening, mut is_closing) = (false, false);
     let ended = poll_fn(|cx| {
         if !std::mem::replace(&mut is_listening, true) {

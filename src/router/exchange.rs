@@ -116,7 +116,7 @@ impl Transit {
                 (UpstreamBody::Upload(body, Rc::clone(&progress)), Some(progress), None)
             }
         };
-        let (mut link, head) = match self.answered(to, &head, body, progress.as_deref()).await {
+        let (mut link, head) = match self.answered(to, head, body, progress.as_deref()).await {
             Ok(answered) => answered,
             Err(fault) => return Err(self.fault(fault)),
         };
@@ -163,7 +163,7 @@ impl Transit {
     async fn answered(
         &self,
         to: &Service,
-        head: &request::Parts,
+        head: request::Parts,
         body: UpstreamBody,
         progress: Option<&Progress>,
     ) -> Result<(Box<Link>, response::Parts), Fault> {
@@ -181,14 +181,14 @@ impl Transit {
     async fn exchange(
         &self,
         link: &mut Link,
-        head: &request::Parts,
+        head: request::Parts,
         body: UpstreamBody,
         progress: Option<&Progress>,
     ) -> Result<response::Parts, Fault> {
         link.alarm.set(self.credit.dispatched_at() + self.worker.timeouts.response_head);
-        let mut body = Some(body);
+        let mut request = Some((head, body));
         std::future::poll_fn(|cx| {
-            if let Some(body) = body.take() {
+            if let Some((head, body)) = request.take() {
                 link.connection.begin(cx, head, body);
             }
             if let Err(broke) = link.connection.poll_sending(cx) {

@@ -6,8 +6,8 @@
 use std::time::Duration;
 
 use hyper::header::{
-    AUTHORIZATION, CONNECTION, CONTENT_LENGTH, COOKIE, EXPECT, FORWARDED, HOST, HeaderName, HeaderValue,
-    PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, TE, TRAILER, TRANSFER_ENCODING, UPGRADE,
+    AUTHORIZATION, CONNECTION, CONTENT_LENGTH, COOKIE, EXPECT, FORWARDED, HOST, HeaderName, HeaderValue, TE,
+    TRAILER, TRANSFER_ENCODING, UPGRADE,
 };
 use hyper::{HeaderMap, Uri, Version};
 
@@ -17,21 +17,13 @@ pub const EXECUTED_VERSION: HeaderName = HeaderName::from_static("x-amz-executed
 pub const SERIN_ERROR: HeaderName = HeaderName::from_static("x-serin-error");
 
 const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
-const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 
-/// Headers about one connection, `TE` apart.
-const HOP_BY_HOP: [HeaderName; 7] = [
-    CONNECTION,
-    KEEP_ALIVE,
-    PROXY_CONNECTION,
-    PROXY_AUTHENTICATE,
-    PROXY_AUTHORIZATION,
-    TRANSFER_ENCODING,
-    UPGRADE,
-];
+/// The traces that requests are followed by.
+const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
+const X_AMZN_TRACE_ID: HeaderName = HeaderName::from_static("x-amzn-trace-id");
 
 /// The longest body that may be announced, in bytes.
 const LENGTH_MAX: u64 = i64::MAX as u64;
@@ -169,14 +161,9 @@ pub(super) fn to_upstream(headers: &mut HeaderMap, facts: Facts) {
             .split(|byte| *byte == b',')
             .any(|part| part.trim_ascii().eq_ignore_ascii_case(b"trailers"))
     });
-    strip_connection(headers);
-    headers.remove(TE);
+    strip_nominated(headers);
     // The 100 is sent from here, when the version begins to take the body.
-    headers.remove(EXPECT);
-    let forged: Vec<HeaderName> = headers.keys().filter(|name| is_forged(name)).cloned().collect();
-    for name in forged {
-        headers.remove(name);
-    }
+    strip(headers, |name| is_hop_by_hop(name) || *name == EXPECT || is_forged(name));
     let host = headers.insert(HOST, facts.host.clone());
     if let Some(host) = facts.asked_host.or(host) {
         headers.insert(X_FORWARDED_HOST, host);
@@ -202,13 +189,9 @@ pub(super) fn to_upstream(headers: &mut HeaderMap, facts: Facts) {
 
 /// Takes off a request's trailers what may not come behind its body: a server may read them as if they were headers.
 pub(super) fn clean_trailers(trailers: &mut HeaderMap) {
-    const OTHERS: [HeaderName; 7] = [HOST, CONTENT_LENGTH, TE, TRAILER, EXPECT, AUTHORIZATION, COOKIE];
-    let is_misplaced =
-        |name: &HeaderName| is_forged(name) || HOP_BY_HOP.contains(name) || OTHERS.contains(name);
-    let misplaced: Vec<HeaderName> = trailers.keys().filter(|name| is_misplaced(name)).cloned().collect();
-    for name in misplaced {
-        trailers.remove(name);
-    }
+    const OTHERS: [HeaderName; 6] = [HOST, CONTENT_LENGTH, TRAILER, EXPECT, AUTHORIZATION, COOKIE];
+    let is_misplaced = |name: &HeaderName| is_forged(name) || is_hop_by_hop(name) || OTHERS.contains(name);
+    strip(trailers, is_misplaced);
 }
 
 /// Turns a version's headers into those for the client, and puts the version's label on.
@@ -217,9 +200,8 @@ pub(super) fn to_client(headers: &mut HeaderMap, label: &HeaderValue) {
         // The body was read as chunks; a length beside them is a lie that the next reader could believe.
         headers.remove(CONTENT_LENGTH);
     }
-    strip_connection(headers);
-    headers.remove(TE);
-    headers.remove(SERIN_ERROR);
+    strip_nominated(headers);
+    strip(headers, |name| is_hop_by_hop(name) || *name == SERIN_ERROR);
     headers.insert(EXECUTED_VERSION, label.clone());
 }
 
@@ -239,7 +221,7 @@ pub(super) fn keep_alive_timeout(headers: &HeaderMap) -> Option<Duration> {
 
 /// The trace a request says it belongs to, in either spelling.
 pub(super) fn trace(headers: &HeaderMap) -> Option<HeaderValue> {
-    headers.get("traceparent").or_else(|| headers.get("x-amzn-trace-id")).cloned()
+    headers.get(TRACEPARENT).or_else(|| headers.get(X_AMZN_TRACE_ID)).cloned()
 }
 
 fn is_ours(name: &HeaderName) -> bool {
@@ -260,8 +242,10 @@ fn is_lookalike(name: &str) -> bool {
         return false;
     }
     let name = name.replace('_', "-");
-    let others = [HOST, CONTENT_LENGTH, TE, EXPECT, EXECUTED_VERSION, SERIN_ERROR];
-    name.starts_with("x-forwarded-") || HOP_BY_HOP.iter().chain(&others).any(|known| *known == *name)
+    let others = [HOST, CONTENT_LENGTH, EXPECT, EXECUTED_VERSION, SERIN_ERROR];
+    name.starts_with("x-forwarded-")
+        || is_hop_by_hop_text(&name)
+        || others.iter().any(|known| *known == *name)
 }
 
 fn is_guarded(name: &str) -> bool {
@@ -276,6 +260,12 @@ fn connection_names(headers: &HeaderMap) -> impl Iterator<Item = String> {
 
 /// Takes off what is about the connection, and what it names.
 pub(super) fn strip_connection(headers: &mut HeaderMap) {
+    strip_nominated(headers);
+    strip(headers, is_hop_by_hop);
+}
+
+/// Takes off what `Connection` names.
+fn strip_nominated(headers: &mut HeaderMap) {
     if headers.contains_key(CONNECTION) {
         let named: Vec<String> = connection_names(headers).collect();
         for name in named {
@@ -285,9 +275,35 @@ pub(super) fn strip_connection(headers: &mut HeaderMap) {
             }
         }
     }
-    for name in HOP_BY_HOP {
+}
+
+/// Takes off what is unwanted.
+///
+/// Most messages have none of it, and to look at the few headers there are is less work than to ask for all there
+/// could be.
+fn strip(headers: &mut HeaderMap, is_unwanted: impl Fn(&HeaderName) -> bool) {
+    while let Some(name) = headers.keys().find(|name| is_unwanted(name)).cloned() {
         headers.remove(name);
     }
+}
+
+/// Whether a header is about one connection.
+fn is_hop_by_hop(name: &HeaderName) -> bool {
+    is_hop_by_hop_text(name.as_str())
+}
+
+fn is_hop_by_hop_text(name: &str) -> bool {
+    matches!(
+        name,
+        "connection"
+            | "keep-alive"
+            | "proxy-connection"
+            | "proxy-authenticate"
+            | "proxy-authorization"
+            | "te"
+            | "transfer-encoding"
+            | "upgrade"
+    )
 }
 
 #[cfg(test)]

@@ -72,9 +72,15 @@ pub(super) struct Answer {
 }
 
 /// Reads the head of the answer, once all of it is there; heads that are only informational are passed over.
-pub(super) fn read_answer(input: &mut BytesMut, wants_head_only: bool) -> Result<Option<Answer>, Broken> {
+///
+/// Its headers take the room of `spare`.
+pub(super) fn read_answer(
+    input: &mut BytesMut,
+    spare: &mut HeaderMap,
+    wants_head_only: bool,
+) -> Result<Option<Answer>, Broken> {
     loop {
-        let Some(head) = read_head(input)? else { return Ok(None) };
+        let Some(head) = read_head(input, spare)? else { return Ok(None) };
         let is_informational =
             head.status.is_informational() && head.status != StatusCode::SWITCHING_PROTOCOLS;
         if !is_informational {
@@ -95,7 +101,7 @@ struct Field {
     value: (u32, u32),
 }
 
-fn read_head(input: &mut BytesMut) -> Result<Option<response::Parts>, Broken> {
+fn read_head(input: &mut BytesMut, spare: &mut HeaderMap) -> Result<Option<response::Parts>, Broken> {
     let mut fields = [Field::default(); FIELDS_MAX];
     let mut count = 0;
     let (length, status, reason, version) = {
@@ -125,7 +131,9 @@ fn read_head(input: &mut BytesMut) -> Result<Option<response::Parts>, Broken> {
     let bytes = input.split_to(length).freeze();
     let (mut head, ()) = Response::new(()).into_parts();
     (head.status, head.version) = (status, version);
-    head.headers = HeaderMap::with_capacity(count + 2);
+    head.headers = std::mem::take(spare);
+    head.headers.clear();
+    head.headers.reserve(count + 1);
     for Field { name, value } in &fields[..count] {
         let name = HeaderName::from_bytes(&bytes[name.0 as usize..name.1 as usize]);
         let value = HeaderValue::from_maybe_shared(bytes.slice(value.0 as usize..value.1 as usize));

@@ -12,9 +12,9 @@ use std::io;
 use std::task::{Context, Poll, Waker};
 
 use bytes::{Bytes, BytesMut};
-use hyper::Method;
 use hyper::body::{Frame, SizeHint};
 use hyper::http::{request, response};
+use hyper::{HeaderMap, Method};
 use tokio::net::TcpStream;
 
 use super::plain::{Outbox, PlainIo};
@@ -43,6 +43,8 @@ pub(super) struct Connection {
     framing: Framing,
     /// Whether another request may follow.
     is_kept: bool,
+    /// The request's headers, emptied, to take those of the answer: their room need not be asked for again.
+    spare: HeaderMap,
 }
 
 /// Why an answer did not come, or not to its end.
@@ -73,6 +75,7 @@ impl Connection {
             wants_head_only: false,
             framing: Framing::None,
             is_kept: true,
+            spare: HeaderMap::new(),
         }
     }
 
@@ -93,12 +96,14 @@ impl Connection {
     }
 
     /// Begins a request: its head is sent with the end of this turn, its body when the connection is polled.
-    pub(super) fn begin(&mut self, cx: &Context<'_>, head: &request::Parts, body: UpstreamBody) {
+    pub(super) fn begin(&mut self, cx: &Context<'_>, mut head: request::Parts, body: UpstreamBody) {
         self.wants_head_only = head.method == Method::HEAD;
         self.framing = Framing::None;
-        let body_framing = head::request_framing(head, &body);
-        self.io.compose(cx, |bytes| head::write_request(bytes, head, body_framing));
+        let body_framing = head::request_framing(&head, &body);
+        self.io.compose(cx, |bytes| head::write_request(bytes, &head, body_framing));
         self.sending = Sending::of(&self.io, body, body_framing);
+        head.headers.clear();
+        self.spare = head.headers;
     }
 
     /// Moves the request's body up, as far as it goes; an error is the client's.
@@ -124,7 +129,8 @@ impl Connection {
     pub(super) fn poll_head(&mut self, cx: &mut Context<'_>) -> Poll<Result<response::Parts, Broken>> {
         loop {
             if !self.input.is_empty()
-                && let Some(answer) = head::read_answer(&mut self.input, self.wants_head_only)?
+                && let Some(answer) =
+                    head::read_answer(&mut self.input, &mut self.spare, self.wants_head_only)?
             {
                 self.is_kept &= answer.is_kept;
                 self.framing = answer.framing;

@@ -16,7 +16,9 @@ fn read(bytes: &[u8], piece: usize, wants_head_only: bool) -> Result<(u16, Strin
     let mut input = BytesMut::new();
     let mut pieces = bytes.chunks(piece);
     let mut answer = loop {
-        if let Some(answer) = read_answer(&mut input, wants_head_only).map_err(|why| why.to_string())? {
+        if let Some(answer) =
+            read_answer(&mut input, &mut HeaderMap::new(), wants_head_only).map_err(|why| why.to_string())?
+        {
             break answer;
         }
         input.extend_from_slice(pieces.next().ok_or("no head")?);
@@ -125,7 +127,7 @@ fn answers_that_two_could_read_in_two_ways_are_refused() {
 fn a_connection_is_kept_only_where_both_sides_know_the_end() {
     let kept = |head: &str| {
         let mut input = BytesMut::from(format!("HTTP/1.1 200 OK\r\n{head}\r\n").as_bytes());
-        read_answer(&mut input, false).unwrap().unwrap().is_kept
+        read_answer(&mut input, &mut HeaderMap::new(), false).unwrap().unwrap().is_kept
     };
     assert!(kept("content-length: 3\r\n"));
     assert!(kept("transfer-encoding: chunked\r\n"));
@@ -134,17 +136,17 @@ fn a_connection_is_kept_only_where_both_sides_know_the_end() {
     assert!(!kept("content-length: 3\r\nconnection: close\r\nconnection: keep-alive\r\n"));
     assert!(!kept("content-length: 3\r\ntransfer-encoding: chunked\r\n"));
     let mut old = BytesMut::from(&b"HTTP/1.0 200 OK\r\ncontent-length: 0\r\n\r\n"[..]);
-    assert!(!read_answer(&mut old, false).unwrap().unwrap().is_kept);
+    assert!(!read_answer(&mut old, &mut HeaderMap::new(), false).unwrap().unwrap().is_kept);
     let mut old =
         BytesMut::from(&b"HTTP/1.0 200 OK\r\ncontent-length: 0\r\nconnection: keep-alive\r\n\r\n"[..]);
-    assert!(read_answer(&mut old, false).unwrap().unwrap().is_kept);
+    assert!(read_answer(&mut old, &mut HeaderMap::new(), false).unwrap().unwrap().is_kept);
 }
 
 #[test]
 fn a_reason_of_its_own_is_kept() {
     let reason = |line: &str| {
         let mut input = BytesMut::from(format!("{line}\r\ncontent-length: 0\r\n\r\n").as_bytes());
-        let head = read_answer(&mut input, false).unwrap().unwrap().head;
+        let head = read_answer(&mut input, &mut HeaderMap::new(), false).unwrap().unwrap().head;
         head.extensions.get::<hyper::ext::ReasonPhrase>().map(|reason| reason.as_bytes().to_vec())
     };
     assert_eq!(reason("HTTP/1.1 200 OK"), None);
@@ -173,11 +175,11 @@ async fn a_connection_carries_a_request_and_sees_its_version_leave() {
     let answer = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\nx-a: \xe9\r\n\r\nhi";
     let (mut connection, outbox, version) = beside(answer).await;
     let request = Request::post("/x?y=1").header("host", "v").body(()).unwrap();
-    let (head, ()) = request.into_parts();
+    let mut head = Some(request.into_parts().0);
     let mut body = Some(UpstreamBody::Whole(Some(Bytes::from_static(b"abc"))));
     let exchange = poll_fn(|cx| {
         if let Some(body) = body.take() {
-            connection.begin(cx, &head, body);
+            connection.begin(cx, head.take().unwrap(), body);
         }
         connection.poll_sending(cx).unwrap();
         connection.poll_head(cx)
