@@ -134,10 +134,11 @@ impl Pool {
     }
 
     /// Keeps a connection whose answer was read to its end, if it can carry another request.
-    pub(super) fn put(&self, link: Box<Link>, now: Instant) {
+    pub(super) fn put(&self, mut link: Box<Link>, now: Instant) {
         if !link.connection.is_idle() {
             return;
         }
+        link.connection.rest();
         // A second less than the version says, for that is when it hangs up.
         let told = link.idle_limit.map(|limit| limit.saturating_sub(Duration::from_secs(1)));
         let until = now + told.unwrap_or(Duration::MAX).min(self.idle_limit);

@@ -26,7 +26,7 @@ pub(super) use sending::Sending;
 pub(super) const HEAD_BYTES_MAX: usize = 64 * 1024;
 /// How much is read at once: at first, and at most once answers prove large.
 const READ_BYTES_MIN: usize = 8 * 1024;
-const READ_BYTES_MAX: usize = 128 * 1024;
+const READ_BYTES_MAX: usize = 64 * 1024;
 /// With less room than this in the buffer, it is made larger before it is read into.
 const ROOM_BYTES_MIN: usize = 1024;
 
@@ -86,6 +86,13 @@ impl Connection {
             && self.framing == Framing::None
             && self.input.is_empty()
             && !self.io.has_unsent()
+    }
+
+    /// Gives back the room that a large answer took, for idle connections are many.
+    pub(super) fn rest(&mut self) {
+        if self.read_bytes > READ_BYTES_MIN {
+            (self.input, self.read_bytes) = (BytesMut::new(), READ_BYTES_MIN);
+        }
     }
 
     /// Whether an idle connection has been closed by the version, or has said something unasked.
