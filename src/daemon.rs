@@ -163,6 +163,7 @@ impl Daemon {
             runtimes: ground.runtimes,
             addr: api_addr,
             connections: router.connections(),
+            certificate: router.certificate(),
         };
         let event_sources =
             EventSources::start(&config.queues, control.clone(), router.invoke_handle(), progress)

@@ -36,6 +36,12 @@ pub async fn readyz(State(api): State<Api>) -> Response {
     for problem in &health.problems {
         let _ = writeln!(text, "note: {problem}");
     }
+    if api.certificate.as_ref().is_some_and(|certificate| certificate.is_refused()) {
+        text.push_str(
+            "note: the router's certificate files are no good now, and the certificate before is served on; the log says \
+             why\n",
+        );
+    }
     if trouble.is_empty() {
         return format!("ok\n{text}").into_response();
     }

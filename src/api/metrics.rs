@@ -24,6 +24,7 @@ use crate::domain::arn::{FunctionName, VersionId};
 use crate::domain::histogram::HistogramSnapshot;
 use crate::domain::time::Timestamp;
 use crate::events::progress::Course;
+use crate::metrics::certificate::CertificateState;
 use crate::metrics::connections::{Connections, Refused};
 use crate::metrics::recorder::{FailureKind, Recorder, VersionCounts};
 use crate::queues::progress::Progress;
@@ -35,6 +36,7 @@ struct Scrape {
     world: Arc<World>,
     recorder: Arc<Recorder>,
     connections: Arc<Connections>,
+    certificate: Option<Arc<CertificateState>>,
     health: Arc<Health>,
     event_sources: Progress,
     async_events: BTreeMap<FunctionName, Course>,
@@ -58,6 +60,7 @@ pub async fn serve(State(api): State<Api>) -> Result<Response, ApiError> {
         world: api.control.world(),
         recorder: Arc::clone(&api.recorder),
         connections: Arc::clone(&api.connections),
+        certificate: api.certificate.clone(),
         health: api.control.health(),
         event_sources: api.event_sources.clone(),
         async_events: api.async_events.all(),
@@ -347,7 +350,14 @@ impl Scrape {
         for why in Refused::ALL {
             refused.count(&[("reason", why.name())], self.connections.refused(why))?;
         }
-        Ok(())
+        let Some(certificate) = &self.certificate else { return Ok(()) };
+        let ends = "When the first certificate of the router's chain ends, since 1970";
+        let (gauge, unit) = (MetricType::Gauge, Some(&Unit::Seconds));
+        Family::of(encoder, "serin_tls_certificate_ends_timestamp", ends, unit, gauge)?
+            .gauge(&[], certificate.ends_at_s() as f64)?;
+        let refused = "Whether the files hold no pair now, and the certificate before is served on";
+        Family::of(encoder, "serin_tls_certificate_refused", refused, None, MetricType::Gauge)?
+            .gauge(&[], if certificate.is_refused() { 1.0 } else { 0.0 })
     }
 
     fn own(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {

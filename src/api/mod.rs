@@ -34,6 +34,7 @@ use crate::control::handle::{Control, DoorError};
 use crate::control::meter::Meter;
 use crate::domain::arn::Place;
 use crate::events::progress::Progress as AsyncProgress;
+use crate::metrics::certificate::CertificateState;
 use crate::metrics::connections::Connections;
 use crate::metrics::recorder::Recorder;
 use crate::queues::progress::Progress;
@@ -94,6 +95,8 @@ pub struct Api {
     pub addr: SocketAddr,
     /// The connections of the router's clients.
     pub connections: Arc<Connections>,
+    /// The certificate that they are shown, if there is one.
+    pub certificate: Option<Arc<CertificateState>>,
 }
 
 impl Api {

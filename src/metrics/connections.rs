@@ -21,16 +21,19 @@ pub enum Refused {
     TlsHandshake,
     /// Its client asked over HTTP/2 only to cancel.
     Http2Resets,
+    /// A request over HTTP/2 beside others, when as much as there may be is under way; its connection goes on.
+    Http2Requests,
 }
 
 impl Refused {
     /// All of them.
-    pub const ALL: [Refused; 5] = [
+    pub const ALL: [Refused; 6] = [
         Refused::InAll,
         Refused::OfAddress,
         Refused::ProxyHeader,
         Refused::TlsHandshake,
         Refused::Http2Resets,
+        Refused::Http2Requests,
     ];
 
     /// As metrics call it.
@@ -41,6 +44,7 @@ impl Refused {
             Refused::ProxyHeader => "proxy_protocol",
             Refused::TlsHandshake => "tls_handshake",
             Refused::Http2Resets => "http2_resets",
+            Refused::Http2Requests => "http2_requests",
         }
     }
 }
@@ -48,7 +52,7 @@ impl Refused {
 /// How many connections there may be at once.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ConnectionLimits {
-    /// In all; no limit unless given.
+    /// In all, where each request over HTTP/2 beside another is as good as one; no limit unless given.
     pub in_all: Option<usize>,
     /// Of one client address, or of one /64 of IPv6; no limit unless given.
     pub of_address: Option<usize>,
@@ -59,6 +63,8 @@ pub struct ConnectionLimits {
 pub struct Connections {
     limits: ConnectionLimits,
     open: AtomicUsize,
+    /// Connections, and requests over HTTP/2 beside another on the same one.
+    taken: AtomicUsize,
     refused: [AtomicU64; Refused::ALL.len()],
     by_address: Mutex<HashMap<IpAddr, usize>>,
 }
@@ -86,13 +92,18 @@ impl Connections {
 
     /// Counts one in, until the permit is dropped; one too many is counted as turned away.
     pub fn admit(self: &Arc<Connections>) -> Option<Permit> {
-        let before = self.open.fetch_add(1, Ordering::Relaxed);
-        let permit = Permit { connections: Arc::clone(self), address: None };
-        if self.limits.in_all.is_some_and(|max| before >= max) {
+        let Some(place) = self.place() else {
             self.refuse(Refused::InAll);
             return None;
-        }
-        Some(permit)
+        };
+        self.open.fetch_add(1, Ordering::Relaxed);
+        Some(Permit { place })
+    }
+
+    fn place(self: &Arc<Connections>) -> Option<Place> {
+        let before = self.taken.fetch_add(1, Ordering::Relaxed);
+        let place = Place { connections: Arc::clone(self), address: None };
+        self.limits.in_all.is_none_or(|max| before < max).then_some(place)
     }
 
     fn addresses(&self) -> MutexGuard<'_, HashMap<IpAddr, usize>> {
@@ -103,23 +114,52 @@ impl Connections {
 /// One connection that is counted in.
 #[derive(Debug)]
 pub struct Permit {
-    connections: Arc<Connections>,
-    address: Option<IpAddr>,
+    place: Place,
 }
 
 impl Permit {
     /// Counts it for its client's address, too; false, and counted as turned away, if that is one too many.
     pub fn belongs_to(&mut self, address: IpAddr) -> bool {
+        let is_one = self.place.belongs_to(network(address));
+        if !is_one {
+            self.place.connections.refuse(Refused::OfAddress);
+        }
+        is_one
+    }
+
+    /// Counts a request beside another on this connection in, for it needs a connection to a version of its own;
+    /// `None`, and counted as turned away, if that is one too many in all.
+    pub fn beside(&self) -> Option<Place> {
+        let beside = self.place.connections.place();
+        if beside.is_none() {
+            self.place.connections.refuse(Refused::Http2Requests);
+        }
+        beside
+    }
+}
+
+impl Drop for Permit {
+    fn drop(&mut self) {
+        self.place.connections.open.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// What is counted in, until it is dropped.
+#[derive(Debug)]
+pub struct Place {
+    connections: Arc<Connections>,
+    address: Option<IpAddr>,
+}
+
+impl Place {
+    fn belongs_to(&mut self, address: IpAddr) -> bool {
         let Some(max) = self.connections.limits.of_address else { return true };
-        let address = network(address);
         let mut addresses = self.connections.addresses();
         let count = addresses.entry(address).or_default();
         if *count >= max {
             if *count == 0 {
                 addresses.remove(&address);
             }
-            drop(addresses);
-            self.connections.refuse(Refused::OfAddress);
             return false;
         }
         *count += 1;
@@ -129,9 +169,9 @@ impl Permit {
     }
 }
 
-impl Drop for Permit {
+impl Drop for Place {
     fn drop(&mut self) {
-        self.connections.open.fetch_sub(1, Ordering::Relaxed);
+        self.connections.taken.fetch_sub(1, Ordering::Relaxed);
         if let Some(address) = self.address {
             let mut addresses = self.connections.addresses();
             if let Some(count) = addresses.get_mut(&address) {
@@ -173,6 +213,20 @@ mod tests {
         assert_eq!(connections.refused(Refused::OfAddress), 1);
         drop((admitted, another));
         assert_eq!((connections.open(), connections.addresses().len()), (0, 0));
+    }
+
+    #[test]
+    fn requests_beside_others_are_as_good_as_connections() {
+        let connections = Connections::new(ConnectionLimits { in_all: Some(3), of_address: Some(1) });
+        let mut permit = connections.admit().unwrap();
+        assert!(permit.belongs_to([10, 0, 0, 1].into()));
+        let beside: Vec<Place> = (0..2).map(|_| permit.beside().unwrap()).collect();
+        assert!(permit.beside().is_none() && connections.admit().is_none());
+        assert_eq!((connections.open(), connections.refused(Refused::Http2Requests)), (1, 1));
+        drop(beside);
+        assert!(permit.beside().is_some());
+        drop(permit);
+        assert_eq!((connections.open(), connections.taken.load(Ordering::Relaxed)), (0, 0));
     }
 
     #[test]

@@ -3,6 +3,7 @@
 //! `recorder` counts what the router carries, in the histogram shape of `domain::histogram`; `outside` asks Prometheus
 //! and web hooks; `connections` counts those of clients. Nothing here judges: verdicts are the domain's.
 
+pub mod certificate;
 pub mod connections;
 pub mod outside;
 pub mod recorder;

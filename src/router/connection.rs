@@ -6,7 +6,7 @@
 use std::cell::Cell;
 use std::convert::Infallible;
 use std::future::poll_fn;
-use std::net::SocketAddr;
+use std::net::{Shutdown, SocketAddr};
 use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::sync::Arc;
@@ -28,6 +28,7 @@ use tokio_rustls::server::TlsStream;
 
 use super::alarm::HeadTimer;
 use super::answer::AnswerBody;
+use super::client_certificate::described;
 use super::drain::Guard;
 use super::forward::{bound, forward};
 use super::headers::Client;
@@ -37,6 +38,7 @@ use super::invoke::{Payload, invoke};
 use super::invoke_call::is_lambda;
 use super::plain::PlainIo;
 use super::proxy::{self, Source};
+use super::refusal::Refusal;
 use super::settings::Timeouts;
 use super::tls::Tls;
 use super::tunnel::{Tunnel, keepalive};
@@ -55,6 +57,8 @@ pub(super) struct Door {
     http1: http1::Builder,
     wants_proxy_header: bool,
     tls: Option<Arc<Tls>>,
+    /// What a connection over the limit is told, where something can be said without listening first.
+    is_full: Option<Vec<u8>>,
 }
 
 impl Door {
@@ -66,7 +70,19 @@ impl Door {
             .header_read_timeout(timeouts.client_header)
             .max_header_size(HEAD_BYTES_MAX)
             .max_buf_size(HEAD_BYTES_MAX);
-        Door { http1, wants_proxy_header, tls }
+        let is_full = (tls.is_none() && !wants_proxy_header).then(|| no_room().last_words());
+        Door { http1, wants_proxy_header, tls, is_full }
+    }
+
+    /// Turns a connection away that is one too many.
+    ///
+    /// Nothing is kept for it and nobody waits, so what it is told may be overtaken by the end of the connection.
+    pub(super) fn turn_away(&self, stream: &TcpStream) {
+        if let Some(words) = &self.is_full {
+            // A buffer that is new takes it.
+            let _ = SockRef::from(stream).send(words);
+            let _ = SockRef::from(stream).shutdown(Shutdown::Write);
+        }
     }
 }
 
@@ -138,24 +154,24 @@ pub(super) async fn serve(
     let address = HeaderValue::try_from(address.to_string()).expect("an address is ASCII");
     match &door.tls {
         Some(tls) => {
-            let client = Client { address, scheme: "https" };
-            Box::pin(serve_tls(worker, &door, tls, stream, client, guard)).await;
+            let client = Client { address, scheme: "https", certificate: None };
+            Box::pin(serve_tls(worker, &door, tls, stream, client, guard, permit)).await;
         }
         None => {
-            let client = Client { address, scheme: "http" };
+            let client = Client { address, scheme: "http", certificate: None };
             let limit = worker.timeouts.client_header;
             let speaks_http2 = within(&guard, limit, begins_with_preface(&stream)).await;
             match speaks_http2 {
                 Waited::Done(Ok(false)) => {
                     let io = PlainIo::new(stream, &worker.outbox);
                     serve_http1(worker, &door.http1, io, client, guard).await;
+                    drop(permit);
                 }
-                Waited::Done(Ok(true)) => Box::pin(serve_http2(worker, stream, client, guard)).await,
+                Waited::Done(Ok(true)) => Box::pin(serve_http2(worker, stream, client, guard, permit)).await,
                 Waited::Done(Err(_)) | Waited::Over | Waited::Draining => {}
             }
         }
     }
-    drop(permit);
 }
 
 /// What came of waiting for a client that has not asked for anything yet.
@@ -207,33 +223,79 @@ async fn serve_tls(
     door: &Door,
     tls: &Tls,
     stream: TcpStream,
-    client: Client,
+    mut client: Client,
     guard: Guard,
+    permit: Permit,
 ) {
-    let stream =
-        match within(&guard, worker.timeouts.handshake, Box::pin(tls.acceptor().accept(stream))).await {
-            Waited::Done(Ok(stream)) => stream,
-            Waited::Done(Err(why)) => {
-                tracing::debug!(client = ?client.address, "a TLS handshake failed: {why}");
-                return worker.connections.refuse(Refused::TlsHandshake);
-            }
-            Waited::Over => return worker.connections.refuse(Refused::TlsHandshake),
-            Waited::Draining => return,
-        };
-    let is_http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
+    let limit = worker.timeouts.handshake;
+    let stream = match within(&guard, limit, Box::pin(shake_hands(tls, stream))).await {
+        Waited::Done(Ok(Greeted::Secret(stream))) => *stream,
+        Waited::Done(Ok(Greeted::Plain(mut stream))) => {
+            worker.connections.refuse(Refused::TlsHandshake);
+            drop(guard);
+            // Whoever is gone by now needs no advice.
+            let _ = stream.write_all(&wants_tls().last_words()).await;
+            return linger(stream).await;
+        }
+        Waited::Done(Err(why)) => {
+            tracing::debug!(client = ?client.address, "a TLS handshake failed: {why}");
+            return worker.connections.refuse(Refused::TlsHandshake);
+        }
+        Waited::Over => return worker.connections.refuse(Refused::TlsHandshake),
+        Waited::Draining => return,
+    };
+    let session = stream.get_ref().1;
+    client.certificate = session.peer_certificates().and_then(<[_]>::first).map(|shown| described(shown));
+    let is_http2 = session.alpn_protocol() == Some(b"h2");
     let io = TokioIo::new(stream);
     if is_http2 {
-        http2::serve(worker, io, client, &guard).await;
+        http2::serve(worker, io, client, &guard, permit).await;
     } else {
         serve_http1(worker, &door.http1, io, client, guard).await;
     }
 }
 
+/// How a connection to a listener for TLS begins.
+enum Greeted {
+    /// As it should.
+    Secret(Box<TlsStream<TcpStream>>),
+    /// With a request in the clear.
+    Plain(TcpStream),
+}
+
+async fn shake_hands(tls: &Tls, stream: TcpStream) -> std::io::Result<Greeted> {
+    let mut first = [0];
+    // Every method begins with a letter, and no record of TLS does.
+    if stream.peek(&mut first).await? > 0 && first[0].is_ascii_alphabetic() {
+        return Ok(Greeted::Plain(stream));
+    }
+    tls.acceptor().accept(stream).await.map(|stream| Greeted::Secret(Box::new(stream)))
+}
+
+fn wants_tls() -> Refusal {
+    Refusal {
+        status: StatusCode::BAD_REQUEST,
+        kind: "wants-tls",
+        message: "this port speaks TLS, and the request came in the clear".to_owned(),
+        hint: "write https:// instead of http://, or ask on the router's plain port".to_owned(),
+    }
+}
+
+/// What somebody is told for whom there is no room.
+pub(super) fn no_room() -> Refusal {
+    Refusal {
+        status: StatusCode::SERVICE_UNAVAILABLE,
+        kind: "max-connections",
+        message: "serin has as much under way as it may have".to_owned(),
+        hint: "try again later, or raise --max-connections and the limit of open files".to_owned(),
+    }
+}
+
 /// HTTP/2 without TLS.
-async fn serve_http2(worker: Rc<Worker>, stream: TcpStream, client: Client, guard: Guard) {
+async fn serve_http2(worker: Rc<Worker>, stream: TcpStream, client: Client, guard: Guard, permit: Permit) {
     let io = PlainIo::new(stream, &worker.outbox);
     let socket = io.share();
-    http2::serve(worker, io, client, &guard).await;
+    http2::serve(worker, io, client, &guard, permit).await;
     drop(guard);
     // The GOAWAY at the end is not to be overtaken either.
     if let Some(stream) = socket.into_inner() {

@@ -17,6 +17,8 @@ pub const EXECUTED_VERSION: HeaderName = HeaderName::from_static("x-amz-executed
 pub const SERIN_ERROR: HeaderName = HeaderName::from_static("x-serin-error");
 
 const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
+/// Whose certificate the client showed, in the words that Envoy uses.
+const X_FORWARDED_CLIENT_CERT: HeaderName = HeaderName::from_static("x-forwarded-client-cert");
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
@@ -139,6 +141,8 @@ pub(super) struct Client {
     pub(super) address: HeaderValue,
     /// `http`, or `https` if it came over TLS.
     pub(super) scheme: &'static str,
+    /// The certificate that it had to show, in words for versions.
+    pub(super) certificate: Option<HeaderValue>,
 }
 
 /// What a request's headers are made to say.
@@ -170,6 +174,9 @@ pub(super) fn to_upstream(headers: &mut HeaderMap, facts: Facts) {
     }
     headers.insert(X_FORWARDED_FOR, facts.client.address.clone());
     headers.insert(X_FORWARDED_PROTO, HeaderValue::from_static(facts.client.scheme));
+    if let Some(certificate) = &facts.client.certificate {
+        headers.insert(X_FORWARDED_CLIENT_CERT, certificate.clone());
+    }
     if wants_trailers {
         headers.insert(TE, HeaderValue::from_static("trailers"));
         headers.insert(CONNECTION, HeaderValue::from_static("te"));
@@ -335,7 +342,8 @@ mod tests {
     fn forwarded(lines: &[(&str, &str)], is_chunked: bool) -> HeaderMap {
         let mut headers = map(lines);
         let host = HeaderValue::from_static("up:80");
-        let client = Client { address: HeaderValue::from_static("10.0.0.9"), scheme: "http" };
+        let client =
+            Client { address: HeaderValue::from_static("10.0.0.9"), scheme: "http", certificate: None };
         to_upstream(&mut headers, Facts { host: &host, client: &client, asked_host: None, is_chunked });
         headers
     }

@@ -26,7 +26,7 @@ use tokio::task::spawn_local;
 use tokio::time::{Sleep, sleep, sleep_until};
 
 use super::answer::AnswerBody;
-use super::connection::answer;
+use super::connection::{answer, no_room};
 use super::download::DownloadBroken;
 use super::drain::Guard;
 use super::headers::{self, Client};
@@ -34,7 +34,7 @@ use super::http1::HEAD_BYTES_MAX;
 use super::refusal::Refusal;
 use super::worker::Worker;
 use crate::clock;
-use crate::metrics::connections::Refused;
+use crate::metrics::connections::{Permit, Place, Refused};
 
 /// What every connection begins with (RFC 9113, 3.4).
 pub(super) const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
@@ -60,11 +60,12 @@ const PING_MAX: Duration = Duration::from_secs(20);
 const GOING_MAX: Duration = Duration::from_secs(5);
 
 /// Serves a connection until either side ends it; one whose worker leaves ends by GOAWAY.
-pub(super) async fn serve<I>(worker: Rc<Worker>, io: I, client: Client, guard: &Guard)
+pub(super) async fn serve<I>(worker: Rc<Worker>, io: I, client: Client, guard: &Guard, permit: Permit)
 where
     I: Read + Write + Unpin + 'static,
 {
     let streams = Streams(Rc::new(Shared {
+        permit,
         patience: worker.timeouts.body_idle,
         next: RefCell::default(),
         begun: Cell::new(0),
@@ -75,7 +76,9 @@ where
     let service = service_fn(move |request: Request<Incoming>| {
         let (worker, client, stream) = (Rc::clone(&serving), client.clone(), begins.begin());
         async move {
-            let response = match as_http1(request) {
+            let has_room = stream.has_room;
+            let request = if has_room { as_http1(request) } else { Err(no_room()) };
+            let response = match request {
                 Ok(request) => answer(&worker, &client, request).await,
                 Err(refusal) => refusal.response(None).map(AnswerBody::whole),
             };
@@ -138,6 +141,7 @@ where
 struct Streams(Rc<Shared>);
 
 struct Shared {
+    permit: Permit,
     patience: Duration,
     /// What belongs to the request that is about to be run.
     next: RefCell<Option<Rc<Stream>>>,
@@ -149,6 +153,10 @@ struct Shared {
 /// What is known of one request while it runs.
 #[derive(Default)]
 struct Stream {
+    /// Whether it may be answered.
+    has_room: bool,
+    /// What it takes beside the connection's own place, where others are under way on it.
+    _beside: Option<Place>,
     is_answered: Cell<bool>,
     /// Whether the client is to take what there is before more is asked for.
     waits_for_client: Cell<bool>,
@@ -158,7 +166,12 @@ struct Stream {
 
 impl Streams {
     fn begin(&self) -> Rc<Stream> {
-        let stream = Rc::new(Stream::default());
+        // The connection has room for one request, as those of HTTP/1.1 have.
+        let (has_room, beside) = match self.0.open.get() {
+            0 => (true, None),
+            _ => self.0.permit.beside().map_or((false, None), |place| (true, Some(place))),
+        };
+        let stream = Rc::new(Stream { has_room, _beside: beside, ..Stream::default() });
         self.0.begun.set(self.0.begun.get() + 1);
         *self.0.next.borrow_mut() = Some(Rc::clone(&stream));
         stream

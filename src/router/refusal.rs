@@ -2,6 +2,8 @@
 //!
 //! They are JSON, and marked by `x-serin-error`, so that nobody takes them for a version's.
 
+use std::fmt::Write as _;
+
 use bytes::Bytes;
 use hyper::header::{CONTENT_TYPE, HeaderValue};
 use hyper::{Response, StatusCode};
@@ -35,5 +37,19 @@ impl Refusal {
             headers.insert(EXECUTED_VERSION, label.clone());
         }
         response
+    }
+
+    /// The same as it goes over a connection of HTTP/1.1 that nobody speaks HTTP on yet, and that ends with it.
+    pub(super) fn last_words(self) -> Vec<u8> {
+        let response = self.response(None);
+        let mut head = format!("HTTP/1.1 {}\r\n", response.status());
+        for (name, value) in response.headers() {
+            let value = value.to_str().expect("the router's own answers are ASCII");
+            let _ = write!(head, "{name}: {value}\r\n");
+        }
+        let _ = write!(head, "content-length: {}\r\nconnection: close\r\n\r\n", response.body().len());
+        let mut words = head.into_bytes();
+        words.extend_from_slice(response.body());
+        words
     }
 }

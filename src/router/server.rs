@@ -29,6 +29,7 @@ use super::table::RoutingTable;
 use super::tls::{Tls, Watching};
 use super::worker::Worker;
 use crate::clock;
+use crate::metrics::certificate::CertificateState;
 use crate::metrics::connections::Connections;
 use crate::metrics::recorder::Writer;
 
@@ -152,6 +153,7 @@ impl Router {
             sockets,
             connections: Arc::clone(&connections),
             watching,
+            certificate: tls.as_ref().map(|tls| tls.state()),
             left: Arc::clone(&left),
         };
         let plain = shares(&listeners.plain, jobs.len())?;
@@ -231,6 +233,7 @@ pub struct RunningRouter {
     connections: Arc<Connections>,
     /// Looks after the certificates, where there are any.
     watching: Option<Watching>,
+    certificate: Option<Arc<CertificateState>>,
     /// The listening sockets once more, so that they can be handed over.
     sockets: Vec<StdListener>,
     /// How many threads have had everybody leave.
@@ -251,6 +254,11 @@ impl RunningRouter {
     /// Its clients' connections, counted.
     pub fn connections(&self) -> Arc<Connections> {
         Arc::clone(&self.connections)
+    }
+
+    /// The certificate that it serves, if it listens for TLS.
+    pub fn certificate(&self) -> Option<Arc<CertificateState>> {
+        self.certificate.clone()
     }
 
     /// Reads the certificates again, soon and elsewhere; what comes of it is in the log.
@@ -431,7 +439,10 @@ async fn accept(worker: Rc<Worker>, listener: TcpListener, door: Rc<Door>, drain
         match listener.accept().await {
             Ok((stream, peer)) => {
                 pause = PAUSE_MIN;
-                let Some(permit) = worker.connections.admit() else { continue };
+                let Some(permit) = worker.connections.admit() else {
+                    door.turn_away(&stream);
+                    continue;
+                };
                 let (worker, door) = (Rc::clone(&worker), Rc::clone(&door));
                 spawn_local(connection::serve(worker, door, stream, peer, drain.enter(), permit));
             }

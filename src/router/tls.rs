@@ -17,8 +17,11 @@ use tokio_rustls::rustls::pki_types::pem::PemObject;
 use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use tokio_rustls::rustls::server::WebPkiClientVerifier;
 use tokio_rustls::rustls::{RootCertStore, ServerConfig, version};
+use x509_parser::certificate::X509Certificate;
+use x509_parser::prelude::FromDer;
 
 use super::settings::TlsFiles;
+use crate::metrics::certificate::CertificateState;
 
 /// How often the files are looked at.
 const LOOK_EVERY: Duration = Duration::from_secs(2);
@@ -53,6 +56,7 @@ impl std::error::Error for TlsError {}
 pub(super) struct Tls {
     files: TlsFiles,
     config: ArcSwap<ServerConfig>,
+    state: Arc<CertificateState>,
     /// The bytes that were looked at last, whether or not they were any good.
     seen: Mutex<Result<Bytes, String>>,
 }
@@ -69,8 +73,16 @@ impl Tls {
     /// Reads the files for the first time.
     pub(super) fn load(files: TlsFiles) -> Result<Tls, TlsError> {
         let bytes = Bytes::read(&files)?;
-        let config = ArcSwap::new(Arc::new(bytes.config(&files)?));
-        Ok(Tls { files, config, seen: Mutex::new(Ok(bytes)) })
+        let state = Arc::<CertificateState>::default();
+        let (config, ends_at_s) = bytes.config(&files)?;
+        state.serve(ends_at_s);
+        let config = ArcSwap::new(Arc::new(config));
+        Ok(Tls { files, config, state, seen: Mutex::new(Ok(bytes)) })
+    }
+
+    /// What metrics tell of the certificate.
+    pub(super) fn state(&self) -> Arc<CertificateState> {
+        Arc::clone(&self.state)
     }
 
     /// For the next connection.
@@ -88,17 +100,21 @@ impl Tls {
         }
         *seen = now;
         match read.and_then(|bytes| bytes.config(&self.files)) {
-            Ok(config) => {
+            Ok((config, ends_at_s)) => {
                 self.config.store(Arc::new(config));
+                self.state.serve(ends_at_s);
                 tracing::info!(
                     "new connections are served with the certificate that is in {} now",
                     self.files.cert.display()
                 );
             }
-            Err(why) => tracing::error!(
-                file = %why.file.display(),
-                "the certificate is not replaced, and the one before is served on: {why}"
-            ),
+            Err(why) => {
+                self.state.refuse();
+                tracing::error!(
+                    file = %why.file.display(),
+                    "the certificate is not replaced, and the one before is served on: {why}"
+                );
+            }
         }
     }
 }
@@ -122,8 +138,15 @@ impl Bytes {
         })
     }
 
-    fn config(&self, files: &TlsFiles) -> Result<ServerConfig, TlsError> {
+    /// What to serve with, and when the first of the chain's certificates ends, in seconds since 1970.
+    fn config(&self, files: &TlsFiles) -> Result<(ServerConfig, i64), TlsError> {
         let chain = certificates(&self.cert, &files.cert)?;
+        let mut ends_at_s = i64::MAX;
+        for certificate in &chain {
+            let (_, certificate) = X509Certificate::from_der(certificate)
+                .map_err(|why| TlsError::of(&files.cert, format!("no certificate: {why}")))?;
+            ends_at_s = ends_at_s.min(certificate.validity().not_after.timestamp());
+        }
         let key = PrivateKeyDer::from_pem_slice(&self.key)
             .map_err(|why| TlsError::of(&files.key, format!("no private key in PEM: {why}")))?;
         let provider = Arc::new(ring::default_provider());
@@ -148,7 +171,7 @@ impl Bytes {
         // Its keys are new with every certificate: what was agreed on before, client certificates among it, is not
         // resumed after.
         config.ticketer = ring::Ticketer::new().map_err(|why| TlsError::of(&files.cert, why))?;
-        Ok(config)
+        Ok((config, ends_at_s))
     }
 }
 

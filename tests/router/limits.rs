@@ -4,6 +4,7 @@ use serin::metrics::connections::{ConnectionLimits, Refused};
 use serin::router::settings::RouterConfig;
 
 use crate::support::client::Client;
+use crate::support::http2::{Http2, get};
 use crate::support::router::{TestRouter, config, patient};
 use crate::support::until;
 use crate::support::upstream::Version;
@@ -27,7 +28,13 @@ fn connections_over_a_limit_are_closed_and_the_others_served() {
             assert_eq!(client.get("/shop:live/x").text(), "one");
         }
         let mut refused: Vec<Client> = (0..5).map(|_| router.client()).collect();
-        assert!(refused.iter_mut().all(Client::is_closed));
+        for client in &mut refused {
+            if why == Refused::InAll {
+                let answer = client.answer();
+                assert_eq!((answer.status, answer.header("x-serin-error")), (503, Some("max-connections")));
+            }
+            assert!(client.is_closed());
+        }
         assert_eq!(connections.refused(why), 5);
         for client in &mut admitted {
             assert_eq!(client.get("/shop:live/x").text(), "one");
@@ -54,4 +61,25 @@ fn an_address_is_the_clients_and_not_the_balancers() {
     }
     assert!(from("192.0.2.1").is_closed());
     assert_eq!(router.running().connections().refused(Refused::OfAddress), 1);
+}
+
+#[test]
+fn requests_beside_others_are_as_good_as_connections() {
+    let one = Version::start("one");
+    let limits = ConnectionLimits { in_all: Some(3), of_address: None };
+    let router = TestRouter::listening(one.target(), limited(limits, false));
+    let mut client = Http2::connect(router.addr());
+    let hanging: Vec<_> = (0..3).map(|_| client.post(get("/shop:live/hang"))).collect();
+    until("three are under way", || router.counts()[0].dispatched == 3);
+    let fourth = client.get("/shop:live/x");
+    assert_eq!(
+        (fourth.head.status.as_u16(), &fourth.head.headers["x-serin-error"]),
+        (503, &"max-connections".parse().unwrap())
+    );
+    let connections = router.running().connections();
+    assert_eq!((connections.open(), connections.refused(Refused::Http2Requests)), (1, 1));
+    assert_eq!(router.client().answer().status, 503);
+    hanging.into_iter().for_each(|one| one.abort());
+    until("there is room again", || client.get("/shop:live/x").head.status == 200);
+    assert_eq!(router.client().get("/shop:live/x").text(), "one");
 }

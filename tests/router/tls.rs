@@ -8,7 +8,10 @@ use std::time::Duration;
 use serin::metrics::connections::Refused;
 use serin::router::server::Router;
 use serin::router::settings::{RouterConfig, Timeouts, TlsConfig};
+use sha2::{Digest, Sha256};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio_rustls::rustls::pki_types::CertificateDer;
+use tokio_rustls::rustls::pki_types::pem::PemObject;
 use tokio_rustls::rustls::version::{TLS12, TLS13};
 use tokio_rustls::rustls::{ProtocolVersion, SupportedProtocolVersion};
 
@@ -17,6 +20,9 @@ use crate::support::router::{TestRouter, config, patient};
 use crate::support::tls::{Authority, Greeting, NAME};
 use crate::support::until;
 use crate::support::upstream::{Script, Version, read_request, write};
+
+/// The first day of the year 4096, until which certificates are signed here.
+const AUTHORITY_ENDS_AT_S: i64 = 67_090_118_400;
 
 fn run<T>(future: impl Future<Output = T>) -> T {
     tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(future)
@@ -94,8 +100,13 @@ fn a_handshake_that_fails_or_stalls_is_closed_and_counted() {
     let mut plain = crate::support::client::Client::connect(addr);
     plain.send("GET /shop:live/x HTTP/1.1\r\nHost: a\r\n\r\n");
     let (said, _) = plain.rest();
+    let said = String::from_utf8(said).unwrap();
+    assert!(said.starts_with("HTTP/1.1 400 Bad Request\r\n") && said.contains("https://"), "{said}");
+    let mut nonsense = crate::support::client::Client::connect(addr);
+    nonsense.send([0x16, 3, 1, 0, 1, 9]);
+    let (said, _) = nonsense.rest();
     assert!(!said.starts_with(b"HTTP"));
-    until("both are counted", || router.running().connections().refused(Refused::TlsHandshake) == 2);
+    until("all are counted", || router.running().connections().refused(Refused::TlsHandshake) == 3);
     assert_eq!(one.seen().requests(), 0);
 }
 
@@ -132,6 +143,39 @@ fn clients_show_a_certificate_where_they_must() {
     }
     until("the others are counted", || router.running().connections().refused(Refused::TlsHandshake) == 4);
     assert_eq!(one.seen().requests(), 2);
+}
+
+#[test]
+fn versions_hear_whose_certificate_it_was_and_of_no_other() {
+    let (one, authority) = (Version::start("one"), Authority::new());
+    let (_router, addr) = serving(&one, authority.listener(Some(authority.file())));
+    let (_open, open_addr) = serving(&one, authority.listener(None));
+    let (cert, key) = authority.sign("client");
+    let hash = Sha256::digest(CertificateDer::from_pem_file(&cert).unwrap());
+    let hash: String = hash.iter().map(|byte| format!("{byte:02x}")).collect();
+    for (addr, shows, said) in [
+        (addr, Some((cert, key)), format!("Hash={hash};Subject=\"CN=rcgen self signed cert\";DNS={NAME}")),
+        (open_addr, None, String::new()),
+    ] {
+        let echo = run(async {
+            let greeting = Greeting { shows, ..Greeting::default() };
+            let mut stream = authority.connect(addr, greeting).await.unwrap();
+            let request = format!(
+                "GET /shop:live/echo HTTP/1.1\r\nHost: {NAME}\r\nX-Forwarded-Client-Cert: Subject=\"CN=admin\"\r\n\
+                 Connection: close\r\n\r\n"
+            );
+            stream.write_all(request.as_bytes()).await.unwrap();
+            let mut answer = String::new();
+            stream.read_to_string(&mut answer).await.unwrap();
+            answer
+        });
+        let (_, body) = echo.split_once("\r\n\r\n").unwrap();
+        let echo: serde_json::Value = serde_json::from_str(body).unwrap();
+        let lines = echo["headers"].as_array().unwrap().iter();
+        let told: Vec<_> = lines.filter(|line| line[0] == "x-forwarded-client-cert").collect();
+        let told: String = told.iter().map(|line| line[1].as_str().unwrap()).collect();
+        assert_eq!(told, said);
+    }
 }
 
 #[test]
@@ -191,12 +235,15 @@ fn certificates_change_without_a_failed_request() {
             });
         }
         let mut before = shown();
+        let state = router.running().certificate().unwrap();
+        assert_eq!((state.ends_at_s(), state.is_refused()), (AUTHORITY_ENDS_AT_S, false));
         for is_told in [true, false, true] {
             authority.sign("server");
             if is_told {
                 router.running().reload_certificates();
             }
             until("new connections see the new certificate", || shown() != before);
+            assert!(!state.is_refused());
             before = shown();
             // A broken pair changes nothing, and is replaced when it is one again.
             std::fs::write(&files.key, "no key").unwrap();
@@ -204,6 +251,7 @@ fn certificates_change_without_a_failed_request() {
             let since = asked.load(Ordering::Relaxed);
             until("requests go on", || asked.load(Ordering::Relaxed) > since + 20);
             assert_eq!(shown(), before);
+            assert!(state.is_refused());
         }
         is_over.store(true, Ordering::Relaxed);
     });
