@@ -70,14 +70,22 @@ impl fmt::Display for Target {
 }
 
 /// The URL of an HTTP version: `http://host[:port][/base/path]`, without credentials, query or fragment.
+///
+/// With `h2c://` instead of `http://`, the version is spoken to in HTTP/2 without TLS, by prior knowledge.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct UpstreamUrl {
+    speaks_http2: bool,
     authority: String,
     base_path: String,
 }
 
 impl UpstreamUrl {
+    /// Whether the version is spoken to in HTTP/2, and not in HTTP/1.1.
+    pub fn speaks_http2(&self) -> bool {
+        self.speaks_http2
+    }
+
     /// `host` or `host:port`, as it goes into the Host header.
     pub fn authority(&self) -> &str {
         &self.authority
@@ -100,7 +108,8 @@ impl UpstreamUrl {
 
 impl fmt::Display for UpstreamUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "http://{}{}", self.authority, self.base_path)
+        let scheme = if self.speaks_http2 { "h2c" } else { "http" };
+        write!(f, "{scheme}://{}{}", self.authority, self.base_path)
     }
 }
 
@@ -108,7 +117,9 @@ impl fmt::Display for UpstreamUrl {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum UrlError {
     /// `https:` and the like.
-    #[error("only http:// upstreams are served; terminate TLS in front of the version or on its host")]
+    #[error(
+        "only http:// and h2c:// (HTTP/2) upstreams are served; terminate TLS in front of the version or on its host"
+    )]
     Scheme,
     /// A user name or password in the URL.
     #[error("credentials do not belong in a version's URL")]
@@ -117,7 +128,7 @@ pub enum UrlError {
     #[error("a version's URL has no query and no fragment; each request brings its own")]
     QueryOrFragment,
     /// Anything else.
-    #[error("not a URL of the form http://host[:port][/path]")]
+    #[error("not a URL of the form http://host[:port][/path], or h2c:// for HTTP/2")]
     Malformed,
 }
 
@@ -126,7 +137,8 @@ impl FromStr for UpstreamUrl {
 
     fn from_str(text: &str) -> Result<UpstreamUrl, UrlError> {
         let (scheme, rest) = text.split_once("://").ok_or(UrlError::Malformed)?;
-        if !scheme.eq_ignore_ascii_case("http") {
+        let speaks_http2 = scheme.eq_ignore_ascii_case("h2c");
+        if !speaks_http2 && !scheme.eq_ignore_ascii_case("http") {
             return Err(if scheme.bytes().all(|byte| byte.is_ascii_alphanumeric()) {
                 UrlError::Scheme
             } else {
@@ -145,6 +157,7 @@ impl FromStr for UpstreamUrl {
             return Err(UrlError::Malformed);
         }
         Ok(UpstreamUrl {
+            speaks_http2,
             authority: authority.to_ascii_lowercase(),
             base_path: path.trim_end_matches('/').to_owned(),
         })
@@ -353,13 +366,18 @@ mod tests {
             ("HTTP://Shop.internal/", "http://shop.internal", ("shop.internal", 80)),
             ("http://[::1]:9000/v2/", "http://[::1]:9000/v2", ("::1", 9000)),
             ("http://[::1]", "http://[::1]", ("::1", 80)),
+            ("H2C://Shop.internal:50051/v2/", "h2c://shop.internal:50051/v2", ("shop.internal", 50051)),
         ] {
             let url: UpstreamUrl = text.parse().unwrap();
+            assert_eq!(url.speaks_http2(), shown.starts_with("h2c:"));
+            assert_eq!(url.to_string().parse(), Ok(url.clone()));
             assert_eq!((url.to_string().as_str(), url.host_port()), (shown, host_port));
         }
         use UrlError::*;
         for (text, why) in [
             ("https://shop", Scheme),
+            ("h2://shop", Scheme),
+            ("h2c://user@shop", Credentials),
             ("shop:8080", Malformed),
             ("http://", Malformed),
             ("http://user:pw@shop", Credentials),

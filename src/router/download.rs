@@ -9,8 +9,8 @@ use bytes::{Bytes, BytesMut};
 use hyper::body::{Body, Frame, SizeHint};
 
 use super::exchange::Transit;
-use super::http1::Broken;
-use super::pool::{Detached, Link};
+use super::pool::Detached;
+use super::source::Source;
 use crate::clock;
 use crate::domain::time::human;
 use crate::metrics::recorder::FailureKind;
@@ -30,7 +30,7 @@ enum State {
 struct UnderWay {
     transit: Transit,
     /// What it comes over, to be used again.
-    link: Box<Link>,
+    source: Source,
     /// The rest of the request, if the answer began before its end.
     _sending: Option<Detached>,
     /// When the head came.
@@ -60,11 +60,11 @@ impl Download {
         Download { state: State::Ended }
     }
 
-    /// A body that comes over a link.
-    pub(super) fn begun(transit: Transit, answered_at: Instant, mut link: Box<Link>) -> Download {
-        let _sending = link.detach_sending();
+    /// A body that is yet to come.
+    pub(super) fn begun(transit: Transit, answered_at: Instant, mut source: Source) -> Download {
+        let _sending = source.detach_sending();
         let under_way =
-            UnderWay { transit, link, _sending, answered_at, was_waited_for: false, has_moved: true };
+            UnderWay { transit, source, _sending, answered_at, was_waited_for: false, has_moved: true };
         Download { state: State::UnderWay(Box::new(under_way)) }
     }
 
@@ -105,17 +105,16 @@ impl Download {
 
 impl UnderWay {
     fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, DownloadBroken>>> {
-        if let Poll::Ready(polled) = self.link.connection.poll_frame(cx) {
+        if let Poll::Ready(polled) = self.source.poll_frame(cx) {
             self.has_moved = true;
-            let broken = |broken: Broken| DownloadBroken(broken.to_string());
-            return Poll::Ready(polled.map(|frame| frame.map_err(broken)));
+            return Poll::Ready(polled.map(|frame| frame.map_err(DownloadBroken)));
         }
         let idle_max = self.transit.worker().timeouts.body_idle;
         self.was_waited_for = true;
         if std::mem::take(&mut self.has_moved) {
-            self.link.alarm.set(clock::instant_now() + idle_max);
+            self.source.alarm().set(clock::instant_now() + idle_max);
         }
-        if self.link.alarm.poll(cx).is_ready() {
+        if self.source.alarm().poll(cx).is_ready() {
             return Poll::Ready(Some(Err(DownloadBroken(format!("nothing came for {}", human(idle_max))))));
         }
         Poll::Pending
@@ -125,7 +124,7 @@ impl UnderWay {
     fn end(self) {
         // An answer that came in one go needs no other look at the clock.
         let now = if self.was_waited_for { clock::instant_now() } else { self.answered_at };
-        self.transit.worker().pool.put(self.link, now);
+        self.source.end(&self.transit.worker().pool, now);
         self.transit.complete();
     }
 
@@ -154,7 +153,7 @@ impl Body for Download {
         let polled = std::task::ready!(under_way.poll_frame(cx));
         let is_over = match &polled {
             // Nobody asks for more after trailers.
-            Some(Ok(frame)) => frame.is_trailers() || under_way.link.connection.is_end_of_body(),
+            Some(Ok(frame)) => frame.is_trailers() || under_way.source.is_end_of_body(),
             Some(Err(_)) => false,
             None => true,
         };
@@ -179,7 +178,7 @@ impl Body for Download {
 
     fn is_end_stream(&self) -> bool {
         match &self.state {
-            State::UnderWay(under_way) => under_way.link.connection.is_end_of_body(),
+            State::UnderWay(under_way) => under_way.source.is_end_of_body(),
             State::Broken(_) => false,
             State::Ended => true,
         }
@@ -187,7 +186,7 @@ impl Body for Download {
 
     fn size_hint(&self) -> SizeHint {
         match &self.state {
-            State::UnderWay(under_way) => under_way.link.connection.size_hint(),
+            State::UnderWay(under_way) => under_way.source.size_hint(),
             State::Broken(_) => SizeHint::default(),
             State::Ended => SizeHint::with_exact(0),
         }

@@ -2,8 +2,8 @@
 //!
 //! A request is counted as dispatched once, for the version that was picked, and whatever becomes of it is counted
 //! for that version: a failure when it becomes known, the end when the answer was read to its end. Where the future
-//! is dropped in between, the client went away, and its upstream connection goes with it. Nothing is sent twice,
-//! but for a request that an idle connection gave back unsent because it was closed.
+//! is dropped in between, the client went away, and its upstream connection goes with it, or its part of a shared one.
+//! Nothing is sent twice, but for what a version over HTTP/2 says it did nothing with.
 
 use std::error::Error;
 use std::fmt;
@@ -23,8 +23,10 @@ use rustix::io::Errno;
 use super::download::Download;
 use super::headers;
 use super::http1::Broken;
+use super::multiplex_exchange::answered_on_shared;
 use super::pool::Link;
 use super::route::{Route, Service};
+use super::source::Source;
 use super::steer::Pick;
 use super::tunnel::Tunnel;
 use super::upload::{Progress, Stage, UpstreamBody};
@@ -116,7 +118,14 @@ impl Transit {
                 (UpstreamBody::Upload(body, Rc::clone(&progress)), Some(progress), None)
             }
         };
-        let (mut link, head) = match self.answered(to, head, body, progress.as_deref()).await {
+        let answered = match &to.http2 {
+            None => self.answered(to, head, body, progress.as_deref()).await,
+            // Boxed, for few requests come this way, and all would have to carry it.
+            Some(authority) => {
+                Box::pin(answered_on_shared(&self, to, authority, head, body, progress.as_deref())).await
+            }
+        };
+        let (mut source, head) = match answered {
             Ok(answered) => answered,
             Err(fault) => return Err(self.fault(fault)),
         };
@@ -126,20 +135,22 @@ impl Transit {
             return Err(self.fault(nonsense));
         }
         if head.status == StatusCode::SWITCHING_PROTOCOLS {
-            let Some((version, early)) = link.connection.into_stream() else {
+            let Some((version, early)) = source.into_stream() else {
                 let detail = "it closed the connection with its 101".to_owned();
                 return Err(self.fault(Fault { kind: FaultKind::Broken, detail }));
             };
             return Ok(Answered::Tunnel(head, Box::new(Tunnel::new(self, version, early))));
         }
         self.judge(head.status, face);
-        link.set_idle_limit(headers::keep_alive_timeout(&head.headers));
-        if link.connection.is_end_of_body() {
-            self.worker.pool.put(link, answered_at);
+        if let Source::Own(link) = &mut source {
+            link.set_idle_limit(headers::keep_alive_timeout(&head.headers));
+        }
+        if source.is_end_of_body() {
+            source.end(&self.worker.pool, answered_at);
             self.complete();
             return Ok(Answered::Whole(Response::from_parts(head, Download::ended())));
         }
-        Ok(Answered::Whole(Response::from_parts(head, Download::begun(self, answered_at, link))))
+        Ok(Answered::Whole(Response::from_parts(head, Download::begun(self, answered_at, source))))
     }
 
     /// Counts a failure, unless one was counted before.
@@ -166,7 +177,7 @@ impl Transit {
         head: request::Parts,
         body: UpstreamBody,
         progress: Option<&Progress>,
-    ) -> Result<(Box<Link>, response::Parts), Fault> {
+    ) -> Result<(Source, response::Parts), Fault> {
         let mut link = match self.worker.pool.take(&to.authority, self.credit.dispatched_at()) {
             Some(link) => link,
             None => Link::connect(to, self.worker.timeouts.connect, &self.worker.outbox)
@@ -174,7 +185,7 @@ impl Transit {
                 .map_err(|error| Fault::of_connecting(&error))?,
         };
         let answer = self.exchange(&mut link, head, body, progress).await?;
-        Ok((link, answer))
+        Ok((Source::Own(link), answer))
     }
 
     /// Sends a request over a link and waits for the head, no longer than whoever is to move next may take.
@@ -208,13 +219,14 @@ impl Transit {
     }
 
     /// When patience with an upload, or with what follows it, is over.
-    fn due(&self, progress: &Progress) -> Instant {
+    pub(super) fn due(&self, progress: &Progress) -> Instant {
         let (stage, since) = progress.stage();
         let timeouts = &self.worker.timeouts;
         since + if stage == Stage::Done { timeouts.response_head } else { timeouts.body_idle }
     }
 
-    fn overdue(&self, progress: Option<&Progress>) -> Fault {
+    /// Who kept the other waiting for too long.
+    pub(super) fn overdue(&self, progress: Option<&Progress>) -> Fault {
         let stage = progress.map_or(Stage::Done, |progress| progress.stage().0);
         let timeouts = &self.worker.timeouts;
         let (kind, detail) = match stage {
@@ -297,7 +309,7 @@ pub(super) enum FaultKind {
 
 impl Fault {
     /// Tells a version that cannot be reached from a router that can reach nobody.
-    fn of_connecting(error: &io::Error) -> Fault {
+    pub(super) fn of_connecting(error: &io::Error) -> Fault {
         const OURS: [Errno; 4] = [Errno::MFILE, Errno::NFILE, Errno::NOBUFS, Errno::NOMEM];
         let is_ours = Errno::from_io_error(error).is_some_and(|errno| OURS.contains(&errno));
         let kind = if is_ours { FaultKind::Exhausted } else { FaultKind::Unreachable };

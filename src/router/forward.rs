@@ -57,6 +57,9 @@ pub(super) async fn forward(
         return no_service(&label).response(Some(&label)).map(AnswerBody::whole);
     };
     let service = Arc::clone(service);
+    if upgrade.is_some() && service.http2.is_some() {
+        return no_upgrade(&label).response(Some(&label)).map(AnswerBody::whole);
+    }
     let Ok(uri) = upstream_target(&service.base_path, addressed.rest) else {
         return target_too_long().response(Some(&label)).map(AnswerBody::whole);
     };
@@ -234,6 +237,16 @@ fn no_service(label: &HeaderValue) -> Refusal {
         message: format!("version {version} is code that is invoked, and no HTTP service"),
         hint: "invoke it: POST /2015-03-31/functions/NAME/invocations, as `aws lambda invoke` does"
             .to_owned(),
+    }
+}
+
+fn no_upgrade(label: &HeaderValue) -> Refusal {
+    let version = label.to_str().unwrap_or_default();
+    Refusal {
+        status: StatusCode::NOT_IMPLEMENTED,
+        kind: "upgrade",
+        message: format!("version {version} is spoken to in HTTP/2, which changes to no other protocol here"),
+        hint: "publish the version at http:// for WebSocket, or leave the Upgrade header out".to_owned(),
     }
 }
 

@@ -45,12 +45,7 @@ impl Link {
         limit: Duration,
         outbox: &Rc<Outbox>,
     ) -> io::Result<Box<Link>> {
-        let connecting = connect_any(&service.host, service.port, limit);
-        let stream = timeout(limit, connecting).await.unwrap_or_else(|_| {
-            let text = format!("no connection within {}", human(limit));
-            Err(io::Error::new(io::ErrorKind::TimedOut, text))
-        })?;
-        stream.set_nodelay(true)?;
+        let stream = connect_within(service, limit).await?;
         Ok(Box::new(Link {
             connection: Connection::new(stream, outbox),
             alarm: Alarm::default(),
@@ -67,21 +62,40 @@ impl Link {
     /// Lets the rest of the request go up on its own, for an answer that came before the request was through.
     pub(super) fn detach_sending(&mut self) -> Option<Detached> {
         let mut sending = self.connection.take_sending()?;
-        let task = tokio::task::spawn_local(async move {
+        Some(Detached::run(async move {
             // Whoever broke off, client or version, the answer that has begun is judged by itself.
             std::future::poll_fn(|cx| sending.poll(cx).map_or(Poll::Ready(()), |sent| sent.map(drop))).await;
-        });
-        Some(Detached(task.abort_handle()))
+        }))
     }
 }
 
 /// A request that goes up on its own, until this is dropped.
 pub(super) struct Detached(AbortHandle);
 
+impl Detached {
+    /// Runs a request's way up on this worker.
+    pub(super) fn run(sending: impl Future<Output = ()> + 'static) -> Detached {
+        Detached(tokio::task::spawn_local(sending).abort_handle())
+    }
+}
+
 impl Drop for Detached {
     fn drop(&mut self) {
         self.0.abort();
     }
+}
+
+/// Connects to a service, whatever is spoken with it; fails when the limit is over.
+pub(super) async fn connect_within(service: &Service, limit: Duration) -> io::Result<TcpStream> {
+    let connecting = connect_any(&service.host, service.port, limit);
+    let stream = timeout(limit, connecting).await.unwrap_or_else(|_| Err(too_late(limit)))?;
+    stream.set_nodelay(true)?;
+    Ok(stream)
+}
+
+/// What is said when it is.
+pub(super) fn too_late(limit: Duration) -> io::Error {
+    io::Error::new(io::ErrorKind::TimedOut, format!("no connection within {}", human(limit)))
 }
 
 /// Tries every address of a host, each with a fair part of what is left of the limit.

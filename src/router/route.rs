@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use hyper::StatusCode;
 use hyper::header::{HeaderMap, HeaderValue};
+use hyper::http::uri::Authority;
 
 use super::pick::Split;
 use super::steer::{NotServed, Pick, Steering};
@@ -170,9 +171,11 @@ pub(super) enum Reach {
 
 /// How to reach an HTTP version, in the pieces a request is put together from.
 pub(super) struct Service {
-    /// `host[:port]`, by which connections are pooled.
+    /// By what its connections are told from those to others: `host[:port]`, with `h2c://` before it for HTTP/2.
     pub(super) authority: Arc<str>,
-    /// The same as it goes into `host`.
+    /// `host[:port]` as it goes into `:authority`, if the version is spoken to in HTTP/2.
+    pub(super) http2: Option<Authority>,
+    /// `host[:port]` as it goes into `host`.
     pub(super) host_header: HeaderValue,
     /// The host to connect to.
     pub(super) host: String,
@@ -196,8 +199,16 @@ impl Upstream {
 impl Service {
     fn at(url: &UpstreamUrl) -> Service {
         let (host, port) = url.host_port();
+        let http2 = url
+            .speaks_http2()
+            .then(|| Authority::try_from(url.authority()).expect("a version's URL was read as one before"));
+        let authority = match &http2 {
+            None => url.authority().into(),
+            Some(authority) => format!("h2c://{authority}").into(),
+        };
         Service {
-            authority: url.authority().into(),
+            authority,
+            http2,
             host_header: HeaderValue::try_from(url.authority()).expect("an authority is visible ASCII"),
             host: host.to_owned(),
             port,

@@ -470,7 +470,9 @@ async fn sweep(worker: Rc<Worker>) {
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         ticks.tick().await;
-        worker.pool.sweep(clock::instant_now());
+        let now = clock::instant_now();
+        worker.pool.sweep(now);
+        worker.shared.sweep(now);
     }
 }
 

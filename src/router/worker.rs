@@ -11,6 +11,7 @@ use rand::rngs::SmallRng;
 use super::bindings::Bindings;
 use super::lines::Lines;
 use super::plain::Outbox;
+use super::multiplex::Trunks;
 use super::pool::Pool;
 use super::route::Route;
 use super::settings::{RouterConfig, Timeouts};
@@ -32,6 +33,8 @@ pub(super) struct Worker {
     pub(super) writer: Writer,
     /// Idle connections to versions.
     pub(super) pool: Pool,
+    /// Connections to versions that carry many requests at once.
+    pub(super) shared: Trunks,
     /// What is to be sent at the end of this turn.
     pub(super) outbox: Rc<Outbox>,
     /// How long to wait for whom.
@@ -69,6 +72,7 @@ impl Worker {
             writer,
             connections,
             outbox: Rc::default(),
+            shared: Trunks::default(),
             pool: Pool::new(config.timeouts.upstream_idle),
             timeouts: config.timeouts,
             bindings: Arc::clone(&config.bindings),

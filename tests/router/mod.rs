@@ -8,6 +8,7 @@ mod http2;
 mod invoke;
 mod lifecycle;
 mod limits;
+mod multiplex;
 mod process;
 mod proxy;
 mod smuggling;

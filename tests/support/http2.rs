@@ -155,6 +155,16 @@ impl Frames {
         frames
     }
 
+    /// The other side: takes a client's preface, and says empty settings.
+    pub fn accept(mut stream: TcpStream) -> Frames {
+        let mut preface = [0; 24];
+        stream.read_exact(&mut preface).expect("a preface");
+        assert_eq!(&preface, b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n");
+        let mut frames = Frames(stream);
+        frames.send(4, 0, 0, &[]);
+        frames
+    }
+
     /// Writes bytes as they are.
     pub fn write(&mut self, bytes: &[u8]) {
         self.0.write_all(bytes).expect("the server takes it");

@@ -12,9 +12,10 @@ use bytes::Bytes;
 use http_body_util::combinators::BoxBody;
 use http_body_util::{BodyExt, Empty, Full};
 use hyper::body::{Body, Frame, Incoming, SizeHint};
+use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
 use hyper::{Request, Response, StatusCode};
-use hyper_util::rt::TokioIo;
+use hyper_util::rt::{TokioExecutor, TokioIo};
 use serde_json::json;
 use serin::domain::function::Target;
 use tokio::sync::oneshot;
@@ -51,6 +52,7 @@ impl Seen {
 /// with the version's name.
 pub struct Version {
     addr: SocketAddr,
+    speaks_http2: bool,
     seen: Arc<Seen>,
     stop: Option<oneshot::Sender<()>>,
     thread: Option<JoinHandle<()>>,
@@ -63,15 +65,23 @@ impl Version {
     }
 
     /// Starts one whose HTTP is set up by `setup`.
-    pub fn start_with(
-        name: &'static str,
-        setup: impl FnOnce(hyper::server::conn::http1::Builder) -> hyper::server::conn::http1::Builder,
-    ) -> Version {
+    pub fn start_with(name: &'static str, setup: impl FnOnce(http1::Builder) -> http1::Builder) -> Version {
+        Version::speaking(Http::One(setup(http1::Builder::new())), name)
+    }
+
+    /// Starts one that speaks HTTP/2 alone, at so many requests at once.
+    pub fn start_http2(name: &'static str, requests_max: u32) -> Version {
+        let mut http = http2::Builder::new(TokioExecutor::new());
+        http.max_concurrent_streams(requests_max);
+        Version::speaking(Http::Two(http), name)
+    }
+
+    fn speaking(http: Http, name: &'static str) -> Version {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         listener.set_nonblocking(true).unwrap();
         let (addr, seen) = (listener.local_addr().unwrap(), Arc::new(Seen::default()));
         let (stop, mut stopped) = oneshot::channel();
-        let http = setup(hyper::server::conn::http1::Builder::new());
+        let speaks_http2 = matches!(http, Http::Two(_));
         let counting = Arc::clone(&seen);
         let thread = std::thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
@@ -89,11 +99,15 @@ impl Version {
                         let seen = Arc::clone(&seen);
                         async move { Ok::<_, Infallible>(answer(name, &seen, request).await) }
                     });
-                    tokio::spawn(http.serve_connection(TokioIo::new(stream), service));
+                    let io = TokioIo::new(stream);
+                    match &http {
+                        Http::One(http) => drop(tokio::spawn(http.serve_connection(io, service))),
+                        Http::Two(http) => drop(tokio::spawn(http.serve_connection(io, service))),
+                    }
                 }
             });
         });
-        Version { addr, seen, stop: Some(stop), thread: Some(thread) }
+        Version { addr, speaks_http2, seen, stop: Some(stop), thread: Some(thread) }
     }
 
     /// Where it listens.
@@ -108,8 +122,14 @@ impl Version {
 
     /// As a version is published.
     pub fn target(&self) -> Target {
-        target(self.addr, "")
+        if self.speaks_http2 { target_http2(self.addr) } else { target(self.addr, "") }
     }
+}
+
+/// What a version speaks.
+enum Http {
+    One(http1::Builder),
+    Two(http2::Builder<TokioExecutor>),
 }
 
 impl Drop for Version {
@@ -128,6 +148,11 @@ impl Drop for Version {
 /// An address as a version is published, with a base path.
 pub fn target(addr: SocketAddr, base_path: &str) -> Target {
     Target::Http { url: format!("http://{addr}{base_path}").parse().unwrap() }
+}
+
+/// An address as a version that speaks HTTP/2 is published.
+pub fn target_http2(addr: SocketAddr) -> Target {
+    Target::Http { url: format!("h2c://{addr}").parse().unwrap() }
 }
 
 /// Counts a request that ends before it was answered.
@@ -307,6 +332,11 @@ impl Script {
     /// As a version is published.
     pub fn target(&self) -> Target {
         target(self.addr, "")
+    }
+
+    /// As a version that speaks HTTP/2 is published.
+    pub fn target_http2(&self) -> Target {
+        target_http2(self.addr)
     }
 }
 
