@@ -83,7 +83,8 @@ pub(super) async fn answered_on_shared(
             Err(Unanswered::Broken(error)) => {
                 next = if did_nothing(&error) { again.take() } else { None };
                 if next.is_none() {
-                    let twice = if is_second && did_nothing(&error) { "refused the request twice: " } else { "" };
+                    let twice =
+                        if is_second && did_nothing(&error) { "refused the request twice: " } else { "" };
                     return Err(broken(format!("{twice}{}", describe(&error))));
                 }
                 is_second = true;
@@ -296,9 +297,11 @@ mod tests {
         let body = UpstreamBody::Whole(Some(Bytes::from("abc")));
         as_http2(&mut head, &Authority::from_static("up:80"), &body);
         assert_eq!(head.uri, "http://up:80/base/x?y=1");
-        let mut lines: Vec<_> = head.headers.iter().map(|(name, value)| (name.as_str(), value.as_bytes())).collect();
+        let mut lines: Vec<_> =
+            head.headers.iter().map(|(name, value)| (name.as_str(), value.as_bytes())).collect();
         lines.sort_unstable();
-        let expected = [("content-length", &b"3"[..]), ("te", b"trailers"), ("x-forwarded-host", b"shop.example")];
+        let expected =
+            [("content-length", &b"3"[..]), ("te", b"trailers"), ("x-forwarded-host", b"shop.example")];
         assert_eq!(lines, expected);
     }
 }

@@ -10,8 +10,8 @@ use rand::rngs::SmallRng;
 
 use super::bindings::Bindings;
 use super::lines::Lines;
-use super::plain::Outbox;
 use super::multiplex::Trunks;
+use super::plain::Outbox;
 use super::pool::Pool;
 use super::route::Route;
 use super::settings::{RouterConfig, Timeouts};

@@ -6,6 +6,7 @@ use bytes::Bytes;
 use http_body_util::{BodyExt, StreamBody};
 use hyper::body::Frame;
 use hyper::{HeaderMap, Request, StatusCode};
+use serin::metrics::connections::Refused;
 use serin::metrics::recorder::FailureKind;
 use serin::router::settings::Timeouts;
 
@@ -259,4 +260,26 @@ fn a_client_that_only_cancels_is_closed() {
     });
     assert!(stream / 2 < 5_000, "{stream}");
     assert_eq!(Client::connect(router.addr()).get("/shop:live/x").text(), "one");
+}
+
+#[test]
+fn a_client_that_cancels_all_it_asks_is_closed_however_slowly_it_does_so() {
+    // Each request is with its version before it is cancelled, which no limit of the library counts.
+    let one = Version::start("one");
+    let router = TestRouter::serving(one.target(), patient());
+    let connections = router.running().connections();
+    let mut frames = Frames::connect(router.addr());
+    let ask = [(":method", "GET"), (":scheme", "http"), (":path", "/shop:live/hang"), (":authority", "a")];
+    for count in 1..=101 {
+        assert_eq!((connections.open(), connections.refused(Refused::Http2Resets)), (1, 0), "{count}");
+        let stream = count as u32 * 2 - 1;
+        frames.request(stream, &ask);
+        until("it is under way", || router.counts()[0].dispatched == count);
+        frames.send(3, 0, stream, &8_u32.to_be_bytes());
+        until("it is cancelled", || router.counts()[0].cancelled == count);
+    }
+    // Whether or not the connection was looked at since, it is by the next frame.
+    frames.send(6, 0, 0, &[0; 8]);
+    until("the connection is closed", || connections.open() == 0);
+    assert_eq!(connections.refused(Refused::Http2Resets), 1);
 }

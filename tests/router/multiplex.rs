@@ -7,6 +7,7 @@ use bytes::Bytes;
 use http_body_util::{BodyExt, StreamBody};
 use hyper::body::Frame;
 use hyper::{HeaderMap, Request};
+use serin::domain::function::Target;
 use serin::metrics::recorder::FailureKind;
 use serin::router::settings::{RouterConfig, Timeouts};
 
@@ -16,7 +17,9 @@ use crate::support::router::{TestRouter, config, patient};
 use crate::support::until;
 use crate::support::upstream::{Script, Version, read_request, target_http2, write};
 
+const DATA: u8 = 0;
 const HEADERS: u8 = 1;
+const RST_STREAM: u8 = 3;
 const END_STREAM: u8 = 1;
 const END_HEADERS: u8 = 4;
 /// `:status 200` in HPACK's static table.
@@ -24,6 +27,11 @@ const OK: [u8; 1] = [0x88];
 
 fn one() -> Version {
     Version::start_http2("one", 100)
+}
+
+/// A router of one thread, which has one connection to a version.
+fn alone(version: Target, timeouts: Timeouts) -> TestRouter {
+    TestRouter::listening(version, RouterConfig { workers: Some(1), ..config(timeouts) })
 }
 
 fn values<'a>(echo: &'a serde_json::Value, name: &str) -> Vec<&'a str> {
@@ -106,7 +114,7 @@ fn trailers_go_both_ways() {
 #[test]
 fn who_takes_nothing_keeps_nobody_else_waiting() {
     let one = one();
-    let router = TestRouter::listening(one.target(), RouterConfig { workers: Some(1), ..config(patient()) });
+    let router = alone(one.target(), patient());
     // More than a connection's window usually is, were each to hold no more than its own.
     let stuck: Vec<Client> = (0..20).map(|_| router.client()).collect();
     for client in &stuck {
@@ -139,7 +147,8 @@ fn who_goes_away_takes_the_request_along_and_nothing_else() {
 
 #[test]
 fn a_request_that_breaks_is_counted_and_the_others_go_on() {
-    for (what, is_answered) in [("no answer", false), ("half an answer", true)] {
+    // Reset with or without an error, an answer that has not ended has not ended.
+    for (code, is_answered) in [(0_u32, false), (2, false), (8, false), (0, true), (2, true), (8, true)] {
         let version = Script::start(move |stream, _| {
             let mut frames = Frames::accept(stream);
             while let Some(head) = frames.read_until(HEADERS) {
@@ -149,28 +158,108 @@ fn a_request_that_breaks_is_counted_and_the_others_go_on() {
                 }
                 if is_answered {
                     frames.send(HEADERS, END_HEADERS, head.stream, &OK);
-                    frames.send(0, 0, head.stream, b"half");
+                    frames.send(DATA, 0, head.stream, b"half");
                 }
-                frames.send(3, 0, head.stream, &2_u32.to_be_bytes());
+                frames.send(RST_STREAM, 0, head.stream, &code.to_be_bytes());
             }
         });
-        let router = TestRouter::serving(version.target_http2(), patient());
+        let router = alone(version.target_http2(), patient());
         let mut client = router.client();
         client.send("GET /shop:live/x HTTP/1.1\r\nHost: a\r\n\r\n");
         match client.try_answer_to("GET") {
-            Some(answer) if is_answered => assert!(!answer.is_whole, "{what}"),
-            Some(answer) => assert_eq!(answer.status, 502, "{what}"),
-            None => assert!(is_answered, "{what}"),
+            Some(answer) if is_answered => assert!(!answer.is_whole, "{code}"),
+            Some(answer) => assert_eq!(answer.status, 502, "{code}"),
+            None => assert!(is_answered, "{code}"),
         }
         router.assert_failed_once(FailureKind::Transport);
-        // Another worker would have another connection.
-        for _ in 0..20 {
-            let mut client = router.client();
-            client.send("GET /shop:live/x HTTP/1.1\r\nHost: a\r\n\r\n");
-            let _ = client.try_answer_to("GET");
-        }
-        assert!(version.connections() <= 2);
+        assert_eq!((router.client().get("/shop:live/x").status, version.connections()), (200, 1));
     }
+}
+
+#[test]
+fn an_answer_may_end_before_its_request() {
+    let version = Script::start(|stream, _| {
+        let mut frames = Frames::accept(stream);
+        while let Some(head) = frames.read_until(HEADERS) {
+            frames.send(HEADERS, END_HEADERS, head.stream, &OK);
+            frames.send(DATA, END_STREAM, head.stream, b"enough");
+            // Not needed any more: NO_ERROR (RFC 9113, 8.1).
+            frames.send(RST_STREAM, 0, head.stream, &[0; 4]);
+        }
+    });
+    let router = alone(version.target_http2(), patient());
+    let mut client = Http2::connect(router.addr());
+    for _ in 0..20 {
+        assert_eq!(client.send(post("/shop:live/x", vec![0; 1_000_000])).unwrap().text(), "enough");
+    }
+    let counts = router.settled(20);
+    assert_eq!((counts.completed, counts.failures.total(), version.connections()), (20, 0, 1));
+}
+
+#[test]
+fn who_goes_away_in_the_midst_of_both_bodies_takes_the_request_along() {
+    // It has begun to answer, and takes no more of the request: its window is never opened.
+    let (told, hears) = std::sync::mpsc::channel();
+    let version = Script::start(move |stream, _| {
+        let mut frames = Frames::accept(stream);
+        let Some(head) = frames.read_until(HEADERS) else { return };
+        frames.send(HEADERS, END_HEADERS, head.stream, &OK);
+        let _ = told.send(frames.read_until(RST_STREAM).map(|frame| frame.payload));
+    });
+    let router = alone(version.target_http2(), patient());
+    let mut client = router.client();
+    client.send("POST /shop:live/x HTTP/1.1\r\nHost: a\r\nContent-Length: 1000000\r\n\r\n");
+    client.send(vec![0; 500_000]);
+    assert_eq!(client.head().unwrap().status, 200);
+    drop(client);
+    let cancelled = 8_u32.to_be_bytes().to_vec();
+    assert_eq!(hears.recv_timeout(Duration::from_secs(20)), Ok(Some(cancelled)));
+    until("it is cancelled", || router.counts()[0].cancelled == 1);
+    assert_eq!(router.counts()[0].failures.total(), 0);
+}
+
+#[test]
+fn an_upload_that_stands_still_is_blamed_on_who_holds_it_up() {
+    let (told, hears) = std::sync::mpsc::channel();
+    let version = Script::start(move |stream, _| {
+        let mut frames = Frames::accept(stream);
+        while frames.read_until(HEADERS).is_some() {
+            let _ = told.send(frames.read_until(RST_STREAM).map(|frame| frame.payload));
+        }
+    });
+    let timeouts = Timeouts { body_idle: Duration::from_millis(300), ..patient() };
+    let router = alone(version.target_http2(), timeouts);
+    // The window of a stream holds 65535 bytes, and nobody opens it.
+    let taken = router.client().post("/shop:live/x", &[], vec![0; 200_000]);
+    assert_eq!((taken.status, taken.header("x-serin-error")), (504, Some("timeout")), "{}", taken.text());
+    assert_eq!(router.settled(1).failures.of(FailureKind::Timeout), 1);
+    let mut client = router.client();
+    client.send("POST /shop:live/x HTTP/1.1\r\nHost: a\r\nContent-Length: 10\r\n\r\nhalf");
+    assert_eq!(client.answer().status, 408);
+    let counts = router.settled(2);
+    assert_eq!((counts.failures.total(), counts.cancelled), (1, 1));
+    for _ in 0..2 {
+        let cancelled = 8_u32.to_be_bytes().to_vec();
+        assert_eq!(hears.recv_timeout(Duration::from_secs(20)), Ok(Some(cancelled)), "no end, but a reset");
+    }
+}
+
+#[test]
+fn a_client_that_breaks_off_its_upload_fails_no_version() {
+    let (told, hears) = std::sync::mpsc::channel();
+    let version = Script::start(move |stream, _| {
+        let mut frames = Frames::accept(stream);
+        let Some(_) = frames.read_until(HEADERS) else { return };
+        let _ = told.send(frames.read_until(RST_STREAM).map(|frame| frame.payload));
+    });
+    let router = alone(version.target_http2(), patient());
+    let mut client = router.client();
+    client.send("POST /shop:live/x HTTP/1.1\r\nHost: a\r\nContent-Length: 10\r\n\r\nhalf");
+    until("it is under way", || router.counts()[0].dispatched == 1);
+    drop(client);
+    assert!(hears.recv_timeout(Duration::from_secs(20)).unwrap().is_some());
+    let counts = router.settled(1);
+    assert_eq!((counts.failures.total(), counts.cancelled), (0, 1));
 }
 
 #[test]
