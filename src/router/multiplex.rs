@@ -102,16 +102,20 @@ impl Trunks {
             Rc::clone(trunks.entry(Arc::clone(&to.authority)).or_insert_with(new))
         };
         trunk.used_at.set(now);
-        let mut line = match trunk.line.try_lock() {
-            Ok(line) => line,
-            Err(_) => timeout(limit, trunk.line.lock()).await.map_err(|_| too_late(limit))?,
-        };
-        if let Some(line) = line.as_ref().filter(|line| line.is_usable()) {
-            return Ok(line.share());
+        let usable = |line: &Option<Line>| line.as_ref().filter(|line| line.is_usable()).map(Line::share);
+        if let Some(share) = trunk.line.try_lock().ok().and_then(|line| usable(&line)) {
+            return Ok(share);
         }
-        // What is under way on the one before goes on there.
-        let connected = connect(to, limit, outbox).await?;
-        Ok(line.insert(connected).share())
+        let connecting = async {
+            let mut line = trunk.line.lock().await;
+            if let Some(share) = usable(&line) {
+                return Ok(share);
+            }
+            // What is under way on the one before goes on there.
+            let connected = connect(to, limit, outbox).await?;
+            Ok(line.insert(connected).share())
+        };
+        timeout(limit, connecting).await.unwrap_or_else(|_| Err(too_late(limit)))
     }
 
     /// Lets go of connections that were idle too long or have ended; one with requests under way ends after them.

@@ -62,38 +62,28 @@ pub(super) async fn answered_on_shared(
     body: UpstreamBody,
     progress: Option<&Progress>,
 ) -> Result<(Source, response::Parts), Fault> {
-    let mut again = match &body {
+    let again = match &body {
         UpstreamBody::Empty => Some(UpstreamBody::Empty),
         UpstreamBody::Whole(bytes) => Some(UpstreamBody::Whole(bytes.clone())),
         UpstreamBody::Upload(..) => None,
     };
     as_http2(&mut head, authority, &body);
-    let mut next = Some(body);
-    let mut is_second = false;
-    while let Some(body) = next.take() {
-        let worker = transit.worker();
-        let share = worker
-            .shared
-            .take(to, worker.timeouts.connect, &worker.outbox, transit.dispatched_at())
-            .await
-            .map_err(|error| Fault::of_connecting(&error))?;
-        match exchange(transit, share, &head, body, progress).await {
-            Ok((stream, answer)) => return Ok((Source::Shared(Box::new(stream)), answer)),
-            Err(Unanswered::Fault(fault)) => return Err(fault),
-            Err(Unanswered::Broken(error)) => {
-                next = if did_nothing(&error) { again.take() } else { None };
-                if next.is_none() {
-                    let twice =
-                        if is_second && did_nothing(&error) { "refused the request twice: " } else { "" };
-                    return Err(broken(format!("{twice}{}", describe(&error))));
-                }
-                is_second = true;
-            }
+    let error = match attempt(transit, to, &head, body, progress).await {
+        Ok(answered) => return Ok(answered),
+        Err(Unanswered::Fault(fault)) => return Err(fault),
+        Err(Unanswered::Broken(error)) => error,
+    };
+    let Some(body) = again.filter(|_| did_nothing(&error)) else { return Err(broken(describe(&error))) };
+    attempt(transit, to, &head, body, progress).await.map_err(|unanswered| match unanswered {
+        Unanswered::Fault(fault) => fault,
+        Unanswered::Broken(error) if did_nothing(&error) => {
+            broken(format!("refused the request twice: {}", describe(&error)))
         }
-    }
-    Err(broken("got no request".to_owned()))
+        Unanswered::Broken(error) => broken(describe(&error)),
+    })
 }
 
+/// Why a request got no answer, before it is said who is to blame.
 enum Unanswered {
     Broken(h2::Error),
     Fault(Fault),
@@ -104,15 +94,19 @@ fn broken(detail: String) -> Fault {
 }
 
 /// Sends a request and waits for the head, no longer than whoever is to move next may take.
-async fn exchange(
+async fn attempt(
     transit: &Transit,
-    share: Share,
+    to: &Service,
     head: &request::Parts,
     body: UpstreamBody,
     progress: Option<&Progress>,
-) -> Result<(Stream, response::Parts), Unanswered> {
+) -> Result<(Source, response::Parts), Unanswered> {
+    let worker = transit.worker();
+    let connected =
+        worker.shared.take(to, worker.timeouts.connect, &worker.outbox, transit.dispatched_at()).await;
+    let share = connected.map_err(|error| Unanswered::Fault(Fault::of_connecting(&error)))?;
     let mut stream = Stream::begin(share, head, body).map_err(Unanswered::Broken)?;
-    stream.alarm.set(transit.dispatched_at() + transit.worker().timeouts.response_head);
+    stream.alarm.set(transit.dispatched_at() + worker.timeouts.response_head);
     let answer = poll_fn(|cx| {
         if let Err(broke) = stream.poll_sending(cx) {
             let fault = Fault { kind: FaultKind::ClientBroke, detail: describe(&broke) };
@@ -127,7 +121,7 @@ async fn exchange(
         stream.alarm.poll(cx).map(|()| Err(Unanswered::Fault(transit.overdue(progress))))
     })
     .await?;
-    Ok((stream, answer))
+    Ok((Source::Shared(Box::new(stream)), answer))
 }
 
 impl Stream {

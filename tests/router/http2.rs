@@ -271,10 +271,10 @@ fn a_client_that_cancels_all_it_asks_is_closed_however_slowly_it_does_so() {
     let mut frames = Frames::connect(router.addr());
     let ask = [(":method", "GET"), (":scheme", "http"), (":path", "/shop:live/hang"), (":authority", "a")];
     for count in 1..=101 {
-        assert_eq!((connections.open(), connections.refused(Refused::Http2Resets)), (1, 0), "{count}");
         let stream = count as u32 * 2 - 1;
         frames.request(stream, &ask);
         until("it is under way", || router.counts()[0].dispatched == count);
+        assert_eq!((connections.open(), connections.refused(Refused::Http2Resets)), (1, 0), "{count}");
         frames.send(3, 0, stream, &8_u32.to_be_bytes());
         until("it is cancelled", || router.counts()[0].cancelled == count);
     }

@@ -20,6 +20,7 @@ use crate::support::upstream::{Script, Version, read_request, target_http2, writ
 const DATA: u8 = 0;
 const HEADERS: u8 = 1;
 const RST_STREAM: u8 = 3;
+const WINDOW_UPDATE: u8 = 8;
 const END_STREAM: u8 = 1;
 const END_HEADERS: u8 = 4;
 /// `:status 200` in HPACK's static table.
@@ -207,11 +208,10 @@ fn who_goes_away_in_the_midst_of_both_bodies_takes_the_request_along() {
         let _ = told.send(frames.read_until(RST_STREAM).map(|frame| frame.payload));
     });
     let router = alone(version.target_http2(), patient());
-    let mut client = router.client();
-    client.send("POST /shop:live/x HTTP/1.1\r\nHost: a\r\nContent-Length: 1000000\r\n\r\n");
-    client.send(vec![0; 500_000]);
-    assert_eq!(client.head().unwrap().status, 200);
-    drop(client);
+    let mut client = Http2::connect(router.addr());
+    let begun = client.begin(post("/shop:live/x", vec![0; 1_000_000])).unwrap();
+    assert_eq!(begun.status(), 200);
+    drop((begun, client));
     let cancelled = 8_u32.to_be_bytes().to_vec();
     assert_eq!(hears.recv_timeout(Duration::from_secs(20)), Ok(Some(cancelled)));
     until("it is cancelled", || router.counts()[0].cancelled == 1);
@@ -223,6 +223,8 @@ fn an_upload_that_stands_still_is_blamed_on_who_holds_it_up() {
     let (told, hears) = std::sync::mpsc::channel();
     let version = Script::start(move |stream, _| {
         let mut frames = Frames::accept(stream);
+        // What it takes of one request is not to be missing to the next.
+        frames.send(WINDOW_UPDATE, 0, 0, &1_000_000_u32.to_be_bytes());
         while frames.read_until(HEADERS).is_some() {
             let _ = told.send(frames.read_until(RST_STREAM).map(|frame| frame.payload));
         }
