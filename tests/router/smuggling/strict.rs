@@ -112,7 +112,7 @@ fn check_forwarded(request: &Request) -> Result<(), String> {
         if CONNECTION.contains(&read.as_str()) && !nominated.contains(&name.as_str()) {
             return Err(format!("{name} is about the client's connection"));
         }
-        if read.starts_with("x-amz-executed-version") || read == "x-serin-error" || read == "forwarded" {
+        if read == "x-amz-executed-version" || read == "x-serin-error" || read == "forwarded" {
             return Err(format!("{name} is forged"));
         }
         if (read.starts_with("x-forwarded-") && !is_ours)
@@ -133,7 +133,7 @@ fn check_forwarded(request: &Request) -> Result<(), String> {
         let is_about_the_message = FRAMING.contains(&read.as_str())
             || CONNECTION.contains(&read.as_str())
             || read.starts_with("x-forwarded-")
-            || read.starts_with("x-amz-executed")
+            || read == "x-amz-executed-version"
             || ["authorization", "forwarded", "trailer", "x-serin-error", "cookie"].contains(&read.as_str());
         if is_about_the_message {
             return Err(format!("a trailer named {name}"));
