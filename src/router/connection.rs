@@ -36,7 +36,7 @@ use super::http1::HEAD_BYTES_MAX;
 use super::http2::{self, PREFACE};
 use super::invoke::{Payload, invoke};
 use super::invoke_call::is_lambda;
-use super::plain::PlainIo;
+use super::plain::{PlainIo, hold_little_unsent};
 use super::proxy::{self, Source};
 use super::refusal::Refusal;
 use super::settings::Timeouts;
@@ -135,6 +135,7 @@ pub(super) async fn serve(
     // so long. Where an option is not to be had, the connection is served without.
     let _ = stream.set_nodelay(true);
     let _ = SockRef::from(&stream).set_tcp_user_timeout(Some(worker.timeouts.body_idle));
+    hold_little_unsent(&stream);
     let mut address = peer.ip().to_canonical();
     if door.wants_proxy_header {
         match within(&guard, worker.timeouts.handshake, Box::pin(proxy::read(&mut stream))).await {

@@ -19,7 +19,7 @@ use tokio::time::timeout;
 
 use super::alarm::Alarm;
 use super::http1::Connection;
-use super::plain::Outbox;
+use super::plain::{Outbox, hold_little_unsent};
 use super::route::Service;
 use crate::clock;
 use crate::domain::time::human;
@@ -90,6 +90,7 @@ pub(super) async fn connect_within(service: &Service, limit: Duration) -> io::Re
     let connecting = connect_any(&service.host, service.port, limit);
     let stream = timeout(limit, connecting).await.unwrap_or_else(|_| Err(too_late(limit)))?;
     stream.set_nodelay(true)?;
+    hold_little_unsent(&stream);
     Ok(stream)
 }
 
