@@ -18,6 +18,7 @@ use hyper_util::rt::TokioIo;
 use socket2::SockRef;
 use tokio::io::AsyncReadExt;
 use tokio::net::TcpStream;
+use tokio::task::unconstrained;
 
 /// Up to this size messages wait for the end of the turn.
 const SMALL_BYTES_MAX: usize = 2048;
@@ -62,7 +63,8 @@ impl Outbox {
     /// Sends what is due whenever a turn ends; runs as long as the worker.
     pub(super) async fn run(&self) {
         let mut sending = Vec::new();
-        poll_fn(|cx| {
+        // A task may do so many operations in a turn, and this one does everybody's.
+        unconstrained(poll_fn(|cx| {
             // Woken by the first message of a turn, it stands in line behind everything that was ready by then.
             std::mem::swap(&mut *self.full.borrow_mut(), &mut sending);
             for socket in sending.drain(..) {
@@ -74,7 +76,7 @@ impl Outbox {
                 *sender = Some(cx.waker().clone());
             }
             Poll::Pending
-        })
+        }))
         .await
     }
 
@@ -167,6 +169,11 @@ impl PlainIo {
         self.outbox.queue(&self.socket);
     }
 
+    /// Goes on with what the kernel did not take at the end of the turn; ready also where that is yet to come.
+    pub(super) fn poll_unsent(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if self.socket.is_queued.get() { Poll::Ready(Ok(())) } else { self.socket.poll_sent(cx) }
+    }
+
     /// Whether something waits to be sent.
     pub(super) fn has_unsent(&self) -> bool {
         !self.socket.unsent.borrow().is_empty()
@@ -212,10 +219,7 @@ impl Write for PlainIo {
 
     /// Ready also while a message waits for the end of the turn, which needs nobody to wait for it.
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        if self.socket.is_queued.get() {
-            return Poll::Ready(Ok(()));
-        }
-        self.socket.poll_sent(cx)
+        self.poll_unsent(cx)
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

@@ -5,7 +5,11 @@ use std::net::Shutdown;
 use std::sync::{Mutex, mpsc};
 use std::time::Duration;
 
-use crate::support::router::{TestRouter, patient};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use serin::router::settings::RouterConfig;
+
+use crate::support::client::Client;
+use crate::support::router::{TestRouter, config, patient};
 use crate::support::upstream::{Script, Version, read_request};
 
 const LARGE: usize = 256 * 1024 * 1024;
@@ -175,4 +179,22 @@ fn bodies_go_up_and_down_at_once() {
         }
     }
     assert_eq!(router.settled(1).failures.total(), 0);
+}
+
+/// Requests that come all at once go up all at once, more of them than one task may send in a turn.
+#[test]
+fn many_at_once_all_get_their_answer() {
+    let limit = getrlimit(Resource::Nofile);
+    setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit }).unwrap();
+    let one = Version::start("one");
+    let router = TestRouter::listening(one.target(), RouterConfig { workers: Some(1), ..config(patient()) });
+    let mut clients: Vec<Client> = (0..400).map(|_| router.client()).collect();
+    for round in 0..10 {
+        for client in &mut clients {
+            client.send("GET /shop:live/x HTTP/1.1\r\nHost: a\r\n\r\n");
+        }
+        for (index, client) in clients.iter_mut().enumerate() {
+            assert_eq!(client.answer().text(), "one", "client {index}, round {round}");
+        }
+    }
 }

@@ -197,6 +197,13 @@ impl Connection {
             self.input.reserve(self.read_bytes);
         }
         let filled = self.io.poll_fill(cx, &mut self.input);
+        // What the kernel did not take at the end of the turn nobody else goes on with. If it fails, reading says why.
+        if filled.is_pending()
+            && self.io.has_unsent()
+            && matches!(self.io.poll_unsent(cx), Poll::Ready(Err(_)))
+        {
+            self.is_kept = false;
+        }
         if let Poll::Ready(Err(_) | Ok(0)) = filled {
             self.is_kept = false;
         }
