@@ -446,7 +446,7 @@ pub struct VerbReply {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct PublishRequest {
-    /// Where the version answers: `http://host:port[/path]`, or `h2c://host:port[/path]` in HTTP/2.
+    /// Where the version answers: `http://host:port[,host:port…][/path]`, or `h2c://` in HTTP/2.
     pub url: String,
     /// The commit it was built from.
     #[serde(skip_serializing_if = "Option::is_none", default)]

@@ -69,9 +69,9 @@ impl fmt::Display for Target {
     }
 }
 
-/// The URL of an HTTP version: `http://host[:port][/base/path]`, without credentials, query or fragment.
+/// The URL of an HTTP version: `http://host[:port][,host[:port]…][/base/path]`, without credentials, query or fragment.
 ///
-/// With `h2c://` instead of `http://`, the version is spoken to in HTTP/2 without TLS, by prior knowledge.
+/// Where it names several places, each of them serves the version, and each request goes to one. With `h2c://` instead of `http://`, the version is spoken to in HTTP/2 without TLS, by prior knowledge.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct UpstreamUrl {
@@ -86,24 +86,24 @@ impl UpstreamUrl {
         self.speaks_http2
     }
 
-    /// `host` or `host:port`, as it goes into the Host header.
-    pub fn authority(&self) -> &str {
-        &self.authority
+    /// The places that serve the version, at least one: each `host` or `host:port`, as it goes into the Host header.
+    pub fn places(&self) -> impl Iterator<Item = &str> + Clone {
+        self.authority.split(',')
     }
 
     /// What stands before every forwarded path: empty, or `/…` without a trailing slash.
     pub fn base_path(&self) -> &str {
         &self.base_path
     }
+}
 
-    /// Host and port to connect to; the port is 80 unless named. IPv6 brackets are taken off.
-    pub fn host_port(&self) -> (&str, u16) {
-        let (host, port) = match self.authority.rsplit_once(':') {
-            Some((host, port)) if !port.ends_with(']') => (host, port.parse().unwrap_or(80)),
-            _ => (self.authority.as_str(), 80),
-        };
-        (host.trim_start_matches('[').trim_end_matches(']'), port)
-    }
+/// Host and port of a place to connect to; the port is 80 unless named. IPv6 brackets are taken off.
+pub fn host_port(place: &str) -> (&str, u16) {
+    let (host, port) = match place.rsplit_once(':') {
+        Some((host, port)) if !port.ends_with(']') => (host, port.parse().unwrap_or(80)),
+        _ => (place, 80),
+    };
+    (host.trim_start_matches('[').trim_end_matches(']'), port)
 }
 
 impl fmt::Display for UpstreamUrl {
@@ -112,6 +112,9 @@ impl fmt::Display for UpstreamUrl {
         write!(f, "{scheme}://{}{}", self.authority, self.base_path)
     }
 }
+
+/// The most places that may serve a version.
+const PLACES_MAX: usize = 32;
 
 /// Why a text is not the URL of an HTTP version.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -127,8 +130,14 @@ pub enum UrlError {
     /// `?…` or `#…`.
     #[error("a version's URL has no query and no fragment; each request brings its own")]
     QueryOrFragment,
+    /// The same place twice.
+    #[error("a place stands twice in the URL; name each that serves the version once")]
+    Twice,
+    /// More places than there may be.
+    #[error("at most {PLACES_MAX} places may serve a version; put a balancer before more")]
+    TooMany,
     /// Anything else.
-    #[error("not a URL of the form http://host[:port][/path], or h2c:// for HTTP/2")]
+    #[error("not a URL of the form http://host[:port][,host[:port]…][/path], or h2c:// for HTTP/2")]
     Malformed,
 }
 
@@ -153,14 +162,21 @@ impl FromStr for UpstreamUrl {
             return Err(UrlError::Credentials);
         }
         let visible = |byte: u8| byte.is_ascii_graphic() && !b"\"<>\\^`{|}".contains(&byte);
-        if !text.bytes().all(visible) || !is_authority(authority) {
+        if !text.bytes().all(visible) || !authority.split(',').all(is_authority) {
             return Err(UrlError::Malformed);
         }
-        Ok(UpstreamUrl {
-            speaks_http2,
-            authority: authority.to_ascii_lowercase(),
-            base_path: path.trim_end_matches('/').to_owned(),
-        })
+        let authority = authority.to_ascii_lowercase();
+        let mut places: Vec<_> = authority.split(',').map(host_port).collect();
+        if places.len() > PLACES_MAX {
+            return Err(UrlError::TooMany);
+        }
+        let named = places.len();
+        places.sort_unstable();
+        places.dedup();
+        if places.len() < named {
+            return Err(UrlError::Twice);
+        }
+        Ok(UpstreamUrl { speaks_http2, authority, base_path: path.trim_end_matches('/').to_owned() })
     }
 }
 
@@ -371,8 +387,15 @@ mod tests {
             let url: UpstreamUrl = text.parse().unwrap();
             assert_eq!(url.speaks_http2(), shown.starts_with("h2c:"));
             assert_eq!(url.to_string().parse(), Ok(url.clone()));
-            assert_eq!((url.to_string().as_str(), url.host_port()), (shown, host_port));
+            let place = url.places().next().unwrap();
+            assert_eq!((url.to_string().as_str(), super::host_port(place)), (shown, host_port));
         }
+        let several: UpstreamUrl = "http://A:1,[::1]:2,b/base/".parse().unwrap();
+        assert_eq!(several.to_string(), "http://a:1,[::1]:2,b/base");
+        assert_eq!(several.places().collect::<Vec<_>>(), ["a:1", "[::1]:2", "b"]);
+        let many = |count: u16| (1..=count).map(|port| format!("a:{port}")).collect::<Vec<_>>().join(",");
+        assert!(format!("http://{}", many(32)).parse::<UpstreamUrl>().is_ok());
+        assert_eq!(format!("http://{}", many(33)).parse::<UpstreamUrl>(), Err(UrlError::TooMany));
         use UrlError::*;
         for (text, why) in [
             ("https://shop", Scheme),
@@ -388,6 +411,12 @@ mod tests {
             ("http://a b", Malformed),
             ("http://[::1", Malformed),
             ("http://shop/\r\nx: y", Malformed),
+            ("http://a:1,", Malformed),
+            ("http://,a:1", Malformed),
+            ("http://a:1,b c", Malformed),
+            ("http://a:1,http://b:1", Malformed),
+            ("http://a:1,b:1,A:1", Twice),
+            ("http://a,a:80", Twice),
         ] {
             assert_eq!(text.parse::<UpstreamUrl>(), Err(why), "{text}");
         }

@@ -15,7 +15,7 @@ use std::time::Instant;
 
 use bytes::Bytes;
 use hyper::body::Incoming;
-use hyper::header::HeaderValue;
+use hyper::header::{HOST, HeaderValue};
 use hyper::http::{request, response};
 use hyper::{Method, Response, StatusCode, Uri};
 use rustix::io::Errno;
@@ -24,6 +24,7 @@ use super::download::Download;
 use super::headers;
 use super::http1::Broken;
 use super::multiplex_exchange::answered_on_shared;
+use super::places::Seat;
 use super::pool::Link;
 use super::route::{Route, Service};
 use super::source::Source;
@@ -80,6 +81,8 @@ pub(super) struct Transit {
     route: Arc<Route>,
     credit: Credit,
     about: About,
+    /// Where it is sent, if its version is at several places.
+    seat: Option<Seat>,
 }
 
 impl Transit {
@@ -87,7 +90,12 @@ impl Transit {
     pub(super) fn begin(worker: &Rc<Worker>, route: Arc<Route>, pick: Pick, about: About) -> Transit {
         let (counters, arm) = route.counters(pick);
         let credit = counters.dispatch(&worker.writer, arm, clock::instant_now());
-        Transit { worker: Rc::clone(worker), route, credit, about }
+        Transit { worker: Rc::clone(worker), route, credit, about, seat: None }
+    }
+
+    /// The same at one of several places.
+    pub(super) fn seated(self, seat: Option<Seat>) -> Transit {
+        Transit { seat, ..self }
     }
 
     /// When it was dispatched.
@@ -104,7 +112,7 @@ impl Transit {
     pub(super) async fn send(
         mut self,
         to: &Service,
-        head: request::Parts,
+        mut head: request::Parts,
         body: Outgoing,
         face: Face,
     ) -> Result<Answered, Fault> {
@@ -118,6 +126,14 @@ impl Transit {
                 (UpstreamBody::Upload(body, Rc::clone(&progress)), Some(progress), None)
             }
         };
+        let elsewhere = match &self.seat {
+            None => None,
+            Some(_) => match Box::pin(self.reach(to, &mut head)).await {
+                Ok(elsewhere) => elsewhere,
+                Err(fault) => return Err(self.fault(fault)),
+            },
+        };
+        let to = elsewhere.as_deref().unwrap_or(to);
         let answered = match &to.http2 {
             None => self.answered(to, head, body, progress.as_deref()).await,
             // Boxed, for few requests come this way, and all would have to carry it.
@@ -127,8 +143,16 @@ impl Transit {
         };
         let (mut source, head) = match answered {
             Ok(answered) => answered,
-            Err(fault) => return Err(self.fault(fault)),
+            Err(fault) => {
+                if let (Some(seat), FaultKind::Unreachable | FaultKind::Broken) = (&self.seat, fault.kind) {
+                    seat.standing().failed(clock::instant_now(), &fault.detail);
+                }
+                return Err(self.fault(fault));
+            }
         };
+        if let Some(seat) = &self.seat {
+            seat.standing().answered();
+        }
         let answered_at = clock::instant_now();
         self.credit.head(answered_at);
         if let Err(nonsense) = check_answer(&head, upgrade.as_ref()) {
@@ -168,6 +192,38 @@ impl Transit {
     /// Counts the request as ended.
     pub(super) fn complete(self) {
         self.credit.complete();
+    }
+
+    /// Finds a place that can be reached, and says which if it is another; nothing was sent to those that cannot.
+    async fn reach(
+        &mut self,
+        to: &Service,
+        head: &mut request::Parts,
+    ) -> Result<Option<Arc<Service>>, Fault> {
+        let begun = self.credit.dispatched_at();
+        let mut elsewhere: Option<Arc<Service>> = None;
+        loop {
+            let place = elsewhere.as_deref().unwrap_or(to);
+            let now = clock::instant_now();
+            let left = self.worker.timeouts.connect.saturating_sub(now.duration_since(begun));
+            let has_next = self.seat.as_ref().is_some_and(Seat::has_next);
+            let part = if has_next { left / 2 } else { left };
+            let fault = match self.worker.reach(place, part, now).await {
+                Ok(()) => return Ok(elsewhere),
+                Err(error) => Fault::of_connecting(&error),
+            };
+            let next = match &self.seat {
+                Some(seat) if fault.kind == FaultKind::Unreachable => {
+                    seat.standing().failed(clock::instant_now(), &fault.detail);
+                    seat.next()
+                }
+                _ => None,
+            };
+            let Some(next) = next else { return Err(fault) };
+            head.headers.insert(HOST, next.service().host_header.clone());
+            elsewhere = Some(Arc::clone(next.service()));
+            self.seat = Some(next);
+        }
     }
 
     /// Sends the request over a connection that has been idle, or over a new one, and waits for the head of the answer.

@@ -1,7 +1,6 @@
 //! HTTP: `/{function}:{qualifier}/rest?query`, for every method, streamed both ways.
 
 use std::rc::Rc;
-use std::sync::Arc;
 
 use hyper::body::{Body, Incoming};
 use hyper::header::{CONNECTION, CONTENT_LENGTH, HOST, HeaderValue, UPGRADE};
@@ -12,7 +11,7 @@ use super::answer::AnswerBody;
 use super::exchange::{About, Answered, Face, Fault, FaultKind, Outgoing, Transit};
 use super::headers::{self, Client, Facts, Unforwardable};
 use super::refusal::Refusal;
-use super::route::{Reach, Route};
+use super::route::Route;
 use super::steer::NotServed;
 use super::worker::Worker;
 
@@ -53,10 +52,9 @@ pub(super) async fn forward(
     };
     let upstream = route.upstream(pick.arm);
     let label = upstream.label.clone();
-    let Reach::Http(service) = &upstream.reach else {
+    let Some((service, seat)) = upstream.reach.service() else {
         return no_service(&label).response(Some(&label)).map(AnswerBody::whole);
     };
-    let service = Arc::clone(service);
     if upgrade.is_some() && service.http2.is_some() {
         return no_upgrade(&label).response(Some(&label)).map(AnswerBody::whole);
     }
@@ -81,7 +79,7 @@ pub(super) async fn forward(
     head.extensions.clear();
 
     let about = About { method: head.method.clone(), target, trace };
-    let transit = Transit::begin(worker, route, pick, about);
+    let transit = Transit::begin(worker, route, pick, about).seated(seat);
     let outgoing = match upgrade {
         Some(protocol) => Outgoing::Upgrade(protocol),
         None if has_body => Outgoing::Stream(body),

@@ -114,8 +114,12 @@ async fn invoked(
         ))
     })?;
     let about = About { method: Method::POST, trace: headers::trace(&head.headers), target: head.uri };
-    let service = match &route.upstream(pick.arm).reach {
-        Reach::Http(service) => Arc::clone(service),
+    let (service, seat) = match &route.upstream(pick.arm).reach {
+        Reach::Http(service) => (Arc::clone(service), None),
+        Reach::Many(places) => {
+            let seat = places.seat();
+            (Arc::clone(seat.service()), Some(seat))
+        }
         Reach::Process(process) => {
             let process = Arc::clone(process);
             let drawn = Drawn { route, pick, about, process };
@@ -128,7 +132,7 @@ async fn invoked(
     let upstream_head = post_to(&service, &head.headers, id);
     let version = route.upstream(pick.arm).version;
     worker.say(&call.function, version, || start_line(id, version));
-    let transit = Transit::begin(worker, route.clone(), pick, about);
+    let transit = Transit::begin(worker, route.clone(), pick, about).seated(seat);
     let at = transit.dispatched_at();
     let result = match transit.send(&service, upstream_head, Outgoing::Whole(payload), Face::Invoke).await {
         Ok(Answered::Whole(answer)) => result_of(answer, |status| route.is_function_error(status)).await,

@@ -30,6 +30,7 @@ mod lines;
 mod multiplex;
 mod multiplex_exchange;
 pub mod pick;
+mod places;
 mod plain;
 mod pool;
 mod proxy;

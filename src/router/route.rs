@@ -7,11 +7,12 @@ use hyper::header::{HeaderMap, HeaderValue};
 use hyper::http::uri::Authority;
 
 use super::pick::Split;
+use super::places::{PlaceBook, Places, Seat};
 use super::steer::{NotServed, Pick, Steering};
 use super::table::{FAILURE_STATUS_DEFAULT, RouteSpec};
 use crate::domain::alias::{AliasId, Routing};
 use crate::domain::arn::{FunctionName, VersionId};
-use crate::domain::function::{Revision, Target, UpstreamUrl};
+use crate::domain::function::{Revision, Target, UpstreamUrl, host_port};
 use crate::domain::process::ProcessTarget;
 use crate::metrics::recorder::{Arm, EpochCounters, Recorder};
 
@@ -50,7 +51,7 @@ pub(super) struct Route {
 
 impl Route {
     /// The route of an alias at a revision, whose counters it opens.
-    pub(super) fn to_alias(spec: RouteSpec, recorder: &Recorder) -> Route {
+    pub(super) fn to_alias(spec: RouteSpec, recorder: &Recorder, book: &PlaceBook) -> Route {
         let RouteSpec { alias, epoch, mut routing, primary, additional, failure_status, canary, steering } =
             spec;
         if additional.is_none() && routing.additional.take().is_some() {
@@ -65,8 +66,8 @@ impl Route {
         });
         Route {
             split: Split::of(&routing),
-            primary: Upstream::of(routing.function_version, &primary),
-            additional: beside.map(|(beside, target)| Upstream::of(beside.version.into(), &target)),
+            primary: Upstream::of(routing.function_version, &primary, book),
+            additional: beside.map(|(beside, target)| Upstream::of(beside.version.into(), &target, book)),
             failure_status,
             counters: recorder.open_epoch(&alias, epoch, &routing, canary),
             steering,
@@ -80,10 +81,11 @@ impl Route {
         version: VersionId,
         target: &Target,
         recorder: &Recorder,
+        book: &PlaceBook,
     ) -> Route {
         Route {
             split: Split::All(Arm::Primary),
-            primary: Upstream::of(version, target),
+            primary: Upstream::of(version, target, book),
             additional: None,
             failure_status: vec![FAILURE_STATUS_DEFAULT],
             counters: recorder.open_version(&function, version),
@@ -165,6 +167,8 @@ pub(super) struct Upstream {
 pub(super) enum Reach {
     /// A service.
     Http(Arc<Service>),
+    /// A service at several places.
+    Many(Arc<Places>),
     /// A process of serin's own.
     Process(Arc<ProcessTarget>),
 }
@@ -185,11 +189,35 @@ pub(super) struct Service {
     pub(super) base_path: String,
 }
 
+impl Reach {
+    /// The service for one request, and its seat where there are several; `None` for a process.
+    pub(super) fn service(&self) -> Option<(Arc<Service>, Option<Seat>)> {
+        match self {
+            Reach::Http(service) => Some((Arc::clone(service), None)),
+            Reach::Many(places) => {
+                let seat = places.seat();
+                Some((Arc::clone(seat.service()), Some(seat)))
+            }
+            Reach::Process(_) => None,
+        }
+    }
+}
+
 impl Upstream {
-    fn of(version: VersionId, target: &Target) -> Upstream {
+    fn of(version: VersionId, target: &Target, book: &PlaceBook) -> Upstream {
         let label = HeaderValue::try_from(version.to_string()).expect("digits or $LATEST");
         let reach = match target {
-            Target::Http { url } => Reach::Http(Arc::new(Service::at(url))),
+            Target::Http { url } => {
+                let mut services: Vec<_> =
+                    url.places().map(|place| Arc::new(Service::at(url, place))).collect();
+                match services.pop() {
+                    Some(only) if services.is_empty() => Reach::Http(only),
+                    last => {
+                        services.extend(last);
+                        Reach::Many(Arc::new(Places::of(services, book)))
+                    }
+                }
+            }
             Target::Process(process) => Reach::Process(Arc::clone(process)),
         };
         Upstream { version, label, reach }
@@ -197,19 +225,19 @@ impl Upstream {
 }
 
 impl Service {
-    fn at(url: &UpstreamUrl) -> Service {
-        let (host, port) = url.host_port();
+    fn at(url: &UpstreamUrl, place: &str) -> Service {
+        let (host, port) = host_port(place);
         let http2 = url
             .speaks_http2()
-            .then(|| Authority::try_from(url.authority()).expect("a version's URL was read as one before"));
+            .then(|| Authority::try_from(place).expect("a version's URL was read as one before"));
         let authority = match &http2 {
-            None => url.authority().into(),
+            None => place.into(),
             Some(authority) => format!("h2c://{authority}").into(),
         };
         Service {
             authority,
             http2,
-            host_header: HeaderValue::try_from(url.authority()).expect("an authority is visible ASCII"),
+            host_header: HeaderValue::try_from(place).expect("an authority is visible ASCII"),
             host: host.to_owned(),
             port,
             base_path: url.base_path().to_owned(),

@@ -14,6 +14,7 @@ use hyper::HeaderMap;
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
+use super::places::PlaceBook;
 use super::recipe::Recipe;
 use super::route::{Address, Route};
 use crate::domain::alias::{AliasId, Routing};
@@ -118,6 +119,7 @@ pub enum Edit {
 pub struct RoutingTable {
     current: Arc<ArcSwap<Table>>,
     recorder: Arc<Recorder>,
+    places: Arc<PlaceBook>,
     runtimes: Option<Runtimes>,
     publishing: Mutex<Publishing>,
     published: watch::Sender<()>,
@@ -143,7 +145,14 @@ impl RoutingTable {
     pub fn with(recorder: Arc<Recorder>, runtimes: Option<Runtimes>) -> Arc<RoutingTable> {
         let current = Arc::new(ArcSwap::from_pointee(Table::default()));
         let published = watch::Sender::new(());
-        Arc::new(RoutingTable { current, recorder, runtimes, publishing: Mutex::default(), published })
+        Arc::new(RoutingTable {
+            current,
+            recorder,
+            places: Arc::default(),
+            runtimes,
+            publishing: Mutex::default(),
+            published,
+        })
     }
 
     /// Makes all edits visible at once, in their order; requests that begin after the return see them.
@@ -214,6 +223,11 @@ impl RoutingTable {
     }
 
     /// Who counts the requests.
+    pub(super) fn places(&self) -> &Arc<PlaceBook> {
+        &self.places
+    }
+
+    /// What counts its requests.
     pub(super) fn recorder(&self) -> &Arc<Recorder> {
         &self.recorder
     }
@@ -237,15 +251,15 @@ impl RoutingTable {
                     );
                     return;
                 }
-                table.insert(key, Route::to_alias(spec, &self.recorder));
+                table.insert(key, Route::to_alias(spec, &self.recorder, &self.places));
             }
             Edit::RemoveAlias(alias) => closed.extend(table.remove(&alias.to_string())),
             Edit::Function { name, latest } => {
-                let route = Route::to_version(name, VersionId::Latest, &latest, &self.recorder);
+                let route = Route::to_version(name, VersionId::Latest, &latest, &self.recorder, &self.places);
                 table.insert(route.address.key(), route);
             }
             Edit::Version { function, number, target } => {
-                let route = Route::to_version(function, number.into(), &target, &self.recorder);
+                let route = Route::to_version(function, number.into(), &target, &self.recorder, &self.places);
                 table.insert(route.address.key(), route);
             }
             Edit::RemoveVersion { function, number } => {
@@ -400,7 +414,7 @@ mod tests {
     fn host(route: &Route, arm: Arm) -> &str {
         match &route.upstream(arm).reach {
             Reach::Http(service) => &service.host,
-            Reach::Process(_) => panic!("not an HTTP version"),
+            Reach::Many(_) | Reach::Process(_) => panic!("not an HTTP version at one place"),
         }
     }
 

@@ -1,24 +1,29 @@
 //! What one router thread owns, shared by the connections it serves.
 
 use std::cell::RefCell;
+use std::io;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use hyper::HeaderMap;
 use rand::RngExt;
 use rand::rngs::SmallRng;
+use tokio::task::spawn_local;
 
 use super::bindings::Bindings;
 use super::lines::Lines;
 use super::multiplex::Trunks;
+use super::places::PlaceBook;
 use super::plain::Outbox;
-use super::pool::Pool;
-use super::route::Route;
+use super::pool::{Link, Pool, connect_within};
+use super::route::{Route, Service};
 use super::settings::{RouterConfig, Timeouts};
 use super::steer::{NotServed, Pick};
 use super::table::{RoutingTable, TableReader};
 use crate::access::Access;
 use crate::chance;
+use crate::clock;
 use crate::domain::arn::{FunctionName, Place, VersionId};
 use crate::domain::async_event::EventSink;
 use crate::domain::log::LogSink;
@@ -35,6 +40,8 @@ pub(super) struct Worker {
     pub(super) pool: Pool,
     /// Connections to versions that carry many requests at once.
     pub(super) shared: Trunks,
+    /// How the places of versions stand that have several.
+    places: Arc<PlaceBook>,
     /// What is to be sent at the end of this turn.
     pub(super) outbox: Rc<Outbox>,
     /// How long to wait for whom.
@@ -70,6 +77,7 @@ impl Worker {
         Worker {
             lines: config.log.as_ref().map(lines),
             writer,
+            places: Arc::clone(table.places()),
             connections,
             outbox: Rc::default(),
             shared: Trunks::default(),
@@ -82,6 +90,32 @@ impl Worker {
             events: config.events.clone(),
             table: RefCell::new(table.reader()),
             tickets,
+        }
+    }
+
+    /// Sees to it that a service can be asked at once: by an idle connection, or by a new one.
+    pub(super) async fn reach(&self, to: &Service, limit: Duration, now: Instant) -> io::Result<()> {
+        if to.http2.is_some() {
+            return self.shared.take(to, limit, &self.outbox, now).await.map(drop);
+        }
+        let link = match self.pool.take(&to.authority, now) {
+            Some(link) => link,
+            None => Link::connect(to, limit, &self.outbox).await?,
+        };
+        self.pool.put(link, clock::instant_now());
+        Ok(())
+    }
+
+    /// Tries places that were left out for a connection, those whose time has come.
+    pub(super) fn try_places(&self, now: Instant) {
+        for standing in self.places.due(now) {
+            let limit = self.timeouts.connect;
+            spawn_local(async move {
+                match connect_within(standing.service(), limit).await {
+                    Ok(_) => standing.connected(),
+                    Err(why) => standing.failed_again(clock::instant_now(), &why.to_string()),
+                }
+            });
         }
     }
 

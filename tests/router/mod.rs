@@ -9,6 +9,7 @@ mod invoke;
 mod lifecycle;
 mod limits;
 mod multiplex;
+mod places;
 mod process;
 mod proxy;
 mod smuggling;

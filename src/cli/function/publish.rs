@@ -21,7 +21,7 @@ The daemon is found by SERIN_URL, or by a --url before `function`.";
 pub struct Args {
     /// The function; it is made if it is not there.
     function: FunctionName,
-    /// Where the version answers: http://host:port[/path], or h2c://host:port[/path] in HTTP/2.
+    /// Where the version answers: http://host:port[,host:port…][/path], or h2c:// in HTTP/2.
     #[arg(long)]
     url: String,
     /// The commit it was built from.

@@ -1,0 +1,143 @@
+//! Versions at several places: who gets what, and what a place that is gone costs.
+
+use std::net::{SocketAddr, TcpListener};
+use std::time::Duration;
+
+use serin::domain::function::Target;
+use serin::metrics::recorder::FailureKind;
+use serin::router::settings::{RouterConfig, Timeouts};
+
+use crate::support::router::{TestRouter, config, patient};
+use crate::support::until;
+use crate::support::upstream::{Script, Version, read_request, reset, write};
+
+fn at(places: &[SocketAddr]) -> Target {
+    let places: Vec<String> = places.iter().map(SocketAddr::to_string).collect();
+    Target::Http { url: format!("http://{}", places.join(",")).parse().unwrap() }
+}
+
+fn nowhere() -> SocketAddr {
+    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
+}
+
+fn hurried() -> RouterConfig {
+    let timeouts = Timeouts { connect: Duration::from_millis(500), ..patient() };
+    RouterConfig { workers: Some(1), ..config(timeouts) }
+}
+
+#[test]
+fn requests_go_round_and_each_place_is_named_as_itself() {
+    let all: Vec<Version> = ["one", "two", "three"].map(Version::start).into();
+    let addrs: Vec<SocketAddr> = all.iter().map(Version::addr).collect();
+    let router = TestRouter::serving(at(&addrs), patient());
+    let mut client = router.client();
+    for _ in 0..30 {
+        let echo = client.get("/shop:live/echo");
+        let place = ["one", "two", "three"].iter().position(|name| echo.json()["version"] == *name).unwrap();
+        assert!(echo.text().contains(&format!("[\"host\",\"{}\"]", addrs[place])), "{echo:?}");
+    }
+    assert_eq!(all.iter().map(|version| version.seen().requests()).collect::<Vec<_>>(), [10, 10, 10]);
+    assert_eq!(router.settled(30).failures.total(), 0);
+}
+
+#[test]
+fn the_busy_place_gets_less() {
+    let busy = Version::start("busy");
+    let free = Version::start("free");
+    let router = TestRouter::serving(at(&[busy.addr(), free.addr()]), patient());
+    // One of the two that hang is at each place.
+    let mut hanging: Vec<_> = (0..2).map(|_| router.client()).collect();
+    for client in &mut hanging {
+        client.send("GET /shop:live/hang HTTP/1.1\r\nHost: a\r\n\r\n");
+    }
+    until("each has one", || busy.seen().requests() == 1 && free.seen().requests() == 1);
+    let mut more = router.client();
+    more.send("GET /shop:live/hang HTTP/1.1\r\nHost: a\r\n\r\n");
+    until("one has two", || busy.seen().requests() + free.seen().requests() == 3);
+    let (fewer, before) = if busy.seen().requests() == 1 { (&busy, "busy") } else { (&free, "free") };
+    let mut client = router.client();
+    for _ in 0..10 {
+        assert_eq!(client.get("/shop:live/x").text(), before);
+    }
+    assert_eq!(fewer.seen().requests(), 11);
+}
+
+#[test]
+fn a_place_that_is_gone_costs_no_request_and_gets_more_when_it_is_back() {
+    let here = Version::start("here");
+    let gone = TcpListener::bind("127.0.0.1:0").unwrap();
+    let there = gone.local_addr().unwrap();
+    drop(gone);
+    let router = TestRouter::listening(at(&[here.addr(), there]), hurried());
+    let mut client = router.client();
+    for _ in 0..1000 {
+        assert_eq!(client.get("/shop:live/x").text(), "here");
+    }
+    assert_eq!(router.settled(1000).failures.total(), 0);
+    // As a service does that comes back where it was.
+    let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
+    socket.set_reuse_address(true).unwrap();
+    socket.bind(&there.into()).unwrap();
+    socket.listen(16).unwrap();
+    let back = TcpListener::from(socket);
+    std::thread::spawn(move || {
+        for mut stream in back.incoming().flatten() {
+            std::thread::spawn(move || {
+                while read_request(&mut stream).is_some() {
+                    write(&mut stream, "HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\nback");
+                }
+            });
+        }
+    });
+    until("it gets requests again", || client.get("/shop:live/x").text() == "back");
+}
+
+#[test]
+fn a_place_that_breaks_is_left_out_after_three() {
+    let good = Version::start("good");
+    let bad = Script::start(|mut stream, _| {
+        read_request(&mut stream);
+        reset(stream);
+    });
+    let Target::Http { url } = bad.target() else { unreachable!() };
+    let bad_addr: SocketAddr = url.places().next().unwrap().parse().unwrap();
+    let router = TestRouter::listening(at(&[good.addr(), bad_addr]), hurried());
+    let statuses: Vec<u16> = (0..40).map(|_| router.client().get("/shop:live/x").status).collect();
+    let failed = statuses.iter().filter(|status| **status == 502).count();
+    // What was sent may have been acted upon, so it is sent to nobody else. It gives connections, so it gets a request
+    // a second after it went out, and is out again.
+    assert!((3..=5).contains(&failed), "{statuses:?}");
+    assert_eq!(router.settled(40).failures.of(FailureKind::Transport), failed as u64);
+}
+
+#[test]
+fn where_all_are_gone_the_version_cannot_be_reached() {
+    let router = TestRouter::listening(at(&[nowhere(), nowhere()]), hurried());
+    for _ in 0..10 {
+        let answer = router.client().get("/shop:live/x");
+        assert_eq!((answer.status, answer.header("x-serin-error")), (502, Some("unreachable")));
+    }
+    assert_eq!(router.settled(10).failures.of(FailureKind::Transport), 10);
+}
+
+#[test]
+fn who_is_out_is_remembered_beyond_a_new_weight() {
+    let good = Version::start("good");
+    let bad = Script::start(|mut stream, _| {
+        read_request(&mut stream);
+        reset(stream);
+    });
+    let Target::Http { url } = bad.target() else { unreachable!() };
+    let target = at(&[good.addr(), url.places().next().unwrap().parse().unwrap()]);
+    let router = TestRouter::listening(target.clone(), hurried());
+    until("it is out", || {
+        router.client().get("/shop:live/x");
+        bad.connections() >= 3
+    });
+    let before = bad.connections();
+    for epoch in 100..120 {
+        router.split(epoch, 0, &target, &target);
+        assert_eq!(router.client().get("/shop:live/x").text(), "good");
+    }
+    assert!(bad.connections() <= before + 1, "at most one try for a connection");
+}
