@@ -144,7 +144,9 @@ impl Transit {
         let (mut source, head) = match answered {
             Ok(answered) => answered,
             Err(fault) => {
-                if let (Some(seat), FaultKind::Unreachable | FaultKind::Broken) = (&self.seat, fault.kind) {
+                if let (Some(seat), FaultKind::Unreachable | FaultKind::Broken | FaultKind::TimedOut) =
+                    (&self.seat, fault.kind)
+                {
                     seat.standing().failed(clock::instant_now(), &fault.detail);
                 }
                 return Err(self.fault(fault));

@@ -1,6 +1,7 @@
 //! Versions at several places: who gets what, and what a place that is gone costs.
 
 use std::net::{SocketAddr, TcpListener};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use serin::domain::function::Target;
@@ -108,6 +109,45 @@ fn a_place_that_breaks_is_left_out_after_three() {
     // a second after it went out, and is out again.
     assert!((3..=5).contains(&failed), "{statuses:?}");
     assert_eq!(router.settled(40).failures.of(FailureKind::Transport), failed as u64);
+}
+
+#[test]
+fn a_place_that_hangs_is_left_out_after_three() {
+    let good = Version::start("good");
+    let hangs = Script::start(|mut stream, _| while read_request(&mut stream).is_some() {});
+    let Target::Http { url } = hangs.target() else { unreachable!() };
+    let timeouts = Timeouts { response_head: Duration::from_millis(50), ..hurried().timeouts };
+    let target = at(&[good.addr(), url.places().next().unwrap().parse().unwrap()]);
+    let router = TestRouter::listening(target, RouterConfig { timeouts, ..hurried() });
+    let statuses: Vec<u16> = (0..40).map(|_| router.client().get("/shop:live/x").status).collect();
+    let failed = statuses.iter().filter(|status| **status == 504).count();
+    assert!((3..=6).contains(&failed), "{statuses:?}");
+    assert_eq!(router.settled(40).failures.of(FailureKind::Timeout), failed as u64);
+}
+
+#[test]
+fn the_end_of_a_place_costs_what_was_under_way_there() {
+    let (stays, goes) = (Version::start("stays"), Version::start("goes"));
+    let target = at(&[stays.addr(), goes.addr()]);
+    let router = TestRouter::listening(target, RouterConfig { workers: Some(2), ..hurried() });
+    let is_over = AtomicBool::new(false);
+    let failed: usize = std::thread::scope(|scope| {
+        let user = || {
+            let mut failed = 0;
+            while !is_over.load(Ordering::Relaxed) {
+                failed += usize::from(router.client().get("/shop:live/x").status != 200);
+            }
+            failed
+        };
+        let users: Vec<_> = (0..8).map(|_| scope.spawn(user)).collect();
+        until("both are used", || goes.seen().requests() > 200 && stays.seen().requests() > 200);
+        drop(goes);
+        let before = stays.seen().requests();
+        until("the other one has all", || stays.seen().requests() > before + 500);
+        is_over.store(true, Ordering::Relaxed);
+        users.into_iter().map(|user| user.join().unwrap()).sum()
+    });
+    assert!(failed <= 8, "{failed} requests failed, and no more than eight were under way");
 }
 
 #[test]
