@@ -2,17 +2,20 @@
 
 #![expect(clippy::disallowed_methods, reason = "no part of serin: its time and its end are its own")]
 
+#[path = "../tests/support/lines.rs"]
+mod lines;
 #[path = "../tests/support/users.rs"]
 mod users;
 
 use std::convert::Infallible;
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{Read, Write};
 use std::net::SocketAddr;
 use std::process::{Child, Command, ExitCode, Stdio};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, mpsc};
 use std::time::{Duration, Instant};
 
+use lines::hear;
 use rustix::process::{Pid, Resource, Rlimit, Signal, getrlimit, kill_process, setrlimit};
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -53,17 +56,13 @@ impl Daemon {
             .stderr(Stdio::piped())
             .spawn()
             .expect("the binary runs");
-        let stderr = BufReader::new(process.stderr.take().expect("piped"));
         let (sender, lines) = mpsc::channel();
-        std::thread::spawn(move || {
-            for line in stderr.lines().map_while(Result::ok) {
-                let line: Value = serde_json::from_str(&line).unwrap_or_else(|_| json!({ "message": line }));
-                if line["level"] == "ERROR" {
-                    eprintln!("{line}");
-                }
-                // Heard only until the daemon runs.
-                let _ = sender.send(line);
+        hear(process.stderr.take().expect("piped"), move |line| {
+            if line["level"] == "ERROR" {
+                eprintln!("{line}");
             }
+            // Heard only until the daemon runs.
+            let _ = sender.send(line);
         });
         let nowhere = SocketAddr::from(([127, 0, 0, 1], 0));
         let mut daemon = Daemon { process, api: nowhere, router: nowhere };

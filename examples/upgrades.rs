@@ -2,16 +2,18 @@
 
 #![expect(clippy::disallowed_methods, reason = "no part of serin: its time and its end are its own")]
 
+#[path = "../tests/support/lines.rs"]
+mod lines;
 #[path = "../tests/support/users.rs"]
 mod users;
 
-use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
 use std::process::{Child, Command, ExitCode, Stdio};
 use std::sync::atomic::Ordering;
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
+use lines::hear;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 use users::{Crowd, Users, service};
@@ -37,18 +39,12 @@ impl Daemon {
             .stderr(Stdio::piped())
             .spawn()
             .expect("the binary runs");
-        let stderr = BufReader::new(first.stderr.take().expect("piped"));
         let (sender, lines) = mpsc::channel();
-        std::thread::spawn(move || {
-            for line in stderr.lines().map_while(Result::ok) {
-                let line: Value = serde_json::from_str(&line).unwrap_or_else(|_| json!({ "message": line }));
-                if line["level"] == "ERROR" {
-                    eprintln!("{line}");
-                }
-                if sender.send(line).is_err() {
-                    return;
-                }
+        hear(first.stderr.take().expect("piped"), move |line| {
+            if line["level"] == "ERROR" {
+                eprintln!("{line}");
             }
+            let _ = sender.send(line);
         });
         let nowhere = "127.0.0.1:0".parse().expect("an address");
         let mut daemon = Daemon { first, lines, pid: 0, api: nowhere, router: nowhere };

@@ -92,18 +92,18 @@ impl Connections {
 
     /// Counts one in, until the permit is dropped; one too many is counted as turned away.
     pub fn admit(self: &Arc<Connections>) -> Option<Permit> {
-        let Some(place) = self.place() else {
+        let Some(slot) = self.slot() else {
             self.refuse(Refused::InAll);
             return None;
         };
         self.open.fetch_add(1, Ordering::Relaxed);
-        Some(Permit { place })
+        Some(Permit { slot })
     }
 
-    fn place(self: &Arc<Connections>) -> Option<Place> {
+    fn slot(self: &Arc<Connections>) -> Option<Slot> {
         let before = self.taken.fetch_add(1, Ordering::Relaxed);
-        let place = Place { connections: Arc::clone(self), address: None };
-        self.limits.in_all.is_none_or(|max| before < max).then_some(place)
+        let slot = Slot { connections: Arc::clone(self), address: None };
+        self.limits.in_all.is_none_or(|max| before < max).then_some(slot)
     }
 
     fn addresses(&self) -> MutexGuard<'_, HashMap<IpAddr, usize>> {
@@ -114,25 +114,25 @@ impl Connections {
 /// One connection that is counted in.
 #[derive(Debug)]
 pub struct Permit {
-    place: Place,
+    slot: Slot,
 }
 
 impl Permit {
     /// Counts it for its client's address, too; false, and counted as turned away, if that is one too many.
     pub fn belongs_to(&mut self, address: IpAddr) -> bool {
-        let is_one = self.place.belongs_to(network(address));
+        let is_one = self.slot.belongs_to(network(address));
         if !is_one {
-            self.place.connections.refuse(Refused::OfAddress);
+            self.slot.connections.refuse(Refused::OfAddress);
         }
         is_one
     }
 
     /// Counts a request beside another on this connection in, for it needs a connection to a version of its own;
     /// `None`, and counted as turned away, if that is one too many in all.
-    pub fn beside(&self) -> Option<Place> {
-        let beside = self.place.connections.place();
+    pub fn beside(&self) -> Option<Slot> {
+        let beside = self.slot.connections.slot();
         if beside.is_none() {
-            self.place.connections.refuse(Refused::Http2Requests);
+            self.slot.connections.refuse(Refused::Http2Requests);
         }
         beside
     }
@@ -140,18 +140,18 @@ impl Permit {
 
 impl Drop for Permit {
     fn drop(&mut self) {
-        self.place.connections.open.fetch_sub(1, Ordering::Relaxed);
+        self.slot.connections.open.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
 /// What is counted in, until it is dropped.
 #[derive(Debug)]
-pub struct Place {
+pub struct Slot {
     connections: Arc<Connections>,
     address: Option<IpAddr>,
 }
 
-impl Place {
+impl Slot {
     fn belongs_to(&mut self, address: IpAddr) -> bool {
         let Some(max) = self.connections.limits.of_address else { return true };
         let mut addresses = self.connections.addresses();
@@ -169,7 +169,7 @@ impl Place {
     }
 }
 
-impl Drop for Place {
+impl Drop for Slot {
     fn drop(&mut self) {
         self.connections.taken.fetch_sub(1, Ordering::Relaxed);
         if let Some(address) = self.address {
@@ -220,7 +220,7 @@ mod tests {
         let connections = Connections::new(ConnectionLimits { in_all: Some(3), of_address: Some(1) });
         let mut permit = connections.admit().unwrap();
         assert!(permit.belongs_to([10, 0, 0, 1].into()));
-        let beside: Vec<Place> = (0..2).map(|_| permit.beside().unwrap()).collect();
+        let beside: Vec<Slot> = (0..2).map(|_| permit.beside().unwrap()).collect();
         assert!(permit.beside().is_none() && connections.admit().is_none());
         assert_eq!((connections.open(), connections.refused(Refused::Http2Requests)), (1, 1));
         drop(beside);

@@ -52,7 +52,7 @@ pub(super) async fn forward(
     };
     let upstream = route.upstream(pick.arm);
     let label = upstream.label.clone();
-    let Some((service, seat)) = upstream.reach.service() else {
+    let Ok((service, seat)) = upstream.reach.service() else {
         return no_service(&label).response(Some(&label)).map(AnswerBody::whole);
     };
     if upgrade.is_some() && service.http2.is_some() {

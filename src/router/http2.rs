@@ -34,7 +34,7 @@ use super::http1::HEAD_BYTES_MAX;
 use super::refusal::Refusal;
 use super::worker::Worker;
 use crate::clock;
-use crate::metrics::connections::{Permit, Place, Refused};
+use crate::metrics::connections::{Permit, Refused, Slot};
 
 /// What every connection begins with (RFC 9113, 3.4).
 pub(super) const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
@@ -156,7 +156,7 @@ struct Stream {
     /// Whether it may be answered.
     has_room: bool,
     /// What it takes beside the connection's own place, where others are under way on it.
-    _beside: Option<Place>,
+    _beside: Option<Slot>,
     is_answered: Cell<bool>,
     /// Whether the client is to take what there is before more is asked for.
     waits_for_client: Cell<bool>,

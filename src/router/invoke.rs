@@ -32,7 +32,7 @@ use super::invoke_call::{Call, InvocationType};
 use super::invoke_error::InvokeError;
 use super::invoke_process::{Asked, Drawn, run};
 use super::lines::{end_lines, start_line};
-use super::route::{Reach, Service};
+use super::route::Service;
 use super::steer::NotServed;
 use super::worker::Worker;
 use crate::clock;
@@ -114,13 +114,9 @@ async fn invoked(
         ))
     })?;
     let about = About { method: Method::POST, trace: headers::trace(&head.headers), target: head.uri };
-    let (service, seat) = match &route.upstream(pick.arm).reach {
-        Reach::Http(service) => (Arc::clone(service), None),
-        Reach::Many(places) => {
-            let seat = places.seat();
-            (Arc::clone(seat.service()), Some(seat))
-        }
-        Reach::Process(process) => {
+    let (service, seat) = match route.upstream(pick.arm).reach.service() {
+        Ok(reached) => reached,
+        Err(process) => {
             let process = Arc::clone(process);
             let drawn = Drawn { route, pick, about, process };
             let asked = Asked { call: &call, id, headers: &head.headers, payload };

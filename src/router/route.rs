@@ -190,15 +190,15 @@ pub(super) struct Service {
 }
 
 impl Reach {
-    /// The service for one request, and its seat where there are several; `None` for a process.
-    pub(super) fn service(&self) -> Option<(Arc<Service>, Option<Seat>)> {
+    /// The service for one request, and its seat where there are several places; or the process.
+    pub(super) fn service(&self) -> Result<(Arc<Service>, Option<Seat>), &Arc<ProcessTarget>> {
         match self {
-            Reach::Http(service) => Some((Arc::clone(service), None)),
+            Reach::Http(service) => Ok((Arc::clone(service), None)),
             Reach::Many(places) => {
                 let seat = places.seat();
-                Some((Arc::clone(seat.service()), Some(seat)))
+                Ok((Arc::clone(seat.service()), Some(seat)))
             }
-            Reach::Process(_) => None,
+            Reach::Process(process) => Err(process),
         }
     }
 }

@@ -222,7 +222,7 @@ impl RoutingTable {
         self.published.subscribe()
     }
 
-    /// Who counts the requests.
+    /// How the places of versions stand.
     pub(super) fn places(&self) -> &Arc<PlaceBook> {
         &self.places
     }

@@ -5,6 +5,7 @@ pub mod client;
 pub mod functions;
 pub mod house;
 pub mod http2;
+pub mod lines;
 pub mod router;
 pub mod serin;
 pub mod service;

@@ -1,16 +1,16 @@
 //! The real binary: typed at, and run as a daemon with a data directory of its own.
 
-use std::io::{BufRead, BufReader, Read};
+use std::io::Read;
 use std::net::SocketAddr;
 use std::path::Path;
-use std::process::{Child, ChildStderr, Command, ExitStatus, Output, Stdio};
+use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
-use super::until;
+use super::{lines, until};
 
 /// The binary in an environment that is the same everywhere; what a person has set is not seen.
 pub fn command() -> Command {
@@ -110,7 +110,8 @@ impl Daemon {
             .expect("the binary runs");
         let log = Arc::new(Mutex::new(Vec::new()));
         let stderr = child.stderr.take().expect("piped");
-        let reader = Some(read_along(stderr, Arc::clone(&log)));
+        let said = Arc::clone(&log);
+        let reader = Some(lines::hear(stderr, move |line| said.lock().unwrap().push(line)));
         let find = |name: &str| {
             let log = log.lock().unwrap();
             log.iter().find_map(|line: &Value| line.get(name)?.as_str()?.parse::<SocketAddr>().ok())
@@ -185,16 +186,6 @@ impl Drop for Daemon {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
-}
-
-/// Reads log lines as they come; what is no JSON is kept as a message.
-fn read_along(stderr: ChildStderr, log: Arc<Mutex<Vec<Value>>>) -> JoinHandle<()> {
-    std::thread::spawn(move || {
-        for line in BufReader::new(stderr).lines().map_while(Result::ok) {
-            let line = serde_json::from_str(&line).unwrap_or_else(|_| serde_json::json!({ "message": line }));
-            log.lock().unwrap().push(line);
-        }
-    })
 }
 
 /// A command under way whose words are read as they come.

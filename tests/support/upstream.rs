@@ -329,6 +329,11 @@ impl Script {
         self.connections.load(Ordering::SeqCst)
     }
 
+    /// Where it listens.
+    pub fn addr(&self) -> SocketAddr {
+        self.addr
+    }
+
     /// As a version is published.
     pub fn target(&self) -> Target {
         target(self.addr, "")

@@ -1,6 +1,5 @@
 //! One daemon through all its processes: the real binary behind a link that tests point elsewhere.
 
-use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
@@ -12,6 +11,7 @@ use serde_json::{Value, json};
 
 use crate::support::client::Client;
 use crate::support::house::{Reply, agent, ask};
+use crate::support::lines::hear;
 use crate::support::serin::command;
 use crate::support::until;
 
@@ -80,13 +80,8 @@ impl Relay {
             .stdout(Stdio::null())
             .spawn();
         let mut child = child.expect("the binary runs");
-        let (stderr, log) = (BufReader::new(child.stderr.take().expect("piped")), Arc::clone(&self.log));
-        std::thread::spawn(move || {
-            for line in stderr.lines().map_while(Result::ok) {
-                let line = serde_json::from_str(&line).unwrap_or_else(|_| json!({ "message": line }));
-                log.lock().unwrap().push(line);
-            }
-        });
+        let log = Arc::clone(&self.log);
+        hear(child.stderr.take().expect("piped"), move |line| log.lock().unwrap().push(line));
         child
     }
 
