@@ -32,6 +32,7 @@ use serde_json::{Value, json};
 use serin::control::plans::read_plan;
 use serin::domain::analysis::evidence::{Block, Evidence, Latencies, Pending, Settings};
 use serin::domain::analysis::latency::LatencySpan;
+use serin::domain::analysis::mirror::Stratum;
 use serin::domain::analysis::past::Past;
 use serin::domain::analysis::{Arms, Counts};
 use serin::domain::function::Revision;
@@ -117,6 +118,7 @@ fn update(analysis: &str) -> String {
         };
         let span = |index: usize| LatencySpan { now: &histograms[index], before: &before[index] };
         let block = Block {
+            stratum: Stratum::Drawn,
             epoch: Revision(1),
             weight,
             arms,

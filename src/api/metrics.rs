@@ -26,7 +26,7 @@ use crate::domain::time::Timestamp;
 use crate::events::progress::Course;
 use crate::metrics::certificate::CertificateState;
 use crate::metrics::connections::{Connections, Refused};
-use crate::metrics::recorder::{FailureKind, Recorder, VersionCounts};
+use crate::metrics::recorder::{Counts, FailureKind, Recorder, VersionCounts};
 use crate::queues::progress::Progress;
 
 const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -143,6 +143,7 @@ impl Collector for Scrape {
             }
         });
         self.traffic(&mut encoder, &series)?;
+        self.copies(&mut encoder)?;
         self.aliases(&mut encoder)?;
         self.rollouts(&mut encoder)?;
         self.event_sources(&mut encoder)?;
@@ -153,6 +154,32 @@ impl Collector for Scrape {
 }
 
 impl Scrape {
+    fn copies(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
+        let mut copies = Vec::new();
+        self.recorder.copies(|alias, version, counts| {
+            let labels = (alias.function.to_string(), alias.alias.to_string(), version.to_string());
+            copies.push((labels, counts.counts));
+        });
+        type Of = fn(&Counts) -> u64;
+        let families: [(&str, &str, Of); 2] = [
+            ("serin_mirrored_requests", "Copies of requests that a canary was sent", |counts| {
+                counts.dispatched
+            }),
+            ("serin_mirrored_request_failures", "Copies of requests that failed", |counts| {
+                counts.failures.total()
+            }),
+        ];
+        for (name, help, of) in families {
+            let mut family = Family::of(encoder, name, help, None, MetricType::Counter)?;
+            for ((function, alias, version), counts) in &copies {
+                let labels =
+                    [("function", &**function), ("alias", &**alias), ("executed_version", &**version)];
+                family.count(&labels, of(counts))?;
+            }
+        }
+        Ok(())
+    }
+
     fn traffic(&self, encoder: &mut DescriptorEncoder<'_>, series: &Series) -> fmt::Result {
         let counter = MetricType::Counter;
         let mut family = Family::of(

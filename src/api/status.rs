@@ -71,6 +71,13 @@ fn status_by(sight: &Sight<'_>, rollout: &Rollout, facts: &Facts<'_>) -> Rollout
             serving: serving.fraction(),
         },
         exposure: ExposureView { requests: exposure.requests, failures: exposure.failures },
+        mirrored: rollout.plan.routing.mirror.map(|_| {
+            let copies = match &record.closing {
+                Some(closing) => closing.copies,
+                None => facts.copies,
+            };
+            ExposureView { requests: copies.requests, failures: copies.failures }
+        }),
         evidence: match &record.closing {
             Some(closing) => evidence_at_end(rollout, closing),
             None => facts.evidence.map(|(evidence, settings)| evidence_view(evidence, settings)),
@@ -258,7 +265,7 @@ fn latency_at(
 ) -> HistogramSnapshot {
     let mut sum = HistogramSnapshot::default();
     for epoch in recorder.sample(&rollout.record.alias) {
-        if epoch.routing.share_of(rollout.record.canary) != share {
+        if epoch.routing.share_of(rollout.record.canary) != share || !epoch.stratum.is_real() {
             continue;
         }
         for (_, counts) in epoch.versions.iter().filter(|(known, _)| *known == VersionId::Number(version)) {

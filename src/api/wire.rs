@@ -49,6 +49,9 @@ pub struct RolloutStatus {
     pub weight: WeightView,
     /// What the canary has had.
     pub exposure: ExposureView,
+    /// The copies of requests that it was sent; absent where the plan asks for none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mirrored: Option<ExposureView>,
     /// The evidence; absent under `analysis: none`.
     pub evidence: Option<EvidenceView>,
     /// A foreign change that is not dealt with.

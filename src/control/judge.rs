@@ -10,6 +10,7 @@ use crate::domain::alias::{AliasId, Routing};
 use crate::domain::analysis::evidence::{Block, Evidence, Latencies, Pending, Settings};
 use crate::domain::analysis::latency::LatencySpan;
 use crate::domain::analysis::ledger::{Ledger, Prior, StoredRow};
+use crate::domain::analysis::mirror::Stratum;
 use crate::domain::analysis::past::Past;
 use crate::domain::analysis::{Arms, Counts};
 use crate::domain::arn::{VersionId, VersionNumber};
@@ -26,6 +27,8 @@ pub struct EpochTally {
     pub epoch: Revision,
     /// Its routing.
     pub routing: Routing,
+    /// How the requests came to their versions.
+    pub stratum: Stratum,
     /// The function version's counts.
     pub primary: ArmTally,
     /// The additional version's counts.
@@ -46,7 +49,8 @@ pub struct ArmTally {
 impl EpochTally {
     /// An epoch in which nothing was counted yet.
     pub fn empty(epoch: Revision, routing: Routing) -> EpochTally {
-        EpochTally { epoch, routing, primary: ArmTally::default(), additional: ArmTally::default() }
+        let (primary, additional) = (ArmTally::default(), ArmTally::default());
+        EpochTally { epoch, routing, stratum: Stratum::Drawn, primary, additional }
     }
 
     fn arm_of(&self, version: VersionNumber) -> Option<&ArmTally> {
@@ -59,7 +63,7 @@ impl EpochTally {
 
     /// Whether both are of one epoch; the emergency overlay has another routing under the same revision.
     fn is_of(&self, other: &EpochTally) -> bool {
-        (self.epoch, self.routing) == (other.epoch, other.routing)
+        (self.epoch, self.routing, self.stratum) == (other.epoch, other.routing, other.stratum)
     }
 }
 
@@ -74,7 +78,8 @@ impl Seen {
         let mut has_new = false;
         for (index, tally) in tallies.iter().enumerate() {
             if !self.0.get(index).is_some_and(|known| known.is_of(tally)) {
-                self.0.insert(index, EpochTally::empty(tally.epoch, tally.routing));
+                let nothing = EpochTally::empty(tally.epoch, tally.routing);
+                self.0.insert(index, EpochTally { stratum: tally.stratum, ..nothing });
                 has_new = true;
             }
         }
@@ -199,6 +204,7 @@ impl Judge {
         let ratio = |settings: &Settings| evidence.ratio(settings).map(|ratio| (ratio.low, ratio.high));
         Closing {
             exposure: evidence.exposure,
+            copies: evidence.copies(),
             share,
             arms: evidence.arms_at(share),
             ln_harm: self.settings.as_ref().map(|settings| evidence.ln_harm(settings)),
@@ -243,7 +249,8 @@ impl Judge {
         let requests = blocks.clone().map(|block: Block<'_>| block.arms.canary.requests).sum();
         self.rate.add(requests, at.since(self.last_look));
         self.last_look = at;
-        self.ledger.note(at, blocks.clone().map(|block| (block.epoch, block.weight, block.arms)));
+        let real = blocks.clone().filter(|block| block.stratum.is_real());
+        self.ledger.note(at, real.map(|block| (block.epoch, block.weight, block.arms)));
         let canary_failed = match &self.settings {
             Some(settings) => self.evidence.observe(settings, at, blocks),
             None => self.evidence.expose(blocks),
@@ -272,6 +279,7 @@ fn block<'a>(
     Block {
         epoch: now.epoch,
         weight: weight_in(now.routing, stable, canary),
+        stratum: now.stratum,
         arms: Arms { canary: since(canary), stable: since(stable) },
         pending: Pending { canary: in_flight(canary), stable: in_flight(stable) },
         latency: Some(Latencies { canary: span(canary), stable: span(stable) }),

@@ -118,16 +118,21 @@ fn spec(world: &World, state: &AliasState, routing: Routing) -> Option<RouteSpec
         failure_status: analysis
             .map_or_else(|| vec![FAILURE_STATUS_DEFAULT], |analysis| analysis.failure_status.clone()),
         canary: active.map(|rollout| rollout.record.canary),
-        steering: active.and_then(steering),
+        steering: active.and_then(|rollout| steering(rollout, routing)),
     })
 }
 
 /// What a rollout's plan wants requests to go by beside the weights.
-fn steering(rollout: &Arc<Rollout>) -> Option<Box<SteeringSpec>> {
-    let RoutingOptions { affinity, override_header, mirror: _ } = &rollout.plan.routing;
-    if affinity.is_none() && override_header.is_none() {
+fn steering(rollout: &Arc<Rollout>, routing: Routing) -> Option<Box<SteeringSpec>> {
+    let RoutingOptions { affinity, override_header, mirror } = &rollout.plan.routing;
+    let record = &rollout.record;
+    let is_between_the_two = routing.function_version == VersionId::Number(record.stable)
+        && routing.additional.is_some_and(|additional| additional.version == record.canary);
+    // Where another hand put another version in, a copy would prove something of that one.
+    let mirror = mirror.filter(|_| is_between_the_two);
+    if affinity.is_none() && override_header.is_none() && mirror.is_none() {
         return None;
     }
-    let key = rollout.record.id.0.into_bytes();
-    Some(Box::new(SteeringSpec { key, affinity: affinity.clone(), override_header: override_header.clone() }))
+    let (affinity, override_header) = (affinity.clone(), override_header.clone());
+    Some(Box::new(SteeringSpec { key: record.id.0.into_bytes(), affinity, override_header, mirror }))
 }

@@ -415,6 +415,7 @@ fn tally(epoch: &EpochCounts) -> EpochTally {
     EpochTally {
         epoch: epoch.epoch,
         routing: epoch.routing,
+        stratum: epoch.stratum,
         primary: of(&epoch.primary, &epoch.latency[0]),
         additional: of(&epoch.additional, &epoch.latency[1]),
     }

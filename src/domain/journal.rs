@@ -183,8 +183,14 @@ mod tests {
         let id: AliasId = "checkout:live".parse().unwrap();
         let rollout = RolloutId(uuid::Uuid::from_u128(7));
         let base = Base { stable: one, revision: Revision(3) };
-        let evidence =
-            Harm::Evidence { ln_harm: 5.0, ln_harm_limit: 4.6, requests: 9, failures: 2, slowness: None };
+        let evidence = Harm::Evidence {
+            ln_harm: 5.0,
+            ln_harm_limit: 4.6,
+            requests: 9,
+            failures: 2,
+            copies: Default::default(),
+            slowness: None,
+        };
         let events = vec![
             Event::Began { base: base.clone() },
             Event::Unstartable { why: "gone".into() },

@@ -37,6 +37,7 @@ use crate::domain::time::human;
 use crate::metrics::recorder::{Credit, FailureKind, FailureNote};
 
 /// What a request says about itself, should it fail.
+#[derive(Clone)]
 pub(super) struct About {
     /// Its method.
     pub(super) method: Method,
@@ -44,6 +45,8 @@ pub(super) struct About {
     pub(super) target: Uri,
     /// The trace it belongs to.
     pub(super) trace: Option<HeaderValue>,
+    /// Whether it is a copy, whose answer nobody gets.
+    pub(super) is_copy: bool,
 }
 
 /// Which answers are failures.
@@ -181,9 +184,12 @@ impl Transit {
 
     /// Counts a failure, unless one was counted before.
     pub(super) fn fail(&mut self, kind: FailureKind, fault: &str) {
-        let About { method, target, trace } = &self.about;
+        let About { method, target, trace, is_copy } = &self.about;
         let trace = trace.as_ref().map(HeaderValue::as_bytes);
-        self.credit.fail(kind, || FailureNote::new(method.as_str(), target.path(), fault, trace));
+        self.credit.fail(kind, || {
+            let note = |fault: &str| FailureNote::new(method.as_str(), target.path(), fault, trace);
+            if *is_copy { note(&format!("{fault} (a copy)")) } else { note(fault) }
+        });
     }
 
     /// Counts the latency of an answer that has come whole.

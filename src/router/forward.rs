@@ -10,10 +10,13 @@ use super::address::{Addressed, upstream_target};
 use super::answer::AnswerBody;
 use super::exchange::{About, Answered, Face, Fault, FaultKind, Outgoing, Transit};
 use super::headers::{self, Client, Facts, Unforwardable};
+use super::mirror::{Aside, whole};
 use super::refusal::Refusal;
 use super::route::Route;
 use super::steer::NotServed;
 use super::worker::Worker;
+use crate::domain::analysis::mirror::Stratum;
+use crate::metrics::recorder::Arm;
 
 /// Forwards one request to the version that is drawn for it.
 pub(super) async fn forward(
@@ -46,10 +49,17 @@ pub(super) async fn forward(
     let Some(route) = worker.route(addressed.key()) else {
         return refused(not_found(worker, addressed.key()));
     };
-    let pick = match worker.pick(&route, &head.headers) {
+    let mut pick = match worker.pick(&route, &head.headers) {
         Ok(pick) => pick,
         Err(stranger) => return refused(not_served(&route, &stranger)),
     };
+    let mut aside = None;
+    if route.mirror().is_some() && !pick.is_named && upgrade.is_none() {
+        aside = Aside::by_chance(worker, &route, &head, &body, addressed.rest);
+        if aside.is_some() {
+            pick.stratum = Stratum::Mirrored;
+        }
+    }
     let upstream = route.upstream(pick.arm);
     let label = upstream.label.clone();
     let Ok((service, seat)) = upstream.reach.service() else {
@@ -78,13 +88,22 @@ pub(super) async fn forward(
     // What hyper noted about the client's connection is not for the version's.
     head.extensions.clear();
 
-    let about = About { method: head.method.clone(), target, trace };
-    let transit = Transit::begin(worker, route, pick, about).seated(seat);
-    let outgoing = match upgrade {
-        Some(protocol) => Outgoing::Upgrade(protocol),
-        None if has_body => Outgoing::Stream(body),
-        None => Outgoing::Empty,
+    let about = About { method: head.method.clone(), target, trace, is_copy: false };
+    let outgoing = match (upgrade, has_body) {
+        (Some(protocol), _) => Outgoing::Upgrade(protocol),
+        (None, false) => Outgoing::Empty,
+        // What two versions get must be in memory; both are counted as dispatched when it is.
+        (None, true) if aside.is_some() => match Box::pin(whole(body, worker.timeouts.body_idle)).await {
+            Some(bytes) => Outgoing::Whole(bytes),
+            None => return refused(body_broke()),
+        },
+        (None, true) => Outgoing::Stream(body),
     };
+    if let Some(aside) = aside.filter(|_| pick.arm == Arm::Primary) {
+        let body = if let Outgoing::Whole(bytes) = &outgoing { Some(bytes.clone()) } else { None };
+        aside.copy(worker, &head, body, &about);
+    }
+    let transit = Transit::begin(worker, route, pick, about).seated(seat);
     match transit.send(&service, head, outgoing, Face::Http).await {
         Ok(Answered::Tunnel(mut head, tunnel)) => {
             let protocol = head.headers.get(UPGRADE).cloned();
@@ -254,6 +273,15 @@ fn target_too_long() -> Refusal {
         kind: "target-too-long",
         message: "the path is too long once the version's base path stands before it".to_owned(),
         hint: "send what is long in the body".to_owned(),
+    }
+}
+
+fn body_broke() -> Refusal {
+    Refusal {
+        status: StatusCode::BAD_REQUEST,
+        kind: "request-body",
+        message: "the request body broke off, or went on too slowly".to_owned(),
+        hint: "send it again in full, without a pause".to_owned(),
     }
 }
 

@@ -15,6 +15,8 @@ use hyper::{HeaderMap, Uri, Version};
 pub const EXECUTED_VERSION: HeaderName = HeaderName::from_static("x-amz-executed-version");
 /// Marks an answer that is the router's own, and no version's.
 pub const SERIN_ERROR: HeaderName = HeaderName::from_static("x-serin-error");
+/// Tells a version that it answers a copy, and that nobody gets the answer.
+pub const MIRRORED: HeaderName = HeaderName::from_static("x-serin-mirrored");
 
 const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
 /// Whose certificate the client showed, in the words that Envoy uses.
@@ -232,7 +234,7 @@ pub(super) fn trace(headers: &HeaderMap) -> Option<HeaderValue> {
 }
 
 fn is_ours(name: &HeaderName) -> bool {
-    *name == EXECUTED_VERSION || *name == SERIN_ERROR
+    *name == EXECUTED_VERSION || *name == SERIN_ERROR || *name == MIRRORED
 }
 
 /// Whether a client has no business to send a header of this name.
@@ -249,7 +251,7 @@ fn is_lookalike(name: &str) -> bool {
         return false;
     }
     let name = name.replace('_', "-");
-    let others = [HOST, CONTENT_LENGTH, EXPECT, EXECUTED_VERSION, SERIN_ERROR];
+    let others = [HOST, CONTENT_LENGTH, EXPECT, EXECUTED_VERSION, SERIN_ERROR, MIRRORED];
     name.starts_with("x-forwarded-")
         || is_hop_by_hop_text(&name)
         || others.iter().any(|known| *known == *name)

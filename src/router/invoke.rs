@@ -113,7 +113,8 @@ async fn invoked(
             call.key
         ))
     })?;
-    let about = About { method: Method::POST, trace: headers::trace(&head.headers), target: head.uri };
+    let trace = headers::trace(&head.headers);
+    let about = About { method: Method::POST, trace, target: head.uri, is_copy: false };
     let (service, seat) = match route.upstream(pick.arm).reach.service() {
         Ok(reached) => reached,
         Err(process) => {

@@ -27,6 +27,7 @@ mod invoke_call;
 mod invoke_error;
 mod invoke_process;
 mod lines;
+mod mirror;
 mod multiplex;
 mod multiplex_exchange;
 pub mod pick;

@@ -168,6 +168,11 @@ impl Places {
         Places { places: services.into_iter().map(stand).collect(), turn: AtomicUsize::new(0) }
     }
 
+    /// What stands before every path, which is the same at all of them.
+    pub(super) fn base_path(&self) -> &str {
+        self.places.first().map_or("", |(service, _)| &service.base_path)
+    }
+
     /// Takes a seat for a request where the fewest are.
     pub(super) fn seat(self: &Arc<Places>) -> Seat {
         self.seat_beside(0).expect("a version has a place")

@@ -6,11 +6,13 @@ use hyper::StatusCode;
 use hyper::header::{HeaderMap, HeaderValue};
 use hyper::http::uri::Authority;
 
+use super::mirror::Mirror;
 use super::pick::Split;
 use super::places::{PlaceBook, Places, Seat};
 use super::steer::{NotServed, Pick, Steering};
 use super::table::{FAILURE_STATUS_DEFAULT, RouteSpec};
 use crate::domain::alias::{AliasId, Routing};
+use crate::domain::analysis::mirror::Stratum;
 use crate::domain::arn::{FunctionName, VersionId};
 use crate::domain::function::{Revision, Target, UpstreamUrl, host_port};
 use crate::domain::process::ProcessTarget;
@@ -58,18 +60,25 @@ impl Route {
             tracing::error!(alias = %alias, "the additional version has no target; the function version gets all");
         }
         let beside = routing.additional.zip(additional);
+        // Before what is counted beside them.
+        let counters = recorder.open_epoch(&alias, epoch, &routing, canary);
         let steering = steering.map(|spec| {
             let named = |version| recorder.open_version(&alias.function, version);
             let primary = named(routing.function_version);
             let additional = beside.as_ref().map(|(beside, _)| named(beside.version.into()));
-            Box::new(Steering::new(&spec, [Arc::clone(&primary), additional.unwrap_or(primary)]))
+            let aside = |stratum| recorder.open_beside(&alias, (epoch, &routing, stratum), canary);
+            // A copy is beside an answer of the other version: there must be both.
+            let mirror = spec.mirror.filter(|_| matches!(Split::of(&routing), Split::Below(_)));
+            let mirror =
+                mirror.map(|plan| Mirror::new(plan, aside(Stratum::Mirrored), aside(Stratum::Copied)));
+            Box::new(Steering::new(&spec, [Arc::clone(&primary), additional.unwrap_or(primary)], mirror))
         });
         Route {
             split: Split::of(&routing),
             primary: Upstream::of(routing.function_version, &primary, book),
             additional: beside.map(|(beside, target)| Upstream::of(beside.version.into(), &target, book)),
             failure_status,
-            counters: recorder.open_epoch(&alias, epoch, &routing, canary),
+            counters,
             steering,
             address: Address::Alias { alias, epoch, routing },
         }
@@ -109,10 +118,18 @@ impl Route {
 
     /// Where a picked request is counted, and as which version's.
     pub(super) fn counters(&self, pick: Pick) -> (&Arc<EpochCounters>, Arm) {
-        match &self.steering {
+        match self.steering.as_deref() {
             Some(steering) if pick.is_named => (steering.named(pick.arm), Arm::Primary),
+            Some(Steering { mirror: Some(mirror), .. }) => {
+                (mirror.counters(pick.stratum).unwrap_or(&self.counters), pick.arm)
+            }
             _ => (&self.counters, pick.arm),
         }
+    }
+
+    /// Which requests the additional version gets copies of, if any.
+    pub(super) fn mirror(&self) -> Option<&Mirror> {
+        self.steering.as_ref()?.mirror.as_ref()
     }
 
     /// The upstream of a version; the function version's if there is no other.
@@ -199,6 +216,15 @@ impl Reach {
                 Ok((Arc::clone(seat.service()), Some(seat)))
             }
             Reach::Process(process) => Err(process),
+        }
+    }
+
+    /// What stands before every path, the same at all places; `None` of a process.
+    pub(super) fn base_path(&self) -> Option<&str> {
+        match self {
+            Reach::Http(service) => Some(&service.base_path),
+            Reach::Many(places) => Some(places.base_path()),
+            Reach::Process(_) => None,
         }
     }
 }

@@ -9,8 +9,10 @@ use std::sync::Arc;
 use hyper::header::{COOKIE, HeaderMap, HeaderName, HeaderValue};
 use sha2::{Digest, Sha256};
 
+use super::mirror::Mirror;
 use super::pick::Split;
 use super::table::SteeringSpec;
+use crate::domain::analysis::mirror::Stratum;
 use crate::domain::plan::Affinity;
 use crate::metrics::recorder::{Arm, EpochCounters};
 
@@ -21,12 +23,19 @@ pub(super) struct Pick {
     pub(super) arm: Arm,
     /// Whether the request named it. Then it was not drawn by weight, and is evidence for nothing.
     pub(super) is_named: bool,
+    /// Whether it was set aside before, or is a copy.
+    pub(super) stratum: Stratum,
 }
 
 impl Pick {
     /// A request that was drawn.
     pub(super) fn drawn(arm: Arm) -> Pick {
-        Pick { arm, is_named: false }
+        Pick { arm, is_named: false, stratum: Stratum::Drawn }
+    }
+
+    /// A request that named its version.
+    fn named(arm: Arm) -> Pick {
+        Pick { is_named: true, ..Pick::drawn(arm) }
     }
 }
 
@@ -37,6 +46,8 @@ pub(super) struct Steering {
     override_by: Option<HeaderName>,
     /// Where requests that name the function version and the additional version are counted.
     named: [Arc<EpochCounters>; 2],
+    /// Which requests the canary gets copies of.
+    pub(super) mirror: Option<Mirror>,
 }
 
 /// What tells users apart.
@@ -56,7 +67,11 @@ pub(super) struct NotServed {
 
 impl Steering {
     /// Steering as a plan asks for it; `named` counts requests that name one of the two versions.
-    pub(super) fn new(spec: &SteeringSpec, named: [Arc<EpochCounters>; 2]) -> Steering {
+    pub(super) fn new(
+        spec: &SteeringSpec,
+        named: [Arc<EpochCounters>; 2],
+        mirror: Option<Mirror>,
+    ) -> Steering {
         // Plans take no other names.
         let header = |name: &str| HeaderName::try_from(name).ok();
         let affinity = spec.affinity.as_ref().and_then(|affinity| match affinity {
@@ -64,7 +79,7 @@ impl Steering {
             Affinity::Header(name) => header(name).map(Sign::Header),
         });
         let override_by = spec.override_header.as_deref().and_then(header);
-        Steering { key: spec.key, affinity, override_by, named }
+        Steering { key: spec.key, affinity, override_by, named, mirror }
     }
 
     /// Where requests that name a version are counted.
@@ -96,7 +111,7 @@ impl Steering {
                     return Err(NotServed { header: header.clone(), named });
                 }
             };
-            return Ok(Pick { arm, is_named: true });
+            return Ok(Pick::named(arm));
         }
         let user = self.affinity.as_ref().and_then(|sign| sign.of(headers));
         Ok(Pick::drawn(split.pick(|| user.map_or_else(ticket, |user| self.ticket_of(user)))))
@@ -140,9 +155,9 @@ mod tests {
         let recorder = Recorder::new(1, Arc::new(|_| {}));
         let open =
             |number| recorder.open_version(&"f".parse().unwrap(), VersionId::from(VersionNumber(number)));
-        let spec =
-            SteeringSpec { key: [key; 16], affinity, override_header: Some("x-serin-version".to_owned()) };
-        Steering::new(&spec, [open(1), open(2)])
+        let override_header = Some("x-serin-version".to_owned());
+        let spec = SteeringSpec { key: [key; 16], affinity, override_header, mirror: None };
+        Steering::new(&spec, [open(1), open(2)], None)
     }
 
     fn headers(lines: &[(&'static str, &str)]) -> HeaderMap {
@@ -217,7 +232,7 @@ mod tests {
     #[test]
     fn testers_get_the_version_they_name_or_an_answer() {
         let steering = steering(1, None);
-        let named = |arm| Ok(Pick { arm, is_named: true });
+        let named = |arm| Ok(Pick::named(arm));
         assert_eq!(picked(&steering, &[("x-serin-version", "1")], 1_000_000), named(Arm::Primary));
         assert_eq!(picked(&steering, &[("x-serin-version", "2")], 0), named(Arm::Additional));
         for unknown in ["3", "", "02", "canary", "$LATEST"] {

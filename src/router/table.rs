@@ -20,7 +20,7 @@ use super::route::{Address, Route};
 use crate::domain::alias::{AliasId, Routing};
 use crate::domain::arn::{FunctionName, VersionId, VersionNumber};
 use crate::domain::function::{Revision, Target};
-use crate::domain::plan::Affinity;
+use crate::domain::plan::{Affinity, Mirror};
 use crate::domain::policy::{PolicyScope, Statement};
 use crate::domain::process::ProcessTarget;
 use crate::metrics::recorder::Recorder;
@@ -61,6 +61,9 @@ pub struct SteeringSpec {
     pub affinity: Option<Affinity>,
     /// A header that lets testers name one of the two versions.
     pub override_header: Option<String>,
+    /// Which requests the additional version gets copies of.
+    #[serde(default)]
+    pub mirror: Option<Mirror>,
 }
 
 /// One change of the table; what `handover` sends, so its format has a number there.

@@ -13,6 +13,7 @@ use tokio::task::spawn_local;
 
 use super::bindings::Bindings;
 use super::lines::Lines;
+use super::mirror::Copies;
 use super::multiplex::Trunks;
 use super::places::PlaceBook;
 use super::plain::Outbox;
@@ -56,6 +57,8 @@ pub(super) struct Worker {
     pub(super) runtimes: Option<Runtimes>,
     /// Who keeps events of asynchronous invocations.
     pub(super) events: Option<EventSink>,
+    /// Copies of requests that are under way.
+    pub(super) copies: Copies,
     /// Clients' connections, of all workers.
     pub(super) connections: Arc<Connections>,
     lines: Option<RefCell<Lines>>,
@@ -79,6 +82,7 @@ impl Worker {
             writer,
             places: Arc::clone(table.places()),
             connections,
+            copies: Copies::default(),
             outbox: Rc::default(),
             shared: Trunks::default(),
             pool: Pool::new(config.timeouts.upstream_idle),
@@ -136,7 +140,12 @@ impl Worker {
 
     /// Picks the version of one request.
     pub(super) fn pick(&self, route: &Route, headers: &HeaderMap) -> Result<Pick, NotServed> {
-        route.pick(headers, || self.tickets.borrow_mut().random())
+        route.pick(headers, || self.ticket())
+    }
+
+    /// A number by chance, as uniform as 64 bits can be.
+    pub(super) fn ticket(&self) -> u64 {
+        self.tickets.borrow_mut().random()
     }
 
     /// Says something of an invocation, where anybody keeps it.

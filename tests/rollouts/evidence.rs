@@ -150,3 +150,30 @@ fn a_rollout_does_not_answer_for_the_one_before() {
     assert_eq!(explained["recentFailures"], json!([]), "failures of the rollout before");
     drop(load);
 }
+
+/// With copies the canary answers for everybody before it answers anybody.
+#[test]
+fn a_broken_version_is_gone_before_its_users_meet_it() {
+    let house = House::start();
+    let (stable, canary) = (Service::start(0.001, 7), Service::start(1.0, 1));
+    house.publish("f", &stable.url());
+    house.publish("f", &canary.url());
+    house.alias("f", "live", "1");
+    let load = Load::start(house.router(), "/f:live/", 100.0);
+    let plan = "function: f\nalias: live\nsteps: [0.1%, 100%]\nrouting: {mirror: 20%}\n";
+    house.start_rollout(plan, &json!({ "to": "2" })).ok();
+    let status = house.wait_for("f:live", "RolledBack", Duration::from_secs(30));
+    let (copies, failed) =
+        (&status["mirrored"]["requests"], status["mirrored"]["failures"].as_u64().unwrap());
+    println!("{failed} of {copies} copies failed until rollback, and {:?} requests", load.of("2"));
+    assert!((1..=8).contains(&failed), "{status}");
+    assert!(load.of("2").1 <= 1, "{:?}", load.of("2"));
+    let why = house.history("f:live").iter().map(ToString::to_string).collect::<String>();
+    assert!(why.contains("copies failed"), "{why}");
+    let metrics =
+        ureq::get(format!("{}/metrics", house.url())).call().unwrap().body_mut().read_to_string().unwrap();
+    let line = format!(
+        "serin_mirrored_request_failures_total{{function=\"f\",alias=\"live\",executed_version=\"2\"}} {failed}"
+    );
+    assert!(metrics.contains(&line), "{metrics}");
+}

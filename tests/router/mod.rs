@@ -8,6 +8,7 @@ mod http2;
 mod invoke;
 mod lifecycle;
 mod limits;
+mod mirror;
 mod multiplex;
 mod places;
 mod process;

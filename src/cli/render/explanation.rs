@@ -146,6 +146,13 @@ fn evidence(page: &mut Page<'_>, explanation: &Explanation) {
         words::plural(exposure.requests as usize, "request", "requests"),
         words::count(exposure.failures)
     ));
+    if let Some(copies) = &status.mirrored {
+        page.say(&format!(
+            "It was sent {}, and {} of them failed; nobody waited for those.",
+            words::plural(copies.requests as usize, "copy", "copies"),
+            words::count(copies.failures)
+        ));
+    }
     let Some(evidence) = &status.evidence else { return };
     if let Some((low, high)) = evidence.ratio {
         page.say(&match words::failure_ratio(low, high) {

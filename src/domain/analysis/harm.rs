@@ -58,9 +58,16 @@ pub struct Harm {
 impl Harm {
     /// Pays out of the reserve for every period of evidence up to `periods`.
     ///
-    /// `pending` are the requests under way, all counted as good, and the table is the one they will turn by.
-    pub fn pay_out_until(&mut self, periods: u64, table: &HarmTable, pending: Arms, damping: Damping) {
-        self.capital.pay_out_until(periods, damping.phi, |index| table.0[index].of(pending));
+    /// `under_way` are the requests that have not ended, all counted as good, with the tables they will turn by.
+    pub fn pay_out_until<'a>(
+        &mut self,
+        periods: u64,
+        under_way: impl Iterator<Item = (&'a HarmTable, Arms)> + Clone,
+        damping: Damping,
+    ) {
+        let growth =
+            |index: usize| under_way.clone().map(|(table, pending)| table.0[index].of(pending)).sum();
+        self.capital.pay_out_until(periods, damping.phi, growth);
     }
 
     /// Takes back what was bet on the requests under way, and bets by new tables.

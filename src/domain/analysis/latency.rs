@@ -184,9 +184,8 @@ impl LatencyHarm {
     /// Pays out of the reserves for every period of evidence up to `periods`.
     pub fn pay_out_until(&mut self, periods: u64) {
         // Only answers count here, whole and once: none is under way.
-        let (none, table) = (Arms::default(), HarmTable::default());
-        self.harm.iter_mut().for_each(|harm| harm.pay_out_until(periods, &table, none, Damping::NONE));
-        self.ceiling.pay_out_until(periods, none.canary, CEILING_SHARE, Damping::NONE);
+        self.harm.iter_mut().for_each(|harm| harm.pay_out_until(periods, std::iter::empty(), Damping::NONE));
+        self.ceiling.pay_out_until(periods, Counts::default(), CEILING_SHARE, Damping::NONE);
     }
 
     /// Judges what exceeded by tables fixed before it; `second` is for clipping.

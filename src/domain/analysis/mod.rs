@@ -5,7 +5,7 @@
 //! of likelihood ratios against the nearest point of their null hypothesis (`boundary`), with a baseline learnt from
 //! the stable arm's past (`past`, `baseline`). `latency` asks the same of slow answers, `ceiling` guards against a fixed
 //! rate where there is no arm to compare with; `dispersion` and `clip` damp what correlated failures would pretend,
-//! `split` watches the weights, `stable` the stable version's own health. `ratio` is for people to look at, `evidence`
+//! `mirror` says what copies prove, `split` watches the weights, `stable` the stable version's own health. `ratio` is for people to look at, `evidence`
 //! puts them together. Each file derives what it computes.
 //!
 //! What is a theorem here: with known weights, independent failures, and counts taken by dispatch, a canary within its
@@ -24,6 +24,7 @@ pub mod floor;
 pub mod harm;
 pub mod latency;
 pub mod ledger;
+pub mod mirror;
 pub mod past;
 pub mod proof;
 pub mod ratio;
@@ -62,8 +63,8 @@ impl Counts {
     }
 
     /// Whether nothing was counted.
-    pub fn is_empty(self) -> bool {
-        self == Counts::default()
+    pub fn is_empty(&self) -> bool {
+        *self == Counts::default()
     }
 
     /// Successes; negative where earlier ones turned.

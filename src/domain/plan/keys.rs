@@ -205,6 +205,7 @@ pub(super) static ROUTING: Table = Table {
         key("affinity", "affinity: {cookie: session}"),
         key("override", "override: {header: x-serin-version}"),
         key("mirror", "mirror: 10%"),
+        key("mirrorMethods", "mirrorMethods: safe"),
     ],
 };
 

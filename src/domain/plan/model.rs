@@ -332,8 +332,27 @@ pub struct RoutingOptions {
     pub affinity: Option<Affinity>,
     /// A header that lets testers choose the version.
     pub override_header: Option<String>,
-    /// The share of requests copied to the canary.
-    pub mirror: Option<Weight>,
+    /// Which requests the canary gets copies of.
+    pub mirror: Option<Mirror>,
+}
+
+/// Which requests the canary gets copies of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Mirror {
+    /// The share of those that may be copied.
+    pub share: Weight,
+    /// Which may be copied.
+    pub methods: MirrorMethods,
+}
+
+/// Requests of which methods may be copied.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum MirrorMethods {
+    /// Those that ask for nothing to be changed: GET, HEAD, OPTIONS and TRACE, without a body.
+    #[default]
+    Safe,
+    /// All, with bodies of up to 64 KiB.
+    Any,
 }
 
 /// What keeps a user on one version.

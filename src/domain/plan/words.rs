@@ -1,6 +1,6 @@
 //! The words that choose among a few things: one table for reading, writing and the schema.
 
-use super::model::{OnDrift, OnFailure, OnNewVersion, Timeout, WhenStableUnhealthy};
+use super::model::{MirrorMethods, OnDrift, OnFailure, OnNewVersion, Timeout, WhenStableUnhealthy};
 
 /// A choice that is written as one of a few words.
 pub(super) trait Word: Copy + PartialEq + 'static {
@@ -45,6 +45,11 @@ impl Word for WhenStableUnhealthy {
         &[("hold", WhenStableUnhealthy::Hold), ("continue", WhenStableUnhealthy::Continue)];
 }
 
+impl Word for MirrorMethods {
+    const WORDS: &'static [(&'static str, Self)] =
+        &[("safe", MirrorMethods::Safe), ("any", MirrorMethods::Any)];
+}
+
 /// Events that `notify` can be limited to.
 pub(super) const EVENTS: &[&str] = &[
     "started",
@@ -75,5 +80,6 @@ mod tests {
         check(&[OnFailure::Rollback, OnFailure::Pause, OnFailure::Report]);
         check(&[OnDrift::Pause, OnDrift::Restore, OnDrift::Adopt, OnDrift::Leave]);
         check(&[WhenStableUnhealthy::Hold, WhenStableUnhealthy::Continue]);
+        check(&[MirrorMethods::Safe, MirrorMethods::Any]);
     }
 }

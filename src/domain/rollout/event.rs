@@ -6,6 +6,7 @@ use super::outside::{HookAnswer, Reading};
 use super::state::{Ending, Rollout, RolloutId};
 use crate::domain::actor::Actor;
 use crate::domain::alias::Routing;
+use crate::domain::analysis::Counts;
 use crate::domain::arn::VersionNumber;
 use crate::domain::function::Revision;
 use crate::domain::weight::Weight;
@@ -34,6 +35,9 @@ pub enum Harm {
         requests: u64,
         /// How many failed.
         failures: u64,
+        /// Copies of requests so far, and how many failed.
+        #[serde(default, skip_serializing_if = "Counts::is_empty")]
+        copies: Counts,
         /// What was slow, where latency says more than failures do.
         #[serde(skip_serializing_if = "Option::is_none", default)]
         slowness: Option<String>,
@@ -71,11 +75,16 @@ impl std::fmt::Display for Harm {
             Harm::Evidence { ln_harm, ln_harm_limit, slowness: Some(slowness), .. } => {
                 write!(f, "{slowness} (evidence {ln_harm:.1}, rollback at {ln_harm_limit:.1})")
             }
-            Harm::Evidence { ln_harm, ln_harm_limit, requests, failures, slowness: None } => write!(
-                f,
-                "{failures} of {requests} canary requests failed, more than the plan allows \
-                 (evidence {ln_harm:.1}, rollback at {ln_harm_limit:.1})"
-            ),
+            Harm::Evidence { ln_harm, ln_harm_limit, requests, failures, copies, slowness: None } => {
+                write!(f, "{failures} of {requests} canary requests")?;
+                if copies.requests > 0 {
+                    write!(f, " and {} of {} copies", copies.failures, copies.requests)?;
+                }
+                write!(
+                    f,
+                    " failed, more than the plan allows (evidence {ln_harm:.1}, rollback at {ln_harm_limit:.1})"
+                )
+            }
             Harm::Exposure { failures, limit } => {
                 write!(f, "{failures} canary requests failed; maxExposure.failures is {limit}")
             }

@@ -24,6 +24,8 @@ pub struct Facts<'a> {
     pub evidence: Option<(&'a Evidence, &'a Settings)>,
     /// Canary requests by weight over the whole rollout, and how many failed.
     pub exposure: Counts,
+    /// Copies of requests that it got, and how many failed.
+    pub copies: Counts,
     /// The alias's revision that live routers serve.
     pub serving: Option<Revision>,
     /// The canary's present request rate, for estimates.
@@ -346,6 +348,7 @@ impl Rollout {
             ln_harm_limit: settings.ln_harm_limit(),
             requests,
             failures,
+            copies: facts.copies,
             slowness: evidence.slowness(settings),
         })
     }

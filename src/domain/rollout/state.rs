@@ -275,6 +275,9 @@ pub struct RolloutRecord {
 pub struct Closing {
     /// Canary requests by weight over the whole rollout, and how many failed.
     pub exposure: Counts,
+    /// Copies of requests that the canary got, and how many failed.
+    #[serde(default)]
+    pub copies: Counts,
     /// The canary's last share beside a stable version.
     pub share: Weight,
     /// What was counted of both arms at that share.

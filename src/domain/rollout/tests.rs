@@ -117,6 +117,7 @@ impl Bench {
                 at: self.at,
                 evidence: None,
                 exposure: Default::default(),
+                copies: Default::default(),
                 serving: Some(self.revision),
                 canary_requests_per_s: None,
                 base: Ok(&base),
@@ -156,7 +157,14 @@ fn bo() -> Actor {
 
 fn evidence_of_harm() -> Event {
     Event::HarmFound {
-        harm: Harm::Evidence { ln_harm: 5.0, ln_harm_limit: 4.6, requests: 90, failures: 4, slowness: None },
+        harm: Harm::Evidence {
+            ln_harm: 5.0,
+            ln_harm_limit: 4.6,
+            requests: 90,
+            failures: 4,
+            copies: Default::default(),
+            slowness: None,
+        },
     }
 }
 

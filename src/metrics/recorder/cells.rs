@@ -13,6 +13,7 @@ use super::counts::{Counts, FailureKind, VersionCounts};
 use super::recent::{FailureLog, FailureNote, RecentFailure};
 use crate::clock;
 use crate::domain::alias::{AliasId, Routing};
+use crate::domain::analysis::mirror::Stratum;
 use crate::domain::arn::{VersionId, VersionNumber};
 use crate::domain::function::Revision;
 use crate::domain::histogram::{self, HistogramSnapshot};
@@ -112,8 +113,8 @@ impl ArmCells {
 
 /// What the requests were addressed to.
 pub(super) enum Subject {
-    /// An alias at one of its revisions.
-    Alias { alias: Arc<AliasId>, epoch: Revision, routing: Routing, log: Arc<FailureLog> },
+    /// An alias at one of its revisions, or the part of its requests that are mirrored.
+    Alias { alias: Arc<AliasId>, epoch: Revision, routing: Routing, stratum: Stratum, log: Arc<FailureLog> },
     /// A version by its number, or `$LATEST`.
     Version,
 }
@@ -134,7 +135,7 @@ pub struct EpochCounters {
 impl EpochCounters {
     pub(super) fn of_alias(
         (alias, log): (&Arc<AliasId>, &Arc<FailureLog>),
-        (epoch, routing): (Revision, &Routing),
+        (epoch, routing, stratum): (Revision, &Routing, Stratum),
         canary: Option<VersionNumber>,
         common: &Arc<Common>,
     ) -> EpochCounters {
@@ -144,6 +145,7 @@ impl EpochCounters {
                 alias: Arc::clone(alias),
                 epoch,
                 routing: *routing,
+                stratum,
                 log: Arc::clone(log),
             },
             canary: AtomicU64::new(canary.map_or(0, |canary| canary.0)),

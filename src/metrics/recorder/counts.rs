@@ -3,6 +3,7 @@
 use std::fmt;
 
 use crate::domain::alias::Routing;
+use crate::domain::analysis::mirror::Stratum;
 use crate::domain::arn::VersionId;
 use crate::domain::function::Revision;
 use crate::domain::histogram::HistogramSnapshot;
@@ -130,6 +131,8 @@ pub struct EpochCounts {
     pub epoch: Revision,
     /// The weights all of its requests were drawn by.
     pub routing: Routing,
+    /// How the requests came to their versions.
+    pub stratum: Stratum,
     /// Requests that the function version got.
     pub primary: Counts,
     /// Requests that the additional version got; zero without one.
@@ -147,6 +150,8 @@ pub struct EpochSample {
     pub epoch: Revision,
     /// The weights all of its requests were drawn by.
     pub routing: Routing,
+    /// How the requests came to their versions.
+    pub stratum: Stratum,
     /// The versions the routing names, the function version first.
     pub versions: Vec<(VersionId, VersionCounts)>,
     /// Whether these counts are the last word: a newer epoch serves, and no request of this one is under way.

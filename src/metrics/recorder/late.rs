@@ -10,6 +10,7 @@ use super::cells::{Arm, Subject};
 use super::counts::{Counts, EpochCounts, FailureKind, VersionCounts};
 use super::{Recorder, locked};
 use crate::domain::alias::{AliasId, Routing};
+use crate::domain::analysis::mirror::Stratum;
 use crate::domain::function::Revision;
 use crate::domain::histogram::{BUCKETS, HistogramSnapshot};
 
@@ -19,6 +20,8 @@ pub struct Late {
     alias: AliasId,
     epoch: Revision,
     routing: Routing,
+    #[serde(default)]
+    stratum: Stratum,
     primary: LateArm,
     additional: LateArm,
 }
@@ -86,7 +89,7 @@ impl Remainder {
         for (alias, known) in &mut self.0 {
             recorder.counts(alias, &mut now);
             for epoch in &now {
-                let before = known.iter().find(|known| is_of(known, epoch.epoch, &epoch.routing));
+                let before = known.iter().find(|known| is_of(known, epoch));
                 let nothing = (Counts::default(), HistogramSnapshot::default());
                 let arm = |of: fn(&EpochCounts) -> (&Counts, &HistogramSnapshot)| {
                     LateArm::between(before.map_or((&nothing.0, &nothing.1), of), of(epoch))
@@ -94,8 +97,9 @@ impl Remainder {
                 let primary = arm(|epoch| (&epoch.primary, &epoch.latency[0]));
                 let additional = arm(|epoch| (&epoch.additional, &epoch.latency[1]));
                 if !primary.is_empty() || !additional.is_empty() {
-                    let (alias, epoch, routing) = (alias.clone(), epoch.epoch, epoch.routing);
-                    late.push(Late { alias, epoch, routing, primary, additional });
+                    let (alias, stratum) = (alias.clone(), epoch.stratum);
+                    let (epoch, routing) = (epoch.epoch, epoch.routing);
+                    late.push(Late { alias, epoch, routing, stratum, primary, additional });
                 }
             }
             known.clone_from(&now);
@@ -104,8 +108,8 @@ impl Remainder {
     }
 }
 
-fn is_of(counts: &EpochCounts, epoch: Revision, routing: &Routing) -> bool {
-    (counts.epoch, &counts.routing) == (epoch, routing)
+fn is_of(known: &EpochCounts, epoch: &EpochCounts) -> bool {
+    (known.epoch, known.routing, known.stratum) == (epoch.epoch, epoch.routing, epoch.stratum)
 }
 
 impl Recorder {
@@ -114,8 +118,8 @@ impl Recorder {
         let Some(ledger) = self.ledger(&late.alias) else { return false };
         let pages = locked(&ledger.pages);
         let same = pages.epochs.iter().find(|counters| {
-            matches!(counters.subject(), Subject::Alias { epoch, routing, .. }
-                if (*epoch, routing) == (late.epoch, &late.routing))
+            matches!(counters.subject(), Subject::Alias { epoch, routing, stratum, .. }
+                if (*epoch, routing, *stratum) == (late.epoch, &late.routing, late.stratum))
         });
         let Some(counters) = same else { return false };
         for (arm, more) in [(Arm::Primary, &late.primary), (Arm::Additional, &late.additional)] {

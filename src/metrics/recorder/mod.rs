@@ -21,13 +21,14 @@ pub use late::{Late, Remainder};
 pub use recent::{FailureNote, KEPT_PER_VERSION, RecentFailure};
 
 use crate::domain::alias::{AliasId, Routing};
+use crate::domain::analysis::mirror::Stratum;
 use crate::domain::arn::{FunctionName, VersionId, VersionNumber};
 use crate::domain::function::Revision;
 use cells::{Common, Subject};
 use recent::FailureLog;
 
-/// How many superseded epochs an alias keeps when nobody retires them.
-const SUPERSEDED_MAX: usize = 4;
+/// How many counters of superseded epochs an alias keeps when nobody retires them; an epoch has up to three.
+const SUPERSEDED_MAX: usize = 12;
 /// How many versions of an alias keep their totals; the one retired longest ago makes room.
 const RETIRED_VERSIONS_MAX: usize = 16;
 
@@ -46,12 +47,15 @@ struct Ledger {
     pages: Mutex<Pages>,
 }
 
+/// A version, and whether what it got were copies of requests.
+type Series = (VersionId, bool);
+
 #[derive(Default)]
 struct Pages {
     /// Oldest first; the last one serves.
     epochs: Vec<Arc<EpochCounters>>,
-    /// Sums of the epochs that were retired, the version retired last at the end.
-    retired: Vec<(VersionId, VersionCounts)>,
+    /// Sums of the epochs that were retired, the version retired last at the end; copies apart.
+    retired: Vec<(Series, VersionCounts)>,
     retired_events: u64,
     events_when_asked: u64,
 }
@@ -102,13 +106,43 @@ impl Recorder {
         }
         let counters = Arc::new(EpochCounters::of_alias(
             (&ledger.alias, &ledger.log),
-            (epoch, routing),
+            (epoch, routing, Stratum::Drawn),
             canary,
             &self.common,
         ));
         pages.epochs.push(Arc::clone(&counters));
         let superfluous = pages.epochs.len().saturating_sub(1 + SUPERSEDED_MAX);
         pages.retire_first(superfluous);
+        counters
+    }
+
+    /// Opens the counters of requests that are mirrored in the epoch that serves, or of the copies of these.
+    ///
+    /// The same epoch gives the same counters. They stand before those of the other requests, which serve last.
+    pub fn open_beside(
+        &self,
+        alias: &AliasId,
+        (epoch, routing, stratum): (Revision, &Routing, Stratum),
+        canary: Option<VersionNumber>,
+    ) -> Arc<EpochCounters> {
+        let ledger = self.ledger_or_new(alias);
+        let mut pages = locked(&ledger.pages);
+        let known = pages.epochs.iter().find(|counters| {
+            matches!(counters.subject(), Subject::Alias { epoch: of, routing: drawn_by, stratum: other, .. }
+                if (*of, drawn_by, *other) == (epoch, routing, stratum))
+        });
+        if let Some(known) = known {
+            known.set_canary(canary);
+            return Arc::clone(known);
+        }
+        let counters = Arc::new(EpochCounters::of_alias(
+            (&ledger.alias, &ledger.log),
+            (epoch, routing, stratum),
+            canary,
+            &self.common,
+        ));
+        let serving = pages.epochs.len().saturating_sub(1);
+        pages.epochs.insert(serving, Arc::clone(&counters));
         counters
     }
 
@@ -138,9 +172,15 @@ impl Recorder {
     pub fn sample(&self, alias: &AliasId) -> Vec<EpochSample> {
         let mut samples = Vec::new();
         self.visit(alias, |subject, is_final, counters| {
-            if let Subject::Alias { epoch, routing, .. } = subject {
-                let versions = counters.version_counts();
-                samples.push(EpochSample { epoch: *epoch, routing: *routing, versions, is_final });
+            if let Subject::Alias { epoch, routing, stratum, .. } = subject {
+                let (epoch, routing, stratum) = (*epoch, *routing, *stratum);
+                samples.push(EpochSample {
+                    epoch,
+                    routing,
+                    stratum,
+                    versions: counters.version_counts(),
+                    is_final,
+                });
             }
         });
         samples
@@ -150,12 +190,12 @@ impl Recorder {
     pub fn counts(&self, alias: &AliasId, out: &mut Vec<EpochCounts>) {
         out.clear();
         self.visit(alias, |subject, is_final, counters| {
-            if let Subject::Alias { epoch, routing, .. } = subject {
+            if let Subject::Alias { epoch, routing, stratum, .. } = subject {
                 // Latencies first: a request whose answer is in them is among the requests that are read after.
                 let latency = counters.latencies();
                 let [primary, additional] = counters.counts();
-                let (epoch, routing) = (*epoch, *routing);
-                out.push(EpochCounts { epoch, routing, primary, additional, latency, is_final });
+                let (epoch, routing, stratum) = (*epoch, *routing, *stratum);
+                out.push(EpochCounts { epoch, routing, stratum, primary, additional, latency, is_final });
             }
         });
     }
@@ -199,16 +239,27 @@ impl Recorder {
 
     /// Shows what each version got through each alias since the process began, retired epochs included.
     ///
-    /// The numbers never fall. A series ends when its alias is deleted, or when sixteen other versions of the alias
-    /// were retired after it.
-    pub fn totals(&self, mut visit: impl FnMut(&AliasId, VersionId, &VersionCounts)) {
+    /// The numbers never fall. A series ends when its alias is deleted, or when sixteen others of the alias were
+    /// retired after it. Copies of requests are no requests: `copies` shows those.
+    pub fn totals(&self, visit: impl FnMut(&AliasId, VersionId, &VersionCounts)) {
+        self.visit_totals(false, visit);
+    }
+
+    /// Shows what each version got of copies of requests through each alias, like `totals`.
+    pub fn copies(&self, visit: impl FnMut(&AliasId, VersionId, &VersionCounts)) {
+        self.visit_totals(true, visit);
+    }
+
+    fn visit_totals(&self, of_copies: bool, mut visit: impl FnMut(&AliasId, VersionId, &VersionCounts)) {
         let ledgers: Vec<Arc<Ledger>> = {
             let aliases = self.aliases.read().unwrap_or_else(PoisonError::into_inner);
             aliases.values().cloned().collect()
         };
         for ledger in ledgers {
-            for (version, counts) in locked(&ledger.pages).totals() {
-                visit(&ledger.alias, version, &counts);
+            for ((version, are_copies), counts) in locked(&ledger.pages).totals() {
+                if are_copies == of_copies {
+                    visit(&ledger.alias, version, &counts);
+                }
             }
         }
     }
@@ -261,27 +312,35 @@ impl Pages {
             }
             let epoch = self.epochs.remove(index);
             self.retired_events += events_of(&epoch);
-            for (version, counts) in epoch.version_counts() {
-                let known = self.retired.iter().position(|(known, _)| *known == version);
+            for (series, counts) in series(&epoch) {
+                let known = self.retired.iter().position(|(known, _)| *known == series);
                 let mut total = known.map(|index| self.retired.remove(index).1).unwrap_or_default();
                 total.merge(&counts);
-                self.retired.push((version, total));
+                self.retired.push((series, total));
             }
         }
         let superfluous = self.retired.len().saturating_sub(RETIRED_VERSIONS_MAX);
         self.retired.drain(..superfluous);
     }
 
-    fn totals(&self) -> Vec<(VersionId, VersionCounts)> {
+    fn totals(&self) -> Vec<(Series, VersionCounts)> {
         let mut totals = self.retired.clone();
-        for (version, counts) in self.epochs.iter().flat_map(|epoch| epoch.version_counts()) {
-            match totals.iter_mut().find(|(known, _)| *known == version) {
+        for (series, counts) in self.epochs.iter().flat_map(|epoch| series(epoch)) {
+            match totals.iter_mut().find(|(known, _)| *known == series) {
                 Some((_, total)) => total.merge(&counts),
-                None => totals.push((version, counts)),
+                None => totals.push((series, counts)),
             }
         }
         totals
     }
+}
+
+/// The counts of an epoch by version; of copies only the canary gets any.
+fn series(counters: &EpochCounters) -> Vec<(Series, VersionCounts)> {
+    let are_copies = matches!(counters.subject(), Subject::Alias { stratum: Stratum::Copied, .. });
+    let counts =
+        counters.version_counts().into_iter().map(|(version, counts)| ((version, are_copies), counts));
+    counts.filter(|((version, _), _)| !are_copies || *version == counters.version(Arm::Additional)).collect()
 }
 
 /// Whether no table names these counters any more and no request holds a credit of theirs.

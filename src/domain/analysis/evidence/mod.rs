@@ -25,6 +25,7 @@ pub use views::{LatencyFigures, StableHold};
 use super::ceiling::Ceiling;
 use super::harm::{Harm, HarmTable};
 use super::latency::{Excesses, LatencyHarm, LatencySpan};
+use super::mirror::Stratum;
 use super::past::Past;
 use super::proof::{Proof, ProofTable, margin_before};
 use super::ratio::{FailureSplit, RatioInterval, interval};
@@ -39,8 +40,9 @@ use tables::{Dampings, EpochTables};
 /// How long a table stands before it is computed anew from what was learnt meanwhile.
 pub const PERIOD: Duration = Duration::from_secs(10);
 
-/// Superseded epochs whose late answers are still judged; older ones count towards exposure alone.
-const EPOCHS_KEPT: usize = 8;
+/// Tables of so many superseded epochs judge late answers; older ones count towards exposure alone. An epoch has two
+/// where requests are mirrored.
+const TABLES_KEPT: usize = 16;
 
 /// What was counted of both arms in one weight epoch since the last look.
 #[derive(Clone, Copy, Debug)]
@@ -49,6 +51,8 @@ pub struct Block<'a> {
     pub epoch: Revision,
     /// The canary's share in it.
     pub weight: Weight,
+    /// How the requests came to their versions.
+    pub stratum: Stratum,
     /// The counts.
     pub arms: Arms,
     /// Requests of the epoch that are under way at the end of the block.
@@ -67,6 +71,10 @@ pub struct Pending {
 }
 
 impl Pending {
+    fn plus(self, more: Pending) -> Pending {
+        Pending { canary: self.canary + more.canary, stable: self.stable + more.stable }
+    }
+
     /// Counted as good, as they are until they end.
     fn as_good(self) -> Arms {
         let good = |requests| Counts { requests, failures: 0 };
@@ -86,7 +94,13 @@ pub struct Latencies<'a> {
 impl Block<'_> {
     /// Counts without latencies, of requests that have all ended.
     pub fn of_counts(epoch: Revision, weight: Weight, arms: Arms) -> Block<'static> {
-        Block { epoch, weight, arms, pending: Pending::default(), latency: None }
+        let stratum = Stratum::Drawn;
+        Block { epoch, weight, stratum, arms, pending: Pending::default(), latency: None }
+    }
+
+    /// Which tables judge it.
+    fn place(&self) -> (Revision, bool) {
+        (self.epoch, self.stratum == Stratum::Drawn)
     }
 
     fn is_empty(&self) -> bool {
@@ -100,6 +114,8 @@ impl Block<'_> {
 struct EpochTotals {
     epoch: Revision,
     weight: Weight,
+    #[serde(default)]
+    stratum: Stratum,
     arms: Arms,
 }
 
@@ -207,9 +223,8 @@ impl Evidence {
         self.better = Proof::default();
         self.goal = goal;
         // The epoch that the goal begins with has tables of its own; what is served already gets them at once.
-        if let Some(newest) = self.tables.last_mut() {
-            newest.proof = None;
-        }
+        let newest = self.newest();
+        self.tables[newest..].iter_mut().for_each(|table| table.proof = None);
         self.is_stale = true;
     }
 
@@ -249,8 +264,8 @@ impl Evidence {
             if !block.is_empty() {
                 bad_news |= self.judge(settings, &block);
             }
-            if let Some(table) = self.tables.iter_mut().find(|table| table.epoch == block.epoch) {
-                table.under_way = block.pending;
+            if let Some(table) = self.tables.iter_mut().find(|table| table.place() == block.place()) {
+                table.under_way = table.under_way.plus(block.pending);
             }
             stable = stable.plus(block.arms.stable);
             canary_failed |= block.arms.canary.failures > 0;
@@ -279,12 +294,13 @@ impl Evidence {
     }
 
     fn count(&mut self, block: &Block<'_>) {
-        self.exposure = self.exposure.plus(block.arms.canary);
-        match self.totals.iter_mut().find(|totals| totals.epoch == block.epoch) {
-            Some(totals) => totals.arms = totals.arms.plus(block.arms),
-            None => {
-                self.totals.push(EpochTotals { epoch: block.epoch, weight: block.weight, arms: block.arms });
-            }
+        let Block { epoch, weight, stratum, arms, .. } = *block;
+        if stratum.is_real() {
+            self.exposure = self.exposure.plus(arms.canary);
+        }
+        match self.totals.iter_mut().find(|totals| (totals.epoch, totals.stratum) == (epoch, stratum)) {
+            Some(totals) => totals.arms = totals.arms.plus(arms),
+            None => self.totals.push(EpochTotals { epoch, weight, stratum, arms }),
         }
     }
 
@@ -300,7 +316,8 @@ impl Evidence {
         let index = self.table_of(settings, block);
         let excesses = self.excesses(settings, &self.tables[index], block);
         let (arms, second) = (block.arms, self.second());
-        if index + 1 == self.tables.len() && self.is_unsplit(index, arms) {
+        let is_served = index + 1 == self.tables.len() && block.stratum == Stratum::Drawn;
+        if is_served && self.is_unsplit(index, arms) {
             self.unsplit.arms = self.unsplit.arms.plus(arms);
             self.unsplit.excesses = self.unsplit.excesses.plus(&excesses);
             return false;
@@ -373,10 +390,10 @@ impl Evidence {
 
     /// Finds the tables of a block's epoch, computing them from the past if the epoch is new.
     fn table_of(&mut self, settings: &Settings, block: &Block<'_>) -> usize {
-        if let Some(index) = self.tables.iter().position(|table| table.epoch == block.epoch) {
+        if let Some(index) = self.tables.iter().position(|table| table.place() == block.place()) {
             return index;
         }
-        if self.tables.len() >= EPOCHS_KEPT {
+        if self.tables.len() >= TABLES_KEPT {
             self.tables.remove(0);
         }
         if !self.unsplit.arms.is_empty() && self.judge_unsplit(settings) {
@@ -387,10 +404,16 @@ impl Evidence {
             self.past.skip();
         }
         self.freeze(settings);
-        let tables = EpochTables::new(settings, &self.past, self.goal, block.epoch, block.weight);
-        let index = self.tables.partition_point(|table| table.epoch < block.epoch);
+        let of = (block.epoch, block.weight);
+        let tables = EpochTables::new(settings, &self.past, self.goal, of, block.stratum);
+        let index = self.tables.partition_point(|table| table.place() < block.place());
         self.tables.insert(index, tables);
         index
+    }
+
+    /// Where the tables of the newest epoch begin.
+    fn newest(&self) -> usize {
+        self.tables.last().map_or(0, |last| self.tables.partition_point(|table| table.epoch < last.epoch))
     }
 
     fn freeze(&mut self, settings: &Settings) {
@@ -408,24 +431,26 @@ impl Evidence {
         }
         self.periods = periods;
         let bad_news = !self.unsplit.arms.is_empty() && self.judge_unsplit(settings);
-        if let Some(old) = self.tables.pop() {
+        let newest = self.newest();
+        if newest < self.tables.len() {
             let old_damping = self.dampings.failures;
             self.freeze(settings);
-            let new = EpochTables::new(settings, &self.past, self.goal, old.epoch, old.weight);
-            let pending = old.under_way.as_good();
-            self.harm.bet_anew(pending, (&old.harm, old_damping), (&new.harm, self.dampings.failures));
-            self.tables.push(EpochTables { under_way: old.under_way, ..new });
+            for old in &mut self.tables[newest..] {
+                let new = old.renewed(settings, &self.past, self.goal);
+                let pending = old.under_way.as_good();
+                self.harm.bet_anew(pending, (&old.harm, old_damping), (&new.harm, self.dampings.failures));
+                *old = new;
+            }
         }
         self.pay_out(settings);
         bad_news
     }
 
     fn pay_out(&mut self, settings: &Settings) {
-        let newest = self.tables.last();
-        let table = newest.map(|newest| newest.harm).unwrap_or_default();
-        let (periods, pending) =
-            (self.periods, newest.map_or_else(Arms::default, |newest| newest.under_way.as_good()));
-        self.harm.pay_out_until(periods, &table, pending, self.dampings.failures);
+        let (periods, newest) = (self.periods, &self.tables[self.newest()..]);
+        let under_way = newest.iter().map(|table| (&table.harm, table.under_way.as_good()));
+        let pending = under_way.clone().fold(Arms::default(), |sum, (_, pending)| sum.plus(pending));
+        self.harm.pay_out_until(periods, under_way, self.dampings.failures);
         let max = settings.ceiling.unwrap_or(1.0);
         self.ceiling.pay_out_until(periods, pending.canary, max, self.dampings.failures);
         self.latency.pay_out_until(periods);

@@ -6,6 +6,7 @@ use crate::domain::analysis::boundary::Margin;
 use crate::domain::analysis::dispersion::Damping;
 use crate::domain::analysis::harm::HarmTable;
 use crate::domain::analysis::latency::{LatencyTables, PROCESSES};
+use crate::domain::analysis::mirror::Stratum;
 use crate::domain::analysis::past::Past;
 use crate::domain::analysis::proof::{ProofTable, margin_before};
 use crate::domain::analysis::split::SplitTable;
@@ -20,6 +21,8 @@ const BETTER: Margin = Margin { ratio: 1.0, added: 0.0 };
 pub(super) struct EpochTables {
     pub epoch: Revision,
     pub weight: Weight,
+    /// Whether it judges what was drawn, and not what was set aside.
+    pub is_drawn: bool,
     /// Stable's failing share as it was known then.
     pub stable_rate: f64,
     pub harm: HarmTable,
@@ -37,10 +40,10 @@ impl EpochTables {
         settings: &Settings,
         past: &Past,
         goal: Option<ProofGoal>,
-        epoch: Revision,
-        weight: Weight,
+        (epoch, weight): (Revision, Weight),
+        stratum: Stratum,
     ) -> EpochTables {
-        let (share, stable_rate) = (weight.fraction(), past.failures.rate());
+        let (share, stable_rate) = (stratum.share(weight), past.failures.rate());
         let proof = goal.filter(|goal| epoch >= goal.from).and_then(|goal| {
             let budget = settings.proof?.budget;
             let margin = margin_before(goal.next_weight.fraction(), settings.limit.ratio, budget);
@@ -50,6 +53,7 @@ impl EpochTables {
         EpochTables {
             epoch,
             weight,
+            is_drawn: stratum == Stratum::Drawn,
             stable_rate,
             harm: HarmTable::new(share, stable_rate, settings.limit),
             latency: latency.map_or_else(LatencyTables::default, |latency| {
@@ -60,6 +64,18 @@ impl EpochTables {
             split: SplitTable::new(share),
             under_way: Pending::default(),
         }
+    }
+
+    /// The same computed anew from what is known of stable now.
+    pub fn renewed(&self, settings: &Settings, past: &Past, goal: Option<ProofGoal>) -> EpochTables {
+        let stratum = if self.is_drawn { Stratum::Drawn } else { Stratum::Mirrored };
+        let new = EpochTables::new(settings, past, goal, (self.epoch, self.weight), stratum);
+        EpochTables { under_way: self.under_way, ..new }
+    }
+
+    /// What judges a block stands in this order: what was drawn comes last in its epoch.
+    pub fn place(&self) -> (Revision, bool) {
+        (self.epoch, self.is_drawn)
     }
 }
 

@@ -1,9 +1,11 @@
 //! What people are shown of the evidence; nothing here decides, but for the hold that a sick stable version asks for.
 
 use super::tables::Dampings;
-use super::{Evidence, FailureSplit, RatioInterval, Settings, interval};
+use super::{EpochTotals, Evidence, FailureSplit, RatioInterval, Settings, interval};
 use crate::domain::analysis::latency::{PROCESSES, QUANTILES};
+use crate::domain::analysis::mirror::Stratum;
 use crate::domain::analysis::{Arms, Counts};
+use crate::domain::function::Revision;
 use crate::domain::histogram::upper_edge_us;
 use crate::domain::weight::Weight;
 
@@ -39,15 +41,21 @@ pub struct StableHold {
 impl Evidence {
     /// The interval of the ratio of failure rates, canary to stable, at the plan's alpha.
     pub fn ratio(&self, settings: &Settings) -> Option<RatioInterval> {
-        let splits: Vec<FailureSplit> = self
-            .totals
-            .iter()
-            .map(|totals| FailureSplit {
-                weight: totals.weight.fraction(),
-                canary: totals.arms.canary.failures,
-                stable: totals.arms.stable.failures,
-            })
-            .collect();
+        let mut splits: Vec<FailureSplit> = Vec::new();
+        let mut of = (Revision(0), false);
+        for totals in &self.totals {
+            let (canary, stable) = (totals.arms.canary.failures, totals.arms.stable.failures);
+            let place = (totals.epoch, totals.stratum == Stratum::Drawn);
+            // Copies are judged together with what they were made of.
+            match splits.last_mut().filter(|_| place == of && !place.1) {
+                Some(last) => (last.canary, last.stable) = (last.canary + canary, last.stable + stable),
+                None => {
+                    let weight = totals.stratum.share(totals.weight);
+                    splits.push(FailureSplit { weight, canary, stable });
+                }
+            }
+            of = place;
+        }
         interval(&splits, settings.false_rollback_rate)
     }
 
@@ -75,9 +83,16 @@ impl Evidence {
         Some(high)
     }
 
-    /// What was counted of both arms while the canary had this share.
+    /// How many requests the canary got copies of over the whole rollout, and how many of these failed.
+    pub fn copies(&self) -> Counts {
+        let copies = self.totals.iter().filter(|totals| !totals.stratum.is_real());
+        copies.fold(Counts::default(), |sum, totals| sum.plus(totals.arms.canary))
+    }
+
+    /// What was counted of both arms while the canary had this share, copies apart.
     pub fn arms_at(&self, weight: Weight) -> Arms {
-        let of_weight = self.totals.iter().filter(|totals| totals.weight == weight);
+        let of_weight =
+            self.totals.iter().filter(|totals| totals.weight == weight && totals.stratum.is_real());
         of_weight.fold(Arms::default(), |sum, totals| sum.plus(totals.arms))
     }
 
@@ -110,7 +125,9 @@ impl Evidence {
 
     /// The canary's share of the requests in the epoch whose split is watched; `None` without any.
     pub fn found_share(&self) -> Option<f64> {
-        let totals = self.totals.iter().find(|totals| totals.epoch == self.split_epoch)?;
+        let is_of =
+            |totals: &&EpochTotals| (totals.epoch, totals.stratum) == (self.split_epoch, Stratum::Drawn);
+        let totals = self.totals.iter().find(is_of)?;
         Some(totals.arms.share())
     }
 

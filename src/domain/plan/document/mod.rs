@@ -104,6 +104,7 @@ mod tests {
         routing:
           affinity: none
           override: none
+          mirror: none
         ");
     }
 

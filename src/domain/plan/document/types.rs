@@ -13,7 +13,9 @@ use super::schema::{
     LabelText, MetricName, Number, Percent, Points, PresetName, SpanText, StatusText, TargetName,
     VersionText, ZoneName,
 };
-use crate::domain::plan::model::{OnDrift, OnFailure, OnNewVersion, Timeout, WhenStableUnhealthy};
+use crate::domain::plan::model::{
+    MirrorMethods, OnDrift, OnFailure, OnNewVersion, Timeout, WhenStableUnhealthy,
+};
 
 /// A rollout plan, or defaults that plans use.
 #[derive(Default, Serialize, JsonSchema)]
@@ -448,10 +450,13 @@ pub(super) struct RoutingForm {
     #[serde(rename = "override")]
     #[schemars(extend("default" = "none"))]
     pub override_by: Option<NoneOr<OverrideForm>>,
-    /// The share of requests copied to the canary, or none.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    /// The share of requests that the canary gets a copy of if stable answers them, or none.
     #[schemars(extend("default" = "none"))]
     pub mirror: Option<NoneOr<Percent>>,
+    /// Requests of which methods are copied: those that change nothing, or any.
+    #[serde(rename = "mirrorMethods", skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("default" = "safe"))]
+    pub mirror_methods: Option<Choice<MirrorMethods>>,
 }
 
 #[derive(Serialize, JsonSchema)]

@@ -6,9 +6,9 @@ use super::schema::{
 };
 use super::types::{
     AffinityForm, AfterForm, AnalysisForm, AnalysisStepForm, ApprovalForm, ChannelForm, DaysForm, EmptyForm,
-    EventsForm, FailuresForm, FreezeForm, LatencyForm, MaxExposureForm, MetricForm, NoneOr, NotifyForm,
-    OverrideForm, PlanDocument, PrometheusForm, ProofForm, RoutingForm, StableUnhealthyForm, StartForm,
-    StepDeadlineForm, StepForm, StepMap, ValueForm, WebhookForm, WindowForm, WindowsForm,
+    EventsForm, FailuresForm, FreezeForm, LatencyForm, MaxExposureForm, MetricForm, NotifyForm, OverrideForm,
+    PlanDocument, PrometheusForm, ProofForm, RoutingForm, StableUnhealthyForm, StartForm, StepDeadlineForm,
+    StepForm, StepMap, ValueForm, WebhookForm, WindowForm, WindowsForm,
 };
 use crate::domain::plan::calendar::Windows;
 use crate::domain::plan::model::{
@@ -76,7 +76,7 @@ impl PlanDocument {
                 then: Some(Choice(plan.step_deadline.then)),
             }),
             windows: windows(&plan.windows),
-            routing: Some(routing(&plan.routing, holds(&["routing", "mirror"]))),
+            routing: Some(routing(&plan.routing)),
             notify: filled(plan.notify.iter().map(notify).collect()),
         }
     }
@@ -202,7 +202,7 @@ fn windows(windows: &Windows) -> Option<WindowsForm> {
     (form.allow.is_some() || form.freeze.is_some()).then_some(form)
 }
 
-fn routing(routing: &RoutingOptions, has_mirror: bool) -> RoutingForm {
+fn routing(routing: &RoutingOptions) -> RoutingForm {
     let affinity = routing.affinity.as_ref().map(|affinity| match affinity {
         Affinity::Cookie(name) => AffinityForm::Cookie(CookieName(name.clone())),
         Affinity::Header(name) => AffinityForm::Header(HeaderName(name.clone())),
@@ -212,7 +212,8 @@ fn routing(routing: &RoutingOptions, has_mirror: bool) -> RoutingForm {
     RoutingForm {
         affinity: Some(affinity.into()),
         override_by: Some(override_by.into()),
-        mirror: has_mirror.then(|| NoneOr::from(routing.mirror.map(|share| Percent(share.to_string())))),
+        mirror: Some(routing.mirror.map(|mirror| Percent(mirror.share.to_string())).into()),
+        mirror_methods: routing.mirror.map(|mirror| Choice(mirror.methods)),
     }
 }
 

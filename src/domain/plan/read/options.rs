@@ -8,12 +8,13 @@ use super::values::Span;
 use crate::domain::arn::{NameError, VersionNumber};
 use crate::domain::plan::keys;
 use crate::domain::plan::model::{
-    Affinity, Channel, MaxExposure, Notify, RoutingOptions, StableUnhealthy, StepDeadline, Value,
-    VersionChoice,
+    Affinity, Channel, MaxExposure, Mirror, MirrorMethods, Notify, RoutingOptions, StableUnhealthy,
+    StepDeadline, Value, VersionChoice,
 };
 use crate::domain::plan::suggest::nearest;
 use crate::domain::plan::tree::Content;
 use crate::domain::plan::words::EVENTS;
+use crate::domain::weight::Weight;
 
 /// Beyond it a bound bounds nothing.
 const EXPOSURE_MAX: u64 = 1_000_000_000_000_000;
@@ -126,9 +127,25 @@ impl Reader<'_> {
         let override_header = fields
             .get("override")
             .map_or(Some(None), |field| self.none_or(&field, |reader, field| reader.override_header(field)));
-        let mirror = fields
+        let share = fields
             .get("mirror")
             .map_or(Some(None), |field| self.none_or(&field, |reader, field| reader.weight(field)));
+        let methods = fields
+            .get("mirrorMethods")
+            .map_or(Some(MirrorMethods::default()), |field| self.choice::<MirrorMethods>(&field));
+        let mirror = share.zip(methods).map(|(share, methods)| {
+            share.filter(|share| *share > Weight::ZERO).map(|share| Mirror { share, methods })
+        });
+        if mirror == Some(None)
+            && let (Some(MirrorMethods::Any), Some(field)) = (methods, fields.get("mirrorMethods"))
+        {
+            self.faults
+                .error(
+                    field.place(),
+                    "`mirrorMethods` says of what there are copies, and `mirror` asks for none",
+                )
+                .help("write `mirror: 10%` beside it, or leave it out");
+        }
         Some(RoutingOptions { affinity: affinity?, override_header: override_header?, mirror: mirror? })
     }
 

@@ -206,8 +206,8 @@ fn defaults_are_checked_alone() {
     assert_eq!(check("kind: Defaults\n"), [""; 0]);
     assert_eq!(check("kind: Defaults\nbaek: 5m\n"), ["team.yaml:2:1: a plan has no key `baek`"]);
     assert_eq!(
-        check("kind: Defaults\nrouting: {mirror: 10%}\n"),
-        ["team.yaml:2:11: this serin copies no requests yet"]
+        check("kind: Defaults\nnotify: [{webhook: {url: 'https://a'}}]\n"),
+        ["team.yaml:2:1: this serin does not notify anybody yet"]
     );
     assert_eq!(check(SMALLEST), ["team.yaml:1:1: this file is a plan, and no plan can use another"]);
 }
@@ -237,7 +237,7 @@ fn what_is_not_in_force_is_refused_where_it_stands_and_only_there() {
         ("whenStableUnhealthy: continue", None),
         ("stableUnhealthy: {failures: 20%}", None),
         ("routing: {affinity: {cookie: session}, override: {header: x-version}, mirror: none}", None),
-        ("routing: {affinity: none, mirror: 10%}", Some("4:27")),
+        ("routing: {affinity: none, mirror: 10%, mirrorMethods: any}", None),
         ("notify: [{webhook: {url: 'https://a'}}]", Some("4:1")),
     ] {
         let answer = load(&source("plan", &format!("{SMALLEST}{line}\n")), None);
