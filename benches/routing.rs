@@ -59,7 +59,7 @@ fn spec(alias: &str, epoch: u64, ppm: u32, versions: [&Target; 2]) -> RouteSpec 
 }
 
 fn target(addr: SocketAddr) -> Target {
-    Target::Http { url: format!("http://{addr}").parse().expect("a URL") }
+    Target::Http { url: format!("http://{addr}").parse().expect("a URL"), health: None }
 }
 
 fn main() {

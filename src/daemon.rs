@@ -164,6 +164,10 @@ impl Daemon {
             addr: api_addr,
             connections: router.connections(),
             certificate: router.certificate(),
+            upstreams: {
+                let table = Arc::clone(&ground.table);
+                Arc::new(move || table.upstreams())
+            },
         };
         let event_sources =
             EventSources::start(&config.queues, control.clone(), router.invoke_handle(), progress)

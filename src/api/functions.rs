@@ -30,6 +30,7 @@ fn function_view(world: &World, state: &FunctionState) -> FunctionView {
         name: state.function.name.to_string(),
         newest_version: state.newest().map(|version| version.number.to_string()),
         url: state.function.latest.target.to_string(),
+        health: state.function.latest.target.health().map(ToString::to_string),
         versions: state.versions.len(),
         aliases: world.aliases_of(&state.function.name).count(),
         modified_at: state.function.modified_at.to_string(),
@@ -42,6 +43,7 @@ fn version_view(world: &World, version: &Version) -> VersionView {
     VersionView {
         version: version.number.to_string(),
         url: configuration.target.to_string(),
+        health: configuration.target.health().map(ToString::to_string),
         commit: configuration.commit.clone(),
         description: configuration.description.clone(),
         role: configuration.role.clone(),
@@ -96,8 +98,11 @@ pub async fn publish(
 ) -> Result<Json<PublishReply>, ApiError> {
     let url =
         request.url.parse().map_err(|why| ApiError::invalid(format!("url {:?}: {why}", request.url)))?;
+    let health = request.health.as_deref().map(|health| {
+        health.parse().map_err(|why| ApiError::invalid(format!("health {health:?}: {why}")))
+    });
     let configuration = Configuration {
-        target: Target::Http { url },
+        target: Target::Http { url, health: health.transpose()? },
         role: request.role.clone().unwrap_or_else(|| DEFAULT_ROLE.to_owned()),
         dead_letter: request.dead_letter.clone(),
         description: request.description.clone(),

@@ -27,6 +27,7 @@ use crate::events::progress::Course;
 use crate::metrics::certificate::CertificateState;
 use crate::metrics::connections::{Connections, Refused};
 use crate::metrics::recorder::{Counts, FailureKind, Recorder, VersionCounts};
+use crate::metrics::upstreams::{UpstreamState, Upstreams};
 use crate::queues::progress::Progress;
 
 const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -36,6 +37,7 @@ struct Scrape {
     world: Arc<World>,
     recorder: Arc<Recorder>,
     connections: Arc<Connections>,
+    upstreams: Upstreams,
     certificate: Option<Arc<CertificateState>>,
     health: Arc<Health>,
     event_sources: Progress,
@@ -60,6 +62,7 @@ pub async fn serve(State(api): State<Api>) -> Result<Response, ApiError> {
         world: api.control.world(),
         recorder: Arc::clone(&api.recorder),
         connections: Arc::clone(&api.connections),
+        upstreams: Arc::clone(&api.upstreams),
         certificate: api.certificate.clone(),
         health: api.control.health(),
         event_sources: api.event_sources.clone(),
@@ -148,6 +151,7 @@ impl Collector for Scrape {
         self.rollouts(&mut encoder)?;
         self.event_sources(&mut encoder)?;
         self.async_events(&mut encoder)?;
+        self.upstreams(&mut encoder)?;
         self.connections(&mut encoder)?;
         self.own(&mut encoder)
     }
@@ -359,6 +363,26 @@ impl Scrape {
                     [("function", function.as_str()), ("destination", kind.name()), ("outcome", outcome)];
                 family.count(&labels, *reports)?;
             }
+        }
+        Ok(())
+    }
+
+    fn upstreams(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
+        let mut family = Family::of(
+            encoder,
+            "serin_upstream_up",
+            "Whether a place gets requests of a version, which is at several or has a health path",
+            None,
+            MetricType::Gauge,
+        )?;
+        // Several routes may lead to a version.
+        let mut places = BTreeMap::new();
+        for UpstreamState { function, version, place, is_up } in (self.upstreams)() {
+            places.insert((function.to_string(), version.to_string(), place), is_up);
+        }
+        for ((function, version, place), is_up) in places {
+            let labels = [("function", &*function), ("version", &*version), ("place", &*place)];
+            family.gauge(&labels, if is_up { 1.0 } else { 0.0 })?;
         }
         Ok(())
     }

@@ -36,6 +36,7 @@ use crate::domain::arn::Place;
 use crate::events::progress::Progress as AsyncProgress;
 use crate::metrics::certificate::CertificateState;
 use crate::metrics::connections::Connections;
+use crate::metrics::upstreams::Upstreams;
 use crate::metrics::recorder::Recorder;
 use crate::queues::progress::Progress;
 use crate::router::handle::InvokeHandle;
@@ -97,6 +98,8 @@ pub struct Api {
     pub connections: Arc<Connections>,
     /// The certificate that they are shown, if there is one.
     pub certificate: Option<Arc<CertificateState>>,
+    /// How the places of versions stand.
+    pub upstreams: Upstreams,
 }
 
 impl Api {

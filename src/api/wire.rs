@@ -451,6 +451,9 @@ pub struct VerbReply {
 pub struct PublishRequest {
     /// Where the version answers: `http://host:port[,host:port…][/path]`, or `h2c://` in HTTP/2.
     pub url: String,
+    /// What each of its places is asked for every few seconds: `/path`, behind the URL's base path.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub health: Option<String>,
     /// The commit it was built from.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub commit: Option<String>,
@@ -494,6 +497,8 @@ pub struct FunctionView {
     pub newest_version: Option<String>,
     /// What `$LATEST` runs as.
     pub url: String,
+    /// What the places of `$LATEST` are asked for, if anything.
+    pub health: Option<String>,
     /// How many versions there are.
     pub versions: usize,
     /// How many aliases there are.
@@ -517,6 +522,8 @@ pub struct VersionView {
     pub version: String,
     /// Where it answers.
     pub url: String,
+    /// What its places are asked for, if anything.
+    pub health: Option<String>,
     /// The commit it was built from.
     pub commit: Option<String>,
     /// Free text.

@@ -104,7 +104,7 @@ impl ConfigurationChange {
     pub fn applied(&self, function: &str, to: &Configuration) -> Result<Configuration, ConfigurationFault> {
         let mut next = to.clone();
         match &mut next.target {
-            Target::Http { url } => {
+            Target::Http { url, .. } => {
                 if let Some(member) = self.first_for_processes() {
                     let (function, url) = (function.to_owned(), url.to_string());
                     return Err(ConfigurationFault::NotForServices { function, url, member });

@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 use super::alias::AliasId;
 use super::arn::{FunctionName, VersionNumber};
 use super::concurrency::{EventInvoke, Provisioned};
+use super::health::HealthPath;
 use super::process::{CodeSha256, ProcessTarget};
 use super::rollout::RolloutId;
 use super::settings::Settings;
@@ -34,6 +35,9 @@ pub enum Target {
     Http {
         /// Where the version answers.
         url: UpstreamUrl,
+        /// What its places are asked for regularly; without it, only connections and requests show how they are.
+        #[serde(skip_serializing_if = "Option::is_none", default)]
+        health: Option<HealthPath>,
     },
     /// Code from a zip that serin runs itself; shared, because every route to the version holds it.
     Process(Arc<ProcessTarget>),
@@ -43,7 +47,15 @@ impl Target {
     /// Where an HTTP version answers; `None` for one that serin runs itself.
     pub fn url(&self) -> Option<&UpstreamUrl> {
         match self {
-            Target::Http { url } => Some(url),
+            Target::Http { url, .. } => Some(url),
+            Target::Process(_) => None,
+        }
+    }
+
+    /// What the places of an HTTP version are asked for regularly, if anything is.
+    pub fn health(&self) -> Option<&HealthPath> {
+        match self {
+            Target::Http { health, .. } => health.as_ref(),
             Target::Process(_) => None,
         }
     }
@@ -61,7 +73,7 @@ impl Target {
 impl fmt::Display for Target {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Target::Http { url } => url.fmt(f),
+            Target::Http { url, .. } => url.fmt(f),
             Target::Process(process) => {
                 write!(f, "{} {}", process.runtime, &process.code_sha256.hex()[..12])
             }
@@ -236,11 +248,16 @@ pub struct Configuration {
 }
 
 impl Configuration {
-    /// What stands for the code, as Lambda clients see it: the zip's digest, or for an HTTP version its URL's, in hex.
+    /// What stands for the code, as Lambda clients see it: the zip's digest, or for an HTTP version that of its URL and
+    /// of its health path, where it has one, in hex.
     pub fn code_sha256(&self) -> String {
         match &self.target {
             Target::Process(process) => process.code_sha256.to_string(),
-            Target::Http { url } => CodeSha256::of(url.to_string().as_bytes()).hex(),
+            Target::Http { url, health: None } => CodeSha256::of(url.to_string().as_bytes()).hex(),
+            // Neither has a line's end in it.
+            Target::Http { url, health: Some(health) } => {
+                CodeSha256::of(format!("{url}\n{health}").as_bytes()).hex()
+            }
         }
     }
 }
@@ -351,10 +368,26 @@ mod tests {
         let read: Configuration = serde_json::from_str(stored).unwrap();
         assert_eq!(read.target.to_string(), "http://h:1");
         assert_eq!(read.settings, Settings::default());
-        assert_eq!(
-            serde_json::from_str::<Configuration>(&serde_json::to_string(&read).unwrap()).unwrap(),
-            read
-        );
+        let written = serde_json::to_string(&read).unwrap();
+        assert!(written.contains(r#""target":{"kind":"http","url":"http://h:1"}"#), "{written}");
+        assert_eq!(serde_json::from_str::<Configuration>(&written).unwrap(), read);
+    }
+
+    #[test]
+    fn a_health_path_is_stored_and_is_part_of_the_digest() {
+        let with = |health: &str| -> Configuration {
+            let target = format!(r#"{{"kind":"http","url":"http://h:1"{health}}}"#);
+            serde_json::from_str(&format!(r#"{{"target":{target},"role":"r"}}"#)).unwrap()
+        };
+        let asked = with(r#","health":"/healthz""#);
+        assert_eq!(asked.target.health().map(HealthPath::as_str), Some("/healthz"));
+        let written = serde_json::to_string(&asked).unwrap();
+        assert_eq!(serde_json::from_str::<Configuration>(&written).unwrap(), asked);
+        assert_eq!(with("").code_sha256(), CodeSha256::of(b"http://h:1").hex(), "as it always was");
+        let digests = [with(""), asked, with(r#","health":"/other""#)].map(|one| one.code_sha256());
+        assert!(digests[0] != digests[1] && digests[1] != digests[2] && digests[0] != digests[2], "{digests:?}");
+        let broken = r#"{"kind":"http","url":"http://h:1","health":"healthz"}"#;
+        assert!(serde_json::from_str::<Target>(broken).unwrap_err().to_string().contains("begins with a slash"));
     }
 
     #[test]

@@ -13,6 +13,7 @@ pub mod configure;
 pub mod event_filter;
 pub mod event_source;
 pub mod function;
+pub mod health;
 pub mod histogram;
 pub mod journal;
 pub mod log;

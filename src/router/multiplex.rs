@@ -132,6 +132,11 @@ impl Trunks {
     }
 }
 
+/// The only share in a connection of its own, which ends with it; fails when the limit to connect is over.
+pub(super) async fn connect_apart(to: &Service, limit: Duration, outbox: &Rc<Outbox>) -> io::Result<Share> {
+    Ok(connect(to, limit, outbox).await?.share())
+}
+
 async fn connect(to: &Service, limit: Duration, outbox: &Rc<Outbox>) -> io::Result<Line> {
     let stream = connect_within(to, limit).await?;
     let io = TokioIo::new(PlainIo::new(stream, outbox));

@@ -125,7 +125,12 @@ async fn attempt(
 }
 
 impl Stream {
-    fn begin(mut share: Share, head: &request::Parts, body: UpstreamBody) -> Result<Stream, h2::Error> {
+    /// Sends a request, whose head is worded for HTTP/2 already.
+    pub(super) fn begin(
+        mut share: Share,
+        head: &request::Parts,
+        body: UpstreamBody,
+    ) -> Result<Stream, h2::Error> {
         let mut request = Request::new(());
         *request.method_mut() = head.method.clone();
         *request.uri_mut() = head.uri.clone();
@@ -158,7 +163,8 @@ impl Stream {
         self.sending.take()
     }
 
-    fn poll_head(&mut self, cx: &mut Context<'_>) -> Poll<Result<response::Parts, h2::Error>> {
+    /// Waits for the head of the answer.
+    pub(super) fn poll_head(&mut self, cx: &mut Context<'_>) -> Poll<Result<response::Parts, h2::Error>> {
         // Nobody asks again once it came.
         let Answer::Awaited(answer) = &mut self.answer else { return Poll::Pending };
         let (head, body) = ready!(Pin::new(answer).poll(cx))?.into_parts();
@@ -258,7 +264,7 @@ fn did_nothing(error: &h2::Error) -> bool {
 }
 
 /// Words a request as HTTP/2 would have it.
-fn as_http2(head: &mut request::Parts, authority: &Authority, body: &UpstreamBody) {
+pub(super) fn as_http2(head: &mut request::Parts, authority: &Authority, body: &UpstreamBody) {
     let mut parts = Parts::default();
     parts.scheme = Some(Scheme::HTTP);
     parts.authority = Some(authority.clone());

@@ -2,153 +2,108 @@
 //!
 //! The place with the fewest requests under way gets the next, counted over all workers. One that could not be reached,
 //! or broke off before a head, three times in a row is left out; from then on it is asked for nothing but a connection,
-//! by the router itself and ever more seldom, until it gives one. Nobody is ever refused for this: where all are out, all
-//! are tried. How places stand is remembered beyond the table they are in, for a new weight is no reason to forget.
+//! by the router itself and ever more seldom, until it gives one, or for its version's health path if there is one.
+//! Nobody is ever refused for this: where all are out, all are tried. How places stand is remembered beyond the table
+//! they are in, for a new weight is no reason to forget.
 
-use std::collections::HashMap;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::collections::{BTreeMap, HashMap};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use super::route::Service;
+use super::route::{Route, Service};
+use super::standing::Standing;
+use crate::domain::arn::{FunctionName, VersionId};
+use crate::domain::health::HealthPath;
+use crate::metrics::upstreams::UpstreamState;
 
-/// So many failures in a row put a place out.
-const FAILURES_MAX: u32 = 3;
-/// How long it is left alone at first, and at most.
-const PAUSE_MIN: Duration = Duration::from_secs(1);
-const PAUSE_MAX: Duration = Duration::from_secs(30);
-
-/// How a place has done of late.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-struct Record {
-    failures: u32,
-    /// When it may be tried for a connection, if it is out.
-    out_until: Option<Instant>,
-    /// How long it was out last.
-    pause: Duration,
-}
-
-impl Record {
-    /// A request failed, or the connection that it was tried for.
-    fn failed(self, now: Instant) -> Record {
-        let failures = self.failures.saturating_add(1);
-        if failures < FAILURES_MAX || self.out_until.is_some_and(|until| now < until) {
-            return Record { failures, ..self };
-        }
-        let pause = (self.pause * 2).clamp(PAUSE_MIN, PAUSE_MAX);
-        Record { failures, out_until: Some(now + pause), pause }
-    }
-
-    /// It gives connections again; what it does with requests is yet to be seen, so one failure puts it out.
-    fn connected(self) -> Record {
-        Record { failures: FAILURES_MAX - 1, out_until: None, ..self }
-    }
-}
-
-/// How a place stands, whatever versions it serves.
-pub(super) struct Standing {
-    service: Arc<Service>,
-    under_way: AtomicUsize,
-    is_out: AtomicBool,
-    has_failed: AtomicBool,
-    record: Mutex<Record>,
-}
-
-impl Standing {
-    fn new(service: &Arc<Service>) -> Standing {
-        Standing {
-            service: Arc::clone(service),
-            under_way: AtomicUsize::new(0),
-            is_out: AtomicBool::new(false),
-            has_failed: AtomicBool::new(false),
-            record: Mutex::default(),
-        }
-    }
-
-    /// Where connections to it are tried.
-    pub(super) fn service(&self) -> &Arc<Service> {
-        &self.service
-    }
-
-    /// Notes a request that it failed before a head, or a connection that it did not give.
-    pub(super) fn failed(&self, now: Instant, why: &str) {
-        let mut record = self.record();
-        *record = record.failed(now);
-        self.has_failed.store(true, Ordering::Relaxed);
-        if record.out_until.is_some() && !self.is_out.swap(true, Ordering::Relaxed) {
-            tracing::warn!(place = &*self.service.authority, "a place of a version is left out: {why}");
-        }
-    }
-
-    /// Notes that it gave no connection while it was out.
-    pub(super) fn failed_again(&self, now: Instant, why: &str) {
-        // The time for which nobody else was to try it is over.
-        self.record().out_until = Some(now);
-        self.failed(now, why);
-    }
-
-    /// Notes an answer.
-    pub(super) fn answered(&self) {
-        if self.has_failed.load(Ordering::Relaxed) {
-            let mut record = self.record();
-            *record = Record::default();
-            self.has_failed.store(false, Ordering::Relaxed);
-            self.let_in();
-        }
-    }
-
-    /// Notes that it gave a connection while it was out.
-    pub(super) fn connected(&self) {
-        let mut record = self.record();
-        *record = record.connected();
-        self.let_in();
-    }
-
-    fn let_in(&self) {
-        if self.is_out.swap(false, Ordering::Relaxed) {
-            tracing::info!(place = &*self.service.authority, "a place of a version gets requests again");
-        }
-    }
-
-    fn record(&self) -> MutexGuard<'_, Record> {
-        self.record.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// How all places stand, by what connections to them are told apart by.
+/// How all places stand, and which of them the table has.
 #[derive(Default)]
-pub(super) struct PlaceBook(Mutex<HashMap<Arc<str>, Weak<Standing>>>);
+pub(super) struct PlaceBook {
+    standings: Mutex<HashMap<Arc<str>, Weak<Standing>>>,
+    /// The versions at several places or with a health path, by the address of their route in the table.
+    served: Mutex<BTreeMap<String, Vec<Served>>>,
+}
+
+/// A version of a route in the table.
+struct Served {
+    function: FunctionName,
+    version: VersionId,
+    places: Arc<Places>,
+}
 
 impl PlaceBook {
-    fn standing(&self, service: &Arc<Service>) -> Arc<Standing> {
-        let mut book = self.book();
-        if let Some(known) = book.get(&service.authority).and_then(Weak::upgrade) {
+    /// How a place stands, for all whose connections are alike and who ask it for the same.
+    ///
+    /// Who asks for something else has a standing of its own: a health path that is wrong puts nobody else out.
+    fn standing(&self, service: &Arc<Service>, health: Option<&HealthPath>) -> Arc<Standing> {
+        let health = health.map(|health| format!("{}{health}", service.base_path));
+        let name: Arc<str> = match &health {
+            None => Arc::clone(&service.authority),
+            Some(health) => format!("{}{health}", service.authority).into(),
+        };
+        let mut standings = locked(&self.standings);
+        if let Some(known) = standings.get(&name).and_then(Weak::upgrade) {
             return known;
         }
-        book.retain(|_, standing| standing.strong_count() > 0);
-        let new = Arc::new(Standing::new(service));
-        book.insert(Arc::clone(&service.authority), Arc::downgrade(&new));
+        standings.retain(|_, standing| standing.strong_count() > 0);
+        let new = Arc::new(Standing::new(Arc::clone(&name), service, health));
+        standings.insert(name, Arc::downgrade(&new));
         new
     }
 
     /// The places that are out and may be tried now; each is given to one caller and counts as tried.
     pub(super) fn due(&self, now: Instant) -> Vec<Arc<Standing>> {
-        let standings: Vec<_> = self.book().values().filter_map(Weak::upgrade).collect();
-        let is_due = |standing: &Arc<Standing>| {
-            let mut record = standing.record();
-            let is_due = record.out_until.is_some_and(|until| until <= now);
-            if is_due {
-                // Nobody else tries it meanwhile.
-                record.out_until = Some(now + PAUSE_MAX);
-            }
-            is_due
-        };
-        standings.into_iter().filter(is_due).collect()
+        let standings: Vec<_> = locked(&self.standings).values().filter_map(Weak::upgrade).collect();
+        standings.into_iter().filter(|standing| standing.take_turn(now)).collect()
     }
 
-    fn book(&self) -> MutexGuard<'_, HashMap<Arc<str>, Weak<Standing>>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    /// Notes that a route is in the table, in place of the one before at its address.
+    pub(super) fn serve(&self, route: &Route) {
+        let served = route.places().map(|(version, places)| Served {
+            function: route.address.function().clone(),
+            version,
+            places: Arc::clone(places),
+        });
+        let served: Vec<Served> = served.collect();
+        let mut all = locked(&self.served);
+        if served.is_empty() {
+            all.remove(&route.address.key());
+        } else {
+            all.insert(route.address.key(), served);
+        }
     }
+
+    /// Notes that a route is in the table no more.
+    pub(super) fn withdraw(&self, route: &Route) {
+        locked(&self.served).remove(&route.address.key());
+    }
+
+    /// The places in the table that are to be asked for a health path, by their names.
+    pub(super) fn asked(&self) -> HashMap<Arc<str>, Arc<Standing>> {
+        let all = locked(&self.served);
+        let standings = all.values().flatten().flat_map(|served| served.places.standings());
+        let asked = standings.filter(|standing| standing.health().is_some());
+        asked.map(|standing| (Arc::clone(&standing.name), Arc::clone(standing))).collect()
+    }
+
+    /// The places of every version in the table that is at several or has a health path.
+    pub(super) fn upstreams(&self) -> Vec<UpstreamState> {
+        let mut upstreams = Vec::new();
+        for Served { function, version, places } in locked(&self.served).values().flatten() {
+            upstreams.extend(places.places.iter().map(|(service, standing)| UpstreamState {
+                function: function.clone(),
+                version: *version,
+                place: service.named().to_owned(),
+                is_up: !standing.is_out(),
+            }));
+        }
+        upstreams
+    }
+}
+
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// The places of one version.
@@ -160,9 +115,9 @@ pub(super) struct Places {
 
 impl Places {
     /// The places of a version, at least one and at most 32; how they stand is in the book.
-    pub(super) fn of(services: Vec<Arc<Service>>, book: &PlaceBook) -> Places {
+    pub(super) fn of(services: Vec<Arc<Service>>, health: Option<&HealthPath>, book: &PlaceBook) -> Places {
         let stand = |service: Arc<Service>| {
-            let standing = book.standing(&service);
+            let standing = book.standing(&service, health);
             (service, standing)
         };
         Places { places: services.into_iter().map(stand).collect(), turn: AtomicUsize::new(0) }
@@ -171,6 +126,10 @@ impl Places {
     /// What stands before every path, which is the same at all of them.
     pub(super) fn base_path(&self) -> &str {
         self.places.first().map_or("", |(service, _)| &service.base_path)
+    }
+
+    fn standings(&self) -> impl Iterator<Item = &Arc<Standing>> {
+        self.places.iter().map(|(_, standing)| standing)
     }
 
     /// Takes a seat for a request where the fewest are.
@@ -183,7 +142,7 @@ impl Places {
         let turn = self.turn.fetch_add(1, Ordering::Relaxed);
         let index = fewest(self.places.len(), turn, tried, |index| {
             let standing = &self.places[index].1;
-            (standing.is_out.load(Ordering::Relaxed), standing.under_way.load(Ordering::Relaxed))
+            (standing.is_out(), standing.under_way.load(Ordering::Relaxed))
         })?;
         self.places[index].1.under_way.fetch_add(1, Ordering::Relaxed);
         Some(Seat { places: Arc::clone(self), index, tried: tried | 1 << index })
@@ -234,7 +193,6 @@ impl Drop for Seat {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::clock;
 
     #[test]
     fn the_fewest_get_the_next_and_ties_go_round() {
@@ -254,25 +212,5 @@ mod tests {
         assert_eq!(fewest(3, 0, 0, out([true, false, false])), Some(1));
         assert_eq!(fewest(3, 0, 0, out([true, true, true])), Some(0), "where all are out, all are tried");
         assert_eq!(fewest(3, 0, 0b010, out([true, false, true])), Some(0));
-    }
-
-    #[test]
-    fn three_failures_in_a_row_put_out_for_ever_longer() {
-        let start = clock::instant_now();
-        let at = |s: u64| start + Duration::from_secs(s);
-        let failed = |record: Record, s: u64| record.failed(at(s));
-        let twice = failed(failed(Record::default(), 0), 0);
-        assert_eq!(twice.out_until, None);
-        let out = failed(twice, 10);
-        assert_eq!(out.out_until, Some(at(11)));
-        assert_eq!(failed(out, 10).out_until, Some(at(11)), "what was under way makes it no worse");
-        let mut record = out;
-        for (s, until) in [(11, 13), (13, 17), (17, 25), (25, 41), (41, 71), (71, 101)] {
-            record = failed(record, s);
-            assert_eq!(record.out_until, Some(at(until)));
-        }
-        let again = record.connected();
-        assert_eq!(again.out_until, None);
-        assert_eq!(failed(again, 200).out_until, Some(at(230)), "one failure is enough then");
     }
 }

@@ -69,13 +69,13 @@ impl Link {
     }
 }
 
-/// A request that goes up on its own, until this is dropped.
+/// Something that goes on by itself, until this is dropped.
 pub(super) struct Detached(AbortHandle);
 
 impl Detached {
-    /// Runs a request's way up on this worker.
-    pub(super) fn run(sending: impl Future<Output = ()> + 'static) -> Detached {
-        Detached(tokio::task::spawn_local(sending).abort_handle())
+    /// Runs it on this worker.
+    pub(super) fn run(work: impl Future<Output = ()> + 'static) -> Detached {
+        Detached(tokio::task::spawn_local(work).abort_handle())
     }
 }
 

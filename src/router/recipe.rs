@@ -92,7 +92,7 @@ mod tests {
     use crate::metrics::recorder::Recorder;
 
     fn target(host: &str) -> Target {
-        Target::Http { url: format!("http://{host}").parse().unwrap() }
+        Target::Http { url: format!("http://{host}").parse().unwrap(), health: None }
     }
 
     fn function(name: &str) -> Edit {

@@ -35,6 +35,14 @@ impl Address {
             Address::Version { function, version } => format!("{function}:{version}"),
         }
     }
+
+    /// The function it is of.
+    pub(super) fn function(&self) -> &FunctionName {
+        match self {
+            Address::Alias { alias, .. } => &alias.function,
+            Address::Version { function, .. } => function,
+        }
+    }
 }
 
 /// Where the requests to one address go.
@@ -140,6 +148,15 @@ impl Route {
         }
     }
 
+    /// The versions that are at several places or have a health path.
+    pub(super) fn places(&self) -> impl Iterator<Item = (VersionId, &Arc<Places>)> {
+        let upstreams = [Some(&self.primary), self.additional.as_ref()].into_iter().flatten();
+        upstreams.filter_map(|upstream| match &upstream.reach {
+            Reach::Many(places) => Some((upstream.version, places)),
+            Reach::Http(_) | Reach::Process(_) => None,
+        })
+    }
+
     /// The versions it serves, for people.
     pub(super) fn served(&self) -> String {
         let primary = self.primary.version;
@@ -182,9 +199,9 @@ pub(super) struct Upstream {
 
 /// What answers for a version.
 pub(super) enum Reach {
-    /// A service.
+    /// A service at one place, of which nothing is known but what requests meet with.
     Http(Arc<Service>),
-    /// A service at several places.
+    /// A service at several places, or at one that is asked for a health path.
     Many(Arc<Places>),
     /// A process of serin's own.
     Process(Arc<ProcessTarget>),
@@ -233,14 +250,14 @@ impl Upstream {
     fn of(version: VersionId, target: &Target, book: &PlaceBook) -> Upstream {
         let label = HeaderValue::try_from(version.to_string()).expect("digits or $LATEST");
         let reach = match target {
-            Target::Http { url } => {
+            Target::Http { url, health } => {
                 let mut services: Vec<_> =
                     url.places().map(|place| Arc::new(Service::at(url, place))).collect();
                 match services.pop() {
-                    Some(only) if services.is_empty() => Reach::Http(only),
+                    Some(only) if services.is_empty() && health.is_none() => Reach::Http(only),
                     last => {
                         services.extend(last);
-                        Reach::Many(Arc::new(Places::of(services, book)))
+                        Reach::Many(Arc::new(Places::of(services, health.as_ref(), book)))
                     }
                 }
             }
@@ -251,6 +268,11 @@ impl Upstream {
 }
 
 impl Service {
+    /// `host[:port]` as the version's URL has it.
+    pub(super) fn named(&self) -> &str {
+        self.host_header.to_str().expect("an authority is visible ASCII")
+    }
+
     fn at(url: &UpstreamUrl, place: &str) -> Service {
         let (host, port) = host_port(place);
         let http2 = url

@@ -23,7 +23,9 @@ use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
 use super::connection::{self, Door};
 use super::drain::Drain;
 use super::handle::{InvokeHandle, Job};
+use super::health;
 use super::invoke::{Payload, invoke};
+use super::pool::Detached;
 use super::settings::RouterConfig;
 use super::table::RoutingTable;
 use super::tls::{Tls, Watching};
@@ -387,6 +389,9 @@ async fn work(
     let mut accepting: Vec<JoinTask<()>> =
         listeners.plain.into_iter().map(|listener| accept(listener, &plain)).collect();
     accepting.extend(listeners.tls.into_iter().map(|listener| accept(listener, &tls)));
+    // One asks for all, and it is the first.
+    let asking = (worker.writer.worker() == 0)
+        .then(|| Detached::run(health::run(Rc::clone(&worker), table.published())));
     let sweeping = spawn_local(sweep(Rc::clone(&worker)));
     let outbox = Rc::clone(&worker.outbox);
     let sending = spawn_local(async move { outbox.run().await });
@@ -422,6 +427,7 @@ async fn work(
     // Ends the listeners, too; where nobody else has them, whoever waits in their queues is reset and connects elsewhere.
     stop_accepting(&mut accepting).await;
     sweeping.abort();
+    drop(asking);
     drain.begin();
     // Over in time or not, what is left is closed with the runtime.
     let _ = timeout(grace, drain.ended()).await;

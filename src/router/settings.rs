@@ -85,6 +85,10 @@ pub struct Timeouts {
     /// It stays below what common servers allow (Node and uvicorn five seconds), for a connection that the other
     /// side closes just as it is used again costs a request. A version that says `Keep-Alive: timeout=N` shortens it.
     pub upstream_idle: Duration,
+    /// For the head of an answer to a check of a version's health path, the connection included.
+    pub health: Duration,
+    /// From one such check of a place to the next, give or take a tenth.
+    pub health_every: Duration,
 }
 
 impl Default for Timeouts {
@@ -96,6 +100,8 @@ impl Default for Timeouts {
             client_header: Duration::from_secs(30),
             handshake: Duration::from_secs(10),
             upstream_idle: Duration::from_secs(4),
+            health: Duration::from_secs(2),
+            health_every: Duration::from_secs(5),
         }
     }
 }

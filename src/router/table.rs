@@ -24,6 +24,7 @@ use crate::domain::plan::{Affinity, Mirror};
 use crate::domain::policy::{PolicyScope, Statement};
 use crate::domain::process::ProcessTarget;
 use crate::metrics::recorder::Recorder;
+use crate::metrics::upstreams::UpstreamState;
 use crate::runtime::Runtimes;
 
 /// The statuses that are failures unless a plan says otherwise.
@@ -240,6 +241,20 @@ impl RoutingTable {
         self.runtimes.as_ref()
     }
 
+    /// Tells of every place of the versions in the table that are at several or have a health path.
+    pub fn upstreams(&self) -> Vec<UpstreamState> {
+        self.places.upstreams()
+    }
+
+    fn insert(&self, table: &mut Table, route: Route) {
+        self.places.serve(&route);
+        table.insert(route.address.key(), route);
+    }
+
+    fn close(&self, closed: &mut Vec<Arc<Route>>, removed: impl IntoIterator<Item = Arc<Route>>) {
+        closed.extend(removed.into_iter().inspect(|route| self.places.withdraw(route)));
+    }
+
     fn apply(&self, edit: Edit, table: &mut Table, closed: &mut Vec<Arc<Route>>) {
         match edit {
             Edit::Alias(spec) => {
@@ -254,29 +269,29 @@ impl RoutingTable {
                     );
                     return;
                 }
-                table.insert(key, Route::to_alias(spec, &self.recorder, &self.places));
+                self.insert(table, Route::to_alias(spec, &self.recorder, &self.places));
             }
-            Edit::RemoveAlias(alias) => closed.extend(table.remove(&alias.to_string())),
+            Edit::RemoveAlias(alias) => self.close(closed, table.remove(&alias.to_string())),
             Edit::Function { name, latest } => {
                 let route = Route::to_version(name, VersionId::Latest, &latest, &self.recorder, &self.places);
-                table.insert(route.address.key(), route);
+                self.insert(table, route);
             }
             Edit::Version { function, number, target } => {
                 let route = Route::to_version(function, number.into(), &target, &self.recorder, &self.places);
-                table.insert(route.address.key(), route);
+                self.insert(table, route);
             }
             Edit::RemoveVersion { function, number } => {
                 if let Some(runtimes) = &self.runtimes {
                     runtimes.forget(&function, Some(number.into()));
                 }
                 let removed = Address::Version { function, version: number.into() };
-                closed.extend(table.remove(&removed.key()));
+                self.close(closed, table.remove(&removed.key()));
             }
             Edit::RemoveFunction(name) => {
                 if let Some(runtimes) = &self.runtimes {
                     runtimes.forget(&name, None);
                 }
-                closed.extend(table.remove_function(&name));
+                self.close(closed, table.remove_function(&name));
             }
             Edit::Concurrency { function, reserved, provisioned } => {
                 if let Some(runtimes) = &self.runtimes {
@@ -422,7 +437,7 @@ mod tests {
     }
 
     fn target(host: &str) -> Target {
-        Target::Http { url: format!("http://{host}").parse().unwrap() }
+        Target::Http { url: format!("http://{host}").parse().unwrap(), health: None }
     }
 
     fn spec(alias: &str, epoch: u64, weight_ppm: u32) -> RouteSpec {

@@ -42,7 +42,7 @@ pub(super) struct Worker {
     /// Connections to versions that carry many requests at once.
     pub(super) shared: Trunks,
     /// How the places of versions stand that have several.
-    places: Arc<PlaceBook>,
+    pub(super) places: Arc<PlaceBook>,
     /// What is to be sent at the end of this turn.
     pub(super) outbox: Rc<Outbox>,
     /// How long to wait for whom.
@@ -157,6 +157,11 @@ impl Worker {
 
     /// Bytes for an identifier that need not be secret.
     pub(super) fn random_bytes(&self) -> [u8; 16] {
+        self.tickets.borrow_mut().random()
+    }
+
+    /// A uniform number from 0 to below 1.
+    pub(super) fn random_fraction(&self) -> f64 {
         self.tickets.borrow_mut().random()
     }
 

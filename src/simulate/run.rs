@@ -126,6 +126,7 @@ impl<'a> Simulation<'a> {
             configuration: Configuration {
                 target: Target::Http {
                     url: format!("http://127.0.0.1:{port}").parse().expect("a loopback address is a URL"),
+                    health: None,
                 },
                 role: DEFAULT_ROLE.to_owned(),
                 dead_letter: None,

@@ -15,7 +15,7 @@ use crate::support::upstream::{Script, Version, read_request, reset, write};
 
 fn at(places: &[SocketAddr]) -> Target {
     let places: Vec<String> = places.iter().map(SocketAddr::to_string).collect();
-    Target::Http { url: format!("http://{}", places.join(",")).parse().unwrap() }
+    Target::Http { url: format!("http://{}", places.join(",")).parse().unwrap(), health: None }
 }
 
 fn nowhere() -> SocketAddr {

@@ -286,7 +286,7 @@ pub async fn update_configuration(
 /// The `Code` of GetFunction: where the zip can be fetched for a while, or where the service is.
 pub(super) fn location(api: &Api, world: &World, asked: &Asked, configuration: &Configuration) -> Value {
     let process = match &configuration.target {
-        Target::Http { url } => {
+        Target::Http { url, .. } => {
             return json!({ "RepositoryType": "HTTP", "ImageUri": url, "ResolvedImageUri": url });
         }
         Target::Process(process) => process,

@@ -16,7 +16,7 @@ pub fn run(args: &OfFunction, session: &Session) -> anyhow::Result<Exit> {
     }
     let look = session.terminal.look();
     let newest = function.newest_version.as_ref().map(|version| format!("v{version}"));
-    let rows = [
+    let mut rows = vec![
         ("function", function.name.clone()),
         ("newest", newest.unwrap_or_else(|| look.glyphs().none.to_owned())),
         ("$LATEST", function.url.clone()),
@@ -24,11 +24,14 @@ pub fn run(args: &OfFunction, session: &Session) -> anyhow::Result<Exit> {
         ("aliases", function.aliases.to_string()),
         ("changed", words::ago(&function.modified_at, &look)),
     ];
-    let lines = rows.map(|(label, text)| {
+    if let Some(health) = &function.health {
+        rows.insert(3, ("health", health.clone()));
+    }
+    let lines = rows.into_iter().map(|(label, text)| {
         let mut line = labelled(label);
         line.add(look.words(&text));
         line
     });
-    session.terminal.print(&look.print(&lines))?;
+    session.terminal.print(&look.print(&lines.collect::<Vec<_>>()))?;
     Ok(Exit::Done)
 }

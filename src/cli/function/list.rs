@@ -29,7 +29,8 @@ pub fn run(args: &Args, session: &Session) -> anyhow::Result<Exit> {
     }
     let look = session.terminal.look();
     let mut sheet =
-        Sheet::new(&["FUNCTION", "NEWEST", "VERSIONS", "ALIASES", "CHANGED", "URL"], &look).right(&[2, 3]);
+        Sheet::new(&["FUNCTION", "NEWEST", "VERSIONS", "ALIASES", "CHANGED", "URL", "HEALTH"], &look)
+            .right(&[2, 3]);
     for function in &list.functions {
         let newest = function.newest_version.as_ref().map(|version| format!("v{version}"));
         sheet.row(&[
@@ -39,6 +40,7 @@ pub fn run(args: &Args, session: &Session) -> anyhow::Result<Exit> {
             &function.aliases.to_string(),
             &words::ago(&function.modified_at, &look),
             &function.url,
+            function.health.as_deref().unwrap_or(look.glyphs().none),
         ]);
     }
     session.terminal.print(&sheet.text())?;

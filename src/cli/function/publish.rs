@@ -9,6 +9,7 @@ use crate::domain::arn::FunctionName;
 const EXAMPLES: &str = "\
 Examples:
   serin function publish checkout --url http://127.0.0.1:9002 --commit \"$(git rev-parse HEAD)\"
+  serin function publish checkout --url http://10.0.0.1:9002,10.0.0.2:9002 --health /healthz
   version=$(serin function publish checkout --url http://127.0.0.1:9002)
   serin start checkout --to \"$version\" --wait
 
@@ -24,6 +25,9 @@ pub struct Args {
     /// Where the version answers: http://host:port[,host:port…][/path], or h2c:// in HTTP/2.
     #[arg(long)]
     url: String,
+    /// A path that each of its places is asked for every 5 s, behind the URL's; one that fails is left out.
+    #[arg(long, value_name = "PATH")]
+    health: Option<String>,
     /// The commit it was built from.
     #[arg(long, value_name = "SHA")]
     commit: Option<String>,
@@ -50,6 +54,7 @@ pub struct Args {
 pub fn run(args: &Args, session: &Session) -> anyhow::Result<Exit> {
     let request = PublishRequest {
         url: args.url.clone(),
+        health: args.health.clone(),
         commit: args.commit.clone(),
         description: args.description.clone(),
         role: args.role.clone(),
@@ -60,7 +65,10 @@ pub fn run(args: &Args, session: &Session) -> anyhow::Result<Exit> {
     let reply = session.client()?.publish(args.function.as_str(), &request, &args.change.change())?;
     let name = format!("v{} of {}", reply.version, reply.function);
     session.terminal.note(&match reply.created {
-        true => format!("published {name} at {}", args.url),
+        true => match &args.health {
+            Some(health) => format!("published {name} at {}, asked for {health}", args.url),
+            None => format!("published {name} at {}", args.url),
+        },
         false => format!("{name} is the newest and the same already; --new makes a new version all the same"),
     });
     for rollout in &reply.rollouts {

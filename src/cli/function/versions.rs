@@ -16,7 +16,8 @@ pub fn run(args: &OfFunction, session: &Session) -> anyhow::Result<Exit> {
     }
     let look = session.terminal.look();
     let none = look.glyphs().none;
-    let mut sheet = Sheet::new(&["VERSION", "ALIASES", "PUBLISHED", "COMMIT", "URL", "DESCRIPTION"], &look);
+    let mut sheet =
+        Sheet::new(&["VERSION", "ALIASES", "PUBLISHED", "COMMIT", "URL", "HEALTH", "DESCRIPTION"], &look);
     for version in &list.versions {
         let aliases = version.aliases.join(", ");
         let commit = version.commit.as_deref().map(|commit| commit.get(..12).unwrap_or(commit));
@@ -26,6 +27,7 @@ pub fn run(args: &OfFunction, session: &Session) -> anyhow::Result<Exit> {
             &words::ago(&version.published_at, &look),
             commit.unwrap_or(none),
             &version.url,
+            version.health.as_deref().unwrap_or(none),
             &version.description,
         ]);
     }

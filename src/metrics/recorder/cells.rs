@@ -50,6 +50,11 @@ impl Writer {
         let free = claim.compare_exchange(false, true, Ordering::Acquire, Ordering::Relaxed).is_ok();
         free.then(|| Writer { worker, claim: Arc::clone(claim), _stays_on_its_thread: PhantomData })
     }
+
+    /// Which worker it is, from 0.
+    pub fn worker(&self) -> usize {
+        self.worker
+    }
 }
 
 impl Drop for Writer {
