@@ -98,9 +98,10 @@ pub async fn publish(
 ) -> Result<Json<PublishReply>, ApiError> {
     let url =
         request.url.parse().map_err(|why| ApiError::invalid(format!("url {:?}: {why}", request.url)))?;
-    let health = request.health.as_deref().map(|health| {
-        health.parse().map_err(|why| ApiError::invalid(format!("health {health:?}: {why}")))
-    });
+    let health = request
+        .health
+        .as_deref()
+        .map(|health| health.parse().map_err(|why| ApiError::invalid(format!("health {health:?}: {why}"))));
     let configuration = Configuration {
         target: Target::Http { url, health: health.transpose()? },
         role: request.role.clone().unwrap_or_else(|| DEFAULT_ROLE.to_owned()),

@@ -385,9 +385,14 @@ mod tests {
         assert_eq!(serde_json::from_str::<Configuration>(&written).unwrap(), asked);
         assert_eq!(with("").code_sha256(), CodeSha256::of(b"http://h:1").hex(), "as it always was");
         let digests = [with(""), asked, with(r#","health":"/other""#)].map(|one| one.code_sha256());
-        assert!(digests[0] != digests[1] && digests[1] != digests[2] && digests[0] != digests[2], "{digests:?}");
+        assert!(
+            digests[0] != digests[1] && digests[1] != digests[2] && digests[0] != digests[2],
+            "{digests:?}"
+        );
         let broken = r#"{"kind":"http","url":"http://h:1","health":"healthz"}"#;
-        assert!(serde_json::from_str::<Target>(broken).unwrap_err().to_string().contains("begins with a slash"));
+        assert!(
+            serde_json::from_str::<Target>(broken).unwrap_err().to_string().contains("begins with a slash")
+        );
     }
 
     #[test]

@@ -30,7 +30,9 @@ impl fmt::Display for HealthPath {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum HealthPathError {
     /// It is a URL, or a name.
-    #[error("a health path begins with a slash, like /healthz; the places that are asked for it stand in the URL")]
+    #[error(
+        "a health path begins with a slash, like /healthz; the places that are asked for it stand in the URL"
+    )]
     NoSlash,
     /// `#…`.
     #[error("a health path has no fragment, for no server is sent one; leave out what begins with #")]

@@ -1,6 +1,10 @@
 //! `serin function`.
 
+use serde_json::Value;
+
+use crate::support::client::Client;
 use crate::support::serin::Daemon;
+use crate::support::until;
 use crate::support::upstream::Version;
 
 fn url(version: &Version) -> String {
@@ -79,4 +83,70 @@ fn what_is_needed_is_not_deleted() {
         .serin(&["function", "versions", "shop"])
         .ended(1)
         .complaining(&["there is no function shop", "serin function publish shop"]);
+}
+
+#[test]
+fn a_health_path_is_kept_shown_and_asked() {
+    let dir = tempfile::tempdir().unwrap();
+    let (one, two) = (Version::start("one"), Version::start("two"));
+    let (plain, both) = (url(&one), format!("{},{}", url(&one), two.addr()));
+    let daemon = Daemon::start(dir.path(), &[]);
+    let publish = |url: &str, more: &[&str]| {
+        let mut args = vec!["function", "publish", "shop", "--url", url];
+        args.extend(more);
+        daemon.serin(&args)
+    };
+    assert_eq!(publish(&plain, &[]).done().out, "1\n");
+    let second = publish(&plain, &["--health", "/healthz"]).done();
+    assert_eq!(second.out, "2\n", "the path is part of what a version is");
+    assert!(
+        second.err.contains(&format!("published v2 of shop at {plain}, asked for /healthz")),
+        "{second:?}"
+    );
+    assert_eq!(publish(&plain, &["--health", "/healthz"]).done().out, "2\n");
+    assert_eq!(publish(&both, &["--health", "/status/204"]).done().out, "3\n");
+    for (path, why) in [
+        ("healthz", "health \"healthz\": a health path begins with a slash"),
+        ("http://a/healthz", "begins with a slash"),
+        ("/a#b", "has no fragment"),
+        ("/a b", "is visible ASCII"),
+        ("/größe", "is visible ASCII"),
+        (&format!("/{}", "a".repeat(1024)), "at most 1024 bytes"),
+    ] {
+        publish(&plain, &["--health", path]).ended(1).complaining(&[why]);
+    }
+    daemon.stop();
+
+    let daemon = Daemon::start(dir.path(), &[]);
+    let versions = daemon.serin(&["function", "versions", "shop", "-o", "json"]).done().json();
+    let health = |index: usize| versions["versions"][index]["health"].clone();
+    assert_eq!([health(0), health(1), health(2)], ["/status/204".into(), "/healthz".into(), Value::Null]);
+    assert_eq!(versions["versions"][0]["url"], both);
+    let get = daemon.serin(&["function", "get", "shop", "-o", "json"]).done().json();
+    assert_eq!(get["health"], "/status/204");
+    assert!(daemon.serin(&["function", "get", "shop"]).done().out.contains("health    /status/204"));
+    for table in [&["function", "versions", "shop"][..], &["function", "list"]] {
+        let table = daemon.serin(table).done().out;
+        assert!(table.contains(" HEALTH") && table.contains(" /status/204"), "{table}");
+    }
+    let mut client = Client::connect(daemon.api);
+    client.send("GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n");
+    let metrics = client.answer().text().to_owned();
+    let series = metrics.lines().filter(|line| line.starts_with("serin_upstream_up{"));
+    let place = |version: &str, at: &Version| {
+        let addr = at.addr();
+        format!("serin_upstream_up{{function=\"shop\",version=\"{version}\",place=\"{addr}\"}} 1.0")
+    };
+    let mut expected = [
+        place("$LATEST", &one),
+        place("$LATEST", &two),
+        place("2", &one),
+        place("3", &one),
+        place("3", &two),
+    ];
+    expected.sort();
+    let mut found: Vec<&str> = series.collect();
+    found.sort_unstable();
+    assert_eq!(found, expected, "version 1 is at one place without a path");
+    until("both are asked", || one.seen().requests() > 0 && two.seen().requests() > 0);
 }

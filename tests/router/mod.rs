@@ -4,6 +4,7 @@ mod bound;
 mod counting;
 mod faults;
 mod forward;
+mod health;
 mod http2;
 mod invoke;
 mod lifecycle;

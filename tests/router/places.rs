@@ -11,7 +11,7 @@ use serin::router::settings::{RouterConfig, Timeouts};
 
 use crate::support::router::{TestRouter, config, patient};
 use crate::support::until;
-use crate::support::upstream::{Script, Version, read_request, reset, write};
+use crate::support::upstream::{Script, Version, answer_at, read_request, reset};
 
 fn at(places: &[SocketAddr]) -> Target {
     let places: Vec<String> = places.iter().map(SocketAddr::to_string).collect();
@@ -85,20 +85,7 @@ fn a_place_that_is_gone_costs_no_request_and_gets_more_when_it_is_back() {
     }
     assert_eq!(router.settled(1000).failures.total(), 0);
     // As a service does that comes back where it was.
-    let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
-    socket.set_reuse_address(true).unwrap();
-    socket.bind(&there.into()).unwrap();
-    socket.listen(16).unwrap();
-    let back = TcpListener::from(socket);
-    std::thread::spawn(move || {
-        for mut stream in back.incoming().flatten() {
-            std::thread::spawn(move || {
-                while read_request(&mut stream).is_some() {
-                    write(&mut stream, "HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\nback");
-                }
-            });
-        }
-    });
+    answer_at(there, "back");
     until("it gets requests again", || client.get("/shop:live/x").text() == "back");
 }
 

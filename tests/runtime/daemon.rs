@@ -48,6 +48,9 @@ fn a_canary_of_functions_is_rolled_back_by_its_function_errors() {
     let house = House::start();
     let (agent, url) = (agent(), house.url());
     create(&agent, &url, "f", &json!({}));
+    let service = json!({ "url": "http://127.0.0.1:9", "health": "/healthz" });
+    let refused = house.post("/v1/functions/f/versions", &service);
+    assert!(refused.status == 400 && refused.body.to_string().contains("runs from a zip"), "{refused:?}");
     let update = json!({ "ZipFile": BASE64.encode(failing_function()) });
     let mut changed = agent.put(format!("{url}{FUNCTIONS}/f/code")).send_json(&update).unwrap();
     assert_eq!(changed.status(), 200, "{:?}", changed.body_mut().read_to_string());

@@ -379,3 +379,22 @@ pub fn write(stream: &mut TcpStream, bytes: impl AsRef<[u8]>) {
 pub fn reset(stream: TcpStream) {
     socket2::SockRef::from(&stream).set_linger(Some(Duration::ZERO)).unwrap();
 }
+
+/// Answers every request at an address where nobody listens now, as a service does that comes back where it was.
+pub fn answer_at(addr: SocketAddr, body: &'static str) {
+    let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
+    socket.set_reuse_address(true).unwrap();
+    socket.bind(&addr.into()).unwrap();
+    socket.listen(16).unwrap();
+    let listener = TcpListener::from(socket);
+    std::thread::spawn(move || {
+        for mut stream in listener.incoming().flatten() {
+            std::thread::spawn(move || {
+                while read_request(&mut stream).is_some() {
+                    let length = body.len();
+                    write(&mut stream, format!("HTTP/1.1 200 OK\r\ncontent-length: {length}\r\n\r\n{body}"));
+                }
+            });
+        }
+    });
+}
