@@ -29,7 +29,7 @@ struct Record {
     pause: Duration,
     /// Checks of its health path that failed in a row.
     bad_checks: u32,
-    /// Checks in a row that did not, since it is out.
+    /// Checks in a row that did not, since it is out; none while it is in.
     good_checks: u32,
 }
 
@@ -46,9 +46,7 @@ impl Record {
 
     fn put_out(self, now: Instant) -> Record {
         let pause = (self.pause * 2).clamp(PAUSE_MIN, PAUSE_MAX);
-        // What was good before it went out is no reason to let it in.
-        let good_checks = if self.out_until.is_some() { self.good_checks } else { 0 };
-        Record { out_until: Some(now + pause), pause, good_checks, ..self }
+        Record { out_until: Some(now + pause), pause, ..self }
     }
 
     /// It is let in again; what it does with requests is yet to be seen, so one failure puts it out.

@@ -41,7 +41,7 @@ pub(super) struct Worker {
     pub(super) pool: Pool,
     /// Connections to versions that carry many requests at once.
     pub(super) shared: Trunks,
-    /// How the places of versions stand that have several.
+    /// How the places of versions stand that have several, or a health path.
     pub(super) places: Arc<PlaceBook>,
     /// What is to be sent at the end of this turn.
     pub(super) outbox: Rc<Outbox>,
