@@ -16,7 +16,7 @@ const FAILURES_MAX: u32 = 3;
 const GOOD_CHECKS_MIN: u32 = 2;
 /// How long it is left alone at first, and at most.
 const PAUSE_MIN: Duration = Duration::from_secs(1);
-pub(super) const PAUSE_MAX: Duration = Duration::from_secs(30);
+const PAUSE_MAX: Duration = Duration::from_secs(30);
 
 /// How a place has done of late.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -269,6 +269,31 @@ mod tests {
             ("fffbbbgg", false),
         ] {
             assert_eq!(after(history).out_until.is_some(), is_out, "{history}");
+        }
+    }
+    #[test]
+    fn a_place_with_a_health_path_is_not_tried_for_a_connection() {
+        let service = Arc::new(Service {
+            authority: "a:1".into(),
+            http2: None,
+            host_header: "a:1".parse().unwrap(),
+            host: "a".to_owned(),
+            port: 1,
+            base_path: String::new(),
+        });
+        let now = clock::instant_now();
+        for health in [None, Some("/healthz".to_owned())] {
+            let is_checked = health.is_some();
+            let standing = Standing::new("a:1".into(), &service, health);
+            (0..3).for_each(|_| standing.failed(now, "it broke"));
+            assert!(standing.is_out() && !standing.take_turn(now));
+            assert_eq!(standing.take_turn(now + PAUSE_MIN), !is_checked);
+            assert!(!standing.take_turn(now + PAUSE_MIN), "one caller has it");
+            assert_eq!(standing.take_turn(now + 2 * PAUSE_MAX), !is_checked);
+            (0..2).for_each(|_| standing.checked(now, None));
+            assert!(!standing.is_out());
+            standing.failed(now, "it broke");
+            assert!(standing.is_out());
         }
     }
 }
