@@ -271,6 +271,7 @@ mod tests {
             assert_eq!(after(history).out_until.is_some(), is_out, "{history}");
         }
     }
+
     #[test]
     fn a_place_with_a_health_path_is_not_tried_for_a_connection() {
         let service = Arc::new(Service {
