@@ -307,7 +307,9 @@ impl Scheduler {
         self.tallies.clear();
         self.tallies.extend(self.counts.iter().map(tally));
         self.core.observe(id, at.up, &self.tallies);
-        let judged = self.counts.iter().take_while(|epoch| epoch.is_final).last();
+        // An epoch has several counters where requests are mirrored: it is done with when all of them are.
+        let unended = self.counts.iter().find(|epoch| !epoch.is_final).map(|epoch| epoch.epoch);
+        let judged = self.counts.iter().rfind(|epoch| unended.is_none_or(|unended| epoch.epoch < unended));
         if let Some(last) = judged {
             self.recorder.retire(id, last.epoch);
         }
