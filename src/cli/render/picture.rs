@@ -40,6 +40,7 @@ pub fn scene(explanation: &Explanation, routing: Option<&RoutingView>, look: &Lo
     lines.extend(arms(explanation, look));
     lines.extend(evidence(explanation, look));
     lines.extend(exposure(explanation, look));
+    lines.extend(copies(explanation, look));
     lines.extend(notices(explanation, look));
     lines.extend(failures(labelled("failures"), &explanation.recent_failures, FAILURES_SHOWN, look));
     lines.extend(history(&explanation.history, HISTORY_SHOWN, false, look));
@@ -267,6 +268,22 @@ fn exposure(explanation: &Explanation, look: &Look) -> Vec<Line> {
         words::failure_rate(exposure.failures, exposure.requests, look)
     );
     wrapped(labelled("canary"), Tone::Plain, &text, look)
+}
+
+/// Copies of requests over the whole rollout, where the plan asks for any.
+fn copies(explanation: &Explanation, look: &Look) -> Vec<Line> {
+    let status = &explanation.status;
+    let Some(copies) = status.mirrored.as_ref().filter(|copies| copies.requests > 0) else {
+        return Vec::new();
+    };
+    let text = format!(
+        "v{} was sent {}, {} of them failed ({})",
+        status.canary_version,
+        words::plural(copies.requests as usize, "copy", "copies"),
+        words::count(copies.failures),
+        words::failure_rate(copies.failures, copies.requests, look)
+    );
+    wrapped(labelled("copies"), Tone::Plain, &text, look)
 }
 
 fn notices(explanation: &Explanation, look: &Look) -> Vec<Line> {
