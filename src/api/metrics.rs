@@ -136,17 +136,47 @@ fn octaves(latency: &HistogramSnapshot) -> Vec<(f64, u64)> {
 
 type Series = BTreeMap<(String, String, String), VersionCounts>;
 
+/// What was counted by function, alias and version, where anything was dispatched.
+fn series_of(count: impl FnOnce(&mut dyn FnMut(&AliasId, VersionId, &VersionCounts))) -> Series {
+    let mut series = Series::new();
+    count(&mut |alias, version, counts| {
+        if counts.counts.dispatched > 0 {
+            let key = (alias.function.to_string(), alias.alias.to_string(), version.to_string());
+            series.insert(key, counts.clone());
+        }
+    });
+    series
+}
+
+/// Writes one count of each version.
+fn by_version(
+    encoder: &mut DescriptorEncoder<'_>,
+    name: &str,
+    help: &str,
+    series: &Series,
+    of: impl Fn(&Counts) -> u64,
+) -> fmt::Result {
+    let mut family = Family::of(encoder, name, help, None, MetricType::Counter)?;
+    for ((function, alias, version), counts) in series {
+        let labels = [("function", &**function), ("alias", &**alias), ("executed_version", &**version)];
+        family.count(&labels, of(&counts.counts))?;
+    }
+    Ok(())
+}
+
 impl Collector for Scrape {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
-        let mut series = Series::new();
-        self.recorder.totals(|alias: &AliasId, version: VersionId, counts: &VersionCounts| {
-            if counts.counts.dispatched > 0 {
-                let key = (alias.function.to_string(), alias.alias.to_string(), version.to_string());
-                series.insert(key, counts.clone());
-            }
-        });
+        let series = series_of(|visit| self.recorder.totals(visit));
         self.traffic(&mut encoder, &series)?;
-        self.copies(&mut encoder)?;
+        let copies = series_of(|visit| self.recorder.copies(visit));
+        let name = "serin_mirrored_requests";
+        by_version(&mut encoder, name, "Copies of requests that a canary was sent", &copies, |counts| {
+            counts.dispatched
+        })?;
+        let name = "serin_mirrored_request_failures";
+        by_version(&mut encoder, name, "Copies of requests that failed", &copies, |counts| {
+            counts.failures.total()
+        })?;
         self.aliases(&mut encoder)?;
         self.rollouts(&mut encoder)?;
         self.event_sources(&mut encoder)?;
@@ -158,45 +188,10 @@ impl Collector for Scrape {
 }
 
 impl Scrape {
-    fn copies(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
-        let mut copies = Vec::new();
-        self.recorder.copies(|alias, version, counts| {
-            let labels = (alias.function.to_string(), alias.alias.to_string(), version.to_string());
-            copies.push((labels, counts.counts));
-        });
-        type Of = fn(&Counts) -> u64;
-        let families: [(&str, &str, Of); 2] = [
-            ("serin_mirrored_requests", "Copies of requests that a canary was sent", |counts| {
-                counts.dispatched
-            }),
-            ("serin_mirrored_request_failures", "Copies of requests that failed", |counts| {
-                counts.failures.total()
-            }),
-        ];
-        for (name, help, of) in families {
-            let mut family = Family::of(encoder, name, help, None, MetricType::Counter)?;
-            for ((function, alias, version), counts) in &copies {
-                let labels =
-                    [("function", &**function), ("alias", &**alias), ("executed_version", &**version)];
-                family.count(&labels, of(counts))?;
-            }
-        }
-        Ok(())
-    }
-
     fn traffic(&self, encoder: &mut DescriptorEncoder<'_>, series: &Series) -> fmt::Result {
         let counter = MetricType::Counter;
-        let mut family = Family::of(
-            encoder,
-            "serin_requests",
-            "Requests dispatched to a version by an alias's weights",
-            None,
-            counter,
-        )?;
-        for ((function, alias, version), counts) in series {
-            let labels = [("function", &**function), ("alias", &**alias), ("executed_version", &**version)];
-            family.count(&labels, counts.counts.dispatched)?;
-        }
+        let help = "Requests dispatched to a version by an alias's weights";
+        by_version(encoder, "serin_requests", help, series, |counts| counts.dispatched)?;
         let mut family =
             Family::of(encoder, "serin_request_failures", "Requests that failed, by kind", None, counter)?;
         for ((function, alias, version), counts) in series {
@@ -211,17 +206,8 @@ impl Scrape {
                 family.count(&labels, counts.counts.failures.of(kind))?;
             }
         }
-        let mut family = Family::of(
-            encoder,
-            "serin_requests_cancelled",
-            "Requests whose client went away first",
-            None,
-            counter,
-        )?;
-        for ((function, alias, version), counts) in series {
-            let labels = [("function", &**function), ("alias", &**alias), ("executed_version", &**version)];
-            family.count(&labels, counts.counts.cancelled)?;
-        }
+        let help = "Requests whose client went away first";
+        by_version(encoder, "serin_requests_cancelled", help, series, |counts| counts.cancelled)?;
         let mut family = Family::of(
             encoder,
             "serin_request_duration",

@@ -70,14 +70,12 @@ fn status_by(sight: &Sight<'_>, rollout: &Rollout, facts: &Facts<'_>) -> Rollout
             committed: committed.fraction(),
             serving: serving.fraction(),
         },
-        exposure: ExposureView { requests: exposure.requests, failures: exposure.failures },
-        mirrored: rollout.plan.routing.mirror.map(|_| {
-            let copies = match &record.closing {
-                Some(closing) => closing.copies,
-                None => facts.copies,
-            };
-            ExposureView { requests: copies.requests, failures: copies.failures }
-        }),
+        exposure: exposure_view(exposure),
+        mirrored: rollout
+            .plan
+            .routing
+            .mirror
+            .map(|_| exposure_view(record.closing.as_ref().map_or(facts.copies, |closing| closing.copies))),
         evidence: match &record.closing {
             Some(closing) => evidence_at_end(rollout, closing),
             None => facts.evidence.map(|(evidence, settings)| evidence_view(evidence, settings)),
@@ -363,14 +361,17 @@ pub fn failure_view(failure: &RecentFailure) -> FailureView {
     }
 }
 
+fn exposure_view(counts: Counts) -> ExposureView {
+    ExposureView { requests: counts.requests, failures: counts.failures }
+}
+
 /// A rollout's counts on the wire, from the start of its first block on.
 pub fn counts_view(record: &Record) -> CountsView {
-    let of = |counts: Counts| ExposureView { requests: counts.requests, failures: counts.failures };
     let block = |kept: &Kept| CountsBlock {
         t: kept.until.since(record.began).as_secs_f64(),
         weight: kept.weight.fraction(),
-        stable: of(kept.arms.stable),
-        canary: of(kept.arms.canary),
+        stable: exposure_view(kept.arms.stable),
+        canary: exposure_view(kept.arms.canary),
     };
     CountsView {
         prior: record.prior.map(|prior| PriorView { requests: prior.requests, failures: prior.failures }),

@@ -11,7 +11,7 @@ use std::io;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::Poll;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use hyper::body::Incoming;
@@ -30,7 +30,7 @@ use super::route::{Route, Service};
 use super::source::Source;
 use super::steer::Pick;
 use super::tunnel::Tunnel;
-use super::upload::{Progress, Stage, UpstreamBody};
+use super::upload::{Progress, Stage, Unread, UpstreamBody};
 use super::worker::Worker;
 use crate::clock;
 use crate::domain::time::human;
@@ -294,10 +294,7 @@ impl Transit {
         let stage = progress.map_or(Stage::Done, |progress| progress.stage().0);
         let timeouts = &self.worker.timeouts;
         let (kind, detail) = match stage {
-            Stage::Client => (
-                FaultKind::ClientStalled,
-                format!("the client sent nothing of its request body for {}", human(timeouts.body_idle)),
-            ),
+            Stage::Client => return Fault::of_stalled_client(timeouts.body_idle),
             Stage::Version => (
                 FaultKind::TimedOut,
                 format!("took nothing of the request body for {}", human(timeouts.body_idle)),
@@ -378,6 +375,22 @@ impl Fault {
         let is_ours = Errno::from_io_error(error).is_some_and(|errno| OURS.contains(&errno));
         let kind = if is_ours { FaultKind::Exhausted } else { FaultKind::Unreachable };
         Fault { kind, detail: error.to_string() }
+    }
+
+    /// A client that sent nothing of its body for so long.
+    fn of_stalled_client(idle_max: Duration) -> Fault {
+        let detail = format!("the client sent nothing of its request body for {}", human(idle_max));
+        Fault { kind: FaultKind::ClientStalled, detail }
+    }
+
+    /// A client whose body was to be read whole, with so much patience.
+    pub(super) fn of_reading(why: &Unread, idle_max: Duration) -> Fault {
+        let broke = |detail: String| Fault { kind: FaultKind::ClientBroke, detail };
+        match why {
+            Unread::Stalled => Fault::of_stalled_client(idle_max),
+            Unread::Broken(broken) => broke(describe(broken)),
+            Unread::TooLarge => broke("it is longer than it was said to be".to_owned()),
+        }
     }
 }
 

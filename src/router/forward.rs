@@ -10,10 +10,11 @@ use super::address::{Addressed, upstream_target};
 use super::answer::AnswerBody;
 use super::exchange::{About, Answered, Face, Fault, FaultKind, Outgoing, Transit};
 use super::headers::{self, Client, Facts, Unforwardable};
-use super::mirror::{Aside, whole};
+use super::mirror::{self, Aside};
 use super::refusal::Refusal;
 use super::route::Route;
 use super::steer::NotServed;
+use super::upload::read_whole;
 use super::worker::Worker;
 use crate::domain::analysis::mirror::Stratum;
 use crate::metrics::recorder::Arm;
@@ -93,10 +94,13 @@ pub(super) async fn forward(
         (Some(protocol), _) => Outgoing::Upgrade(protocol),
         (None, false) => Outgoing::Empty,
         // What two versions get must be in memory; both are counted as dispatched when it is.
-        (None, true) if aside.is_some() => match Box::pin(whole(body, worker.timeouts.body_idle)).await {
-            Some(bytes) => Outgoing::Whole(bytes),
-            None => return refused(body_broke()),
-        },
+        (None, true) if aside.is_some() => {
+            let idle_max = worker.timeouts.body_idle;
+            match Box::pin(read_whole(body, mirror::BODY_BYTES_MAX, idle_max)).await {
+                Ok(bytes) => Outgoing::Whole(bytes),
+                Err(why) => return refused(failed(&Fault::of_reading(&why, idle_max), &label)),
+            }
+        }
         (None, true) => Outgoing::Stream(body),
     };
     if let Some(aside) = aside.filter(|_| pick.arm == Arm::Primary) {
@@ -273,15 +277,6 @@ fn target_too_long() -> Refusal {
         kind: "target-too-long",
         message: "the path is too long once the version's base path stands before it".to_owned(),
         hint: "send what is long in the body".to_owned(),
-    }
-}
-
-fn body_broke() -> Refusal {
-    Refusal {
-        status: StatusCode::BAD_REQUEST,
-        kind: "request-body",
-        message: "the request body broke off, or went on too slowly".to_owned(),
-        hint: "send it again in full, without a pause".to_owned(),
     }
 }
 

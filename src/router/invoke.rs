@@ -11,15 +11,13 @@ use std::time::Duration;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
-use bytes::{Bytes, BytesMut};
-use http_body_util::BodyExt;
-use hyper::body::{Body, Incoming};
+use bytes::Bytes;
+use hyper::body::Incoming;
 use hyper::header::{CONNECTION, CONTENT_TYPE, HOST, HeaderMap, HeaderName, HeaderValue};
 use hyper::http::request;
 use hyper::{Method, Request, Response, StatusCode};
 use serde::de::IgnoredAny;
 use serde_json::{Value, json};
-use tokio::time::timeout;
 use uuid::Uuid;
 
 use super::address::upstream_target;
@@ -34,6 +32,7 @@ use super::invoke_process::{Asked, Drawn, run};
 use super::lines::{end_lines, start_line};
 use super::route::Service;
 use super::steer::NotServed;
+use super::upload::{Unread, read_whole};
 use super::worker::Worker;
 use crate::clock;
 use crate::domain::async_event::{AsyncEvent, EVENT_BYTES_MAX};
@@ -205,30 +204,16 @@ fn answer(payload: Bytes, is_error: bool, label: &HeaderValue, log: Option<Vec<u
 
 /// Collects a payload, no larger than Lambda takes and no slower than a body may be.
 async fn whole(payload: Payload, idle_max: Duration) -> Result<Bytes, InvokeError> {
-    let mut body = match payload {
-        Payload::Whole(bytes) if bytes.len() > PAYLOAD_BYTES_MAX => {
-            return Err(InvokeError::RequestTooLarge(PAYLOAD_BYTES_MAX));
-        }
-        Payload::Whole(bytes) => return Ok(bytes),
-        Payload::Stream(body) => body,
+    let read = match payload {
+        Payload::Whole(bytes) if bytes.len() > PAYLOAD_BYTES_MAX => Err(Unread::TooLarge),
+        Payload::Whole(bytes) => Ok(bytes),
+        Payload::Stream(body) => read_whole(body, PAYLOAD_BYTES_MAX, idle_max).await,
     };
-    if body.size_hint().lower() > PAYLOAD_BYTES_MAX as u64 {
-        return Err(InvokeError::RequestTooLarge(PAYLOAD_BYTES_MAX));
-    }
-    let mut collected = BytesMut::new();
-    loop {
-        let frame = match timeout(idle_max, body.frame()).await {
-            Err(_) => return Err(InvokeError::RequestTimedOut),
-            Ok(None) => return Ok(collected.freeze()),
-            Ok(Some(Err(broken))) => return Err(InvokeError::InvalidRequestContent(broken.to_string())),
-            Ok(Some(Ok(frame))) => frame,
-        };
-        let Ok(data) = frame.into_data() else { continue };
-        if collected.len() + data.len() > PAYLOAD_BYTES_MAX {
-            return Err(InvokeError::RequestTooLarge(PAYLOAD_BYTES_MAX));
-        }
-        collected.extend_from_slice(&data);
-    }
+    read.map_err(|why| match why {
+        Unread::TooLarge => InvokeError::RequestTooLarge(PAYLOAD_BYTES_MAX),
+        Unread::Stalled => InvokeError::RequestTimedOut,
+        Unread::Broken(broken) => InvokeError::InvalidRequestContent(broken.to_string()),
+    })
 }
 
 /// Holds a payload to JSON; none at all becomes `{}`, which is what a function is handed on Lambda.

@@ -10,7 +10,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use http_body_util::BodyExt;
 use hyper::body::{Body, Incoming};
 use hyper::header::{HOST, HeaderValue};
@@ -33,7 +33,7 @@ use crate::metrics::recorder::{Arm, EpochCounters};
 /// So many copies may be under way on each thread.
 const UNDER_WAY_MAX: usize = 256;
 /// The largest request body that is copied; it is in memory until both versions have it.
-const BODY_BYTES_MAX: u64 = 64 * 1024;
+pub(super) const BODY_BYTES_MAX: usize = 64 * 1024;
 /// So much of an answer to a copy is read, and for so long after its head may have come.
 const ANSWER_BYTES_MAX: usize = 16 * 1024 * 1024;
 const ANSWER_MAX: Duration = Duration::from_secs(60);
@@ -65,7 +65,8 @@ impl Mirror {
         match self.plan.methods {
             MirrorMethods::Safe => method.is_safe() && body.is_end_stream(),
             MirrorMethods::Any => {
-                body.is_end_stream() || body.size_hint().exact().is_some_and(|bytes| bytes <= BODY_BYTES_MAX)
+                body.is_end_stream()
+                    || body.size_hint().exact().is_some_and(|bytes| bytes <= BODY_BYTES_MAX as u64)
             }
         }
     }
@@ -142,17 +143,6 @@ impl Aside {
             let _ = timeout(patience, answered).await;
         });
     }
-}
-
-/// Reads the body of a request that was set aside, which is small; `None` if it broke off or took too long.
-pub(super) async fn whole(mut body: Incoming, idle_max: Duration) -> Option<Bytes> {
-    let mut collected = BytesMut::new();
-    while let Some(frame) = timeout(idle_max, body.frame()).await.ok()? {
-        if let Ok(data) = frame.ok()?.into_data() {
-            collected.extend_from_slice(&data);
-        }
-    }
-    Some(collected.freeze())
 }
 
 async fn read_away(mut body: Download) {

@@ -5,13 +5,46 @@ use std::convert::Infallible;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
+use http_body_util::BodyExt;
 use hyper::body::{Body, Frame, Incoming, SizeHint};
+use tokio::time::timeout;
 
 use super::headers::clean_trailers;
 use crate::clock;
+
+/// Why a request's body was not read whole.
+#[derive(Debug)]
+pub(super) enum Unread {
+    /// It is larger than may be.
+    TooLarge,
+    /// The client sent nothing of it for too long.
+    Stalled,
+    /// It broke off.
+    Broken(hyper::Error),
+}
+
+/// Reads a request's body into memory: at most so many bytes, and nothing of it for no longer than `idle_max`.
+pub(super) async fn read_whole(
+    mut body: Incoming,
+    bytes_max: usize,
+    idle_max: Duration,
+) -> Result<Bytes, Unread> {
+    if body.size_hint().lower() > bytes_max as u64 {
+        return Err(Unread::TooLarge);
+    }
+    let mut collected = BytesMut::new();
+    while let Some(frame) = timeout(idle_max, body.frame()).await.map_err(|_| Unread::Stalled)? {
+        let Ok(data) = frame.map_err(Unread::Broken)?.into_data() else { continue };
+        if collected.len() + data.len() > bytes_max {
+            return Err(Unread::TooLarge);
+        }
+        collected.extend_from_slice(&data);
+    }
+    Ok(collected.freeze())
+}
 
 /// What is sent to a version.
 pub(super) enum UpstreamBody {

@@ -67,7 +67,7 @@ fn three_percent_are_three_percent() {
 }
 
 #[test]
-#[ignore = "minutes: as many requests as the specification asks for"]
+#[ignore = "minutes: as many requests as the specification asks for; scripts/test-long runs this"]
 fn shares_hold_over_200_000_requests_down_to_a_ten_thousandth() {
     const REQUESTS: u64 = 200_000;
     let (one, two) = (Version::start("one"), Version::start("two"));
@@ -87,7 +87,7 @@ fn labels_and_epochs_hold_while_weights_change_all_the_time() {
 }
 
 #[test]
-#[ignore = "minutes: a million requests, and a hundred weights a second"]
+#[ignore = "minutes: a million requests, and a hundred weights a second; scripts/test-long runs this"]
 fn no_answer_of_a_million_is_mislabelled() {
     labels_and_epochs_hold(1_000_000, Duration::from_millis(10));
 }

@@ -2,13 +2,14 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use serin::domain::analysis::mirror::Stratum;
 use serin::domain::function::Revision;
 use serin::domain::plan::{Mirror, MirrorMethods};
 use serin::domain::weight::Weight;
 use serin::metrics::recorder::EpochCounts;
-use serin::router::settings::RouterConfig;
+use serin::router::settings::{RouterConfig, Timeouts};
 use serin::router::table::{RouteSpec, SteeringSpec};
 
 use crate::support::client::Client;
@@ -157,4 +158,22 @@ fn nobody_waits_for_a_copy_and_copies_are_no_flood() {
     assert_eq!(of(&router, Stratum::Copied).additional.dispatched, 256);
     assert_eq!(of(&router, Stratum::Mirrored).primary.dispatched, 256);
     assert_eq!(of(&router, Stratum::Drawn).primary.dispatched, 344, "set aside is only what is copied");
+}
+
+#[test]
+fn a_body_that_does_not_come_reaches_no_version_and_is_the_clients_fault() {
+    let one = Version::start("one");
+    let (two, asked) = canary("200 OK");
+    let timeouts = Timeouts { body_idle: Duration::from_millis(200), ..patient() };
+    let router = TestRouter::listening(one.target(), RouterConfig { workers: Some(1), ..config(timeouts) });
+    router.publish(mirrored(1, 1_000_000, MirrorMethods::Any, &one, &two));
+    let mut client = router.client();
+    client.send("POST /shop:live/x HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\n\r\nbo");
+    let answer = client.answer();
+    assert_eq!((answer.status, answer.header("x-serin-error")), (408, Some("request-body")), "{answer:?}");
+    for stratum in [Stratum::Mirrored, Stratum::Copied, Stratum::Drawn] {
+        let counts = of(&router, stratum);
+        assert_eq!(counts.primary.dispatched + counts.additional.dispatched, 0, "{stratum:?}");
+    }
+    assert!(asked.lock().unwrap().is_empty());
 }

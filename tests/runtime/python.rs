@@ -65,7 +65,7 @@ fn body(outcome: &Outcome) -> Value {
 }
 
 #[test]
-#[ignore = "needs a Python with awslambdaric, which scripts/test installs"]
+#[ignore = "needs a Python with awslambdaric, which scripts/test installs; it runs this"]
 fn a_python_function_runs_through_awss_own_client() {
     let there = python();
     let (search, minor) = (there.search.clone(), there.minor);

@@ -162,7 +162,7 @@ fn a_slower_canary_is_rolled_back_for_its_latency() {
 }
 
 #[test]
-#[ignore = "ten minutes or more: 2000 long rollouts a cell, with bounds at 99 %"]
+#[ignore = "ten minutes or more: 2000 long rollouts a cell, with bounds at 99 %; scripts/test-long runs this"]
 fn false_rollbacks_stay_below_alpha_and_half_a_point() {
     const RUNS: u64 = 2000;
     let mut failed = Vec::new();
@@ -176,8 +176,9 @@ fn false_rollbacks_stay_below_alpha_and_half_a_point() {
 }
 
 #[test]
-#[ignore = "minutes: 2000 long rollouts a cell; at 1 and 10 requests/s it prints what dispersion cannot learn"]
+#[ignore = "minutes: 2000 long rollouts a cell; scripts/test-long runs this"]
 fn false_rollbacks_by_clumped_failures() {
+    // At 1 and 10 requests/s it only prints: dispersion cannot learn from so few.
     const RUNS: u64 = 2000;
     let plan = plan_of(LONG, "");
     let mut failed = Vec::new();
@@ -201,7 +202,7 @@ fn measure(name: &str, plan: &Arc<ReadPlan>, traffic: &Traffic, rate: f64, count
 }
 
 #[test]
-#[ignore = "minutes: 2000 rollouts, as many as the specification asks for"]
+#[ignore = "minutes: 2000 rollouts, as many as the specification asks for; scripts/test-long runs this"]
 fn a_canary_at_the_margin_is_promoted_in_at_most_a_twentieth_of_2000_runs() {
     let up = ended(&runs(&margin_plan(), &at_the_margin(), PATIENCE, 2000), "Succeeded");
     println!("a canary exactly at the margin: {up} of 2000 promoted");

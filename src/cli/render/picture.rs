@@ -9,7 +9,7 @@ use super::sections::{
     onward, progress,
 };
 use super::words;
-use crate::api::wire::{Explanation, GateView, RoutingView};
+use crate::api::wire::{Explanation, ExposureView, GateView, RolloutStatus, RoutingView};
 
 /// The picture is at least this wide, and wraps on what is narrower.
 const WIDTH_MIN: usize = 60;
@@ -260,14 +260,8 @@ fn exposure(explanation: &Explanation, look: &Look) -> Vec<Line> {
     if !status.is_final() || exposure.requests == 0 {
         return Vec::new();
     }
-    let text = format!(
-        "v{} had {}, {} of them failed ({})",
-        status.canary_version,
-        words::plural(exposure.requests as usize, "request", "requests"),
-        words::count(exposure.failures),
-        words::failure_rate(exposure.failures, exposure.requests, look)
-    );
-    wrapped(labelled("canary"), Tone::Plain, &text, look)
+    let had = format!("had {}", words::plural(exposure.requests as usize, "request", "requests"));
+    fate("canary", status, &had, exposure, look)
 }
 
 /// Copies of requests over the whole rollout, where the plan asks for any.
@@ -276,14 +270,19 @@ fn copies(explanation: &Explanation, look: &Look) -> Vec<Line> {
     let Some(copies) = status.mirrored.as_ref().filter(|copies| copies.requests > 0) else {
         return Vec::new();
     };
+    let got = format!("was sent {}", words::plural(copies.requests as usize, "copy", "copies"));
+    fate("copies", status, &got, copies, look)
+}
+
+/// What became of all that the canary got of a kind.
+fn fate(label: &str, status: &RolloutStatus, got: &str, all: &ExposureView, look: &Look) -> Vec<Line> {
     let text = format!(
-        "v{} was sent {}, {} of them failed ({})",
+        "v{} {got}, {} of them failed ({})",
         status.canary_version,
-        words::plural(copies.requests as usize, "copy", "copies"),
-        words::count(copies.failures),
-        words::failure_rate(copies.failures, copies.requests, look)
+        words::count(all.failures),
+        words::failure_rate(all.failures, all.requests, look)
     );
-    wrapped(labelled("copies"), Tone::Plain, &text, look)
+    wrapped(labelled(label), Tone::Plain, &text, look)
 }
 
 fn notices(explanation: &Explanation, look: &Look) -> Vec<Line> {

@@ -104,12 +104,7 @@ impl Recorder {
             serving.set_canary(canary);
             return Arc::clone(serving);
         }
-        let counters = Arc::new(EpochCounters::of_alias(
-            (&ledger.alias, &ledger.log),
-            (epoch, routing, Stratum::Drawn),
-            canary,
-            &self.common,
-        ));
+        let counters = self.counters(&ledger, (epoch, routing, Stratum::Drawn), canary);
         pages.epochs.push(Arc::clone(&counters));
         let superfluous = pages.epochs.len().saturating_sub(1 + SUPERSEDED_MAX);
         pages.retire_first(superfluous);
@@ -135,12 +130,7 @@ impl Recorder {
             known.set_canary(canary);
             return Arc::clone(known);
         }
-        let counters = Arc::new(EpochCounters::of_alias(
-            (&ledger.alias, &ledger.log),
-            (epoch, routing, stratum),
-            canary,
-            &self.common,
-        ));
+        let counters = self.counters(&ledger, (epoch, routing, stratum), canary);
         let serving = pages.epochs.len().saturating_sub(1);
         pages.epochs.insert(serving, Arc::clone(&counters));
         counters
@@ -272,6 +262,15 @@ impl Recorder {
                 visit(function, *version, &counts);
             }
         }
+    }
+
+    fn counters(
+        &self,
+        ledger: &Ledger,
+        of: (Revision, &Routing, Stratum),
+        canary: Option<VersionNumber>,
+    ) -> Arc<EpochCounters> {
+        Arc::new(EpochCounters::of_alias((&ledger.alias, &ledger.log), of, canary, &self.common))
     }
 
     fn visit(&self, alias: &AliasId, mut see: impl FnMut(&Subject, bool, &EpochCounters)) {

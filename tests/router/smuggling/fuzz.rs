@@ -118,7 +118,7 @@ fn mutated_heads_are_read_alike_by_all() {
 }
 
 #[test]
-#[ignore = "minutes: a million heads"]
+#[ignore = "minutes: a million heads; scripts/test-long runs this"]
 fn a_million_mutated_heads_are_read_alike_by_all() {
     fuzz(1_000_000, 0xca_0a21);
 }
