@@ -36,7 +36,7 @@ use super::http1::HEAD_BYTES_MAX;
 use super::http2::{self, PREFACE};
 use super::invoke::{Payload, invoke};
 use super::invoke_call::is_lambda;
-use super::plain::{PlainIo, hold_little_unsent};
+use super::plain::{Outbox, PlainIo, hold_little_unsent};
 use super::proxy::{self, Source};
 use super::refusal::Refusal;
 use super::settings::Timeouts;
@@ -86,6 +86,9 @@ impl Door {
     }
 }
 
+/// A connection over TLS.
+type SecretIo = TlsStream<TokioIo<PlainIo>>;
+
 /// A client's end of a connection, as hyper has it.
 trait ClientIo: Read + Write + Unpin + 'static {
     /// What it is when hyper is done with it.
@@ -94,8 +97,8 @@ trait ClientIo: Read + Write + Unpin + 'static {
     /// Takes it from hyper.
     fn into_socket(self) -> Option<Self::Socket>;
 
-    /// The connection beneath.
-    fn tcp(socket: &Self::Socket) -> &TcpStream;
+    /// Sets something of the connection beneath.
+    fn set(socket: &Self::Socket, option: impl FnOnce(&TcpStream));
 }
 
 impl ClientIo for PlainIo {
@@ -105,20 +108,20 @@ impl ClientIo for PlainIo {
         self.into_inner()
     }
 
-    fn tcp(socket: &TcpStream) -> &TcpStream {
-        socket
+    fn set(socket: &TcpStream, option: impl FnOnce(&TcpStream)) {
+        option(socket);
     }
 }
 
-impl ClientIo for TokioIo<TlsStream<TcpStream>> {
-    type Socket = TlsStream<TcpStream>;
+impl ClientIo for TokioIo<SecretIo> {
+    type Socket = SecretIo;
 
-    fn into_socket(self) -> Option<TlsStream<TcpStream>> {
+    fn into_socket(self) -> Option<SecretIo> {
         Some(self.into_inner())
     }
 
-    fn tcp(socket: &TlsStream<TcpStream>) -> &TcpStream {
-        socket.get_ref().0
+    fn set(socket: &SecretIo, option: impl FnOnce(&TcpStream)) {
+        socket.get_ref().0.inner().set(option);
     }
 }
 
@@ -229,7 +232,7 @@ async fn serve_tls(
     permit: Permit,
 ) {
     let limit = worker.timeouts.handshake;
-    let stream = match within(&guard, limit, Box::pin(shake_hands(tls, stream))).await {
+    let stream = match within(&guard, limit, Box::pin(shake_hands(tls, stream, &worker.outbox))).await {
         Waited::Done(Ok(Greeted::Secret(stream))) => *stream,
         Waited::Done(Ok(Greeted::Plain(mut stream))) => {
             worker.connections.refuse(Refused::TlsHandshake);
@@ -259,18 +262,19 @@ async fn serve_tls(
 /// How a connection to a listener for TLS begins.
 enum Greeted {
     /// As it should.
-    Secret(Box<TlsStream<TcpStream>>),
+    Secret(Box<SecretIo>),
     /// With a request in the clear.
     Plain(TcpStream),
 }
 
-async fn shake_hands(tls: &Tls, stream: TcpStream) -> std::io::Result<Greeted> {
+async fn shake_hands(tls: &Tls, stream: TcpStream, outbox: &Rc<Outbox>) -> std::io::Result<Greeted> {
     let mut first = [0];
     // Every method begins with a letter, and no record of TLS does.
     if stream.peek(&mut first).await? > 0 && first[0].is_ascii_alphabetic() {
         return Ok(Greeted::Plain(stream));
     }
-    tls.acceptor().accept(stream).await.map(|stream| Greeted::Secret(Box::new(stream)))
+    let io = TokioIo::new(PlainIo::new(stream, outbox));
+    tls.acceptor().accept(io).await.map(|stream| Greeted::Secret(Box::new(stream)))
 }
 
 fn wants_tls() -> Refusal {
@@ -342,14 +346,14 @@ async fn serve_http1<I: ClientIo>(
     let parts = connection.into_parts();
     let Some(stream) = parts.io.into_socket() else { return };
     if let Some(tunnel) = tunnel.take() {
-        let _ = SockRef::from(I::tcp(&stream)).set_tcp_keepalive(&keepalive());
+        I::set(&stream, |tcp| drop(SockRef::from(tcp).set_tcp_keepalive(&keepalive())));
         tunnel.run(stream, parts.read_buf).await;
         return;
     }
     if is_broken {
         // A version's answer broke off. Nobody must take what came for the whole, not even a client that reads until
         // the end of the connection: so it ends with a reset. Where that cannot be had, it ends early all the same.
-        let _ = I::tcp(&stream).set_zero_linger();
+        I::set(&stream, |tcp| drop(tcp.set_zero_linger()));
         return;
     }
     // What follows keeps no drain waiting.

@@ -15,10 +15,6 @@ use crate::clock;
 use crate::domain::time::human;
 use crate::metrics::recorder::FailureKind;
 
-/// After so much of an answer the worker's other connections have their turn: whoever reads fast could keep it busy for
-/// milliseconds.
-const TURN_BYTES_MAX: usize = 128 * 1024;
-
 /// An answer's body; reading it to its end ends the request, and dropping it before cancels it.
 pub(super) struct Download {
     state: State,
@@ -43,8 +39,6 @@ struct UnderWay {
     was_waited_for: bool,
     /// Whether anything came since the patience was last renewed.
     has_moved: bool,
-    /// How much was carried since others last had their turn.
-    turn_bytes: usize,
 }
 
 /// An answer broke off after its head.
@@ -69,15 +63,8 @@ impl Download {
     /// A body that is yet to come.
     pub(super) fn begun(transit: Transit, answered_at: Instant, mut source: Source) -> Download {
         let _sending = source.detach_sending();
-        let under_way = UnderWay {
-            transit,
-            source,
-            _sending,
-            answered_at,
-            was_waited_for: false,
-            has_moved: true,
-            turn_bytes: 0,
-        };
+        let under_way =
+            UnderWay { transit, source, _sending, answered_at, was_waited_for: false, has_moved: true };
         Download { state: State::UnderWay(Box::new(under_way)) }
     }
 
@@ -118,19 +105,10 @@ impl Download {
 
 impl UnderWay {
     fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, DownloadBroken>>> {
-        if self.turn_bytes >= TURN_BYTES_MAX {
-            self.turn_bytes = 0;
-            cx.waker().wake_by_ref();
-            return Poll::Pending;
-        }
         if let Poll::Ready(polled) = self.source.poll_frame(cx) {
             self.has_moved = true;
-            if let Some(Ok(frame)) = &polled {
-                self.turn_bytes += frame.data_ref().map_or(0, Bytes::len);
-            }
             return Poll::Ready(polled.map(|frame| frame.map_err(DownloadBroken)));
         }
-        self.turn_bytes = 0;
         let idle_max = self.transit.worker().timeouts.body_idle;
         self.was_waited_for = true;
         if std::mem::take(&mut self.has_moved) {

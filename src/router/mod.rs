@@ -47,5 +47,6 @@ mod steer;
 pub mod table;
 mod tls;
 mod tunnel;
+mod turns;
 mod upload;
 mod worker;

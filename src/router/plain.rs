@@ -3,7 +3,7 @@
 //! What a worker has to say in one turn of its loop, it says at the end of that turn: all that is ready is read first,
 //! then all that is due is sent. The kernel's way through a send is long, and going it many times in a row costs a
 //! sixth less than going it between other work. It also makes one send of a head and its body, which hyper gives as
-//! two slices. What is large goes out at once and as it lies.
+//! two slices. What is large goes out as it lies, and in turns (`turns`).
 
 use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
@@ -19,6 +19,8 @@ use socket2::SockRef;
 use tokio::io::AsyncReadExt;
 use tokio::net::TcpStream;
 use tokio::task::unconstrained;
+
+use super::turns::{Mover, Turns};
 
 /// Up to this size messages wait for the end of the turn.
 const SMALL_BYTES_MAX: usize = 2048;
@@ -39,6 +41,7 @@ pub(super) fn hold_little_unsent(stream: &TcpStream) {
 pub(super) struct Outbox {
     full: RefCell<Vec<Rc<Socket>>>,
     sender: RefCell<Option<Waker>>,
+    turns: Turns,
 }
 
 /// A plain TCP connection.
@@ -55,6 +58,8 @@ struct Socket {
     owner: RefCell<Option<Waker>>,
     /// Whether the outbox knows of it.
     is_queued: Cell<bool>,
+    /// When what is large may go.
+    mover: Mover,
     /// Why it could not be sent; told at the next opportunity.
     fault: Cell<Option<io::Error>>,
 }
@@ -78,6 +83,11 @@ impl Outbox {
             Poll::Pending
         }))
         .await
+    }
+
+    /// Lets what is large go in turns; runs as long as the worker.
+    pub(super) async fn take_turns(&self) {
+        self.turns.run().await
     }
 
     fn queue(&self, socket: &Rc<Socket>) {
@@ -136,6 +146,7 @@ impl PlainIo {
             unsent: RefCell::default(),
             owner: RefCell::default(),
             is_queued: Cell::new(false),
+            mover: Mover::default(),
             fault: Cell::new(None),
         };
         PlainIo { socket: Rc::new(socket), outbox: Rc::clone(outbox) }
@@ -144,6 +155,11 @@ impl PlainIo {
     /// Another handle on the same connection, to take it when the first one is gone.
     pub(super) fn share(&self) -> PlainIo {
         PlainIo { socket: Rc::clone(&self.socket), outbox: Rc::clone(&self.outbox) }
+    }
+
+    /// Sets something of the connection itself.
+    pub(super) fn set(&self, option: impl FnOnce(&TcpStream)) {
+        option(self.socket.stream.borrow().inner());
     }
 
     /// The connection itself, after what is unsent was sent as far as the kernel takes it now.
@@ -177,6 +193,16 @@ impl PlainIo {
     /// Whether something waits to be sent.
     pub(super) fn has_unsent(&self) -> bool {
         !self.socket.unsent.borrow().is_empty()
+    }
+
+    /// Ready when so much may be sent at once.
+    fn poll_turn(&self, cx: &mut Context<'_>, bytes: usize) -> Poll<io::Result<()>> {
+        let Socket { mover, stream, .. } = &*self.socket;
+        if !mover.is_in_line() {
+            // Whoever can send nothing waits for the other end, and not for its turn.
+            ready!(stream.borrow().inner().poll_write_ready(cx))?;
+        }
+        self.outbox.turns.poll_turn(cx, mover, bytes).map(Ok)
     }
 
     fn own(&self, cx: &Context<'_>) {
@@ -240,9 +266,70 @@ impl Write for PlainIo {
             return Poll::Ready(Ok(len));
         }
         ready!(self.socket.poll_sent(cx))?;
-        match self.take_small(cx, slices) {
-            Some(len) => Poll::Ready(Ok(len)),
-            None => Pin::new(&mut *self.socket.stream.borrow_mut()).poll_write_vectored(cx, slices),
+        if let Some(len) = self.take_small(cx, slices) {
+            return Poll::Ready(Ok(len));
         }
+        ready!(self.poll_turn(cx, slices.iter().map(|slice| slice.len()).sum()))?;
+        Pin::new(&mut *self.socket.stream.borrow_mut()).poll_write_vectored(cx, slices)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::AsyncReadExt;
+    use tokio::net::TcpListener;
+    use tokio::runtime;
+    use tokio::task::{spawn_local, yield_now};
+
+    use super::*;
+
+    static LARGE: [u8; 128 * 1024] = [7; 128 * 1024];
+
+    async fn connected() -> (TcpStream, TcpStream) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let addr = listener.local_addr().expect("an address");
+        let (here, there) = tokio::join!(TcpStream::connect(addr), listener.accept());
+        (here.expect("it listens"), there.expect("it comes").0)
+    }
+
+    #[test]
+    fn whoever_can_send_nothing_waits_for_room_and_not_for_its_turn() {
+        let runtime = runtime::Builder::new_current_thread().enable_all().build_local(Default::default());
+        runtime.expect("a runtime").block_on(async {
+            let outbox = Rc::<Outbox>::default();
+            let turning = Rc::clone(&outbox);
+            spawn_local(async move { turning.take_turns().await });
+            let mut readers = Vec::new();
+            let polls = Rc::new(Cell::new(0));
+            for _ in 0..20 {
+                let (stream, reader) = connected().await;
+                readers.push(reader);
+                let (mut io, polls) = (PlainIo::new(stream, &outbox), Rc::clone(&polls));
+                spawn_local(poll_fn(move |cx| -> Poll<()> {
+                    polls.set(polls.get() + 1);
+                    while let Poll::Ready(sent) = Pin::new(&mut io).poll_write(cx, &LARGE) {
+                        sent.expect("nobody closes");
+                    }
+                    // As hyper does, which asks again when it has looked at everything else.
+                    let again = Pin::new(&mut io).poll_write(cx, &LARGE);
+                    assert!(again.is_pending());
+                    Poll::Pending
+                }));
+            }
+            // Nobody reads, so sooner or later all is full; from then on there is nothing to do.
+            let rests = async || {
+                polls.set(0);
+                for _ in 0..1000 {
+                    yield_now().await;
+                }
+                polls.get() == 0
+            };
+            let mut attempts = 0..100;
+            while !rests().await {
+                assert!(attempts.next().is_some(), "who cannot send is asked over and over");
+            }
+            let mut taken = vec![0; 16 * 1024 * 1024];
+            readers[0].read_exact(&mut taken).await.expect("it goes on when there is room");
+        });
     }
 }

@@ -395,6 +395,8 @@ async fn work(
     let sweeping = spawn_local(sweep(Rc::clone(&worker)));
     let outbox = Rc::clone(&worker.outbox);
     let sending = spawn_local(async move { outbox.run().await });
+    let outbox = Rc::clone(&worker.outbox);
+    let turning = spawn_local(async move { outbox.take_turns().await });
     let mut has_left = false;
     let grace = loop {
         tokio::select! {
@@ -432,6 +434,7 @@ async fn work(
     // Over in time or not, what is left is closed with the runtime.
     let _ = timeout(grace, drain.ended()).await;
     sending.abort();
+    turning.abort();
 }
 
 async fn stop_accepting(accepting: &mut Vec<JoinTask<()>>) {
