@@ -127,6 +127,38 @@ fn a_broken_answer_does_not_end_as_tls_ends() {
 }
 
 #[test]
+fn the_last_answers_of_a_worker_are_sent() {
+    let authority = std::sync::Arc::new(Authority::new());
+    for protocols in [&["h2"][..], &["http/1.1"]] {
+        let (answer_now, may_answer) = std::sync::mpsc::channel::<()>();
+        let may_answer = std::sync::Mutex::new(may_answer);
+        let slow = Script::start(move |mut stream, _| {
+            read_request(&mut stream);
+            let _ = may_answer.lock().unwrap().recv_timeout(Duration::from_secs(10));
+            write(&mut stream, "HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nlate");
+        });
+        let tls = Some(authority.listener(None));
+        let mut router = TestRouter::listening(slow.target(), RouterConfig { tls, ..config(patient()) });
+        let (addr, shared) = (router.running().tls_addr().unwrap(), std::sync::Arc::clone(&authority));
+        let asking = std::thread::spawn(move || {
+            let greeting = Greeting { protocols, ..Greeting::default() };
+            if protocols == ["http/1.1"] {
+                let (answer, is_clean) = run(ask(&shared, addr, "/shop:live/x", greeting)).unwrap();
+                return (answer.ends_with("late"), is_clean);
+            }
+            let mut client = Http2::over(async move { shared.connect(addr, greeting).await.unwrap() });
+            (client.get("/shop:live/x").text() == "late", true)
+        });
+        until("it is dispatched", || router.counts()[0].dispatched == 1);
+        let running = router.take();
+        let stopping = std::thread::spawn(move || running.shutdown(Duration::from_secs(10)));
+        answer_now.send(()).unwrap();
+        assert_eq!(asking.join().unwrap(), (true, true), "{protocols:?}");
+        stopping.join().unwrap().unwrap();
+    }
+}
+
+#[test]
 fn clients_show_a_certificate_where_they_must() {
     let (one, authority, stranger) = (Version::start("one"), Authority::new(), Authority::new());
     let (router, addr) = serving(&one, authority.listener(Some(authority.file())));
