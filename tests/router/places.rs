@@ -14,8 +14,12 @@ use crate::support::until;
 use crate::support::upstream::{Script, Version, answer_at, read_request, reset};
 
 fn at(places: &[SocketAddr]) -> Target {
+    over("http", places)
+}
+
+fn over(scheme: &str, places: &[SocketAddr]) -> Target {
     let places: Vec<String> = places.iter().map(SocketAddr::to_string).collect();
-    Target::Http { url: format!("http://{}", places.join(",")).parse().unwrap(), health: None }
+    Target::Http { url: format!("{scheme}://{}", places.join(",")).parse().unwrap(), health: None }
 }
 
 fn nowhere() -> SocketAddr {
@@ -140,6 +144,26 @@ fn the_end_of_a_place_costs_what_was_under_way_there() {
         users.into_iter().map(|user| user.join().unwrap()).sum()
     });
     assert!(failed <= 8, "{failed} requests failed, and no more than eight were under way");
+}
+
+#[test]
+fn places_over_http2_go_round_and_one_that_is_gone_costs_at_most_what_was_under_way() {
+    let [stays, goes] = ["stays", "goes"].map(|name| Version::start_http2(name, 100));
+    let target = over("h2c", &[stays.addr(), nowhere(), goes.addr()]);
+    let router = TestRouter::listening(target, hurried());
+    let mut client = router.client();
+    for _ in 0..30 {
+        assert_eq!(client.get("/shop:live/x").status, 200);
+    }
+    let seen = [&stays, &goes].map(|version| version.seen().requests());
+    assert!(seen.iter().sum::<usize>() == 30 && seen.iter().all(|requests| *requests >= 10), "{seen:?}");
+    assert_eq!([&stays, &goes].map(|version| version.seen().connections()), [1, 1]);
+
+    drop(goes);
+    let failed = (0..200).filter(|_| client.get("/shop:live/x").status != 200).count();
+    assert!(failed <= 1, "{failed} failed, and nothing but the first was sent before its connection ended");
+    assert_eq!(router.settled(230).failures.total(), failed as u64);
+    assert!(stays.seen().requests() >= seen[0] + 199);
 }
 
 #[test]
