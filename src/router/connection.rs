@@ -41,7 +41,7 @@ use super::proxy::{self, Source};
 use super::refusal::Refusal;
 use super::settings::Timeouts;
 use super::tls::Tls;
-use super::tunnel::{Tunnel, keepalive};
+use super::tunnel::{Tunnel, keep_alive};
 use super::worker::Worker;
 use crate::metrics::connections::{Permit, Refused};
 
@@ -95,33 +95,33 @@ trait ClientIo: Read + Write + Unpin + 'static {
     type Socket: AsyncRead + AsyncWrite + Unpin;
 
     /// Takes it from hyper.
-    fn into_socket(self) -> Option<Self::Socket>;
+    fn into_socket(self) -> Self::Socket;
 
-    /// Sets something of the connection beneath.
-    fn set(socket: &Self::Socket, option: impl FnOnce(&TcpStream));
+    /// The connection beneath.
+    fn plain(socket: &Self::Socket) -> &PlainIo;
 }
 
 impl ClientIo for PlainIo {
-    type Socket = TcpStream;
+    type Socket = TokioIo<PlainIo>;
 
-    fn into_socket(self) -> Option<TcpStream> {
-        self.into_inner()
+    fn into_socket(self) -> TokioIo<PlainIo> {
+        TokioIo::new(self)
     }
 
-    fn set(socket: &TcpStream, option: impl FnOnce(&TcpStream)) {
-        option(socket);
+    fn plain(socket: &TokioIo<PlainIo>) -> &PlainIo {
+        socket.inner()
     }
 }
 
 impl ClientIo for TokioIo<SecretIo> {
     type Socket = SecretIo;
 
-    fn into_socket(self) -> Option<SecretIo> {
-        Some(self.into_inner())
+    fn into_socket(self) -> SecretIo {
+        self.into_inner()
     }
 
-    fn set(socket: &SecretIo, option: impl FnOnce(&TcpStream)) {
-        socket.get_ref().0.inner().set(option);
+    fn plain(socket: &SecretIo) -> &PlainIo {
+        socket.get_ref().0.inner()
     }
 }
 
@@ -303,9 +303,7 @@ async fn serve_http2(worker: Rc<Worker>, stream: TcpStream, client: Client, guar
     http2::serve(worker, io, client, &guard, permit).await;
     drop(guard);
     // The GOAWAY at the end is not to be overtaken either.
-    if let Some(stream) = socket.into_inner() {
-        linger(stream).await;
-    }
+    linger(TokioIo::new(socket)).await;
 }
 
 async fn serve_http1<I: ClientIo>(
@@ -344,16 +342,16 @@ async fn serve_http1<I: ClientIo>(
     .await;
     let is_broken = ended.is_err_and(|error| error.is_user());
     let parts = connection.into_parts();
-    let Some(stream) = parts.io.into_socket() else { return };
+    let stream = parts.io.into_socket();
     if let Some(tunnel) = tunnel.take() {
-        I::set(&stream, |tcp| drop(SockRef::from(tcp).set_tcp_keepalive(&keepalive())));
+        keep_alive(I::plain(&stream));
         tunnel.run(stream, parts.read_buf).await;
         return;
     }
     if is_broken {
         // A version's answer broke off. Nobody must take what came for the whole, not even a client that reads until
         // the end of the connection: so it ends with a reset. Where that cannot be had, it ends early all the same.
-        I::set(&stream, |tcp| drop(tcp.set_zero_linger()));
+        I::plain(&stream).set(|tcp| drop(tcp.set_zero_linger()));
         return;
     }
     // What follows keeps no drain waiting.

@@ -164,8 +164,8 @@ impl Transit {
             return Err(self.fault(nonsense));
         }
         if head.status == StatusCode::SWITCHING_PROTOCOLS {
-            let Some((version, early)) = source.into_stream() else {
-                let detail = "it closed the connection with its 101".to_owned();
+            let Some((version, early)) = source.into_io() else {
+                let detail = "it answered 101 over HTTP/2, which knows no other protocol".to_owned();
                 return Err(self.fault(Fault { kind: FaultKind::Broken, detail }));
             };
             return Ok(Answered::Tunnel(head, Box::new(Tunnel::new(self, version, early))));

@@ -162,16 +162,6 @@ impl PlainIo {
         option(self.socket.stream.borrow().inner());
     }
 
-    /// The connection itself, after what is unsent was sent as far as the kernel takes it now.
-    ///
-    /// `None` cannot be while the outbox is run by this thread alone; then the connection closes by itself.
-    pub(super) fn into_inner(self) -> Option<TcpStream> {
-        // A connection that is taken apart has nobody left who could be told.
-        let _ = self.socket.poll_sent(&mut Context::from_waker(Waker::noop()));
-        self.outbox.full.borrow_mut().retain(|queued| !Rc::ptr_eq(queued, &self.socket));
-        Rc::into_inner(self.socket).map(|socket| socket.stream.into_inner().into_inner())
-    }
-
     /// Reads what has come into the spare room of a buffer; none means that the other end says no more.
     pub(super) fn poll_fill(&self, cx: &mut Context<'_>, buffer: &mut BytesMut) -> Poll<io::Result<usize>> {
         let mut stream = self.socket.stream.borrow_mut();

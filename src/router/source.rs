@@ -6,10 +6,10 @@ use std::time::Instant;
 
 use bytes::Bytes;
 use hyper::body::{Frame, SizeHint};
-use tokio::net::TcpStream;
 
 use super::alarm::Alarm;
 use super::multiplex_exchange::Stream;
+use super::plain::PlainIo;
 use super::pool::{Detached, Link, Pool};
 
 /// Where the rest of an answer comes from; dropping it before its end tells the version that nobody waits any longer.
@@ -71,10 +71,10 @@ impl Source {
         }
     }
 
-    /// The bare connection, after an answer that ends HTTP on it; `None` where it is shared or gone.
-    pub(super) fn into_stream(self) -> Option<(TcpStream, Bytes)> {
+    /// The bare connection, after an answer that ends HTTP on it; `None` where it is shared.
+    pub(super) fn into_io(self) -> Option<(PlainIo, Bytes)> {
         match self {
-            Source::Own(link) => link.connection.into_stream(),
+            Source::Own(link) => Some(link.connection.into_io()),
             Source::Shared(_) => None,
         }
     }

@@ -7,11 +7,12 @@
 use std::time::Duration;
 
 use bytes::Bytes;
+use hyper_util::rt::TokioIo;
 use socket2::{SockRef, TcpKeepalive};
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, copy_bidirectional};
-use tokio::net::TcpStream;
 
 use super::exchange::Transit;
+use super::plain::PlainIo;
 
 /// How long an end may be silent before the kernel asks whether it is still there.
 const KEEPALIVE: Duration = Duration::from_secs(60);
@@ -19,14 +20,14 @@ const KEEPALIVE: Duration = Duration::from_secs(60);
 /// A version's end of a connection that has changed its protocol.
 pub(super) struct Tunnel {
     transit: Transit,
-    version: TcpStream,
+    version: PlainIo,
     /// What the version has said since its 101.
     early: Bytes,
 }
 
 impl Tunnel {
     /// The version's end, with what came on it behind the head of the answer.
-    pub(super) fn new(transit: Transit, version: TcpStream, early: Bytes) -> Tunnel {
+    pub(super) fn new(transit: Transit, version: PlainIo, early: Bytes) -> Tunnel {
         Tunnel { transit, version, early }
     }
 
@@ -34,9 +35,9 @@ impl Tunnel {
     ///
     /// An end that is silent is left in peace for as long as it is there.
     pub(super) async fn run(self, mut client: impl AsyncRead + AsyncWrite + Unpin, early: Bytes) {
-        let Tunnel { transit, mut version, early: from_version } = self;
-        // Without it, an end that vanished is noticed when the other one speaks.
-        let _ = SockRef::from(&version).set_tcp_keepalive(&keepalive());
+        let Tunnel { transit, version, early: from_version } = self;
+        keep_alive(&version);
+        let mut version = TokioIo::new(version);
         let carried = async {
             client.write_all(&from_version).await?;
             version.write_all(&early).await?;
@@ -48,7 +49,9 @@ impl Tunnel {
     }
 }
 
-/// How the kernel looks after silent ends.
-pub(super) fn keepalive() -> TcpKeepalive {
-    TcpKeepalive::new().with_time(KEEPALIVE).with_interval(KEEPALIVE / 6)
+/// Has the kernel ask for an end that is silent; without it, one that vanished is noticed when the other one speaks.
+pub(super) fn keep_alive(end: &PlainIo) {
+    let keepalive = TcpKeepalive::new().with_time(KEEPALIVE).with_interval(KEEPALIVE / 6);
+    // Where it cannot be had, it goes without.
+    end.set(|stream| drop(SockRef::from(stream).set_tcp_keepalive(&keepalive)));
 }

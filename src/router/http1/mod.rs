@@ -186,9 +186,8 @@ impl Connection {
     }
 
     /// The bare connection after an answer of 101, and what came on it behind the head.
-    pub(super) fn into_stream(self) -> Option<(TcpStream, Bytes)> {
-        drop(self.sending);
-        Some((self.io.into_inner()?, self.input.freeze()))
+    pub(super) fn into_io(self) -> (PlainIo, Bytes) {
+        (self.io, self.input.freeze())
     }
 
     /// Reads what has come; nothing means that the version has closed its side.
