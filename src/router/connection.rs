@@ -41,7 +41,7 @@ use super::proxy::{self, Source};
 use super::refusal::Refusal;
 use super::settings::Timeouts;
 use super::tls::Tls;
-use super::tunnel::{Tunnel, keep_alive};
+use super::tunnel::{self, Tunnel};
 use super::worker::Worker;
 use crate::metrics::connections::{Permit, Refused};
 
@@ -344,7 +344,7 @@ async fn serve_http1<I: ClientIo>(
     let parts = connection.into_parts();
     let stream = parts.io.into_socket();
     if let Some(tunnel) = tunnel.take() {
-        keep_alive(I::plain(&stream));
+        tunnel::prepare(I::plain(&stream));
         tunnel.run(stream, parts.read_buf).await;
         return;
     }

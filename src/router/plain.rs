@@ -58,6 +58,8 @@ struct Socket {
     owner: RefCell<Option<Waker>>,
     /// Whether the outbox knows of it.
     is_queued: Cell<bool>,
+    /// Whether a flush waits until all was sent.
+    flushes: Cell<bool>,
     /// When what is large may go.
     mover: Mover,
     /// Why it could not be sent; told at the next opportunity.
@@ -146,6 +148,7 @@ impl PlainIo {
             unsent: RefCell::default(),
             owner: RefCell::default(),
             is_queued: Cell::new(false),
+            flushes: Cell::new(false),
             mover: Mover::default(),
             fault: Cell::new(None),
         };
@@ -155,6 +158,11 @@ impl PlainIo {
     /// Another handle on the same connection, to take it when the first one is gone.
     pub(super) fn share(&self) -> PlainIo {
         PlainIo { socket: Rc::clone(&self.socket), outbox: Rc::clone(&self.outbox) }
+    }
+
+    /// Has a flush send what is unsent and wait for it, for users who do not flush again when they are woken.
+    pub(super) fn wait_for_flushes(&self) {
+        self.socket.flushes.set(true);
     }
 
     /// Sets something of the connection itself.
@@ -234,8 +242,10 @@ impl Write for PlainIo {
     }
 
     /// Ready also while a message waits for the end of the turn, which needs nobody to wait for it.
+    ///
+    /// What the kernel does not take then is sent by the next flush, and hyper flushes whenever it is woken.
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.poll_unsent(cx)
+        if self.socket.flushes.get() { self.socket.poll_sent(cx) } else { self.poll_unsent(cx) }
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -266,10 +276,13 @@ impl Write for PlainIo {
 
 #[cfg(test)]
 mod tests {
-    use tokio::io::AsyncReadExt;
+    use std::time::Duration;
+
+    use tokio::io::{AsyncReadExt, AsyncWriteExt, copy_bidirectional, duplex};
     use tokio::net::TcpListener;
     use tokio::runtime;
     use tokio::task::{spawn_local, yield_now};
+    use tokio::time::timeout;
 
     use super::*;
 
@@ -280,6 +293,34 @@ mod tests {
         let addr = listener.local_addr().expect("an address");
         let (here, there) = tokio::join!(TcpStream::connect(addr), listener.accept());
         (here.expect("it listens"), there.expect("it comes").0)
+    }
+
+    #[test]
+    fn what_is_flushed_goes_on_when_there_is_room_though_nobody_says_more() {
+        let runtime = runtime::Builder::new_current_thread().enable_all().build_local(Default::default());
+        runtime.expect("a runtime").block_on(async {
+            let outbox = Rc::<Outbox>::default();
+            let sending = Rc::clone(&outbox);
+            spawn_local(async move { sending.run().await });
+            let (stream, mut reader) = connected().await;
+            hold_little_unsent(&stream);
+            let io = PlainIo::new(stream, &outbox);
+            io.wait_for_flushes();
+            let socket = io.share();
+            let (mut here, mut there) = duplex(4096);
+            spawn_local(async move { copy_bidirectional(&mut there, &mut TokioIo::new(io)).await });
+            let mut sent = 0;
+            while !socket.has_unsent() {
+                here.write_all(&[7; 1000]).await.expect("room");
+                sent += 1000;
+                for _ in 0..10 {
+                    yield_now().await;
+                }
+            }
+            let reading = async { reader.read_exact(&mut vec![0; sent]).await };
+            let read = timeout(Duration::from_secs(20), reading).await.expect("all of it comes");
+            assert_eq!(read.expect("nobody closes"), sent);
+        });
     }
 
     #[test]

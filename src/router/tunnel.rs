@@ -36,7 +36,7 @@ impl Tunnel {
     /// An end that is silent is left in peace for as long as it is there.
     pub(super) async fn run(self, mut client: impl AsyncRead + AsyncWrite + Unpin, early: Bytes) {
         let Tunnel { transit, version, early: from_version } = self;
-        keep_alive(&version);
+        prepare(&version);
         let mut version = TokioIo::new(version);
         let carried = async {
             client.write_all(&from_version).await?;
@@ -49,9 +49,10 @@ impl Tunnel {
     }
 }
 
-/// Has the kernel ask for an end that is silent; without it, one that vanished is noticed when the other one speaks.
-pub(super) fn keep_alive(end: &PlainIo) {
+/// Makes an end of a connection that of a tunnel.
+pub(super) fn prepare(end: &PlainIo) {
+    end.wait_for_flushes();
     let keepalive = TcpKeepalive::new().with_time(KEEPALIVE).with_interval(KEEPALIVE / 6);
-    // Where it cannot be had, it goes without.
+    // An end that vanished without a word is noticed by the kernel; where it does not look, when the other one speaks.
     end.set(|stream| drop(SockRef::from(stream).set_tcp_keepalive(&keepalive)));
 }
