@@ -351,7 +351,7 @@ async fn serve_http1<I: ClientIo>(
     if is_broken {
         // A version's answer broke off. Nobody must take what came for the whole, not even a client that reads until
         // the end of the connection: so it ends with a reset. Where that cannot be had, it ends early all the same.
-        I::plain(&stream).set(|tcp| drop(tcp.set_zero_linger()));
+        I::plain(&stream).with_stream(|tcp| drop(tcp.set_zero_linger()));
         return;
     }
     // What follows keeps no drain waiting.

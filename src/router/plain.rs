@@ -59,7 +59,7 @@ struct Socket {
     /// Whether the outbox knows of it.
     is_queued: Cell<bool>,
     /// Whether a flush waits until all was sent.
-    flushes: Cell<bool>,
+    waits_for_flushes: Cell<bool>,
     /// When what is large may go.
     mover: Mover,
     /// Why it could not be sent; told at the next opportunity.
@@ -148,7 +148,7 @@ impl PlainIo {
             unsent: RefCell::default(),
             owner: RefCell::default(),
             is_queued: Cell::new(false),
-            flushes: Cell::new(false),
+            waits_for_flushes: Cell::new(false),
             mover: Mover::default(),
             fault: Cell::new(None),
         };
@@ -162,12 +162,12 @@ impl PlainIo {
 
     /// Has a flush send what is unsent and wait for it, for users who do not flush again when they are woken.
     pub(super) fn wait_for_flushes(&self) {
-        self.socket.flushes.set(true);
+        self.socket.waits_for_flushes.set(true);
     }
 
-    /// Sets something of the connection itself.
-    pub(super) fn set(&self, option: impl FnOnce(&TcpStream)) {
-        option(self.socket.stream.borrow().inner());
+    /// Lends the connection itself, to set its options.
+    pub(super) fn with_stream(&self, set: impl FnOnce(&TcpStream)) {
+        set(self.socket.stream.borrow().inner());
     }
 
     /// Reads what has come into the spare room of a buffer; none means that the other end says no more.
@@ -245,7 +245,7 @@ impl Write for PlainIo {
     ///
     /// What the kernel does not take then is sent by the next flush, and hyper flushes whenever it is woken.
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        if self.socket.flushes.get() { self.socket.poll_sent(cx) } else { self.poll_unsent(cx) }
+        if self.socket.waits_for_flushes.get() { self.socket.poll_sent(cx) } else { self.poll_unsent(cx) }
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -295,13 +295,21 @@ mod tests {
         (here.expect("it listens"), there.expect("it comes").0)
     }
 
-    #[test]
-    fn what_is_flushed_goes_on_when_there_is_room_though_nobody_says_more() {
+    /// Runs tasks beside what a worker runs for its outbox.
+    fn with_outbox(test: impl AsyncFnOnce(Rc<Outbox>)) {
         let runtime = runtime::Builder::new_current_thread().enable_all().build_local(Default::default());
         runtime.expect("a runtime").block_on(async {
             let outbox = Rc::<Outbox>::default();
-            let sending = Rc::clone(&outbox);
+            let (sending, turning) = (Rc::clone(&outbox), Rc::clone(&outbox));
             spawn_local(async move { sending.run().await });
+            spawn_local(async move { turning.take_turns().await });
+            test(outbox).await;
+        });
+    }
+
+    #[test]
+    fn what_is_flushed_goes_on_when_there_is_room_though_nobody_says_more() {
+        with_outbox(async |outbox| {
             let (stream, mut reader) = connected().await;
             hold_little_unsent(&stream);
             let io = PlainIo::new(stream, &outbox);
@@ -325,11 +333,7 @@ mod tests {
 
     #[test]
     fn whoever_can_send_nothing_waits_for_room_and_not_for_its_turn() {
-        let runtime = runtime::Builder::new_current_thread().enable_all().build_local(Default::default());
-        runtime.expect("a runtime").block_on(async {
-            let outbox = Rc::<Outbox>::default();
-            let turning = Rc::clone(&outbox);
-            spawn_local(async move { turning.take_turns().await });
+        with_outbox(async |outbox| {
             let mut readers = Vec::new();
             let polls = Rc::new(Cell::new(0));
             for _ in 0..20 {

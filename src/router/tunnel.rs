@@ -40,7 +40,9 @@ impl Tunnel {
         let mut version = TokioIo::new(version);
         let carried = async {
             client.write_all(&from_version).await?;
+            client.flush().await?;
             version.write_all(&early).await?;
+            version.flush().await?;
             copy_bidirectional(&mut client, &mut version).await
         };
         // However it ends, nobody is left to be told.
@@ -54,5 +56,5 @@ pub(super) fn prepare(end: &PlainIo) {
     end.wait_for_flushes();
     let keepalive = TcpKeepalive::new().with_time(KEEPALIVE).with_interval(KEEPALIVE / 6);
     // An end that vanished without a word is noticed by the kernel; where it does not look, when the other one speaks.
-    end.set(|stream| drop(SockRef::from(stream).set_tcp_keepalive(&keepalive)));
+    end.with_stream(|stream| drop(SockRef::from(stream).set_tcp_keepalive(&keepalive)));
 }

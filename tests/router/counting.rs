@@ -1,14 +1,14 @@
 //! Weights and labels under load, and which epoch a request counts in.
 
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Mutex, mpsc};
 use std::time::Duration;
 
 use serin::metrics::recorder::EpochCounts;
 
 use crate::support::router::TestRouter;
 use crate::support::until;
-use crate::support::upstream::{Script, Version, read_request, write};
+use crate::support::upstream::{Script, Version};
 
 /// Sends requests from several connections until `enough` were answered; every label must name the version whose
 /// name is in the body. Tells how many version 2 answered.
@@ -178,14 +178,7 @@ fn after_a_rollback_no_new_request_reaches_the_canary() {
 
 #[test]
 fn an_answer_that_comes_late_counts_where_it_was_dispatched() {
-    let (answer_now, may_answer) = mpsc::channel::<()>();
-    let may_answer = Mutex::new(may_answer);
-    let slow = Script::start(move |mut stream, _| {
-        while read_request(&mut stream).is_some() {
-            let _ = may_answer.lock().unwrap().recv_timeout(Duration::from_secs(10));
-            write(&mut stream, "HTTP/1.1 500 Late\r\nContent-Length: 4\r\n\r\nlate");
-        }
-    });
+    let (slow, answer_now) = Script::late("500 Late");
     let one = Version::start("one");
     let router = TestRouter::splitting(one.target(), slow.target(), 1_000_000);
     let mut client = router.client();

@@ -195,13 +195,7 @@ fn what_would_be_read_in_two_ways_is_refused() {
 
 #[test]
 fn a_drain_says_goaway_and_lets_requests_end() {
-    let (answer_now, may_answer) = std::sync::mpsc::channel::<()>();
-    let may_answer = std::sync::Mutex::new(may_answer);
-    let slow = Script::start(move |mut stream, _| {
-        read_request(&mut stream);
-        let _ = may_answer.lock().unwrap().recv_timeout(Duration::from_secs(10));
-        write(&mut stream, "HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nlate");
-    });
+    let (slow, answer_now) = Script::late("200 OK");
     let mut router = TestRouter::serving(slow.target(), patient());
     let mut client = Http2::connect(router.addr());
     let under_way = client.post(get("/shop:live/x"));

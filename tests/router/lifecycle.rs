@@ -2,7 +2,7 @@
 
 use std::io::ErrorKind;
 use std::net::{TcpListener, TcpStream};
-use std::sync::{Arc, Mutex, mpsc};
+use std::sync::Arc;
 use std::time::Duration;
 
 use serin::metrics::recorder::Recorder;
@@ -13,7 +13,7 @@ use serin::router::table::{Edit, RoutingTable};
 use crate::support::client::Client;
 use crate::support::router::{TestRouter, config, patient, spec};
 use crate::support::until;
-use crate::support::upstream::{Script, Version, read_request, write};
+use crate::support::upstream::{Script, Version};
 
 fn table(workers: usize) -> Arc<RoutingTable> {
     RoutingTable::new(Recorder::new(workers, Arc::new(|_| {})))
@@ -89,14 +89,7 @@ fn a_client_that_says_nothing_is_closed() {
 
 #[test]
 fn requests_under_way_end_and_no_new_ones_begin() {
-    let (answer_now, may_answer) = mpsc::channel::<()>();
-    let may_answer = Mutex::new(may_answer);
-    let slow = Script::start(move |mut stream, _| {
-        while read_request(&mut stream).is_some() {
-            let _ = may_answer.lock().unwrap().recv_timeout(Duration::from_secs(10));
-            write(&mut stream, "HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nlate");
-        }
-    });
+    let (slow, answer_now) = Script::late("200 OK");
     let mut router = TestRouter::serving(slow.target(), patient());
     let mut under_way = router.client();
     under_way.send("GET /shop:live/x HTTP/1.1\r\nHost: a\r\n\r\n");

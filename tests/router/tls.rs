@@ -130,13 +130,7 @@ fn a_broken_answer_does_not_end_as_tls_ends() {
 fn the_last_answers_of_a_worker_are_sent() {
     let authority = std::sync::Arc::new(Authority::new());
     for protocols in [&["h2"][..], &["http/1.1"]] {
-        let (answer_now, may_answer) = std::sync::mpsc::channel::<()>();
-        let may_answer = std::sync::Mutex::new(may_answer);
-        let slow = Script::start(move |mut stream, _| {
-            read_request(&mut stream);
-            let _ = may_answer.lock().unwrap().recv_timeout(Duration::from_secs(10));
-            write(&mut stream, "HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nlate");
-        });
+        let (slow, answer_now) = Script::late("200 OK");
         let tls = Some(authority.listener(None));
         let mut router = TestRouter::listening(slow.target(), RouterConfig { tls, ..config(patient()) });
         let (addr, shared) = (router.running().tls_addr().unwrap(), std::sync::Arc::clone(&authority));

@@ -3,8 +3,8 @@
 use std::convert::Infallible;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, mpsc};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -37,6 +37,19 @@ impl Seen {
     /// How many requests came.
     pub fn requests(&self) -> usize {
         self.requests.load(Ordering::SeqCst)
+    }
+
+    /// Starts one that answers each request with "late" when it is told to, or after ten seconds.
+    pub fn late(status: &'static str) -> (Script, mpsc::Sender<()>) {
+        let (answer_now, may_answer) = mpsc::channel::<()>();
+        let may_answer = Mutex::new(may_answer);
+        let script = Script::start(move |mut stream, _| {
+            while read_request(&mut stream).is_some() {
+                let _ = may_answer.lock().unwrap().recv_timeout(Duration::from_secs(10));
+                write(&mut stream, format!("HTTP/1.1 {status}\r\nContent-Length: 4\r\n\r\nlate"));
+            }
+        });
+        (script, answer_now)
     }
 
     /// How many connections came.

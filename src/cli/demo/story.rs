@@ -19,8 +19,7 @@ const LOOK_EVERY: Duration = Duration::from_millis(200);
 const OVERTURE: Duration = Duration::from_secs(3);
 /// How long what ended stays to be looked at, and late answers have to come in.
 const PAUSE: Duration = Duration::from_secs(2);
-/// A story that has not ended by then never will: proof takes as many requests on a machine that is busy elsewhere, and
-/// those come in a few times the half minute that is usual.
+/// How long a rollout may take: half a minute is usual, and a busy machine needs a few times that for as many requests.
 const PATIENCE: Duration = Duration::from_secs(150);
 
 /// What a rollout of the story came to.
