@@ -39,19 +39,6 @@ impl Seen {
         self.requests.load(Ordering::SeqCst)
     }
 
-    /// Starts one that answers each request with "late" when it is told to, or after ten seconds.
-    pub fn late(status: &'static str) -> (Script, mpsc::Sender<()>) {
-        let (answer_now, may_answer) = mpsc::channel::<()>();
-        let may_answer = Mutex::new(may_answer);
-        let script = Script::start(move |mut stream, _| {
-            while read_request(&mut stream).is_some() {
-                let _ = may_answer.lock().unwrap().recv_timeout(Duration::from_secs(10));
-                write(&mut stream, format!("HTTP/1.1 {status}\r\nContent-Length: 4\r\n\r\nlate"));
-            }
-        });
-        (script, answer_now)
-    }
-
     /// How many connections came.
     pub fn connections(&self) -> usize {
         self.connections.load(Ordering::SeqCst)
@@ -316,6 +303,19 @@ pub struct Script {
 }
 
 impl Script {
+    /// Starts one that answers each request with "late" when it is told to, or after ten seconds.
+    pub fn late(status: &'static str) -> (Script, mpsc::Sender<()>) {
+        let (answer_now, may_answer) = mpsc::channel::<()>();
+        let may_answer = Mutex::new(may_answer);
+        let script = Script::start(move |mut stream, _| {
+            while read_request(&mut stream).is_some() {
+                let _ = may_answer.lock().unwrap().recv_timeout(Duration::from_secs(10));
+                write(&mut stream, format!("HTTP/1.1 {status}\r\nContent-Length: 4\r\n\r\nlate"));
+            }
+        });
+        (script, answer_now)
+    }
+
     /// Starts one; the script gets each connection and its number, from 0.
     pub fn start(script: impl Fn(TcpStream, usize) + Send + Sync + 'static) -> Script {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
