@@ -11,7 +11,7 @@ use super::render::line::{Line, Tone, wrapped};
 use super::render::words::{count, request_rate, span};
 use super::session::Session;
 use crate::client::{Client, Counters};
-use crate::domain::analysis::feasibility::{self, Decision, StepNeed};
+use crate::domain::analysis::feasibility::{self, Decision, StepNeed, Suggestion};
 use crate::domain::plan::{Plan, Timeout};
 
 /// Live counters are watched this long for the present rate.
@@ -65,10 +65,39 @@ pub struct Feasibility {
     rps: f64,
     stable_failures: f64,
     steps: Vec<StepFeasibility>,
+    /// By when a canary as good as stable is through the plan nine times in ten; absent where it never is.
+    seconds_p90: Option<u64>,
+    deadline_seconds: u64,
+    /// Whether that is before the deadline, bakes not counted where they alone are longer.
+    in_time: bool,
+    /// Weights that would be, where these are not; the quickest ones if none would.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    suggestion: Option<Suggested>,
     #[serde(skip)]
     deadline: Duration,
     #[serde(skip)]
     deadline_then: &'static str,
+}
+
+/// Other weights for a plan.
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Suggested {
+    /// As `steps` takes them.
+    steps: Vec<String>,
+    seconds_p90: u64,
+    fits: bool,
+}
+
+impl Suggested {
+    fn of(suggestion: Suggestion) -> Suggested {
+        let Suggestion { weights, time, fits } = suggestion;
+        Suggested {
+            steps: weights.iter().map(ToString::to_string).collect(),
+            seconds_p90: time.as_secs(),
+            fits,
+        }
+    }
 }
 
 /// One weight of a plan.
@@ -81,6 +110,8 @@ struct StepFeasibility {
     bake_seconds: u64,
     /// Canary requests without a failure until the proof stands; absent where no proof is asked for.
     clean_canary_requests: Option<u64>,
+    /// Canary requests by which the proof of a canary as good as stable stands nine times in ten.
+    canary_requests_p90: Option<u64>,
     /// How long that is at this traffic; absent where it never stands, or is not asked for.
     proof_seconds: Option<u64>,
     /// Whether the gate can decide before the plan's step deadline.
@@ -101,9 +132,11 @@ impl Feasibility {
                 Decision::NeverProven | Decision::Unguarded => false,
                 Decision::TimeAlone | Decision::CeilingAlone => true,
             };
-            let clean = match need.decision {
-                Decision::Proof { clean_requests } => Some(clean_requests),
-                _ => None,
+            let (clean, p90) = match need.decision {
+                Decision::Proof { clean_requests, p90_requests, .. } => {
+                    (Some(clean_requests), Some(p90_requests.ceil() as u64))
+                }
+                _ => (None, None),
             };
             StepFeasibility {
                 step: need.step,
@@ -111,15 +144,26 @@ impl Feasibility {
                 next_weight: need.next.map(|next| next.fraction()),
                 bake_seconds: need.bake.as_secs(),
                 clean_canary_requests: clean,
+                canary_requests_p90: p90,
                 proof_seconds: clean.and(time).map(|time| time.as_secs()),
                 decidable,
                 need,
             }
         };
+        let needs = feasibility::of(plan, traffic.stable_failures);
+        let time = feasibility::time_to_finish(&needs, traffic.requests_per_s);
+        let bakes: Duration = needs.iter().map(|need| need.bake).sum();
+        let in_time = time.is_some_and(|time| time <= deadline.saturating_add(bakes));
+        let suggest =
+            || feasibility::suggest(plan, traffic.stable_failures, traffic.requests_per_s, deadline);
         Feasibility {
             rps: traffic.requests_per_s,
             stable_failures: traffic.stable_failures,
-            steps: feasibility::of(plan, traffic.stable_failures).into_iter().map(step).collect(),
+            steps: needs.into_iter().map(step).collect(),
+            seconds_p90: time.map(|time| time.as_secs()),
+            deadline_seconds: deadline.as_secs(),
+            in_time,
+            suggestion: (!in_time).then(suggest).flatten().map(Suggested::of),
             deadline,
             deadline_then: match plan.step_deadline.then {
                 Timeout::Pause => "pauses",
@@ -128,11 +172,16 @@ impl Feasibility {
         }
     }
 
-    /// A line for each weight.
+    /// Whether a good canary is through before the deadline nine times in ten.
+    pub fn is_in_time(&self) -> bool {
+        self.in_time
+    }
+
+    /// A line for each weight, and how long all of it takes.
     pub fn lines(&self, look: &Look) -> Vec<Line> {
         let glyphs = look.glyphs();
         let head = format!(
-            "  at {}, {:.2}% of stable's failing, a clean canary needs:",
+            "  at {}, {:.2}% of stable's failing, a canary as good as that needs, nine times in ten:",
             request_rate(self.rps),
             self.stable_failures * 100.0
         );
@@ -148,14 +197,44 @@ impl Feasibility {
             line.tone(tone, sign).add(format!(" {way}")).pad_to(22);
             lines.extend(wrapped(line, Tone::Plain, &look.words(&self.said(step)), look));
         }
+        let (sign, tone) = if self.in_time { (glyphs.yes, Tone::Good) } else { (glyphs.no, Tone::Bad) };
+        let mut line = Line::of("    ");
+        line.tone(tone, sign).add(" in all").pad_to(22);
+        lines.extend(wrapped(line, Tone::Plain, &look.words(&self.said_of_all()), look));
         lines
+    }
+
+    fn said_of_all(&self) -> String {
+        let in_words = |seconds: u64| span(Duration::from_secs(seconds));
+        let Some(time) = self.seconds_p90 else {
+            return "for ever: there is a gate that no traffic like this opens".to_owned();
+        };
+        if self.in_time {
+            return format!("about {} at most", in_words(time));
+        }
+        let mut said =
+            format!("about {} at most, more than the deadline of {}", in_words(time), span(self.deadline));
+        if let Some(Suggested { steps, seconds_p90, fits }) = &self.suggestion {
+            let steps = steps.join(", ");
+            said.push_str(&if *fits {
+                format!("; `steps: [{steps}]` would take {}", in_words(*seconds_p90))
+            } else {
+                format!(
+                    "; no steps are quick enough, the quickest, `steps: [{steps}]`, would take {}: allow more with \
+                     `stepDeadline`, or prove less with `analysis.proof.addedFailures`",
+                    in_words(*seconds_p90)
+                )
+            });
+        }
+        said
     }
 
     fn said(&self, step: &StepFeasibility) -> String {
         let time = step.need.time_to_decide(self.rps);
         match (step.need.decision, time) {
-            (Decision::Proof { clean_requests }, Some(time)) => {
-                let mut said = format!("{} canary requests for the proof, about {}", count(clean_requests), span(time));
+            (Decision::Proof { p90_requests, .. }, Some(time)) => {
+                let requests = count(p90_requests.ceil() as u64);
+                let mut said = format!("{requests} canary requests for the proof, about {}", span(time));
                 if time > self.deadline {
                     said.push_str(&format!(
                         ": more than the step deadline of {}, so the rollout {} here",
@@ -167,9 +246,9 @@ impl Feasibility {
                 }
                 said
             }
-            (Decision::Proof { clean_requests }, None) => format!(
+            (Decision::Proof { p90_requests, .. }, None) => format!(
                 "{} canary requests for the proof, and none come: it cannot decide",
-                count(clean_requests)
+                count(p90_requests.ceil() as u64)
             ),
             (Decision::NeverProven, _) => {
                 "a proof that no traffic brings: the margin is too small for this failure rate".to_owned()

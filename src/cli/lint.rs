@@ -22,7 +22,8 @@ Examples:
   serin lint plans/checkout.yaml --rps 20         and how long each step takes to be decided
   serin lint plans --against                      the same by the live traffic of each plan's alias
 
-Exit codes: 0 all in order (warnings do not count), 1 faults";
+Exit codes: 0 all in order (warnings do not count), 1 faults, or a plan that traffic like this does not decide
+before its deadline";
 
 /// What to check.
 #[derive(Debug, clap::Args)]
@@ -98,7 +99,8 @@ pub fn run(args: &Args, session: &Session) -> anyhow::Result<Exit> {
         TextOrJson::Text => text(&checked, args.resolved, session),
     };
     session.terminal.print(&text)?;
-    Ok(if checked.iter().all(|checked| checked.ok) { Exit::Done } else { Exit::Failed })
+    let is_good = |file: &Checked| file.ok && file.feasibility.as_ref().is_none_or(Feasibility::is_in_time);
+    Ok(if checked.iter().all(is_good) { Exit::Done } else { Exit::Failed })
 }
 
 /// The failure rate of a stable version of which nothing is said.

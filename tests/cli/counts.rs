@@ -49,7 +49,8 @@ fn the_counts_of_a_rollout_are_kept_and_lead_to_the_same_verdict() {
     {
         daemon.serin(&[&["history"], wrong].concat()).ended(2);
     }
-    let said = daemon.serin(&["lint", plan, "--against"]).done().out;
-    assert!(said.contains("a clean canary needs"), "{said}");
+    // Hardly any traffic comes any more, so the plan would take too long.
+    let said = daemon.serin(&["lint", plan, "--against"]).ended(1).out;
+    assert!(said.contains("a canary as good as that needs"), "{said}");
     daemon.stop();
 }

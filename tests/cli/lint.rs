@@ -84,18 +84,25 @@ fn traffic_says_which_gates_can_decide() {
     {
         assert!(said.contains(part), "{part:?} is not in {said}");
     }
-    let said = serin(&["lint", &plan, "--rps", "0.01", "-o", "json"]).done().json();
-    let steps = &said["files"][0]["feasibility"]["steps"];
+    let said = serin(&["lint", &plan, "--rps", "0.01", "-o", "json"]).ended(1).json();
+    let feasibility = &said["files"][0]["feasibility"];
+    let steps = &feasibility["steps"];
+    assert_eq!((&feasibility["inTime"], &feasibility["suggestion"]["fits"]), (&false.into(), &false.into()));
     assert_eq!(
         (&steps[0]["decidable"], steps[0]["nextWeight"].as_f64()),
         (&false.into(), Some(0.05)),
         "{said:#}"
     );
     assert!(steps[0]["proofSeconds"].as_u64().unwrap() > 24 * 3600, "{said:#}");
-    let said = serin(&["lint", &plan, "--rps", "0.01"]).done().out;
+    let said = serin(&["lint", &plan, "--rps", "0.01"]).ended(1).out;
     let said = said.split_whitespace().collect::<Vec<_>>().join(" ");
     assert!(said.contains("more than the step deadline of 1d"), "{said}");
-    let said = serin(&["lint", &plan, "--rps", "0"]).done().out;
+    assert!(said.contains("no steps are quick enough, the quickest,"), "{said}");
+    let slow = write(dir.path(), "slow.yaml", "function: f\nalias: live\nsteps: [3%, 5%, 25%, 50%, 100%]\n");
+    let said = serin(&["lint", &slow, "--rps", "0.15"]).ended(1).out;
+    let said = said.split_whitespace().collect::<Vec<_>>().join(" ");
+    assert!(said.contains("more than the deadline of 1d; `steps: ["), "{said}");
+    let said = serin(&["lint", &plan, "--rps", "0"]).ended(1).out;
     let said = said.split_whitespace().collect::<Vec<_>>().join(" ");
     assert!(said.contains("none come: it cannot decide"), "{said}");
 

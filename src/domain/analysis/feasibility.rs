@@ -1,7 +1,19 @@
-//! How much clean traffic a plan's gates need before they can decide.
+//! How long a plan's gates need before they can decide, for a canary that is as good as stable.
 //!
-//! For a canary without a single failure beside a stable version at a steady rate, the proof before each next weight
-//! takes so many canary requests; traffic says how long that is. Estimates only: chance makes it more or less.
+//! A good canary is not one without failures, it is one that fails as often as stable does, and that makes all the
+//! difference where stable fails once in a hundred requests. So each gate's need is what such a canary needs on average
+//! and nine times in ten (`proof::Pace`), and no less than the bake. Nine times in ten the whole plan is through after
+//!
+//! ```text
+//! sum of the means + sqrt(sum of (nine in ten - mean)^2)
+//! ```
+//!
+//! because steps take long independently of each other; a sum of their nine in ten would be 1.7 times too long (simulated
+//! with four gates: the rule above is 1.0 to 1.35 times the ninetieth percentile of what the engine takes). Estimates
+//! only, a heuristic: they err to the long side, and clumps of failures take longer.
+//!
+//! Where a plan would take too long, other steps may not: of the weights 3, 5, 10, 25 and 50 % before all of it, those are
+//! suggested that fit and begin with the smallest weight, and of these the quickest.
 
 use std::time::Duration;
 
@@ -21,6 +33,8 @@ pub struct StepNeed {
     pub next: Option<Weight>,
     /// How long it bakes whatever the traffic.
     pub bake: Duration,
+    /// How long the canary warms there at least; nothing where latency is not judged.
+    pub warms_least: Duration,
     /// What decides there.
     pub decision: Decision,
 }
@@ -28,10 +42,14 @@ pub struct StepNeed {
 /// What decides whether the next weight is let in.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Decision {
-    /// Proof, after about so many clean canary requests.
+    /// Proof, after about so many canary requests.
     Proof {
-        /// Canary requests.
+        /// Of a canary that never fails.
         clean_requests: u64,
+        /// Of one that fails as stable does, on average.
+        expected_requests: f64,
+        /// Of such a one, nine times in ten.
+        p90_requests: f64,
     },
     /// Proof that no number of requests brings.
     NeverProven,
@@ -44,12 +62,109 @@ pub enum Decision {
 }
 
 impl StepNeed {
-    /// How long a clean canary is judged here at so many requests a second to the alias; `None` if it takes for ever.
+    /// By when a good canary is decided about here nine times in ten, at so many requests a second to the alias.
+    ///
+    /// `None` if it takes for ever.
     pub fn time_to_decide(&self, requests_per_s: f64) -> Option<Duration> {
-        let Decision::Proof { clean_requests } = self.decision else { return Some(Duration::ZERO) };
-        let seconds = clean_requests as f64 / (requests_per_s * self.weight.fraction());
+        match self.decision {
+            Decision::Proof { p90_requests, .. } => self.time_of(p90_requests, requests_per_s),
+            Decision::NeverProven => None,
+            Decision::TimeAlone | Decision::CeilingAlone | Decision::Unguarded => Some(Duration::ZERO),
+        }
+    }
+
+    fn time_of(&self, canary_requests: f64, requests_per_s: f64) -> Option<Duration> {
+        let seconds = canary_requests / (requests_per_s * self.weight.fraction());
         Duration::try_from_secs_f64(seconds.ceil()).ok()
     }
+
+    /// How long it stays here: on average, and nine times in ten.
+    fn spans(&self, requests_per_s: f64) -> Option<(f64, f64)> {
+        let least = self.warmup(requests_per_s) + self.bake;
+        let expected = match self.decision {
+            Decision::Proof { expected_requests, .. } => self.time_of(expected_requests, requests_per_s)?,
+            Decision::NeverProven => return None,
+            Decision::TimeAlone | Decision::CeilingAlone | Decision::Unguarded => Duration::ZERO,
+        };
+        let p90 = self.time_to_decide(requests_per_s)?;
+        Some((expected.max(least).as_secs_f64(), p90.max(least).as_secs_f64()))
+    }
+
+    /// How long the canary warms at a weight before the bake counts.
+    pub fn warmup(&self, requests_per_s: f64) -> Duration {
+        if self.warms_least.is_zero() || self.next.is_none() {
+            return Duration::ZERO;
+        }
+        let seconds = WARMED_BY / (requests_per_s * self.weight.fraction());
+        Duration::try_from_secs_f64(seconds.ceil())
+            .unwrap_or(WARMUP_MAX)
+            .max(self.warms_least)
+            .min(WARMUP_MAX)
+    }
+}
+
+/// So many canary requests warm a canary, or so much time.
+const WARMED_BY: f64 = 200.0;
+const WARMUP_MAX: Duration = Duration::from_secs(15 * 60);
+
+/// By when a good canary is through all of it nine times in ten; `None` if it never is.
+pub fn time_to_finish(needs: &[StepNeed], requests_per_s: f64) -> Option<Duration> {
+    let (mut mean, mut squares) = (0.0, 0.0);
+    for need in needs {
+        let (expected, p90) = need.spans(requests_per_s)?;
+        mean += expected;
+        squares += (p90 - expected).powi(2);
+    }
+    Duration::try_from_secs_f64((mean + f64::sqrt(squares)).ceil()).ok()
+}
+
+/// The weights that are tried in place of a plan's own, in parts per million.
+const TRIED: [u32; 5] = [30_000, 50_000, 100_000, 250_000, 500_000];
+
+/// Other weights for a plan, and how long they take.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Suggestion {
+    /// The weights, 100 % last.
+    pub weights: Vec<Weight>,
+    /// By when a good canary is through nine times in ten.
+    pub time: Duration,
+    /// Whether that is within what was asked for; if not, nothing would be.
+    pub fits: bool,
+}
+
+/// Weights with which a good canary is through within `limit`, at the plan's own bake; the quickest ones if none is.
+///
+/// `None` where no traffic would ever prove anything.
+pub fn suggest(plan: &Plan, stable_rate: f64, requests_per_s: f64, limit: Duration) -> Option<Suggestion> {
+    let subsets = (1_u32..1 << TRIED.len()).filter_map(|subset| {
+        let chosen = TRIED.iter().enumerate().filter(|(index, _)| subset & (1 << index) != 0);
+        let mut weights: Vec<Weight> = chosen.filter_map(|(_, ppm)| Weight::from_ppm(*ppm)).collect();
+        weights.push(Weight::FULL);
+        let needs: Vec<StepNeed> = (0..weights.len())
+            .map(|index| StepNeed {
+                step: index + 1,
+                weight: weights[index],
+                next: weights.get(index + 1).copied(),
+                bake: if index + 1 < weights.len() { plan.bake } else { Duration::ZERO },
+                warms_least: warms_least(plan),
+                decision: decision(
+                    plan.analysis.as_ref(),
+                    weights[index],
+                    weights.get(index + 1).copied(),
+                    stable_rate,
+                ),
+            })
+            .collect();
+        let time = time_to_finish(&needs, requests_per_s)?;
+        Some(Suggestion { fits: time <= limit, weights, time })
+    });
+    // What fits comes first, then the smallest first weight, then the quickest.
+    subsets.min_by_key(|found| (!found.fits, found.fits.then(|| found.weights[0]), found.time))
+}
+
+fn warms_least(plan: &Plan) -> Duration {
+    let latency = plan.analysis.as_ref().and_then(|analysis| analysis.latency);
+    latency.map_or(Duration::ZERO, |latency| latency.warmup)
 }
 
 /// What each weight of a plan needs, where the stable version fails at `stable_rate` (0 to 1).
@@ -63,6 +178,7 @@ pub fn of(plan: &Plan, stable_rate: f64) -> Vec<StepNeed> {
             weight: *weight,
             next,
             bake: bake_at(plan, *step),
+            warms_least: warms_least(plan),
             decision: decision(plan.analysis.as_ref(), *weight, next, stable_rate),
         }
     };
@@ -95,9 +211,14 @@ fn decision(analysis: Option<&Analysis>, weight: Weight, next: Option<Weight>, s
     let margin: Margin = margin_before(next.fraction(), analysis.failures.max_ratio, proof.added_failures);
     let table = ProofTable::new(weight.fraction(), stable_rate.max(f64::MIN_POSITIVE), margin);
     let ln_limit = -proof.false_advance_rate.ln();
-    match Proof::default().more_clean_requests(&table, ln_limit, analysis.min_dispersion) {
-        Some(clean_requests) => Decision::Proof { clean_requests },
-        None => Decision::NeverProven,
+    let pace = table.pace(ln_limit).map(|pace| pace.damped(analysis.min_dispersion));
+    match (Proof::default().more_clean_requests(&table, ln_limit, analysis.min_dispersion), pace) {
+        (Some(clean_requests), Some(pace)) => Decision::Proof {
+            clean_requests,
+            expected_requests: pace.canary_requests(),
+            p90_requests: pace.canary_requests_p90(),
+        },
+        _ => Decision::NeverProven,
     }
 }
 
@@ -118,7 +239,7 @@ mod tests {
         let clean: Vec<u64> = needs
             .iter()
             .filter_map(|need| match need.decision {
-                Decision::Proof { clean_requests } => Some(clean_requests),
+                Decision::Proof { clean_requests, .. } => Some(clean_requests),
                 _ => None,
             })
             .collect();
@@ -127,7 +248,7 @@ mod tests {
         }
         assert_eq!((clean.len(), needs[4].decision), (4, Decision::Unguarded));
         let time = needs[0].time_to_decide(100.0).unwrap();
-        assert_eq!(time.as_secs(), (clean[0] as f64 / 3.0).ceil() as u64);
+        assert!((time.as_secs() as f64 / (50.0 / 3.0) - 1.0).abs() < 0.2, "{time:?}");
         assert_eq!(needs[0].time_to_decide(0.0), None);
         assert_eq!(needs[0].bake, Duration::from_secs(300));
     }
@@ -149,5 +270,45 @@ mod tests {
     fn a_bake_step_takes_the_place_of_the_default() {
         let needs = of(&plan("bake: 5m\nsteps: [3%, {bake: 20s}, {bake: 40s}, 100%]\n"), 0.001);
         assert_eq!(needs[0].bake, Duration::from_secs(60));
+    }
+
+    const FIVE: &str = "steps: [3%, 5%, 25%, 50%, 100%]\nanalysis: {latency: none}\n";
+
+    /// Hours by which a good canary was through in nine of ten simulated runs of the engine, at a rate of traffic and of
+    /// stable's failures.
+    #[test]
+    fn a_plan_takes_as_long_as_the_engine_does() {
+        let simulated = [
+            (0.2, 0.001, 16.6),
+            (1.0, 0.001, 3.31),
+            (1.0, 0.01, 9.50),
+            (10.0, 0.001, 0.45),
+            (10.0, 0.01, 1.01),
+            (10.0, 0.05, 1.45),
+            (100.0, 0.001, 0.34),
+        ];
+        for (rps, rate, hours) in simulated {
+            let time = time_to_finish(&of(&plan(FIVE), rate), rps).unwrap();
+            let ratio = time.as_secs_f64() / 3600.0 / hours;
+            assert!((0.95..1.5).contains(&ratio), "{rps}/s at {rate}: {ratio}");
+        }
+    }
+
+    #[test]
+    fn steps_that_fit_are_suggested() {
+        let day = Duration::from_secs(24 * 3600);
+        let all_good = suggest(&plan(FIVE), 0.001, 1.0, day).unwrap();
+        assert!(all_good.fits && all_good.weights[0] == Weight::from_ppm(30_000).unwrap(), "{all_good:?}");
+        let never = suggest(&plan(FIVE), 0.01, 0.05, day).unwrap();
+        assert!(!never.fits && never.weights.len() == 2, "{never:?}");
+        assert!(suggest(&plan(FIVE), 0.001, 0.0, day).is_none_or(|none| !none.fits));
+    }
+
+    #[test]
+    fn a_canary_warms_before_its_bake() {
+        let warm = of(&plan("steps: [3%, 100%]\n"), 1e-6);
+        assert_eq!(warm[0].warmup(100.0), Duration::from_secs(67));
+        assert_eq!(warm[0].warmup(1.0), Duration::from_secs(900));
+        assert_eq!(of(&plan(FIVE), 1e-6)[0].warmup(1.0), Duration::ZERO);
     }
 }

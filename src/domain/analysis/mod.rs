@@ -5,8 +5,10 @@
 //! of likelihood ratios against the nearest point of their null hypothesis (`boundary`), with a baseline learnt from
 //! the stable arm's past (`past`, `baseline`). `latency` asks the same of slow answers, `ceiling` guards against a fixed
 //! rate where there is no arm to compare with; `dispersion` and `clip` damp what correlated failures would pretend,
-//! `mirror` says what copies prove, `split` watches the weights, `stable` the stable version's own health. `ratio` is for people to look at, `evidence`
-//! puts them together. Each file derives what it computes.
+//! `spells` allows what stable does to itself now and then, `mirror` says what copies prove, `split` watches the weights,
+//! `stable` the stable version's own health. Where users stick to a version, `users` judges users instead of requests.
+//! `watch` guards the hour after a promotion, `feasibility` says how long a plan will take. `ratio` is for people to look
+//! at, `evidence` puts them together. Each file derives what it computes.
 //!
 //! What is a theorem here: with known weights, independent failures, and counts taken by dispatch, a canary within its
 //! limits is rolled back with probability at most alpha over a whole rollout, and one outside its proof margin is let
@@ -28,8 +30,13 @@ pub mod mirror;
 pub mod past;
 pub mod proof;
 pub mod ratio;
+pub mod spells;
 pub mod split;
 pub mod stable;
+pub mod users;
+#[cfg(test)]
+mod vectors;
+pub mod watch;
 
 use serde::{Deserialize, Serialize};
 

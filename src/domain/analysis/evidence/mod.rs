@@ -200,7 +200,7 @@ impl Evidence {
             split_epoch: Revision(0),
             stable_health: StableHealth::default(),
             stable_is_unwell: false,
-            better: Proof::default(),
+            better: Proof::without_reserve(),
             unsplit: Unsplit::default(),
             is_stale: false,
             tables: Vec::new(),
@@ -220,7 +220,7 @@ impl Evidence {
 
     fn seek(&mut self, goal: Option<ProofGoal>) {
         self.proof = Proof::default();
-        self.better = Proof::default();
+        self.better = Proof::without_reserve();
         self.goal = goal;
         // The epoch that the goal begins with has tables of its own; what is served already gets them at once.
         let newest = self.newest();
@@ -257,6 +257,9 @@ impl Evidence {
         blocks: impl IntoIterator<Item = Block<'a>>,
     ) -> bool {
         let mut bad_news = self.refresh(settings);
+        if settings.is_bare() {
+            self.proof.bet_all();
+        }
         let (mut stable, mut exceeded, mut canary_failed) = (Counts::default(), [0; _], false);
         // Of an epoch that is told of no more nothing is under way.
         self.tables.iter_mut().for_each(|table| table.under_way = Pending::default());
@@ -327,6 +330,9 @@ impl Evidence {
         self.latency.update(&table.latency, &excesses, &dampings.latency, second);
         if let Some(proof) = &table.proof {
             self.proof.update(proof, arms, dampings.failures, second);
+            if let Some(limit) = settings.ln_proof_limit().filter(|_| !settings.is_bare()) {
+                self.proof.cap(limit);
+            }
         }
         if let Some(better) = table.better.as_ref().filter(|_| self.stable_is_unwell) {
             self.better.update(better, arms, dampings.failures, second);
@@ -429,6 +435,7 @@ impl Evidence {
         if periods == self.periods && !std::mem::take(&mut self.is_stale) {
             return false;
         }
+        (self.periods..periods).for_each(|_| self.proof.pay_out());
         self.periods = periods;
         let bad_news = !self.unsplit.arms.is_empty() && self.judge_unsplit(settings);
         let newest = self.newest();
@@ -463,7 +470,7 @@ impl Evidence {
             self.stable_health.learn(stable, self.seen, at, unwell.span);
             let is_unwell = self.stable_health.failing_share().is_some_and(|share| share >= unwell.failures);
             if is_unwell && !self.stable_is_unwell {
-                self.better = Proof::default();
+                self.better = Proof::without_reserve();
             }
             self.stable_is_unwell = is_unwell;
         }

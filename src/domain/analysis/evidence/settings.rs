@@ -67,6 +67,11 @@ impl Settings {
         })
     }
 
+    /// Whether the tests stand alone, without what guards them in production: a constant dispersion asks for that.
+    pub(super) fn is_bare(&self) -> bool {
+        matches!(self.dispersion, DispersionRule::Constant(_))
+    }
+
     /// What the logarithm of harm must reach for a rollback.
     pub fn ln_harm_limit(&self) -> f64 {
         -self.false_rollback_rate.ln()

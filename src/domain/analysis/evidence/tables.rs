@@ -97,7 +97,7 @@ impl Dampings {
         let of = |estimate: f64| settings.dispersion.damping(estimate);
         Dampings {
             failures: of(past.dispersion.phi()),
-            latency: past.latency.dispersion.map(|dispersion| of(dispersion.phi())),
+            latency: past.latency.dispersion.each_ref().map(|dispersion| of(dispersion.phi())),
         }
     }
 }

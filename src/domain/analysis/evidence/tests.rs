@@ -301,7 +301,8 @@ fn a_wrong_split_is_judged_in_blocks_of_ten_seconds_with_its_own_odds() {
         look(&mut evidence, arms((33, 1), (67, 2)));
     }
     assert!(!evidence.is_harmful());
-    assert_eq!(evidence.ln_proof().unwrap(), proof, "no proof stands on a wrong split");
+    let now = evidence.ln_proof().unwrap();
+    assert!((now - proof).abs() < 0.1, "no proof stands on a wrong split: {proof} became {now}");
     // A broken canary is found at the end of a block.
     let mut seconds = 0;
     while !evidence.is_harmful() {
