@@ -228,6 +228,13 @@ pub fn claimed_actor() -> String {
     format!("{user}@{host}")
 }
 
+/// Where a service manager hears what a daemon says of itself, as systemd sets it; a name that begins with `@` is in no
+/// file system.
+pub fn notify_socket() -> Option<std::ffi::OsString> {
+    #[expect(clippy::disallowed_methods, reason = "the owner of the environment")]
+    std::env::var_os("NOTIFY_SOCKET").filter(|path| !path.is_empty())
+}
+
 /// The log filter, in the form that `RUST_LOG` has.
 pub fn log_filter() -> Option<String> {
     variable("SERIN_LOG").or_else(|| variable("RUST_LOG"))

@@ -1,21 +1,36 @@
 //! Whether serin lives and is ready, what stands at `/`, and what stands nowhere.
 
 use std::fmt::Write as _;
+use std::time::Duration;
 
 use axum::Json;
 use axum::extract::State;
 use axum::http::{StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
+use tokio::time::timeout;
 
 use super::Api;
 use super::error::{ApiError, Face};
 use super::extract::Required;
+use crate::domain::time::human;
 
-/// The process answers.
-#[utoipa::path(get, path = "/livez", tag = "health", responses((status = 200, body = String)))]
-pub async fn livez() -> &'static str {
-    "ok\n"
+/// How long the control plane may take to answer whether it is there.
+const ANSWER_MAX: Duration = Duration::from_secs(5);
+
+/// The process answers, and the thread that decides is not stuck; where it is, only a restart helps.
+///
+/// A disk that stalls is not told here: nobody should end a router that serves for it.
+#[utoipa::path(get, path = "/livez", tag = "health",
+    responses((status = 200, body = String), (status = 503, body = String)))]
+pub async fn livez(State(api): State<Api>) -> Response {
+    match api.control.is_stuck_for() {
+        None => "ok\n".into_response(),
+        Some(still) => {
+            let text = format!("the thread that decides has made no turn for {} s\n", still.as_secs());
+            (StatusCode::SERVICE_UNAVAILABLE, text).into_response()
+        }
+    }
 }
 
 /// The process can decide and store; otherwise it says why not. Traffic flows either way.
@@ -29,8 +44,10 @@ pub async fn readyz(State(api): State<Api>) -> Response {
             "the store stopped writing after a failed sync to disk; check the disk, then restart".to_owned(),
         );
     }
-    if api.control.ask(|_| ()).await.is_none() {
-        trouble.push("the control plane is shutting down".to_owned());
+    match timeout(ANSWER_MAX, api.control.ask(|_| ())).await {
+        Ok(Some(())) => {}
+        Ok(None) => trouble.push("the control plane is shutting down".to_owned()),
+        Err(_) => trouble.push(format!("the control plane has not answered for {}", human(ANSWER_MAX))),
     }
     let mut text = String::new();
     for problem in &health.problems {

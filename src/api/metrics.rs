@@ -24,6 +24,7 @@ use crate::domain::arn::{FunctionName, VersionId};
 use crate::domain::histogram::HistogramSnapshot;
 use crate::domain::time::Timestamp;
 use crate::events::progress::Course;
+use crate::log_queue::{self, LogQueue};
 use crate::metrics::certificate::CertificateState;
 use crate::metrics::connections::{Connections, Refused};
 use crate::metrics::recorder::{Counts, FailureKind, Recorder, VersionCounts};
@@ -415,6 +416,9 @@ impl Scrape {
             counter,
         )?
         .count(&[], self.log_lines_dropped)?;
+        let help = "Lines of serin's own log that stderr did not take";
+        Family::of(encoder, "serin_own_log_lines_lost", help, None, counter)?
+            .count(&[], log_queue::of_process().map_or(0, LogQueue::lost))?;
         Family::of(encoder, "serin_store_trouble", "Whether changes cannot be stored", None, gauge)?
             .gauge(&[], flag(self.health.trouble.is_some() || self.frozen))?;
         Family::of(encoder, "serin_plans_faulty", "Plan files that are not in order", None, gauge)?

@@ -159,8 +159,9 @@ pub fn run(typed: impl IntoIterator<Item = OsString>) -> ExitCode {
         }
     };
     let session = Session::new(Terminal::of_process(cli.global.color), &url);
-    let ended = cli.command.run(&session);
-    ended.unwrap_or_else(|error| session.terminal.report(&error)).into()
+    let ended = cli.command.run(&session).unwrap_or_else(|error| session.terminal.report(&error));
+    daemon_log::finish();
+    ended.into()
 }
 
 fn read(typed: impl IntoIterator<Item = OsString>) -> Result<(Cli, String), clap::Error> {

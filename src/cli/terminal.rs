@@ -9,6 +9,7 @@ use super::render::Look;
 use super::render::line::Tone;
 use crate::clock;
 use crate::config;
+use crate::log_queue;
 
 /// When to color.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
@@ -93,13 +94,16 @@ impl Terminal {
 
     /// Prints a line beside what was asked for, on stderr.
     pub fn note(&self, text: &str) {
-        // Where stderr is gone there is nobody left to tell.
-        let _ = writeln!(io::stderr().lock(), "{}", self.look_of_errors().words(text));
+        self.note_as_is(&(self.look_of_errors().words(text) + "\n"));
     }
 
-    /// Prints lines on stderr as they are.
+    /// Prints lines on stderr as they are; a daemon does not wait for it.
     pub fn note_as_is(&self, text: &str) {
-        let _ = write!(io::stderr().lock(), "{text}");
+        match log_queue::of_process() {
+            Some(queue) => queue.push(text.as_bytes()),
+            // Where stderr is gone there is nobody left to tell.
+            None => drop(io::stderr().lock().write_all(text.as_bytes())),
+        }
     }
 
     /// Says what went wrong, once, with its causes.

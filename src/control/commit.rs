@@ -19,13 +19,15 @@ use super::world::World;
 use crate::domain::alias::AliasId;
 use crate::domain::plan::OnFailure;
 use crate::domain::rollout::RolloutId;
-use crate::domain::time::Moment;
+use crate::domain::time::{Moment, human};
 use crate::store::{Commit, StoreError, Write};
 
 /// What could not be committed is tried again after this.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
 /// A rollback that takes longer than this to commit is overlaid meanwhile.
 const OVERLAY_AFTER: Duration = Duration::from_millis(500);
+/// A commit that takes longer than this is trouble: whatever is asked for waits with it.
+const STALLED_AFTER: Duration = Duration::from_secs(2);
 
 impl Scheduler {
     /// Commits a round, makes it true, publishes it; gives the answers, or why nothing came of it.
@@ -81,15 +83,24 @@ impl Scheduler {
         let urgent = commit.urgent;
         let takes_out: Vec<AliasId> = if urgent { routed_in(&commit) } else { Vec::new() };
         let answer = self.writer.commit(commit);
-        let mut waited = Duration::ZERO;
+        let (mut waited, mut is_stalled) = (Duration::ZERO, false);
         loop {
             if let Some(result) = crate::store::wait_for(&answer, LOOK_EVERY) {
                 if result.is_err() {
                     takes_out.iter().for_each(|id| self.overlay(id));
+                } else if is_stalled {
+                    self.recover();
                 }
                 return result;
             }
+            // It watches, answers and takes out: what it waits for is the disk's doing, and no reason to be ended.
+            self.shared.pulse.turned();
             waited += LOOK_EVERY;
+            if waited >= STALLED_AFTER && !std::mem::replace(&mut is_stalled, true) {
+                let trouble =
+                    format!("the disk keeps a change waiting for more than {}", human(STALLED_AFTER));
+                self.tell_trouble(trouble, "a change waits for the disk");
+            }
             if waited >= OVERLAY_AFTER {
                 takes_out.iter().for_each(|id| self.overlay(id));
             }
@@ -139,16 +150,19 @@ impl Scheduler {
     }
 
     pub(super) fn fail(&mut self, error: &StoreError, at: Moment) {
-        let text = with_sources(error);
-        if self.shared.health().trouble.as_ref() != Some(&text) {
-            tracing::error!(error = text, "a change could not be stored; nothing was changed");
-        }
-        let problems = self.shared.health().problems.clone();
-        self.shared.health.store(Arc::new(Health { trouble: Some(text), problems }));
+        self.tell_trouble(with_sources(error), "a change could not be stored; nothing was changed");
         self.retry_at = Some(at.up.plus(RETRY_AFTER));
         if matches!(error, StoreError::Fenced) {
             self.closing = true;
         }
+    }
+
+    fn tell_trouble(&self, text: String, what: &str) {
+        if self.shared.health().trouble.as_ref() != Some(&text) {
+            tracing::error!(error = text, "{what}");
+        }
+        let problems = self.shared.health().problems.clone();
+        self.shared.health.store(Arc::new(Health { trouble: Some(text), problems }));
     }
 
     fn recover(&mut self) {

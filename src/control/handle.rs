@@ -1,7 +1,7 @@
 //! The way to the control plane: commands and questions go in, snapshots and replies come out.
 
 use std::collections::BTreeSet;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::time::Duration;
 
@@ -12,6 +12,7 @@ use super::core::{Core, Outside};
 use super::data_plane::DataPlane;
 use super::door::{Action, Command, Refusal, Reply};
 use super::plans::PlanBook;
+use super::pulse::Pulse;
 use super::scheduler::Scheduler;
 use super::world::World;
 use crate::chance;
@@ -76,7 +77,7 @@ pub struct Control {
     pub(super) world: Arc<ArcSwap<World>>,
     pub(super) book: Arc<ArcSwap<PlanBook>>,
     pub(super) health: Arc<ArcSwap<Health>>,
-    pub(super) turns: Arc<AtomicU64>,
+    pub(super) pulse: Pulse,
     pub(super) closed: Arc<AtomicBool>,
     pub(super) judged: Arc<Mutex<Judged>>,
 }
@@ -147,7 +148,7 @@ impl Control {
                 trouble: None,
                 problems: parts.problems.clone(),
             })),
-            turns: Arc::default(),
+            pulse: Pulse::begin(),
             closed: Arc::default(),
             judged: Arc::default(),
         };
@@ -229,8 +230,14 @@ impl Control {
         self.closed.load(Ordering::Relaxed)
     }
 
-    /// How many turns the thread has made; it makes at least one a second while it is well.
+    /// How many turns the thread has made; it makes at least one a second while it is well. A look while it waits for
+    /// the disk counts as one.
     pub fn turns(&self) -> u64 {
-        self.turns.load(Ordering::Relaxed)
+        self.pulse.turns()
+    }
+
+    /// For how long the thread has made no turn, if that is longer than it ever takes; it then does not come back.
+    pub fn is_stuck_for(&self) -> Option<Duration> {
+        self.pulse.is_stuck_for().filter(|_| !self.is_closed())
     }
 }

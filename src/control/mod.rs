@@ -16,6 +16,7 @@ pub mod judge;
 pub mod meter;
 pub mod plans;
 mod publish;
+mod pulse;
 mod scheduler;
 mod triggers;
 pub mod watch;

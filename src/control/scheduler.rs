@@ -16,7 +16,7 @@ use super::data_plane::DataPlane;
 use super::door::{Action, Command, IdempotencyKey, Reply, Trigger};
 use super::handle::{Control, DoorError, Input, Parts, Question, Sight};
 use super::judge::{ArmTally, EpochTally, Judge};
-use super::plans::{PlanBook, reread_plan};
+use super::plans::{PlanBook, PlanFile, reread_plan};
 use super::publish;
 use super::triggers::Schedules;
 use super::watcher::WATCH_EVERY;
@@ -44,6 +44,8 @@ const PRUNE_EVERY: Duration = Duration::from_secs(3600);
 const REPLIES_KEPT: Duration = Duration::from_secs(48 * 3600);
 /// More commands than this wait for the next round.
 const COMMANDS_MAX: usize = 1000;
+/// So many plan files that have become faulty at once are told of one by one.
+const FAULTS_TOLD_MAX: usize = 10;
 
 type Asker = oneshot::Sender<Result<Reply, DoorError>>;
 
@@ -140,7 +142,7 @@ impl Scheduler {
         while !self.closing {
             let commands = self.receive();
             self.turn(commands);
-            self.shared.turns.fetch_add(1, Ordering::Relaxed);
+            self.shared.pulse.turned();
         }
         self.shared.closed.store(true, Ordering::Relaxed);
         let at = self.clock.now();
@@ -210,12 +212,17 @@ impl Scheduler {
 
     fn take_plans(&mut self, book: PlanBook) {
         let book = Arc::new(book.succeed(&self.book));
-        for file in book.files.values().filter(|file| !file.is_sound()) {
-            let known = self.book.files.get(&file.name).is_some_and(|known| known.source == file.source);
-            if !known {
-                let what = file.problem.clone().or_else(|| file.faults.first().map(ToString::to_string));
-                tracing::warn!(plan = file.name, why = what, "a plan file is not in order");
-            }
+        let is_news = |file: &&PlanFile| {
+            !file.is_sound()
+                && self.book.files.get(&file.name).is_none_or(|known| known.source != file.source)
+        };
+        let faulty: Vec<&PlanFile> = book.files.values().filter(is_news).collect();
+        for file in faulty.iter().take(FAULTS_TOLD_MAX) {
+            let what = file.problem.clone().or_else(|| file.faults.first().map(ToString::to_string));
+            tracing::warn!(plan = file.name, why = what, "a plan file is not in order");
+        }
+        if let Some(more @ 1..) = faulty.len().checked_sub(FAULTS_TOLD_MAX) {
+            tracing::warn!("{more} more plan files are not in order; `serin plan list` has them all");
         }
         self.book = Arc::clone(&book);
         self.schedules.follow(&book, self.clock.now().wall);

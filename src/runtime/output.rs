@@ -47,6 +47,8 @@ impl Output {
                 self.pipe = None;
             }
             self.take();
+            // Whoever talks without a pause must not keep the thread from everybody else.
+            tokio::task::yield_now().await;
         }
     }
 
@@ -57,21 +59,35 @@ impl Output {
                 self.pipe = None;
             }
             self.take();
+            tokio::task::yield_now().await;
         }
     }
 
-    /// Takes what the process has said by now.
+    /// Takes what the process has said by now, and not what it says meanwhile.
     pub(super) fn take(&mut self) {
         let mut bytes = [0; 16 * 1024];
+        let mut left = self.said_bytes();
         while let Some(pipe) = &self.pipe {
             match pipe.try_read(&mut bytes) {
                 Ok(0) => self.pipe = None,
-                Ok(count) => self.heard(&bytes[..count]),
+                Ok(count) => {
+                    self.heard(&bytes[..count]);
+                    left = left.saturating_sub(count);
+                    if left == 0 && self.said_bytes() > 0 {
+                        return;
+                    }
+                }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
                 Err(_) => self.pipe = None,
             }
         }
         self.end_line();
+    }
+
+    /// How much is in the pipe.
+    fn said_bytes(&self) -> usize {
+        let bytes = self.pipe.as_ref().and_then(|pipe| rustix::io::ioctl_fionread(pipe).ok());
+        bytes.map_or(0, |bytes| usize::try_from(bytes).unwrap_or(usize::MAX))
     }
 
     /// Says something on Lambda's own behalf, after what the process said.

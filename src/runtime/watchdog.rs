@@ -5,7 +5,9 @@
 
 use std::io::{self, Write};
 use std::process::{Child, ChildStdin, Command, Stdio};
+use std::time::Duration;
 
+use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
 use rustix::process::Pid;
 
 use super::spawn::inherit_nothing;
@@ -22,10 +24,19 @@ done
 for group in $live; do kill -s KILL -- "-$group" 2>/dev/null; done
 "#;
 
+/// What it has not read yet may not become more than this; it is more than a pipe takes, and as much as it is told of
+/// a hundred thousand processes.
+const UNTOLD_BYTES_MAX: usize = 1 << 20;
+/// How often and how many times is looked whether it has ended.
+const LOOK_EVERY: Duration = Duration::from_millis(10);
+const LOOKS_MAX: u32 = 200;
+
 /// The shell, and the way to tell it.
 pub(super) struct Watchdog {
     shell: Child,
     told: Option<ChildStdin>,
+    /// What it is to be told as soon as it reads: nobody waits for a shell that is stopped.
+    untold: Vec<u8>,
 }
 
 impl Watchdog {
@@ -37,7 +48,10 @@ impl Watchdog {
         inherit_nothing(&mut command, None);
         let mut shell = command.spawn()?;
         let told = shell.stdin.take();
-        Ok(Watchdog { shell, told })
+        if let Some(told) = &told {
+            fcntl_setfl(told, fcntl_getfl(told)? | OFlags::NONBLOCK)?;
+        }
+        Ok(Watchdog { shell, told, untold: Vec::new() })
     }
 
     /// A group began.
@@ -52,17 +66,38 @@ impl Watchdog {
 
     fn tell(&mut self, sign: char, group: Pid) {
         let Some(told) = &mut self.told else { return };
-        if let Err(error) = writeln!(told, "{sign} {}", group.as_raw_nonzero()) {
-            tracing::warn!(%error, "the watchdog is gone: what functions start may outlive a killed daemon");
-            self.told = None;
-        }
+        self.untold.extend_from_slice(format!("{sign} {}\n", group.as_raw_nonzero()).as_bytes());
+        let gone = match told.write(&self.untold) {
+            Ok(count) => {
+                self.untold.drain(..count);
+                return;
+            }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                if self.untold.len() <= UNTOLD_BYTES_MAX {
+                    return;
+                }
+                // What it would do at the end is long out of date.
+                let _ = self.shell.kill();
+                error
+            }
+            Err(error) => error,
+        };
+        tracing::warn!(error = %gone, "the watchdog is gone: what functions start may outlive a killed daemon");
+        self.told = None;
     }
 }
 
 impl Drop for Watchdog {
     fn drop(&mut self) {
         self.told = None;
-        // It ends what is left, and then itself.
+        // It ends what is left, and then itself; one that is stopped does neither.
+        for _ in 0..LOOKS_MAX {
+            if !matches!(self.shell.try_wait(), Ok(None)) {
+                return;
+            }
+            std::thread::sleep(LOOK_EVERY);
+        }
+        let _ = self.shell.kill();
         let _ = self.shell.wait();
     }
 }

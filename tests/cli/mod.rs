@@ -12,6 +12,7 @@ mod rollouts;
 mod scenes;
 mod serve;
 mod simulate;
+mod sinks;
 mod store;
 mod tokens;
 mod usage;

@@ -2,10 +2,12 @@
 
 use std::io::Read;
 use std::net::SocketAddr;
+use std::os::unix::net::UnixDatagram;
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
@@ -93,21 +95,32 @@ impl Daemon {
         Daemon::start_as(command(), dir, flags)
     }
 
+    /// Starts one that says nothing to the test: its stderr is something else, and where it listens it tells as a
+    /// service manager hears it.
+    #[track_caller]
+    pub fn start_saying_to(stderr: Stdio, mut command: Command, dir: &Path, flags: &[&str]) -> Daemon {
+        let path = dir.join("notify");
+        let socket = UnixDatagram::bind(&path).expect("a socket in a directory of our own");
+        socket.set_read_timeout(Some(Duration::from_secs(30))).expect("a timeout");
+        command.env("NOTIFY_SOCKET", &path);
+        let child = serve(command, dir, flags).stderr(stderr).spawn().expect("the binary runs");
+        let mut bytes = [0; 1024];
+        let length = socket.recv(&mut bytes).expect("the daemon says that it is ready");
+        std::fs::remove_file(&path).expect("the socket is there");
+        let said = String::from_utf8_lossy(&bytes[..length]).into_owned();
+        let addr = |before: &str| {
+            let rest = said.split(before).nth(1).unwrap_or_else(|| panic!("no {before} in {said}"));
+            let end = rest.find([',', '\n']).unwrap_or(rest.len());
+            rest[..end].parse().expect("an address")
+        };
+        let (api, router) = (addr("API http://"), addr("router http://"));
+        Daemon { api, router, log: Arc::default(), child, reader: None }
+    }
+
     /// Starts one by a command with an environment of its own.
     #[track_caller]
-    pub fn start_as(mut command: Command, dir: &Path, flags: &[&str]) -> Daemon {
-        let data = dir.join("data");
-        command.args(["serve", "--data-dir", data.to_str().expect("a UTF-8 path")]);
-        if !flags.contains(&"--api") {
-            command.args(["--api", "127.0.0.1:0"]);
-        }
-        let mut child = command
-            .args(["--router", "127.0.0.1:0", "--workers", "1"])
-            .args(flags)
-            .stderr(Stdio::piped())
-            .stdout(Stdio::null())
-            .spawn()
-            .expect("the binary runs");
+    pub fn start_as(command: Command, dir: &Path, flags: &[&str]) -> Daemon {
+        let mut child = serve(command, dir, flags).stderr(Stdio::piped()).spawn().expect("the binary runs");
         let log = Arc::new(Mutex::new(Vec::new()));
         let stderr = child.stderr.take().expect("piped");
         let said = Arc::clone(&log);
@@ -178,6 +191,16 @@ impl Daemon {
         let log = self.log.lock().unwrap();
         log.iter().any(|line| line["message"].as_str().is_some_and(|message| message.contains(text)))
     }
+}
+
+fn serve(mut command: Command, dir: &Path, flags: &[&str]) -> Command {
+    let data = dir.join("data");
+    command.args(["serve", "--data-dir", data.to_str().expect("a UTF-8 path")]);
+    if !flags.contains(&"--api") {
+        command.args(["--api", "127.0.0.1:0"]);
+    }
+    command.args(["--router", "127.0.0.1:0", "--workers", "1"]).args(flags).stdout(Stdio::null());
+    command
 }
 
 impl Drop for Daemon {

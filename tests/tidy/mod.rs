@@ -10,6 +10,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("clock", &["domain::time"]),
     ("code", &["domain"]),
     ("config", &[]),
+    ("log_queue", &[]),
     ("store", &["domain"]),
     ("metrics", &["domain", "clock", "config"]),
     ("access", &["domain", "config"]),
@@ -34,6 +35,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
             "config",
             "control",
             "events::progress",
+            "log_queue",
             "metrics",
             "queues::progress",
             "router::handle",
@@ -49,7 +51,10 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
             "queues", "router", "runtime", "store",
         ],
     ),
-    ("cli", &["domain", "api::wire", "chance", "client", "clock", "config", "daemon", "simulate"]),
+    (
+        "cli",
+        &["domain", "api::wire", "chance", "client", "clock", "config", "daemon", "log_queue", "simulate"],
+    ),
     ("main", &["cli"]),
 ];
 

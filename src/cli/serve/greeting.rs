@@ -13,6 +13,8 @@ use crate::daemon::{Daemon, PlansSeen};
 use crate::domain::time::human;
 
 const LABEL_WIDTH: usize = 11;
+/// So many faulty plan files are told of one by one.
+const FAULTS_TOLD_MAX: usize = 10;
 
 /// Says that the daemon runs.
 pub fn greet(daemon: &Daemon, config: &ServeConfig, session: &Session) {
@@ -68,7 +70,7 @@ impl Facts {
             tls,
             data: config.data_dir.display().to_string(),
             plans: in_words(&seen),
-            plan_faults: seen.faults,
+            plan_faults: first_of(seen.faults),
             changes,
             notes,
             problems: daemon.problems.clone(),
@@ -131,6 +133,16 @@ impl Facts {
             tracing::warn!("found at boot: {problem}");
         }
     }
+}
+
+/// The first few of the faults, and how many more there are.
+fn first_of(mut faults: Vec<String>) -> Vec<String> {
+    let more = faults.len().saturating_sub(FAULTS_TOLD_MAX);
+    faults.truncate(FAULTS_TOLD_MAX);
+    if more > 0 {
+        faults.push(format!("and {more} more; `serin plan list` has them all"));
+    }
+    faults
 }
 
 fn certificate(config: &ServeConfig) -> String {

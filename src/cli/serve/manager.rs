@@ -1,10 +1,21 @@
 //! What systemd is told: that the daemon is ready, what it does, that it lives, and that it is stopping.
+//!
+//! A manager that does not listen is not waited for: its queue may be full for as long as it hangs.
 
+use std::ffi::OsStr;
+use std::io;
+use std::os::linux::net::SocketAddrExt;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::net::{SocketAddr, UnixDatagram};
 use std::time::{Duration, Instant};
 
 use sd_notify::NotifyState;
 
 use crate::clock;
+use crate::config;
+
+/// How long a word may wait for room in the manager's queue.
+const SEND_MAX: Duration = Duration::from_millis(100);
 
 /// A service manager, if one is listening; all of this does nothing otherwise.
 pub struct Manager {
@@ -55,7 +66,21 @@ impl Manager {
 }
 
 fn tell(states: &[NotifyState<'_>]) {
-    if let Err(why) = sd_notify::notify(states) {
+    let Some(path) = config::notify_socket() else { return };
+    let said: String = states.iter().map(|state| format!("{state}\n")).collect();
+    if let Err(why) = send(&path, &said) {
         tracing::debug!(%why, "the service manager does not listen");
     }
+}
+
+/// As `sd_notify::notify` does it, which waits for room for as long as it takes.
+fn send(path: &OsStr, said: &str) -> io::Result<()> {
+    let addr = match path.as_bytes().strip_prefix(b"@") {
+        Some(name) => SocketAddr::from_abstract_name(name)?,
+        None => SocketAddr::from_pathname(path)?,
+    };
+    let socket = UnixDatagram::unbound()?;
+    socket.set_write_timeout(Some(SEND_MAX))?;
+    socket.send_to_addr(said.as_bytes(), &addr)?;
+    Ok(())
 }

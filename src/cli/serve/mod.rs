@@ -25,6 +25,9 @@ use upgrade::Upgrade;
 
 /// How often the daemon is looked after: whether it still decides, and what the service manager is told.
 const LOOK_EVERY: Duration = Duration::from_millis(250);
+/// How long what follows the drain may take: queues, the API, the store. A disk that stalls must not keep a process that
+/// was told to end.
+const CLOSING_MAX: Duration = Duration::from_secs(12);
 
 const EXAMPLES: &str = "\
 Examples:
@@ -290,5 +293,10 @@ async fn shut_down(daemon: Daemon, drain: Duration, signals: &mut Signals) -> an
     tokio::select! {
         ended = ended => ended.unwrap_or_else(|_| bail!("shutting down panicked")),
         signal = signals.next() => bail!("cut short by a second signal ({signal}); requests under way were cut"),
+        () = tokio::time::sleep(drain + CLOSING_MAX) => bail!(
+            "not everything has ended {} after the drain, most likely because the disk stalls; what was acknowledged is \
+             on disk, and the next start goes on from there",
+            human(CLOSING_MAX)
+        ),
     }
 }

@@ -27,6 +27,8 @@ pub use read::{Cursor, LineFilter, LogReader, StoredLine, Stream, StreamFilter};
 const FILE: &str = "logs.db";
 /// How many lines may wait to be written.
 const QUEUE_LINES_MAX: usize = 16_384;
+/// And how much room they may take: a disk that stalls under long lines must not cost the daemon its memory.
+const QUEUE_BYTES_MAX: u64 = 16 << 20;
 /// Numbers are kept so long, as CloudWatch keeps those of a minute.
 const MINUTES_KEPT: Duration = Duration::from_secs(15 * 86_400);
 
@@ -53,6 +55,7 @@ pub struct Logs {
     /// Answers questions.
     pub reader: LogReader,
     jobs: mpsc::SyncSender<Job>,
+    queued_bytes: Arc<AtomicU64>,
     dropped: Arc<AtomicU64>,
     thread: Arc<Mutex<Option<JoinHandle<()>>>>,
 }
@@ -71,20 +74,26 @@ impl Logs {
         };
         let (jobs, queue) = mpsc::sync_channel(QUEUE_LINES_MAX);
         let dropped = Arc::new(AtomicU64::new(0));
-        let mut desk = write::Desk::new(connection, limits, Arc::clone(&dropped));
+        let queued_bytes = Arc::new(AtomicU64::new(0));
+        let counters = (Arc::clone(&queued_bytes), Arc::clone(&dropped));
+        let mut desk = write::Desk::new(connection, limits, counters);
         let thread = std::thread::Builder::new()
             .name("log-writer".to_owned())
             .spawn(move || desk.run(&queue))
             .map_err(StoreError::file("start the log writer for", dir))?;
         let thread = Arc::new(Mutex::new(Some(thread)));
-        Ok(Logs { reader: LogReader::new(&path), jobs, dropped, thread })
+        Ok(Logs { reader: LogReader::new(&path), jobs, queued_bytes, dropped, thread })
     }
 
     /// Where whoever runs versions puts their lines.
     pub fn sink(&self) -> LogSink {
         let (jobs, dropped) = (self.jobs.clone(), Arc::clone(&self.dropped));
-        Arc::new(move |line| {
-            if jobs.try_send(Job::Line(line)).is_err() {
+        let queued_bytes = Arc::clone(&self.queued_bytes);
+        Arc::new(move |line: LogLine| {
+            let bytes = line.text.len() as u64;
+            let has_room = queued_bytes.fetch_add(bytes, Ordering::Relaxed) + bytes <= QUEUE_BYTES_MAX;
+            if !has_room || jobs.try_send(Job::Line(line)).is_err() {
+                queued_bytes.fetch_sub(bytes, Ordering::Relaxed);
                 dropped.fetch_add(1, Ordering::Relaxed);
             }
         })

@@ -153,6 +153,12 @@ fn what_cannot_be_taken_is_counted_and_a_broken_file_is_begun_anew() {
     (0..3).for_each(|at_ms| sink(line("f", 1, at_ms, "x")));
     assert_eq!(full.dropped(), 2);
     drop((sink, full));
+    let (jobs, _queue) = mpsc::sync_channel(QUEUE_LINES_MAX);
+    let stalled = Logs { jobs, queued_bytes: Arc::default(), dropped: Arc::default(), ..logs.clone() };
+    let (sink, long) = (stalled.sink(), "x".repeat(1 << 20));
+    (0..18).for_each(|at_ms| sink(line("f", 1, at_ms, &long)));
+    assert_eq!(stalled.dropped(), 2, "what waits is bounded by its bytes, too");
+    drop((sink, stalled));
     logs.close();
     std::fs::write(
         dir.path().join(FILE),

@@ -22,6 +22,7 @@ const NICENESS: i32 = 10;
 pub(super) struct Desk {
     connection: Connection,
     limits: Limits,
+    queued_bytes: Arc<AtomicU64>,
     dropped: Arc<AtomicU64>,
     dropped_told: u64,
     is_failing: bool,
@@ -32,10 +33,15 @@ pub(super) struct Desk {
 }
 
 impl Desk {
-    pub(super) fn new(connection: Connection, limits: Limits, dropped: Arc<AtomicU64>) -> Desk {
+    pub(super) fn new(
+        connection: Connection,
+        limits: Limits,
+        (queued_bytes, dropped): (Arc<AtomicU64>, Arc<AtomicU64>),
+    ) -> Desk {
         Desk {
             connection,
             limits,
+            queued_bytes,
             dropped,
             dropped_told: 0,
             is_failing: false,
@@ -59,6 +65,7 @@ impl Desk {
                 }
             }
             let written = self.write(&group);
+            self.queued_bytes.fetch_sub(bytes_of(&group), Ordering::Relaxed);
             if written.is_err() {
                 let lines = group.iter().filter(|job| matches!(job, Job::Line(_))).count();
                 self.dropped.fetch_add(lines as u64, Ordering::Relaxed);
