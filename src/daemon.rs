@@ -20,7 +20,7 @@ use std::time::Duration;
 use anyhow::Context;
 use tokio::sync::watch;
 
-use crate::access::Access;
+use crate::access::{AccessControl, Watching as WatchingPrincipals};
 use crate::api::{self, Api};
 use crate::clock::{self, Clock, SystemClock};
 use crate::config::{ServeConfig, claimed_actor};
@@ -82,7 +82,8 @@ pub struct Daemon {
     events: Events,
     stop_meter: mpsc::Sender<()>,
     meter_thread: JoinHandle<()>,
-    access: Arc<Access>,
+    access: Arc<AccessControl>,
+    watching_principals: WatchingPrincipals,
     _watching: Option<plans_watch::Watching>,
     _store: Store,
 }
@@ -206,6 +207,7 @@ impl Daemon {
             events: ground.events,
             stop_meter,
             meter_thread,
+            watching_principals: ground.watching_principals,
             access: ground.access,
             _watching: watching,
             _store: store,
@@ -222,9 +224,10 @@ impl Daemon {
         !self.has_lost_control() && (self.control_thread.is_finished() || self.writer.has_ended())
     }
 
-    /// Reads the router's certificates again; what comes of it is in the log.
-    pub fn reload_certificates(&self) {
+    /// Reads the router's certificates and the principals again; what comes of it is in the log.
+    pub fn reread_files(&self) {
         self.router.reload_certificates();
+        self.watching_principals.look();
     }
 
     /// How many turns the control thread has made.
@@ -232,14 +235,14 @@ impl Daemon {
         self.control.turns()
     }
 
-    /// Whether changes want to know who asks.
+    /// Whether everything wants to know who asks.
     pub fn wants_credentials(&self) -> bool {
-        self.access.wants_credentials()
+        self.access.now().wants_credentials()
     }
 
     /// How many principals may do anything, and how many what policies allow.
     pub fn principals(&self) -> (usize, usize) {
-        self.access.principals()
+        self.access.now().principals()
     }
 
     /// The plan files as they are read now.
@@ -318,13 +321,10 @@ pub fn restore_store(dir: &Path, from: &Path) -> anyhow::Result<Option<PathBuf>>
 }
 
 /// Whom serin knows.
-fn access(config: &ServeConfig) -> anyhow::Result<Arc<Access>> {
+fn access(config: &ServeConfig) -> anyhow::Result<Arc<AccessControl>> {
     config.check()?;
-    let mut access = Access::from_setting(config.token.as_deref());
-    if let Some(path) = &config.principals {
-        access = access.with_principals(path).context("cannot take the principals")?;
-    }
-    Ok(Arc::new(access))
+    let access = AccessControl::open(config.token.as_deref(), config.principals.as_deref());
+    Ok(Arc::new(access.context("cannot tell who may ask")?))
 }
 
 /// Takes the data directory, and says in it who has it and where its API is.

@@ -9,7 +9,8 @@
 //!     token: {file: s3.token}
 //! ```
 //!
-//! It is read once, when the daemon starts. One that holds a secret must be its owner's alone.
+//! It is read when the daemon starts, and again when it changes (`reread`). One that holds a secret must be its owner's
+//! alone.
 
 use std::collections::BTreeSet;
 use std::os::unix::fs::MetadataExt;
@@ -29,6 +30,8 @@ use crate::domain::policy::Principal;
 const BYTES_MAX: u64 = 1 << 20;
 /// No secret is longer.
 const SECRET_BYTES_MAX: u64 = 4096;
+/// No secret is shorter: whoever may guess as often as they like must not come to the end of it.
+const SECRET_CHARS_MIN: usize = 16;
 
 /// Why the principals cannot be read.
 #[derive(Debug, thiserror::Error)]
@@ -77,6 +80,19 @@ pub enum AccessError {
         /// What is wrong with it.
         why: String,
     },
+    /// A token of SERIN_TOKEN could be guessed.
+    #[error(
+        "the token of {name} in SERIN_TOKEN has {chars} characters, and no fewer than {least} are taken; make one with \
+         `openssl rand -hex 24`"
+    )]
+    ShortToken {
+        /// Whose.
+        name: String,
+        /// How long it is, without the name.
+        chars: usize,
+        /// How long it has to be.
+        least: usize,
+    },
     /// Nobody could change anything.
     #[error(
         "{path} names no owner and SERIN_TOKEN is not set, so nobody could change anything; give one principal \
@@ -120,6 +136,15 @@ struct SecretEntry {
     inline: Option<String>,
 }
 
+/// Refuses a token of SERIN_TOKEN that is too short.
+pub(super) fn check_token(name: &str, secret: &str) -> Result<(), AccessError> {
+    let chars = secret.chars().count();
+    if chars >= SECRET_CHARS_MIN {
+        return Ok(());
+    }
+    Err(AccessError::ShortToken { name: name.to_owned(), chars, least: SECRET_CHARS_MIN })
+}
+
 impl Access {
     /// Adds the principals of a file.
     pub fn with_principals(mut self, path: &Path) -> Result<Access, AccessError> {
@@ -146,6 +171,11 @@ impl Access {
             ));
         }
         let mut tokens = BTreeSet::new();
+        let secrets = |entry: &Entry| {
+            let secrets = entry.access_key.iter().map(|key| &key.secret).chain(&entry.token);
+            secrets.filter_map(|secret| Some(beside(path, secret.file.as_ref()?))).collect::<Vec<_>>()
+        };
+        self.secret_files = document.principals.iter().flat_map(secrets).collect();
         for entry in document.principals {
             let name = entry.principal.clone();
             self.add(entry, path, &mut tokens).map_err(|fault| match fault {
@@ -214,12 +244,12 @@ impl From<AccessError> for Fault {
 }
 
 impl SecretEntry {
-    fn resolve(self, beside: &Path, what: &str) -> Result<String, Fault> {
+    fn resolve(self, principals: &Path, what: &str) -> Result<String, Fault> {
         let secret = match (self.env, self.file, self.inline) {
             (Some(name), None, None) => config::variable(&name)
                 .ok_or_else(|| Fault::entry(format!("{what}: the variable {name} is not set")))?,
             (None, Some(file), None) => {
-                let file = beside.parent().map_or_else(|| file.clone(), |directory| directory.join(&file));
+                let file = beside(principals, &file);
                 let (text, mode) = read(&file, SECRET_BYTES_MAX)?;
                 refuse_open(&file, mode)?;
                 text.trim_end_matches(['\r', '\n']).to_owned()
@@ -235,8 +265,20 @@ impl SecretEntry {
         if !is_plain {
             return Err(Fault::entry(format!("{what} is empty, or more than visible ASCII")));
         }
+        if secret.len() < SECRET_CHARS_MIN {
+            return Err(Fault::entry(format!(
+                "{what} has {} characters, and no fewer than {SECRET_CHARS_MIN} are taken; make one with `openssl rand \
+                 -hex 24`",
+                secret.len()
+            )));
+        }
         Ok(secret)
     }
+}
+
+/// Where a secret's file is, which is named relative to that of the principals.
+fn beside(principals: &Path, file: &Path) -> PathBuf {
+    principals.parent().map_or_else(|| file.to_owned(), |directory| directory.join(file))
 }
 
 /// A file's text and permissions.
@@ -267,7 +309,7 @@ mod tests {
         let path = dir.path().join("principals.yaml");
         std::fs::write(&path, text).unwrap();
         std::fs::write(dir.path().join("open.secret"), "s\n").unwrap();
-        std::fs::write(dir.path().join("closed.secret"), "closed-secret\n").unwrap();
+        std::fs::write(dir.path().join("closed.secret"), "closed-secret-of-s3\n").unwrap();
         for (file, mode) in [("principals.yaml", mode), ("open.secret", 0o644), ("closed.secret", 0o600)] {
             std::fs::set_permissions(dir.path().join(file), PermissionsExt::from_mode(mode)).unwrap();
         }
@@ -277,13 +319,13 @@ mod tests {
     #[test]
     fn principals_are_known_by_keys_and_tokens() {
         let text = format!(
-            "principals:\n  - principal: {ANA}\n    owner: true\n    accessKey: {{id: AKIAANA, secret: {{inline: x}}}}\n\
+            "principals:\n  - principal: {ANA}\n    owner: true\n    accessKey: {{id: AKIAANA, secret: {{inline: a-secret-of-ana-s}}}}\n\
              \x20 - principal: s3.amazonaws.com\n    token: {{file: closed.secret}}\n"
         );
         let access = read_as(&text, 0o600).unwrap();
         assert_eq!(access.principals(), (1, 1));
         assert!(access.has_principals() && access.wants_credentials());
-        let s3 = access.holder("closed-secret").unwrap();
+        let s3 = access.holder("closed-secret-of-s3").unwrap();
         assert_eq!((s3.name.as_str(), s3.is_owner), ("s3.amazonaws.com", false));
         assert!(access.keys["AKIAANA"].holder.is_owner);
     }
@@ -292,20 +334,30 @@ mod tests {
     fn what_cannot_be_is_refused_with_its_reason() {
         let entry = |rest: &str| format!("principals:\n  - principal: {ANA}\n{rest}");
         for (text, mode, part) in [
-            (entry("    token: {inline: s}\n    owner: true\n"), 0o640, "chmod 600"),
+            (entry("    token: {inline: sixteen-letters-s}\n    owner: true\n"), 0o640, "chmod 600"),
             (entry("    token: {file: open.secret}\n    owner: true\n"), 0o644, "open.secret holds a secret"),
             (entry("    token: {file: none}\n"), 0o600, "cannot read"),
             (entry("    token: {env: SERIN_TEST_NOT_SET}\n"), 0o600, "SERIN_TEST_NOT_SET is not set"),
-            (entry("    token: {inline: s, env: A}\n"), 0o600, "is one of"),
-            (entry("    token: {inline: s}\n"), 0o600, "names no owner"),
+            (entry("    token: {inline: sixteen-letters-s, env: A}\n"), 0o600, "is one of"),
+            (entry("    token: {inline: sixteen-letters-s}\n"), 0o600, "names no owner"),
             (entry("    owner: true\n"), 0o600, "neither an accessKey nor a token"),
-            (entry("    owner: yes\n    token: {inline: s}\n"), 0o600, "not a file of principals"),
-            (entry("    Owner: true\n    token: {inline: s}\n"), 0o600, "Owner"),
-            (entry("    token: {inline: s}\n    token: {inline: t}\n"), 0o600, "duplicate"),
-            (entry("    accessKey: {id: a b, secret: {inline: s}}\n"), 0o600, "1 to 128"),
-            (entry("    token: {inline: \"a b\"}\n"), 0o600, "visible ASCII"),
             (
-                "principals:\n  - principal: ana\n    token: {inline: s}\n".to_owned(),
+                entry("    owner: yes\n    token: {inline: sixteen-letters-s}\n"),
+                0o600,
+                "not a file of principals",
+            ),
+            (entry("    Owner: true\n    token: {inline: sixteen-letters-s}\n"), 0o600, "Owner"),
+            (
+                entry("    token: {inline: sixteen-letters-s}\n    token: {inline: sixteen-letters-t}\n"),
+                0o600,
+                "duplicate",
+            ),
+            (entry("    accessKey: {id: a b, secret: {inline: sixteen-letters-s}}\n"), 0o600, "1 to 128"),
+            (entry("    token: {inline: \"a b\"}\n"), 0o600, "visible ASCII"),
+            (entry("    token: {inline: fifteen-letters}\n"), 0o600, "token has 15 characters"),
+            (entry("    accessKey: {id: A, secret: {inline: short}}\n"), 0o600, "accessKey.secret has 5"),
+            (
+                "principals:\n  - principal: ana\n    token: {inline: sixteen-letters-s}\n".to_owned(),
                 0o600,
                 "a principal is an ARN",
             ),
@@ -313,8 +365,8 @@ mod tests {
             ("principles: []\n".to_owned(), 0o600, "principles"),
             (
                 format!(
-                    "{}  - principal: s3.amazonaws.com\n    token: {{inline: s}}\n",
-                    entry("    token: {inline: s}\n")
+                    "{}  - principal: s3.amazonaws.com\n    token: {{inline: sixteen-letters-s}}\n",
+                    entry("    token: {inline: sixteen-letters-s}\n")
                 ),
                 0o600,
                 "the same token",
@@ -322,7 +374,7 @@ mod tests {
         ] {
             let error = read_as(&text, mode).err().unwrap_or_else(|| panic!("accepted: {text}"));
             assert!(error.contains(part), "{part:?} is not in {error:?}, for\n{text}");
-            assert!(!error.contains("inline: s"), "a secret is shown: {error}");
+            assert!(!error.contains("sixteen-letters"), "a secret is shown: {error}");
         }
     }
 }

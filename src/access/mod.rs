@@ -4,9 +4,13 @@
 //! `domain::policy`'s business; how a refusal is worded on the wire is each listener's.
 
 mod file;
+pub mod page;
+pub mod parameters;
+mod reread;
 mod signature;
 
 use std::collections::HashMap;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use aws_credential_types::Credentials;
@@ -16,6 +20,7 @@ use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 
 pub use file::AccessError;
+pub use reread::{AccessControl, Watching};
 pub use signature::{Scope, claimed_scope};
 
 use crate::domain::policy::Principal;
@@ -118,22 +123,27 @@ pub struct Access {
     tokens: Vec<Token>,
     keys: HashMap<String, AccessKey>,
     has_principals: bool,
+    /// The files that secrets are in, beside that of the principals.
+    secret_files: Vec<PathBuf>,
 }
 
 impl Access {
     /// Reads SERIN_TOKEN: one secret, or several as `name:secret` separated by commas.
     ///
-    /// The whole of an entry is what a client sends; a secret without a name belongs to `operator`.
-    pub fn from_setting(setting: Option<&str>) -> Access {
+    /// The whole of an entry is what a client sends; a secret without a name belongs to `operator`. One that is too short
+    /// is refused.
+    pub fn from_setting(setting: Option<&str>) -> Result<Access, AccessError> {
         let entries = setting.unwrap_or_default().split(',').map(str::trim).filter(|entry| !entry.is_empty());
         let token = |entry: &str| {
-            let name = entry.split_once(':').map_or("operator", |(name, _)| name).to_owned();
-            Token::new(entry, Arc::new(Known { name, principal: None, is_owner: true }))
+            let (name, secret) = entry.split_once(':').unwrap_or(("operator", entry));
+            file::check_token(name, secret)?;
+            let known = Known { name: name.to_owned(), principal: None, is_owner: true };
+            Ok(Token::new(entry, Arc::new(known)))
         };
-        Access { tokens: entries.map(token).collect(), ..Access::default() }
+        Ok(Access { tokens: entries.map(token).collect::<Result<_, _>>()?, ..Access::default() })
     }
 
-    /// Whether changes want to know who asks.
+    /// Whether everything wants to know who asks.
     pub fn wants_credentials(&self) -> bool {
         !self.tokens.is_empty() || self.has_principals
     }
@@ -169,13 +179,20 @@ impl Access {
         found
     }
 
-    /// Whether a request claims to be of anybody who is known; the claim is not checked, nor the body looked at.
-    pub fn introduced(&self, asked: &Asked<'_>) -> Result<(), Stranger> {
-        let is_known = match signature::Claim::read(asked)? {
-            Some(claim) => self.keys.contains_key(&claim.scope.key_id),
-            None => self.holder(bearer(asked.headers).ok_or(Stranger::Nobody)?).is_some(),
-        };
-        if is_known { Ok(()) } else { Err(Stranger::UnknownKey) }
+    /// Who sent a request, as far as its head alone tells: the holder of a token, or `None` for a signature by a key that
+    /// is known, which only the whole request shows to be right.
+    pub fn introduced(&self, asked: &Asked<'_>) -> Result<Option<Who>, Stranger> {
+        match signature::Claim::read(asked)? {
+            Some(claim) if self.keys.contains_key(&claim.scope.key_id) => Ok(None),
+            Some(_) => Err(Stranger::UnknownKey),
+            None => self.bearer_of(asked).map(Some),
+        }
+    }
+
+    fn bearer_of(&self, asked: &Asked<'_>) -> Result<Who, Stranger> {
+        let bearer = bearer(asked.headers).ok_or(Stranger::Nobody)?;
+        let holder = self.holder(bearer).ok_or(Stranger::UnknownKey)?;
+        Ok(Who::new(holder, asked.headers, |_| true))
     }
 
     /// Who sent a request at this time.
@@ -183,11 +200,7 @@ impl Access {
     /// A signature is believed for five minutes before and after it was made, as by AWS, and within them as often as
     /// it comes.
     pub fn who(&self, asked: &Asked<'_>, now: Timestamp) -> Result<Who, Stranger> {
-        let Some(claim) = signature::Claim::read(asked)? else {
-            let bearer = bearer(asked.headers).ok_or(Stranger::Nobody)?;
-            let holder = self.holder(bearer).ok_or(Stranger::UnknownKey)?;
-            return Ok(Who::new(holder, asked.headers, |_| true));
-        };
+        let Some(claim) = signature::Claim::read(asked)? else { return self.bearer_of(asked) };
         let key = self.keys.get(&claim.scope.key_id).ok_or(Stranger::UnknownKey)?;
         claim.verify(asked, &key.credentials, now)?;
         Ok(Who::new(&key.holder, asked.headers, |header| claim.covers(header)))
@@ -219,12 +232,31 @@ mod tests {
 
     #[test]
     fn tokens_have_names_and_are_compared_whole() {
-        let access = Access::from_setting(Some("ana:one, bo:two,three"));
+        let setting = "ana:one-and-more-letters, bo:two-and-more-letters,three-and-more-letters";
+        let access = Access::from_setting(Some(setting)).unwrap();
         let name = |bearer: &str| access.holder(bearer).map(|holder| holder.name.clone());
-        assert_eq!(name("ana:one").as_deref(), Some("ana"));
-        assert_eq!(name("three").as_deref(), Some("operator"));
-        assert_eq!(name("one"), None);
-        assert!(!Access::from_setting(Some(" , ")).wants_credentials());
+        assert_eq!(name("ana:one-and-more-letters").as_deref(), Some("ana"));
+        assert_eq!(name("three-and-more-letters").as_deref(), Some("operator"));
+        assert_eq!(name("one-and-more-letters"), None);
+        assert!(!Access::from_setting(Some(" , ")).unwrap().wants_credentials());
+    }
+
+    #[test]
+    fn tokens_shorter_than_16_characters_are_refused() {
+        for (setting, name) in [
+            ("fifteen-letters", Some("operator")),
+            ("sixteen-letters-", None),
+            ("ana:fifteen-letters", Some("ana")),
+            ("a-long-name-of-hers:short", Some("a-long-name-of-hers")),
+            ("sixteen-letters-,bo:", Some("bo")),
+        ] {
+            let refused = Access::from_setting(Some(setting)).err().map(|error| error.to_string());
+            assert_eq!(refused.is_some(), name.is_some(), "{setting}: {refused:?}");
+            if let Some((refused, name)) = refused.zip(name) {
+                assert!(refused.contains(&format!("the token of {name} in SERIN_TOKEN")), "{refused}");
+                assert!(!refused.contains("letters"), "it is shown: {refused}");
+            }
+        }
     }
 
     #[test]

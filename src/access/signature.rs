@@ -212,11 +212,28 @@ impl Claim {
         let at = self.time(now)?;
         self.check_payload(asked)?;
         let expected = self.sign(asked, credentials, at).ok_or_else(mismatch)?;
-        if bool::from(expected.as_bytes().ct_eq(self.signature.as_bytes())) {
-            Ok(())
-        } else {
-            Err(mismatch())
+        if !bool::from(expected.as_bytes().ct_eq(self.signature.as_bytes())) {
+            return Err(mismatch());
         }
+        self.check_covered(asked.headers)
+    }
+
+    /// Refuses headers that decide something and that anybody on the way could have added.
+    ///
+    /// AWS wants every `x-amz-*` header signed, and what is serin's own decides as much.
+    fn check_covered(&self, headers: &HeaderMap) -> Result<(), Stranger> {
+        let counts = |name: &str| {
+            name.starts_with("x-amz-") || name.starts_with("x-serin-") || name == "idempotency-key"
+        };
+        let added = headers.keys().map(header::HeaderName::as_str);
+        let added: Vec<&str> = added.filter(|name| counts(name) && !self.covers(name)).collect();
+        if added.is_empty() {
+            return Ok(());
+        }
+        Err(Stranger::WrongSignature(format!(
+            "There were headers present in the request which were not signed: {}",
+            added.join(", ")
+        )))
     }
 
     /// The time of the signature, unless it is too far from ours.
@@ -508,6 +525,33 @@ mod tests {
         assert!(day.contains("'20150831' != '20150830'"), "{day}");
         let session = vanilla().with(|sent| header(sent, "x-amz-security-token", "t"));
         assert_eq!(session.verified(), Err(Stranger::UnknownKey));
+    }
+
+    #[test]
+    fn headers_that_decide_something_must_be_signed() {
+        for (name, is_taken) in [
+            ("x-amz-invocation-type", false),
+            ("x-amz-log-type", false),
+            ("x-amz-client-context", false),
+            ("x-amz-source-arn", false),
+            ("x-amz-target", false),
+            ("x-amz-anything", false),
+            ("x-serin-reason", false),
+            ("idempotency-key", false),
+            ("x-amzn-trace-id", true),
+            ("traceparent", true),
+            ("x-forwarded-for", true),
+        ] {
+            let sent = vanilla().with(|sent| sent.headers.push((name, "Event".to_owned())));
+            let verified = sent.verified();
+            assert_eq!(verified.is_ok(), is_taken, "{name}");
+            if let Err(refused) = verified {
+                assert!(
+                    refused.to_string().ends_with(&format!("which were not signed: {name}")),
+                    "{refused}"
+                );
+            }
+        }
     }
 
     proptest! {

@@ -59,6 +59,9 @@ pub async fn readyz(State(api): State<Api>) -> Response {
              why\n",
         );
     }
+    if let Some(problem) = api.access.problem() {
+        let _ = writeln!(text, "note: the principals are those that were read before: {problem}");
+    }
     if trouble.is_empty() {
         return format!("ok\n{text}").into_response();
     }

@@ -27,7 +27,7 @@ use axum::extract::DefaultBodyLimit;
 use axum::routing::{any, delete, get, post, put};
 use axum::{Router, middleware};
 
-use crate::access::Access;
+use crate::access::AccessControl;
 use crate::code::CodeDirectory;
 use crate::control::door::{Action, Command, Reply};
 use crate::control::handle::{Control, DoorError};
@@ -77,7 +77,7 @@ pub struct Api {
     /// Invocations that arrive here are handed to the router.
     pub invoke: InvokeHandle,
     /// Whom serin knows.
-    pub access: Arc<Access>,
+    pub access: Arc<AccessControl>,
     /// What invocations said, and their numbers.
     pub logs: Logs,
     /// How event source mappings fare.

@@ -43,7 +43,7 @@ impl UpgradeSignal {
     }
 }
 
-/// SIGHUP, which asks for certificates to be read again; heard from when this is made, if it is heard at all.
+/// SIGHUP, which asks for certificates and principals to be read again; heard from when this is made, if it is heard at all.
 pub struct ReloadSignal(Option<tokio::signal::unix::Signal>);
 
 impl ReloadSignal {

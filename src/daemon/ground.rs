@@ -7,7 +7,7 @@ use anyhow::Context;
 use tokio::sync::mpsc;
 
 use super::descriptors;
-use crate::access::Access;
+use crate::access::{AccessControl, Watching};
 use crate::code::CodeDirectory;
 use crate::config::{LOGS_BYTES_MAX, ServeConfig};
 use crate::control::handle::Inbox;
@@ -24,7 +24,8 @@ use crate::store::events::{Events, Opened, Waiting};
 use crate::store::logs::{Limits, Logs};
 
 pub(super) struct Ground {
-    pub(super) access: Arc<Access>,
+    pub(super) access: Arc<AccessControl>,
+    pub(super) watching_principals: Watching,
     pub(super) api_listener: TcpListener,
     pub(super) logs: Logs,
     pub(super) events: Events,
@@ -64,7 +65,7 @@ impl Ground {
     /// In the second case that process still uses the data directory: nothing in it is cleared.
     pub(super) fn lay(
         config: &ServeConfig,
-        access: Arc<Access>,
+        access: Arc<AccessControl>,
         api_listener: TcpListener,
         inherited: Option<Vec<TcpListener>>,
     ) -> anyhow::Result<Ground> {
@@ -107,6 +108,8 @@ impl Ground {
             },
             wants_proxy_header: config.proxy_protocol,
         };
+        let watching_principals =
+            Watching::begin(Arc::clone(&access)).context("cannot start to look at the principals")?;
         let inbox = Inbox::new();
         let recorder = Recorder::new(router_config.worker_count(), inbox.alarm());
         let table = RoutingTable::with(Arc::clone(&recorder), Some(runtimes.clone()));
@@ -119,6 +122,7 @@ impl Ground {
         let traffic = Traffic::Waiting(Box::new(router));
         Ok(Ground {
             access,
+            watching_principals,
             api_listener,
             logs,
             events,

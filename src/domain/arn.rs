@@ -282,6 +282,22 @@ pub struct FunctionRef {
     pub region: Option<String>,
 }
 
+impl FunctionRef {
+    /// The same with the version or alias that is given apart from the name; two different ones are none.
+    pub fn with_qualifier(mut self, given: Option<&str>) -> Result<FunctionRef, NameError> {
+        match (&self.qualifier, given) {
+            (Some(derived), Some(given)) if derived != given => Err(NameError(
+                "The derived qualifier from the function name does not match the specified qualifier.",
+            )),
+            (Some(_), _) | (None, None) => Ok(self),
+            (None, Some(given)) => {
+                self.qualifier = Some(given.to_owned());
+                Ok(self)
+            }
+        }
+    }
+}
+
 /// Reads a decoded `{F}` path segment.
 impl FromStr for FunctionRef {
     type Err = NameError;

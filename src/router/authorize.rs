@@ -1,4 +1,5 @@
-//! Whether whoever sends an Invoke may: asked of every one once there are principals, and of none before.
+//! Whether whoever sends an Invoke may: asked of every one once there are tokens or principals. Before, a page in a
+//! browser is kept from it and nobody else.
 //! What serin invokes itself, for messages of queues, needs nobody's leave: whoever made the mapping had it.
 //!
 //! Plain HTTP traffic is not asked. A router's HTTP face is a load balancer's, and whoever is behind it knows its users
@@ -11,6 +12,7 @@ use super::invoke_call::Call;
 use super::invoke_error::InvokeError;
 use super::worker::Worker;
 use crate::access::Asked;
+use crate::access::page::{Names, refuse_pages};
 use crate::clock;
 use crate::domain::arn::Qualifier;
 use crate::domain::policy::{Asking, PolicyScope, allows};
@@ -18,15 +20,22 @@ use crate::domain::policy::{Asking, PolicyScope, allows};
 const ACTION: &str = "lambda:InvokeFunction";
 
 /// Refuses an Invoke whose sender is unknown, or is neither the owner nor allowed to by the policy on exactly the
-/// function, version or alias asked for.
+/// function, version or alias asked for; and whatever names a function of elsewhere.
 pub(super) fn authorize(
     worker: &Worker,
     head: &request::Parts,
     payload: &[u8],
     call: &Call,
 ) -> Result<(), InvokeError> {
-    if !worker.access.has_principals() || head.extensions.get::<OfSerin>().is_some() {
+    if head.extensions.get::<OfSerin>().is_some() {
         return Ok(());
+    }
+    let elsewhere = || call.elsewhere.clone().map_or(Ok(()), Err);
+    let access = worker.access.now();
+    if !access.wants_credentials() {
+        refuse_pages(&head.method, &head.uri, &head.headers, Names::Private)
+            .map_err(|why| InvokeError::AccessDenied(why.to_string()))?;
+        return elsewhere();
     }
     let asked = Asked {
         method: &head.method,
@@ -35,7 +44,8 @@ pub(super) fn authorize(
         body: payload,
         service: "lambda",
     };
-    let who = worker.access.who(&asked, clock::wall_now()).map_err(InvokeError::Stranger)?;
+    let who = access.who(&asked, clock::wall_now()).map_err(InvokeError::Stranger)?;
+    elsewhere()?;
     if who.known.is_owner {
         return Ok(());
     }

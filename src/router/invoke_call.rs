@@ -2,11 +2,13 @@
 
 use std::str::FromStr;
 
-use hyper::header::{AUTHORIZATION, HeaderMap};
+use hyper::header::HeaderMap;
 use hyper::{Method, Uri};
 use percent_encoding::percent_decode_str;
 
 use super::invoke_error::InvokeError;
+use crate::access::claimed_scope;
+use crate::access::parameters::Parameters;
 use crate::domain::arn::{FunctionName, FunctionRef, Place};
 
 const PREFIX: &str = "/2015-03-31/";
@@ -40,6 +42,8 @@ pub(super) struct Call {
     pub(super) invocation: InvocationType,
     /// Whether the client wants the log's tail.
     pub(super) wants_log: bool,
+    /// What is said to whoever names a function of another region or account; none of them is here.
+    pub(super) elsewhere: Option<InvokeError>,
 }
 
 /// Whether a path belongs to Lambda's API; no function's traffic begins like this, for its address has a colon.
@@ -72,7 +76,9 @@ impl Call {
         {
             return Err(invalid_name(&text));
         }
-        let given = uri.query().and_then(given_qualifier);
+        let parameters = Parameters::read(uri.query()).and_then(|read| read.without_repeats(&[]));
+        let parameters = parameters.map_err(|why| InvokeError::InvalidParameterValue(why.to_string()))?;
+        let given = parameters.get("Qualifier").map(str::to_owned);
         if let Some(given) = &given
             && !is_qualifier(given)
         {
@@ -95,20 +101,20 @@ impl Call {
                 return Err(not_in_enum(other, "invocationType", "[Event, RequestResponse, DryRun]"));
             }
         };
-        let qualifier = match (function.qualifier, given) {
-            (Some(derived), Some(given)) if derived != given => {
-                return Err(InvokeError::InvalidParameterValue(
-                    "The derived qualifier from the function name does not match the specified qualifier."
-                        .to_owned(),
-                ));
+        let function = function
+            .with_qualifier(given.as_deref())
+            .map_err(|why| InvokeError::InvalidParameterValue(why.to_string()))?;
+        let qualifier = function.qualifier;
+        let asked = claimed_scope(uri, headers).map_or_else(|| place.region.clone(), |scope| scope.region);
+        let elsewhere = match (&function.region, &function.account) {
+            (Some(region), _) if *region != asked => {
+                Some(InvokeError::OtherRegion { named: region.clone(), asked: asked.clone() })
             }
-            (derived, given) => derived.or(given),
+            (_, Some(account)) if *account != place.account => Some(InvokeError::OtherAccount),
+            _ => None,
         };
         let place = Place {
-            region: function
-                .region
-                .or_else(|| signed_region(headers))
-                .unwrap_or_else(|| place.region.clone()),
+            region: function.region.unwrap_or(asked),
             account: function.account.unwrap_or_else(|| place.account.clone()),
         };
         let name = function.name.as_str();
@@ -120,6 +126,7 @@ impl Call {
             function: function.name,
             invocation,
             wants_log,
+            elsewhere,
         })
     }
 }
@@ -139,11 +146,6 @@ fn is_qualifier(text: &str) -> bool {
     (1..=128).contains(&text.len()) && (text == "$LATEST.PUBLISHED" || text.bytes().all(plain))
 }
 
-fn given_qualifier(query: &str) -> Option<String> {
-    let value = query.split('&').find_map(|pair| pair.strip_prefix("Qualifier="))?;
-    Some(percent_decode_str(value).decode_utf8_lossy().into_owned())
-}
-
 fn header<'a>(headers: &'a HeaderMap, name: &'static str) -> Result<Option<&'a str>, InvokeError> {
     let value = headers.get(name).map(|value| value.to_str());
     value.transpose().map_err(|_| {
@@ -157,15 +159,6 @@ fn not_in_enum(value: &str, member: &'static str, set: &str) -> InvokeError {
         member,
         constraint: format!("Member must satisfy enum value set: {set}"),
     }
-}
-
-/// The region of `Credential=KEY/20260101/REGION/lambda/aws4_request`.
-fn signed_region(headers: &HeaderMap) -> Option<String> {
-    let authorization = headers.get(AUTHORIZATION)?.to_str().ok()?;
-    let (_, scope) = authorization.split_once("Credential=")?;
-    let region = scope.split([',', ' ']).next()?.split('/').nth(2)?;
-    let plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
-    (!region.is_empty() && region.bytes().all(plain)).then(|| region.to_owned())
 }
 
 #[cfg(test)]
@@ -199,9 +192,11 @@ mod tests {
             ("/2015-03-31/functions/f:live/invocations?Qualifier=live", "f:live"),
             ("/2015-03-31/functions/000000000000%3Afunction%3Af%3Alive/invocations", "f:live"),
             (
-                "/2015-03-31/functions/arn%3Aaws%3Alambda%3Aeu-west-1%3A123456789012%3Afunction%3Af%3A3/invocations",
+                "/2015-03-31/functions/arn%3Aaws%3Alambda%3Aus-east-1%3A000000000000%3Afunction%3Af%3A3/invocations",
                 "f:3",
             ),
+            ("/2015-03-31/functions/f/invocations?%51ualifier=live", "f:live"),
+            ("/2015-03-31/functions/f:live/invocations?Qu%61lifier=%6cive", "f:live"),
         ] {
             assert_eq!(key(target).as_deref(), Ok(expected), "{target}");
         }
@@ -218,13 +213,48 @@ mod tests {
             arn(plain, &[("authorization", scope)]),
             "arn:aws:lambda:eu-north-1:000000000000:function:f:$LATEST"
         );
-        let full = "/2015-03-31/functions/arn:aws:lambda:eu-west-1:123456789012:function:f/invocations";
-        assert_eq!(
-            arn(full, &[("authorization", scope)]),
-            "arn:aws:lambda:eu-west-1:123456789012:function:f:$LATEST"
-        );
         for forged in ["Bearer x", "Credential=a/b", "Credential=a/b/<region>/lambda", ""] {
             assert!(arn(plain, &[("authorization", forged)]).contains("us-east-1"), "{forged}");
+        }
+    }
+
+    #[test]
+    fn functions_of_another_account_or_region_are_not_here() {
+        let scope =
+            "AWS4-HMAC-SHA256 Credential=AKID/20260101/eu-west-1/lambda/aws4_request, SignedHeaders=host";
+        let elsewhere = |name: &str, headers: &[_]| {
+            let call = read(&format!("/2015-03-31/functions/{name}/invocations"), headers).unwrap();
+            call.elsewhere
+        };
+        let region = |named: &str, asked: &str| {
+            Some(InvokeError::OtherRegion { named: named.to_owned(), asked: asked.to_owned() })
+        };
+        let signed = [("authorization", scope)];
+        let arn = "arn:aws:lambda:eu-west-1:000000000000:function:f";
+        assert_eq!((elsewhere(arn, &signed), elsewhere("f", &signed)), (None, None));
+        assert_eq!(elsewhere("000000000000:function:f", &signed), None);
+        assert_eq!(elsewhere(arn, &[]), region("eu-west-1", "us-east-1"));
+        assert_eq!(
+            elsewhere(&arn.replace("eu-west-1", "us-east-1"), &signed),
+            region("us-east-1", "eu-west-1")
+        );
+        for name in ["111111111111:function:f", "arn:aws:lambda:eu-west-1:111111111111:function:f:live"] {
+            assert_eq!(elsewhere(name, &signed), Some(InvokeError::OtherAccount), "{name}");
+        }
+        let body = InvokeError::OtherAccount.response().into_body();
+        assert_eq!(body, "{\"Message\":null}");
+    }
+
+    #[test]
+    fn a_qualifier_that_stands_twice_is_refused_however_it_is_written() {
+        for query in [
+            "Qualifier=live&Qualifier=beta",
+            "%51ualifier=prod&Qualifier=live",
+            "Qualifier=live&Qualifier=live",
+        ] {
+            let refused = key(&format!("/2015-03-31/functions/f/invocations?{query}")).unwrap_err();
+            let text = "the query names Qualifier more than once".to_owned();
+            assert_eq!(refused, InvokeError::InvalidParameterValue(text), "{query}");
         }
     }
 

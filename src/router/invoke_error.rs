@@ -28,6 +28,10 @@ pub(super) enum InvokeError {
     Stranger(Stranger),
     /// Whoever it is may not; why, in AWS's words.
     AccessDenied(String),
+    /// The function is another account's, of which AWS says no word.
+    OtherAccount,
+    /// The function is another region's than the one that is asked.
+    OtherRegion { named: String, asked: String },
     /// Only Invoke is served here.
     UnknownOperation,
     /// The client's payload did not come.
@@ -51,8 +55,12 @@ impl InvokeError {
             | InvokeError::ClientContext => StatusCode::BAD_REQUEST,
             InvokeError::TooManyRequests(_) => StatusCode::TOO_MANY_REQUESTS,
             InvokeError::RequestTooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
-            InvokeError::FunctionNotFound(_) | InvokeError::UnknownOperation => StatusCode::NOT_FOUND,
-            InvokeError::Stranger(_) | InvokeError::AccessDenied(_) => StatusCode::FORBIDDEN,
+            InvokeError::FunctionNotFound(_)
+            | InvokeError::OtherRegion { .. }
+            | InvokeError::UnknownOperation => StatusCode::NOT_FOUND,
+            InvokeError::Stranger(_) | InvokeError::AccessDenied(_) | InvokeError::OtherAccount => {
+                StatusCode::FORBIDDEN
+            }
             InvokeError::RequestTimedOut => StatusCode::REQUEST_TIMEOUT,
             InvokeError::Service(_) | InvokeError::Unavailable(_) => StatusCode::INTERNAL_SERVER_ERROR,
         }
@@ -67,9 +75,9 @@ impl InvokeError {
             }
             InvokeError::TooManyRequests(_) => "TooManyRequestsException",
             InvokeError::RequestTooLarge(_) => "RequestTooLargeException",
-            InvokeError::FunctionNotFound(_) => "ResourceNotFoundException",
+            InvokeError::FunctionNotFound(_) | InvokeError::OtherRegion { .. } => "ResourceNotFoundException",
             InvokeError::Stranger(stranger) => stranger.type_name(),
-            InvokeError::AccessDenied(_) => "AccessDeniedException",
+            InvokeError::AccessDenied(_) | InvokeError::OtherAccount => "AccessDeniedException",
             InvokeError::UnknownOperation => "UnknownOperationException",
             InvokeError::RequestTimedOut => "RequestTimeoutException",
             InvokeError::Service(_) | InvokeError::Unavailable(_) => "ServiceException",
@@ -95,6 +103,10 @@ impl InvokeError {
             InvokeError::FunctionNotFound(arn) => format!("Function not found: {arn}"),
             InvokeError::Stranger(stranger) => stranger.to_string(),
             InvokeError::AccessDenied(text) => text.clone(),
+            InvokeError::OtherAccount => String::new(),
+            InvokeError::OtherRegion { named, asked } => {
+                format!("Functions from '{named}' are not reachable in this region ('{asked}')")
+            }
             InvokeError::UnknownOperation => {
                 "the router serves Invoke alone, POST /2015-03-31/functions/NAME/invocations; \
                  send every other operation to serin's API address"
@@ -111,8 +123,8 @@ impl InvokeError {
     pub(super) fn response(&self) -> Response<Bytes> {
         let (blame, key) = match self {
             InvokeError::Validation { .. } | InvokeError::Stranger(_) => (None, "message"),
-            InvokeError::AccessDenied(_) => (None, "Message"),
-            InvokeError::FunctionNotFound(_) => (Some("User"), "Message"),
+            InvokeError::AccessDenied(_) | InvokeError::OtherAccount => (None, "Message"),
+            InvokeError::FunctionNotFound(_) | InvokeError::OtherRegion { .. } => (Some("User"), "Message"),
             InvokeError::Service(_) | InvokeError::Unavailable(_) => (Some("Service"), "Message"),
             _ => (Some("User"), "message"),
         };
@@ -123,7 +135,11 @@ impl InvokeError {
         if let Some(blame) = blame {
             body.insert("Type".to_owned(), blame.into());
         }
-        body.insert(key.to_owned(), self.message().into());
+        let message = match self {
+            InvokeError::OtherAccount => Value::Null,
+            other => other.message().into(),
+        };
+        body.insert(key.to_owned(), message);
         let mut response = Response::new(Bytes::from(Value::Object(body).to_string()));
         *response.status_mut() = self.status();
         response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));

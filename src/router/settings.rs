@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::bindings::Bindings;
-use crate::access::Access;
+use crate::access::AccessControl;
 use crate::domain::arn::Place;
 use crate::domain::async_event::EventSink;
 use crate::domain::log::LogSink;
@@ -25,8 +25,8 @@ pub struct RouterConfig {
     pub bindings: Arc<Bindings>,
     /// Region and account of the ARNs in its answers to Lambda clients.
     pub place: Place,
-    /// Whom serin knows; with principals every Invoke is asked who sends it.
-    pub access: Arc<Access>,
+    /// Whom serin knows; where it knows anybody, every Invoke is asked who sends it.
+    pub access: Arc<AccessControl>,
     /// Who keeps the lines of invocations; nobody unless given.
     pub log: Option<LogSink>,
     /// Who keeps events of asynchronous invocations; without it they are refused.

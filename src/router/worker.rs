@@ -22,7 +22,7 @@ use super::route::{Route, Service};
 use super::settings::{RouterConfig, Timeouts};
 use super::steer::{NotServed, Pick};
 use super::table::{RoutingTable, TableReader};
-use crate::access::Access;
+use crate::access::AccessControl;
 use crate::chance;
 use crate::clock;
 use crate::domain::arn::{FunctionName, Place, VersionId};
@@ -52,7 +52,7 @@ pub(super) struct Worker {
     /// Region and account of ARNs.
     pub(super) place: Place,
     /// Whom serin knows.
-    pub(super) access: Arc<Access>,
+    pub(super) access: Arc<AccessControl>,
     /// Who runs versions that are processes.
     pub(super) runtimes: Option<Runtimes>,
     /// Who keeps events of asynchronous invocations.

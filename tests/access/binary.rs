@@ -32,18 +32,25 @@ fn an_owner_types_with_their_token_and_others_are_told_why_not() {
         let output = command.args(words).output().unwrap();
         (output.status.code(), String::from_utf8(output.stderr).unwrap())
     };
-    assert_eq!(publish(Some("owner-token")).0, Some(0));
+    assert_eq!(publish(Some("the-token-of-owner")).0, Some(0));
     for (token, part) in [
         (None, "wants to know who asks"),
         (Some("guess"), "is not one of this serin's principals"),
-        (Some("ana-token"), "is no owner"),
+        (Some("the-token-of-ana"), "is no owner"),
     ] {
         let (code, error) = publish(token);
         assert_eq!(code, Some(1), "{token:?}");
         assert!(error.contains(part), "{part:?} is not in {error}");
     }
     let log = daemon.log.lock().unwrap();
-    let secrets = ["owner-secret", "ana-secret", "s3-secret", "owner-token", "ana-token", "s3-token"];
+    let secrets = [
+        "the-secret-of-owner",
+        "the-secret-of-ana",
+        "the-secret-of-s3",
+        "the-token-of-owner",
+        "the-token-of-ana",
+        "the-token-of-s3-too",
+    ];
     assert!(
         !log.iter().any(|line| secrets.iter().any(|secret| line.to_string().contains(secret))),
         "{log:#?}"

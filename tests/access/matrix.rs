@@ -1,223 +1,322 @@
-//! Every route of the route table, and the router's, with every kind of credentials: nobody gets through who should not.
+//! Every operation of Lambda's, as the table of operations has it, by everybody with every kind of grant, with a version
+//! or an alias named in every way: nobody may what they may not, and whoever may is let through.
 
-use std::time::{Duration, SystemTime};
+use std::collections::BTreeMap;
 
-use aws_credential_types::Credentials;
-use aws_sigv4::http_request::{SignableBody, SignableRequest, SigningSettings, sign};
-use aws_sigv4::sign::v4::SigningParams;
 use serde_json::{Value, json};
+use serin::api::lambda::operations::{INVOCATIONS, OPERATIONS, Operation};
+use ureq::Agent;
 
-use super::{ask_as, furnish, house};
+use super::{ask_as, house_of, own, routes::routes};
 use crate::support::house::{House, Reply, agent, ask};
-use crate::support::root;
 
-/// What anybody may read.
-const OPEN: [&str; 6] = ["/", "/livez", "/readyz", "/metrics", "/openapi.json", "/v1/openapi.json"];
+/// Who asks, and on what `lambda:*` is granted to them.
+const EVERYBODY: [(&str, Grant); 8] = [
+    ("the-token-of-owner", Grant::All),
+    ("the-token-of-function", Grant::On("")),
+    ("the-token-of-live", Grant::On("live")),
+    ("the-token-of-beta", Grant::On("beta")),
+    ("the-token-of-one", Grant::On("1")),
+    ("the-token-of-none", Grant::Nothing),
+    ("a-token-of-nobody-here", Grant::Unknown),
+    ("", Grant::Unknown),
+];
 
-/// Every path of the route table with its methods, as the table itself says them.
-fn routes() -> Vec<(String, Vec<&'static str>)> {
-    let source = std::fs::read_to_string(root().join("src/api/mod.rs")).unwrap();
-    let mut routes = Vec::new();
-    for (at, call) in source.match_indices(".route(") {
-        let rest = source[at + call.len()..].trim_start();
-        // A path that is no literal is each of those in the last list before.
-        let (paths, handlers) = match rest.strip_prefix('"') {
-            Some(quoted) => {
-                let (path, handlers) = quoted.split_once('"').expect("the quote's end");
-                (vec![path], handlers)
-            }
-            None => {
-                let list = source[..at].rfind("[\"").expect("a list of paths");
-                let list = source[list..at].split(']').next().expect("its end");
-                (list.split('"').skip(1).step_by(2).collect(), rest)
-            }
-        };
-        // Up to the next route or statement: the methods of this one.
-        let ends = [".route(", ".layer(", ";"].into_iter().filter_map(|end| handlers.find(end)).min();
-        let handlers = &handlers[..ends.unwrap_or(handlers.len())];
-        let methods =
-            [("get(", "GET"), ("post(", "POST"), ("put(", "PUT"), ("delete(", "DELETE"), ("any(", "POST")];
-        let is_called = |name: &str| {
-            let before = |at: usize| handlers[..at].chars().next_back();
-            let begins_word = |at| before(at).is_none_or(|char| !char.is_alphanumeric() && char != '_');
-            handlers.match_indices(name).any(|(at, _)| begins_word(at))
-        };
-        let named: Vec<&str> =
-            methods.into_iter().filter(|(name, _)| is_called(name)).map(|(_, method)| method).collect();
-        routes.extend(paths.into_iter().map(|path| (path.to_owned(), named.clone())));
-    }
-    routes
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Grant {
+    All,
+    On(&'static str),
+    Nothing,
+    Unknown,
 }
 
-/// A path with real names where the table has placeholders.
-fn filled(path: &str) -> String {
-    let named = [
-        ("{target}", "f:live"),
-        ("{function}", "f"),
-        ("{alias}", "live"),
-        ("{version}", "1"),
-        ("{name}", "p"),
-    ];
-    let mut path = path.to_owned();
-    for (placeholder, name) in named {
-        path = path.replace(placeholder, name);
-    }
-    while let Some((start, end)) = path.find('{').zip(path.find('}')) {
-        path.replace_range(start..=end, "x");
-    }
-    path
+/// How a version or an alias is named, and by how many names that the query has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Way {
+    Absent,
+    Path,
+    Query,
+    Both,
+    Encoded,
+    EncodedPath,
+    Twice,
+    OtherFirst,
+    OtherLast,
+    EncodedFirst,
 }
 
-/// The headers of a signature made so many seconds ago.
-fn signed(
-    house: &House,
-    method: &str,
-    path: &str,
-    body: &str,
-    key: (&str, &str),
-    ago_s: u64,
-) -> Vec<(String, String)> {
-    let host = house.url().trim_start_matches("http://").to_owned();
-    let service = if path == "/" { "monitoring" } else { "lambda" };
-    let identity = Credentials::new(key.0, key.1, None, None, "test").into();
-    #[expect(clippy::disallowed_methods, reason = "signatures carry the wall's time")]
-    let at = SystemTime::now() - Duration::from_secs(ago_s);
-    let params = SigningParams::builder()
-        .identity(&identity)
-        .region("us-east-1")
-        .name(service)
-        .time(at)
-        .settings(SigningSettings::default())
-        .build()
-        .unwrap()
-        .into();
-    let headers = [("host", host.as_str())].into_iter();
-    let request = SignableRequest::new(method, path, headers, SignableBody::Bytes(body.as_bytes())).unwrap();
-    let (instructions, _) = sign(request, &params).unwrap().into_parts();
-    instructions.headers().map(|(name, value)| (name.to_owned(), value.to_owned())).collect()
-}
+const WAYS: [Way; 9] = [
+    Way::Path,
+    Way::Query,
+    Way::Both,
+    Way::Encoded,
+    Way::EncodedPath,
+    Way::Twice,
+    Way::OtherFirst,
+    Way::OtherLast,
+    Way::EncodedFirst,
+];
 
-fn asked(
-    house: &House,
-    method: &str,
-    path: &str,
-    body: Option<&Value>,
-    headers: &[(String, String)],
-) -> Reply {
-    let mut headers: Vec<(&str, &str)> =
-        headers.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
-    if path == "/" && method == "POST" {
-        headers.push(("x-amz-target", "GraniteServiceVersion20100801.ListMetrics"));
-    }
-    ask(&agent(), &house.url(), method, path, body, &headers)
-}
-
-#[test]
-fn nobody_gets_through_who_should_not() {
-    let house = house();
-    furnish(&house, ["http://127.0.0.1:1", "http://127.0.0.1:2"]);
-    let seq =
-        || ask_as(&house, "owner-token", "GET", "/v1/history?limit=1", None).ok()["events"][0]["seq"].clone();
-    let before = seq();
-    let routes = routes();
-    assert!(routes.len() > 30, "the route table was not read: {routes:?}");
-    let (mut tried, mut refused) = (0, 0);
-    for (template, methods) in &routes {
-        assert!(!methods.is_empty(), "{template} has no methods");
-        let path = filled(template);
-        for method in methods {
-            let body = (*method != "GET").then(|| json!({}));
-            let text = body.as_ref().map(ToString::to_string).unwrap_or_default();
-            let bearer = |token: &str| vec![("authorization".to_owned(), format!("Bearer {token}"))];
-            let sign = |key, ago_s| signed(&house, method, &path, &text, key, ago_s);
-            let credentials = [
-                ("none", vec![]),
-                ("a token of nobody", bearer("guess")),
-                ("basic", vec![("authorization".to_owned(), "Basic b3duZXI6b3duZXI=".to_owned())]),
-                ("an unknown key", sign(("AKIANOBODY", "owner-secret"), 0)),
-                ("a wrong secret", sign(("AKIAOWNER", "guess"), 0)),
-                ("an expired signature", sign(("AKIAOWNER", "owner-secret"), 400)),
-                ("a claim", vec![("x-serin-actor".to_owned(), "owner".to_owned())]),
-                ("somebody who is no owner", bearer("ana-token")),
-                ("somebody's signature who is no owner", sign(("AKIAANA", "ana-secret"), 0)),
-            ];
-            for (kind, headers) in credentials {
-                let reply = asked(&house, method, &path, body.as_ref(), &headers);
-                let is_open = *method == "GET" && OPEN.contains(&path.as_str());
-                tried += 1;
-                if is_open {
-                    assert_eq!(reply.status, 200, "{method} {path} with {kind}");
-                    continue;
-                }
-                refused += 1;
-                assert!(matches!(reply.status, 401 | 403), "{method} {path} with {kind}: {reply:?}");
+impl Way {
+    /// What is put behind the function's name, and into the query.
+    fn spelled(self, qualifier: &str) -> (String, String) {
+        let in_query = |query: String| (String::new(), query);
+        match self {
+            Way::Absent => (String::new(), String::new()),
+            Way::Path => (format!(":{qualifier}"), String::new()),
+            Way::Query => in_query(format!("Qualifier={qualifier}")),
+            Way::Both => (format!(":{qualifier}"), format!("Qualifier={qualifier}")),
+            Way::Encoded => {
+                let bytes: String = qualifier.bytes().map(|byte| format!("%{byte:02x}")).collect();
+                in_query(format!("%51u%61lifier={bytes}"))
             }
-            // What changes something, or never ends, is only tried as others.
-            if *method == "GET" && path != "/v1/events" && !path.starts_with("/code/") {
-                let owner = asked(&house, method, &path, None, &sign(("AKIAOWNER", "owner-secret"), 0));
-                assert!(!matches!(owner.status, 401 | 403), "{method} {path} as the owner: {owner:?}");
-            }
+            Way::EncodedPath => (format!("%3a{qualifier}"), String::new()),
+            Way::Twice => in_query(format!("Qualifier={qualifier}&Qualifier={qualifier}")),
+            Way::OtherFirst => in_query(format!("Qualifier=beta&Qualifier={qualifier}")),
+            Way::OtherLast => in_query(format!("Qualifier={qualifier}&Qualifier=beta")),
+            Way::EncodedFirst => in_query(format!("%51ualifier=beta&Qualifier={qualifier}")),
         }
     }
-    println!("{tried} requests over {} routes, {refused} refused", routes.len());
-    assert_eq!(seq(), before, "something was changed");
-}
 
-#[test]
-fn ways_around_a_path_lead_nowhere() {
-    let house = house();
-    furnish(&house, ["http://127.0.0.1:1", "http://127.0.0.1:2"]);
-    for path in [
-        "//v1/functions/f",
-        "/v1//functions/f",
-        "/V1/functions/f",
-        "/v1/functions/f/",
-        "/v1/./functions/f",
-        "/livez/../v1/functions/f",
-        "/livez/%2e%2e/v1/functions/f",
-        "/%76%31/functions/f",
-        "/v1%2ffunctions%2ff",
-        "/v1/functions/f?x=/livez",
-        "/v1/functions/f;/livez",
-        "//2015-03-31/functions/f",
-        "/2015-03-31//functions/f",
-        "/2015-03-31/functions/f/invocations/../aliases/live",
-        "/2015-03-31/functions/x/../f",
-        "/2015-03-31/functions/f/aliases/x%2finvocations",
-        "/2015-03-31/functions/f/policy/invocations",
-        "/2015-03-31/functions/f/aliases/invocations",
-    ] {
-        for method in ["DELETE", "PUT", "POST", "PATCH"] {
-            let reply = ask_as(&house, "", method, path, Some(&json!({})));
-            assert!(reply.status >= 400, "{method} {path}: {reply:?}");
-        }
+    fn is_unclear(self) -> bool {
+        matches!(self, Way::Twice | Way::OtherFirst | Way::OtherLast | Way::EncodedFirst)
     }
-    assert_eq!(ask_as(&house, "owner-token", "GET", "/v1/functions/f/aliases/live", None).status, 200);
+
+    fn is_in_path(self) -> bool {
+        matches!(self, Way::Path | Way::Both | Way::EncodedPath)
+    }
+}
+
+/// What must come of a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Outcome {
+    /// Whatever the operation makes of it.
+    LetThrough,
+    /// 400: it could be read in two ways, or names a version or an alias where there is none.
+    Unclear,
+    /// 403: they may not.
+    Denied,
+}
+
+fn expected(operation: &Operation, grant: Grant, way: Way, qualifier: &str) -> Outcome {
+    let names_function = operation.path.contains("{function}") || operation.path.contains("{resource}");
+    let unclear = way.is_unclear() || (way != Way::Absent && !operation.takes_qualifier);
+    match grant {
+        Grant::Unknown if unclear && operation.path == INVOCATIONS => Outcome::Unclear,
+        Grant::Unknown => Outcome::Denied,
+        _ if unclear => Outcome::Unclear,
+        Grant::All => Outcome::LetThrough,
+        Grant::On(scope) if names_function && scope == qualifier => Outcome::LetThrough,
+        Grant::On(_) | Grant::Nothing => Outcome::Denied,
+    }
+}
+
+fn outcome(reply: &Reply) -> Outcome {
+    let text = reply.body.to_string();
+    let says = |part: &str| text.contains(part);
+    let unclear =
+        ["more than once", "permitted on Lambda functions only", "takes no Qualifier", "Tags on function"];
+    match reply.status {
+        401 | 403 => Outcome::Denied,
+        400 if unclear.into_iter().any(says) => Outcome::Unclear,
+        _ => Outcome::LetThrough,
+    }
+}
+
+fn target(operation: &Operation, way: Way, qualifier: &str) -> String {
+    let (suffix, mut query) = way.spelled(qualifier);
+    let arn = format!("arn:aws:lambda:us-east-1:000000000000:function:f{suffix}");
+    let path = operation
+        .path
+        .replace("{function}", &format!("f{suffix}"))
+        .replace("{resource}", &arn)
+        .replace("{alias}", "live")
+        .replace("{sid}", "nothing")
+        .replace("{uuid}", "7d7e4b3a-0000-4000-8000-000000000000");
+    if let Some((name, value)) = operation.marked_by {
+        query = [format!("{name}={value}"), query]
+            .into_iter()
+            .filter(|part| !part.is_empty())
+            .collect::<Vec<_>>()
+            .join("&");
+    }
+    if query.is_empty() { path } else { format!("{path}?{query}") }
+}
+
+fn furnish(house: &House) {
+    super::furnish(house, ["http://127.0.0.1:1", "http://127.0.0.1:1"]);
+    for (token, grant) in EVERYBODY {
+        let Grant::On(scope) = grant else { continue };
+        let query = if scope.is_empty() { String::new() } else { format!("?Qualifier={scope}") };
+        let name = token.trim_start_matches("the-token-of-");
+        let principal = format!("arn:aws:iam::000000000000:user/{name}");
+        let body = json!({ "StatementId": name, "Action": "lambda:*", "Principal": principal });
+        own(house, "POST", &format!("/2015-03-31/functions/f/policy{query}"), &body);
+    }
+}
+
+fn principals() -> String {
+    let known = EVERYBODY.iter().filter(|(_, grant)| *grant != Grant::Unknown);
+    let entry = |(token, grant): &(&str, Grant)| {
+        let name = token.trim_start_matches("the-token-of-");
+        let owner = *grant == Grant::All;
+        format!(
+            "  - {{principal: \"arn:aws:iam::000000000000:user/{name}\", owner: {owner}, token: {{inline: {token}}}}}\n"
+        )
+    };
+    format!("principals:\n{}", known.map(entry).collect::<String>())
+}
+
+fn sent(agent: &Agent, url: &str, token: &str, operation: &Operation, target: &str) -> Reply {
+    let bearer = format!("Bearer {token}");
+    let headers = [("authorization", bearer.as_str())];
+    let headers = if token.is_empty() { &[][..] } else { &headers[..] };
+    let body = (operation.method != "GET").then(|| json!({}));
+    ask(agent, url, operation.method, target, body.as_ref(), headers)
 }
 
 #[test]
-fn with_a_token_alone_every_change_wants_it() {
-    let house = House::start_with(|config| config.token = Some("ana:secret".to_owned()));
-    house.publish("f", "http://127.0.0.1:1");
-    house.alias("f", "live", "1");
-    let mut refused = 0;
-    for (template, methods) in routes() {
-        let path = filled(&template);
-        for method in methods.into_iter().filter(|method| *method != "GET") {
-            // An invocation is traffic, and questions about metrics and logs are reading, although they are posted.
-            if path.ends_with("/invocations") || path == "/" {
+fn every_operation_lets_in_who_may_and_nobody_else() {
+    let house = house_of(&principals());
+    furnish(&house);
+    let seq = || {
+        ask_as(&house, "the-token-of-owner", "GET", "/v1/history?limit=1", None).ok()["events"][0]["seq"]
+            .clone()
+    };
+    let (agent, router) = (agent(), format!("http://{}", house.router()));
+    let (mut counts, mut wrong) = (BTreeMap::<String, u32>::new(), Vec::new());
+    for operation in OPERATIONS {
+        let has_name = operation.path.contains("{function}") || operation.path.contains("{resource}");
+        let named = ["live", "1"].into_iter().flat_map(|qualifier| WAYS.map(|way| (way, qualifier)));
+        for (way, qualifier) in [(Way::Absent, "")].into_iter().chain(named) {
+            if way.is_in_path() && !has_name {
                 continue;
             }
-            let unsigned = signed(&house, method, &path, "{}", ("AKIAOWNER", "owner-secret"), 0);
-            for headers in
-                [vec![], vec![("authorization".to_owned(), "Bearer ana:guess".to_owned())], unsigned]
-            {
-                let reply = asked(&house, method, &path, Some(&json!({})), &headers);
-                assert!(matches!(reply.status, 401 | 403), "{method} {path}: {reply:?}");
-                refused += 1;
+            let target = target(operation, way, qualifier);
+            let urls = [house.url(), router.clone()];
+            let urls = &urls[..if operation.path == INVOCATIONS { 2 } else { 1 }];
+            for (url, (token, grant)) in urls.iter().flat_map(|url| EVERYBODY.map(|one| (url, one))) {
+                let expected = expected(operation, grant, way, qualifier);
+                let may_change = operation.method != "GET";
+                let before = (may_change && expected != Outcome::LetThrough).then(seq);
+                let reply = sent(&agent, url, token, operation, &target);
+                let found = outcome(&reply);
+                *counts.entry(format!("{found:?}")).or_default() += 1;
+                if found != expected {
+                    wrong.push(format!(
+                        "{} {target} by {token:?}: {expected:?}, not {reply:?}",
+                        operation.name
+                    ));
+                }
+                if let Some(before) = before {
+                    assert_eq!(seq(), before, "{} {target} by {token:?} changed something", operation.name);
+                } else if may_change && reply.status < 300 {
+                    ask_as(&house, "the-token-of-owner", "DELETE", "/v1/functions/f", None);
+                    furnish(&house);
+                }
             }
         }
     }
-    assert!(refused > 50, "{refused}");
-    assert_eq!(house.get("/v1/functions/f/aliases/live").status, 200);
+    let tried: u32 = counts.values().sum();
+    println!("{tried} requests to {} operations, {counts:?}, {} wrong", OPERATIONS.len(), wrong.len());
+    assert!(wrong.is_empty(), "{} wrong:\n{}", wrong.len(), wrong.join("\n"));
+    assert!(counts.len() == 3 && tried > 4000, "{counts:?}");
+}
+
+#[test]
+fn what_is_checked_is_what_is_acted_on() {
+    let house = house_of(&principals());
+    furnish(&house);
+    let by_live = |path: &str| ask_as(&house, "the-token-of-live", "GET", path, None);
+    for (target, shown) in [
+        ("f:live", "live"),
+        ("f?Qualifier=live", "live"),
+        ("f?%51ualifier=%6cive", "live"),
+        ("f%3Alive?Qu%61lifier=live", "live"),
+    ] {
+        let found = by_live(&format!("/2015-03-31/functions/{target}")).ok();
+        let arn = found["Configuration"]["FunctionArn"].as_str().unwrap().to_owned();
+        assert_eq!(arn, format!("arn:aws:lambda:us-east-1:000000000000:function:f:{shown}"), "{target}");
+    }
+    // Found by hand: each of these was answered for the whole function, or for the other alias.
+    for target in [
+        "f/configuration?Qualifier=live",
+        "f/versions?Qualifier=live",
+        "f:live/aliases/beta",
+        "f/aliases/beta?Qualifier=live",
+        "f?%51ualifier=beta&Qualifier=live",
+        "f/policy?%51ualifier=beta&Qualifier=live",
+    ] {
+        let reply = by_live(&format!("/2015-03-31/functions/{target}"));
+        let is_configuration = target.starts_with("f/configuration");
+        let expected = if is_configuration { 200 } else { 400 };
+        assert_eq!(reply.status, expected, "{target}: {reply:?}");
+    }
+    let put = ask_as(
+        &house,
+        "the-token-of-live",
+        "PUT",
+        "/2015-03-31/functions/f/configuration?Qualifier=live",
+        Some(&json!({ "Description": "changed" })),
+    );
+    assert_eq!(put.status, 400, "{put:?}");
+    let shown = own(&house, "GET", "/2015-03-31/functions/f/configuration", &Value::Null);
+    assert_eq!(shown["Description"], "");
+}
+
+#[test]
+fn functions_of_another_account_are_denied_without_a_word() {
+    let house = house_of(&principals());
+    furnish(&house);
+    let router = format!("http://{}", house.router());
+    for name in [
+        "arn:aws:lambda:us-east-1:111111111111:function:f",
+        "111111111111:function:f",
+        "111111111111:function:f:live",
+    ] {
+        for (method, rest) in [("GET", ""), ("GET", "/policy"), ("POST", "/invocations"), ("DELETE", "")] {
+            let path = format!("/2015-03-31/functions/{name}{rest}");
+            let body = json!({});
+            let reply =
+                ask_as(&house, "the-token-of-owner", method, &path, Some(&body).filter(|_| method == "POST"));
+            assert_eq!((reply.status, &reply.body), (403, &json!({ "Message": null })), "{method} {path}");
+            if rest == "/invocations" {
+                let bearer = [("authorization", "Bearer the-token-of-owner")];
+                let reply = ask(&agent(), &router, method, &path, Some(&body), &bearer);
+                assert_eq!(
+                    (reply.status, &reply.body),
+                    (403, &json!({ "Message": null })),
+                    "{method} {path}"
+                );
+            }
+        }
+    }
+    let tags = "/2017-03-31/tags/arn:aws:lambda:us-east-1:111111111111:function:f";
+    assert_eq!(ask_as(&house, "the-token-of-owner", "GET", tags, None).status, 403);
+    let region = "/2015-03-31/functions/arn:aws:lambda:eu-central-1:000000000000:function:f/invocations";
+    let reply = ask_as(&house, "the-token-of-owner", "POST", region, Some(&json!({})));
+    let text = "Functions from 'eu-central-1' are not reachable in this region ('us-east-1')";
+    assert_eq!((reply.status, reply.error().as_str()), (404, text));
+}
+
+#[test]
+fn every_route_of_lambdas_is_an_operation_and_every_operation_a_route() {
+    let routes: Vec<(String, &str)> = routes()
+        .into_iter()
+        .filter(|(path, _)| path.starts_with("/20"))
+        .flat_map(|(path, methods)| methods.into_iter().map(move |method| (path.clone(), method)))
+        .collect();
+    let has = |operation: &Operation, path: &str, method: &str| {
+        operation.path == path.trim_end_matches('/') && operation.method == method
+    };
+    for (path, method) in &routes {
+        assert!(
+            OPERATIONS.iter().any(|operation| has(operation, path, method)),
+            "{method} {path} is no operation"
+        );
+    }
+    for operation in OPERATIONS {
+        let is_routed = routes.iter().any(|(path, method)| has(operation, path, method));
+        assert!(is_routed, "{} is not in the route table", operation.name);
+    }
 }

@@ -4,7 +4,9 @@
 mod binary;
 mod clients;
 mod matrix;
+mod pages;
 mod policies;
+mod routes;
 
 use std::os::unix::fs::PermissionsExt;
 
@@ -20,21 +22,26 @@ const PRINCIPALS: &str = "\
 principals:
   - principal: arn:aws:iam::000000000000:user/owner
     owner: true
-    accessKey: {id: AKIAOWNER, secret: {inline: owner-secret}}
-    token: {inline: owner-token}
+    accessKey: {id: AKIAOWNER, secret: {inline: the-secret-of-owner}}
+    token: {inline: the-token-of-owner}
   - principal: arn:aws:iam::000000000000:user/ana
-    accessKey: {id: AKIAANA, secret: {inline: ana-secret}}
-    token: {inline: ana-token}
+    accessKey: {id: AKIAANA, secret: {inline: the-secret-of-ana}}
+    token: {inline: the-token-of-ana}
   - principal: s3.amazonaws.com
-    accessKey: {id: AKIASTHREE, secret: {inline: s3-secret}}
-    token: {inline: s3-token}
+    accessKey: {id: AKIASTHREE, secret: {inline: the-secret-of-s3}}
+    token: {inline: the-token-of-s3-too}
 ";
 
 /// A house that knows an owner, a user and a service.
 fn house() -> House {
+    house_of(PRINCIPALS)
+}
+
+/// A house that knows the principals of a file.
+fn house_of(principals: &str) -> House {
     House::start_with(|config| {
         let path = config.data_dir.with_file_name("principals.yaml");
-        std::fs::write(&path, PRINCIPALS).unwrap();
+        std::fs::write(&path, principals).unwrap();
         std::fs::set_permissions(&path, PermissionsExt::from_mode(0o600)).unwrap();
         config.principals = Some(path);
     })
@@ -51,7 +58,7 @@ fn ask_as(house: &House, token: &str, method: &str, path: &str, body: Option<&Va
 /// Does something as the owner, which must succeed.
 #[track_caller]
 fn own(house: &House, method: &str, path: &str, body: &Value) -> Value {
-    ask_as(house, "owner-token", method, path, Some(body)).ok()
+    ask_as(house, "the-token-of-owner", method, path, Some(body)).ok()
 }
 
 /// Function `f` with versions 1 and 2 and the aliases `live` on 1 and `beta` on 2.

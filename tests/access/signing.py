@@ -20,9 +20,9 @@ from botocore import UNSIGNED
 from botocore.exceptions import ClientError
 
 API, ROUTER, AWS = sys.argv[1:4]
-OWNER = ("AKIAOWNER", "owner-secret")
-ANA = ("AKIAANA", "ana-secret")
-S3 = ("AKIASTHREE", "s3-secret")
+OWNER = ("AKIAOWNER", "the-secret-of-owner")
+ANA = ("AKIAANA", "the-secret-of-ana")
+S3 = ("AKIASTHREE", "the-secret-of-s3")
 ARN = "arn:aws:lambda:us-east-1:000000000000:function:f"
 MISMATCH = "The request signature we calculated does not match the signature you provided."
 
@@ -46,7 +46,7 @@ def refused(name, call, code, text="", status=403):
         answer = call()
     except ClientError as error:
         found = (error.response["Error"]["Code"], error.response["ResponseMetadata"]["HTTPStatusCode"])
-        message = error.response["Error"]["Message"]
+        message = error.response["Error"]["Message"] or ""
         ok(name, found == (code, status) and text in message, f"{found} {message}")
     else:
         raise SystemExit(f"FAILED {name}: accepted with {answer}")
@@ -121,6 +121,19 @@ for url, where in ((API, "API"), (ROUTER, "router")):
             lambda: tampering(OWNER, url, other_header).invoke(
                 FunctionName="f", Payload=b"{}", InvocationType="RequestResponse"),
             "InvalidSignatureException", MISMATCH)
+def added_header(request, **_):
+    request.headers["X-Amz-Invocation-Type"] = "DryRun"
+
+
+for url, where in ((API, "API"), (ROUTER, "router")):
+    refused(f"a header that was added at the {where}",
+            lambda: tampering(OWNER, url, added_header).invoke(FunctionName="f", Payload=b"{}"),
+            "InvalidSignatureException", "not signed: x-amz-invocation-type")
+    for name in ("arn:aws:lambda:us-east-1:111111111111:function:f", "111111111111:function:f:live"):
+        refused(f"a function of another account at the {where}", lambda: invoke(OWNER, name, url), "AccessDeniedException")
+    refused(f"a function of another region at the {where}",
+            lambda: invoke(OWNER, ARN.replace("us-east-1", "eu-central-1"), url), "ResourceNotFoundException",
+            "Functions from 'eu-central-1' are not reachable in this region ('us-east-1')", 404)
 refused("another body of a change",
         lambda: tampering(OWNER, API, other_body).update_alias(FunctionName="f", Name="made", FunctionVersion="1"),
         "InvalidSignatureException", MISMATCH)
@@ -185,7 +198,7 @@ for url, where in ((API, "API"), (ROUTER, "router")):
     ok(f"S3 calls for its bucket at the {where}", sourced("arn:aws:s3:::examplebucket")() == 200)
     refused(f"S3 calls for another bucket at the {where}", sourced("arn:aws:s3:::other"), "AccessDeniedException")
     refused(f"S3's claim is not signed at the {where}", sourced("arn:aws:s3:::examplebucket", False),
-            "AccessDeniedException")
+            "InvalidSignatureException", "not signed: x-amz-source-account, x-amz-source-arn")
 refused("ana changes nothing", lambda: client(ANA).update_alias(FunctionName="f", Name="live", FunctionVersion="2"),
         "AccessDeniedException", "lambda:UpdateAlias")
 refused("nor gives permissions", lambda: client(ANA).add_permission(

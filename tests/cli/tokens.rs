@@ -17,24 +17,31 @@ fn publish(daemon: &Daemon, token: Option<&str>, port: u16) -> Said {
 }
 
 #[test]
-fn with_tokens_every_change_wants_one() {
+fn with_tokens_everything_wants_one() {
     let dir = tempfile::tempdir().unwrap();
     let mut serve = command();
-    serve.env("SERIN_TOKEN", "ana:one,bo:two");
+    serve.env("SERIN_TOKEN", "ana:one-with-more-letters,bo:two-with-more-letters");
     let daemon = Daemon::start_as(serve, dir.path(), &[]);
     publish(&daemon, None, 9001).ended(1).complaining(&["wants a bearer token", "SERIN_TOKEN"]);
-    publish(&daemon, Some("ana:two"), 9001).ended(1).complaining(&["not one of this serin's"]);
-    publish(&daemon, Some("ana:one,bo:two"), 9001).ended(1).complaining(&["several tokens"]);
-    assert_eq!(publish(&daemon, Some("ana:one"), 9001).done().out, "1\n");
-    assert_eq!(publish(&daemon, Some("bo:two"), 9002).done().out, "2\n");
-    // To look wants no token.
-    let history = daemon.serin(&["history", "-o", "json"]).done().json();
+    publish(&daemon, Some("ana:two-with-more-letters"), 9001)
+        .ended(1)
+        .complaining(&["not one of this serin's"]);
+    publish(&daemon, Some("ana:one-with-more-letters,bo:two-with-more-letters"), 9001)
+        .ended(1)
+        .complaining(&["several tokens"]);
+    assert_eq!(publish(&daemon, Some("ana:one-with-more-letters"), 9001).done().out, "1\n");
+    assert_eq!(publish(&daemon, Some("bo:two-with-more-letters"), 9002).done().out, "2\n");
+    daemon.serin(&["history"]).ended(1).complaining(&["wants a bearer token", "SERIN_TOKEN"]);
+    daemon.serin(&["status"]).ended(1).complaining(&["wants a bearer token", "SERIN_TOKEN"]);
+    let mut typed = daemon.command();
+    let typed = typed.args(["history", "-o", "json"]).env("SERIN_TOKEN", "bo:two-with-more-letters").output();
+    let history: serde_json::Value = serde_json::from_slice(&typed.unwrap().stdout).unwrap();
     let actors: Vec<&str> =
         history["events"].as_array().unwrap().iter().map(|event| event["actor"].as_str().unwrap()).collect();
     assert_eq!(actors, ["ana", "ana", "bo"]);
     let log = daemon.log.lock().unwrap();
     assert!(log.iter().any(|line| line["changes"] == "want a bearer token, one of SERIN_TOKEN"), "{log:#?}");
-    assert!(!format!("{log:?}").contains("ana:one"));
+    assert!(!format!("{log:?}").contains("one-with-more-letters"));
 }
 
 #[test]
@@ -47,6 +54,19 @@ fn without_a_token_people_are_whom_they_claim_to_be() {
     assert!(actor.starts_with("tester@") && actor.ends_with(" (claimed)"), "{actor}");
     assert!(daemon.has_logged("whoever reaches the API is the owner"));
     assert!(daemon.has_logged("hold nobody without --principals"));
+}
+
+#[test]
+fn a_token_that_could_be_guessed_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut serve = command();
+    serve.env("SERIN_TOKEN", "ana:one-with-more-letters,bo:fifteen-letters");
+    serve.args(["serve", "--api", "127.0.0.1:0", "--router", "127.0.0.1:0", "--data-dir"]);
+    let output = serve.arg(dir.path()).output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(said.contains("the token of bo in SERIN_TOKEN has 15 characters"), "{said}");
+    assert!(!said.contains("letters,") && !said.contains("fifteen"), "{said}");
 }
 
 #[test]

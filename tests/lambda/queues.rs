@@ -308,12 +308,12 @@ fn what_serin_invokes_itself_needs_no_ones_leave() {
     let one = Version::start("v1", &seen);
     let queue = sqs.queue("orders", 5);
     let principals = dir.path().join("principals.yaml");
-    let text = "principals:\n  - principal: arn:aws:iam::000000000000:user/owner\n    owner: true\n    token: {inline: owner-token}\n";
+    let text = "principals:\n  - principal: arn:aws:iam::000000000000:user/owner\n    owner: true\n    token: {inline: the-token-of-owner}\n";
     std::fs::write(&principals, text).unwrap();
     std::fs::set_permissions(&principals, PermissionsExt::from_mode(0o600)).unwrap();
     let flags = ["--sqs-endpoint", &sqs.url, "--principals", principals.to_str().unwrap()];
     let daemon = Daemon::start(dir.path(), &flags);
-    let api = Api { token: Some("owner-token"), ..Api::of(&daemon) };
+    let api = Api { token: Some("the-token-of-owner"), ..Api::of(&daemon) };
     api.furnish(&[&one]);
     api.map(&queue, &json!({}));
     queue.send(&["order".to_owned()]);

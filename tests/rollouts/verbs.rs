@@ -100,7 +100,10 @@ fn rollback_in_flight_is_abort_and_retry_starts_anew() {
 fn approvals_want_people_on_the_list() {
     let plan = "function: f\nalias: live\nanalysis: none\nbake: 1s\nsteps: [3%, {approval: {approvers: [ana, bo], minApprovers: 2}}, 100%]\n";
     let stage = Stage::set_in(
-        House::start_with(|config| config.token = Some("ana:1,bo:2,eve:3".to_owned())),
+        House::start_with(|config| {
+            config.token =
+                Some("ana:a-token-of-16-chars,bo:b-token-of-16-chars,eve:e-token-of-16-chars".to_owned())
+        }),
         0.0,
         0.0,
     );
@@ -115,16 +118,18 @@ fn approvals_want_people_on_the_list() {
         )
     };
     let start = json!({ "plan": "test", "planText": plan });
-    house.ask("POST", "/v1/rollouts", Some(&start), &[("authorization", "Bearer ana:1")]).ok();
+    house
+        .ask("POST", "/v1/rollouts", Some(&start), &[("authorization", "Bearer ana:a-token-of-16-chars")])
+        .ok();
     house.wait_until("f:live", "waiting for approval", SOON, |status| {
         status["waitingFor"]["kind"] == "approval"
     });
-    let refused = by("eve:3", "approve");
+    let refused = by("eve:e-token-of-16-chars", "approve");
     assert_eq!((refused.status, refused.error().contains("from ana or bo; one of them")), (403, true));
-    by("ana:1", "approve").ok();
-    assert_eq!(by("ana:1", "approve").ok()["changed"], false);
+    by("ana:a-token-of-16-chars", "approve").ok();
+    assert_eq!(by("ana:a-token-of-16-chars", "approve").ok()["changed"], false);
     assert_eq!(house.status("f:live")["phase"], "Progressing");
-    by("bo:2", "approve").ok();
+    by("bo:b-token-of-16-chars", "approve").ok();
     house.wait_for("f:live", "Succeeded", SOON);
 }
 

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use axum::body::Body as AxumBody;
-use axum::extract::State;
-use axum::http::{StatusCode, header};
+use axum::extract::{Path, State};
+use axum::http::{StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
@@ -16,6 +16,7 @@ use super::request::{Asked, Body, Payload};
 use super::shape::Stage;
 use super::validate::{Violations, is_word};
 use super::{NAME_CHARS_MAX, Scope, ask, configuration, tags};
+use crate::access::parameters::Parameters;
 use crate::api::Api;
 use crate::clock;
 use crate::code::{CodeError, Held, ZIP_BYTES_MAX};
@@ -137,7 +138,7 @@ fn function_of(
     }
     let scope = Scope::named(api, &asked.caller, &name, NAME_CHARS_MAX, violations);
     match scope {
-        Some(scope) if scope.suffix.is_some() => {
+        Some(scope) if scope.qualifier.is_some() => {
             Err(LambdaError::invalid("A new function is named without a version or an alias."))
         }
         scope => Ok(scope),
@@ -299,13 +300,18 @@ pub(super) fn location(api: &Api, world: &World, asked: &Asked, configuration: &
 }
 
 /// The zip behind a URL that GetFunction gave.
-pub async fn download(State(api): State<Api>, asked: Asked) -> Result<Response, LambdaError> {
-    let (expires, signature) =
-        (asked.query("Expires").unwrap_or_default(), asked.query("Signature").unwrap_or_default());
-    let digest = asked.path("file").strip_suffix(".zip").and_then(CodeSha256::from_hex);
+pub async fn download(
+    State(api): State<Api>,
+    Path(file): Path<String>,
+    uri: Uri,
+) -> Result<Response, LambdaError> {
     let refused =
         || LambdaError::plain(StatusCode::FORBIDDEN, "this URL is not, or no longer, good".to_owned());
-    let digest = digest.ok_or_else(refused)?;
+    let query = Parameters::read(uri.query()).and_then(|read| read.without_repeats(&[]));
+    let query = query.map_err(|_| refused())?;
+    let (expires, signature) =
+        (query.get("Expires").unwrap_or_default(), query.get("Signature").unwrap_or_default());
+    let digest = file.strip_suffix(".zip").and_then(CodeSha256::from_hex).ok_or_else(refused)?;
     let seal = api.control.world().seal(&format!("code {} {expires}", digest.hex()));
     let is_sealed = bool::from(subtle::ConstantTimeEq::ct_eq(seal.as_bytes(), signature.as_bytes()));
     if !is_sealed || expires.parse::<i64>().is_ok_and(|expires| expires < clock::wall_now().0) {

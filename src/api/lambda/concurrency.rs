@@ -14,7 +14,7 @@ use super::error::LambdaError;
 use super::functions::{listed, page};
 use super::request::{Asked, Body, Payload};
 use super::shape::lambda_time;
-use super::validate::{Violations, check_qualifier};
+use super::validate::Violations;
 use super::{NAME_CHARS_MAX, Scope, ask, unexpected};
 use crate::api::Api;
 use crate::code::{UNPACKED_BYTES_MAX, ZIP_BYTES_MAX};
@@ -27,17 +27,6 @@ use crate::domain::process::CodeSha256;
 /// What all zips together may take: AWS's 75 GiB; the disk says when it is less.
 const TOTAL_CODE_BYTES_MAX: u64 = 75 << 30;
 
-/// The function alone: concurrency is reserved for nothing smaller.
-fn unqualified(scope: Scope) -> Result<Scope, LambdaError> {
-    if scope.suffix.is_none() {
-        return Ok(scope);
-    }
-    Err(LambdaError::invalid(
-        "This operation is permitted on Lambda functions only. Aliases and versions do not support this operation. Please \
-         specify either a function name or an unqualified function ARN.",
-    ))
-}
-
 /// PutFunctionConcurrency.
 pub async fn reserve(
     State(api): State<Api>,
@@ -49,7 +38,6 @@ pub async fn reserve(
         None => violations.missing("reservedConcurrentExecutions"),
         Some(executions) => violations.range("reservedConcurrentExecutions", executions, 0, i64::MAX),
     })?;
-    let scope = unqualified(scope)?;
     if api.control.world().function(&scope.function).is_none() {
         return Err(LambdaError::not_found(format!("Function not found: {}", scope.arn(Some("$LATEST")))));
     }
@@ -61,7 +49,7 @@ pub async fn reserve(
 
 /// GetFunctionConcurrency.
 pub async fn reserved(State(api): State<Api>, asked: Asked) -> Result<Response, LambdaError> {
-    let scope = unqualified(asked.function(&api, NAME_CHARS_MAX, |_| {})?)?;
+    let scope = asked.function(&api, NAME_CHARS_MAX, |_| {})?;
     match api.control.world().function(&scope.function) {
         None => Err(LambdaError::not_found(format!("Function not found: {}", scope.arn(None)))),
         Some(state) => Ok(Json(match state.function.reserved_concurrency {
@@ -74,7 +62,7 @@ pub async fn reserved(State(api): State<Api>, asked: Asked) -> Result<Response, 
 
 /// DeleteFunctionConcurrency.
 pub async fn unreserve(State(api): State<Api>, asked: Asked) -> Result<Response, LambdaError> {
-    let scope = unqualified(asked.function(&api, NAME_CHARS_MAX, |_| {})?)?;
+    let scope = asked.function(&api, NAME_CHARS_MAX, |_| {})?;
     let action = Action::Upkeep(scope.function.clone(), Upkeep::Reserve(None));
     ask(&api, &asked.caller, &scope, action).await?;
     Ok(StatusCode::NO_CONTENT.into_response())
@@ -89,11 +77,11 @@ fn provisionable(
     let scope = asked.function(api, NAME_CHARS_MAX, |violations| {
         match asked.query("Qualifier") {
             None => violations.missing("qualifier"),
-            Some(qualifier) => check_qualifier(qualifier, violations),
+            Some(_) => asked.check_qualifier(violations),
         }
         check(violations);
     })?;
-    let text = scope.qualifier(asked.query("Qualifier"))?.unwrap_or_default().to_owned();
+    let text = scope.qualifier.clone().unwrap_or_default();
     if text == "$LATEST" {
         return Err(LambdaError::invalid(
             "Provisioned Concurrency Configs cannot be applied to unpublished function versions.",
@@ -175,7 +163,7 @@ pub async fn provision(
 
 /// GetProvisionedConcurrencyConfig; with `List=ALL` in the query, ListProvisionedConcurrencyConfigs.
 pub async fn provisioned(State(api): State<Api>, asked: Asked) -> Result<Response, LambdaError> {
-    if asked.query("List") == Some("ALL") {
+    if asked.operation() == "ListProvisionedConcurrencyConfigs" {
         return list(&api, &asked).await;
     }
     let (scope, qualifier) = provisionable(&api, &asked, |_| {})?;

@@ -147,6 +147,11 @@ impl LambdaError {
         LambdaError { fault_of: None, ..error }
     }
 
+    /// AccessDeniedException without a word: what is named is of another account.
+    pub fn of_another_account() -> LambdaError {
+        LambdaError::denied(String::new())
+    }
+
     /// What the control plane answered, in Lambda's words.
     pub(in crate::api) fn of(error: DoorError, scope: &Scope) -> LambdaError {
         match error {
@@ -253,7 +258,9 @@ impl IntoResponse for LambdaError {
         if let Some(fault_of) = self.fault_of {
             body.insert("Type".to_owned(), json!(fault_of));
         }
-        body.insert(key.to_owned(), json!(self.message));
+        // Where AWS says nothing, it says so.
+        let message = Some(self.message).filter(|message| !message.is_empty());
+        body.insert(key.to_owned(), json!(message));
         let mut response = (self.status, Json(Value::Object(body))).into_response();
         response.headers_mut().insert(ERROR_TYPE, HeaderValue::from_static(self.name));
         response

@@ -9,7 +9,7 @@ use serde_json::{Map, Value, json};
 use super::error::LambdaError;
 use super::functions::{listed, page};
 use super::request::{Asked, Body, Payload};
-use super::validate::{Violations, check_qualifier, is_arn};
+use super::validate::{Violations, is_arn};
 use super::{NAMESPACED_CHARS_MAX, Scope, ask, unexpected};
 use crate::api::Api;
 use crate::control::door::{Action, EventInvokeChange, Reply, Upkeep};
@@ -35,10 +35,10 @@ fn addressed(
     check: impl FnOnce(&mut Violations),
 ) -> Result<(Scope, String), LambdaError> {
     let scope = asked.function(api, NAMESPACED_CHARS_MAX, |violations| {
-        asked.query("Qualifier").into_iter().for_each(|qualifier| check_qualifier(qualifier, violations));
+        asked.check_qualifier(violations);
         check(violations);
     })?;
-    let qualifier = scope.qualifier(asked.query("Qualifier"))?.unwrap_or("$LATEST").to_owned();
+    let qualifier = scope.qualifier.as_deref().unwrap_or("$LATEST").to_owned();
     Ok((scope, qualifier))
 }
 

@@ -184,7 +184,7 @@ pub async fn create(
         id: Uuid::nil(),
         source,
         function: scope.function.clone(),
-        qualifier: scope.suffix.clone(),
+        qualifier: scope.qualifier.clone(),
         is_enabled: change.is_enabled.unwrap_or(true),
         batch_size: change.batch_size.unwrap_or(10),
         batching_window_s: change.batching_window_s.unwrap_or(0),
@@ -231,7 +231,7 @@ pub async fn update(
         return Err(absent());
     }
     check(&body, &change)?;
-    change.function = scope.map(|scope| (scope.function, scope.suffix));
+    change.function = scope.map(|scope| (scope.function, scope.qualifier));
     answered(&api, &asked, Action::UpdateEventSource(id, Box::new(change)), "Updating").await
 }
 
@@ -255,7 +255,8 @@ pub async fn list(State(api): State<Api>, asked: Asked) -> Result<Response, Lamb
     let place = asked.place(&api);
     let is_wanted = |source: &EventSource| {
         let is_of_function = scope.as_ref().is_none_or(|scope| {
-            scope.function == source.function && (scope.suffix.is_none() || scope.suffix == source.qualifier)
+            scope.function == source.function
+                && (scope.qualifier.is_none() || scope.qualifier == source.qualifier)
         });
         is_of_function && asked.query("EventSourceArn").is_none_or(|arn| *arn == source.source.to_string())
     };

@@ -9,7 +9,7 @@ use serde_json::{Map, Value, json};
 use super::error::LambdaError;
 use super::request::{Asked, Body, Payload};
 use super::shape::{Shown, Stage};
-use super::validate::{Violations, check_qualifier};
+use super::validate::Violations;
 use super::{NAME_CHARS_MAX, NAMESPACED_CHARS_MAX, Scope, ask, code};
 use crate::api::Api;
 use crate::control::door::{Action, Belief, Reply};
@@ -44,10 +44,8 @@ fn find<'a>(
 }
 
 fn asked_version(api: &Api, asked: &Asked) -> Result<(Scope, Option<String>), LambdaError> {
-    let scope = asked.function(api, NAMESPACED_CHARS_MAX, |violations| {
-        asked.query("Qualifier").into_iter().for_each(|qualifier| check_qualifier(qualifier, violations));
-    })?;
-    let qualifier = scope.qualifier(asked.query("Qualifier"))?.map(str::to_owned);
+    let scope = asked.function(api, NAMESPACED_CHARS_MAX, |violations| asked.check_qualifier(violations))?;
+    let qualifier = scope.qualifier.clone();
     Ok((scope, qualifier))
 }
 

@@ -5,6 +5,7 @@
 
 pub mod actions;
 pub mod aliases;
+pub mod call;
 pub mod code;
 pub mod concurrency;
 mod configuration;
@@ -13,6 +14,7 @@ pub mod event_invoke;
 pub mod event_sources;
 pub mod functions;
 pub mod invoke;
+pub mod operations;
 pub mod permissions;
 mod request;
 mod shape;
@@ -33,8 +35,8 @@ use validate::Violations;
 pub(super) struct Scope {
     /// The bare function.
     pub function: FunctionName,
-    /// What followed the name.
-    pub suffix: Option<String>,
+    /// The version or alias of it, wherever the request names it.
+    pub qualifier: Option<String>,
     /// Region and account.
     pub place: Place,
 }
@@ -45,12 +47,7 @@ const NAME_CHARS_MAX: usize = 140;
 const NAMESPACED_CHARS_MAX: usize = 256;
 
 impl Scope {
-    /// Reads the `{F}` of a path.
-    fn of(api: &Api, caller: &Caller, text: &str, violations: &mut Violations) -> Option<Scope> {
-        Scope::named(api, caller, text, NAME_CHARS_MAX, violations)
-    }
-
-    /// Reads what an operation takes for a function, `chars_max` long at most.
+    /// Reads what a body or a filter takes for a function, `chars_max` long at most.
     fn named(
         api: &Api,
         caller: &Caller,
@@ -58,33 +55,33 @@ impl Scope {
         chars_max: usize,
         violations: &mut Violations,
     ) -> Option<Scope> {
-        let place = place(api, caller);
-        violations.length("functionName", text, 1, chars_max);
-        match text.parse::<FunctionRef>() {
-            Ok(read) => {
-                if let Some(region) = read.region.filter(|region| *region != place.region) {
-                    violations.then(LambdaError::not_found(format!(
-                        "Functions from '{region}' are not reachable in this region ('{}')",
-                        place.region
-                    )));
-                }
-                Some(Scope { function: read.name, suffix: read.qualifier, place })
-            }
-            Err(_) => {
-                violations.pattern("functionName", text, FUNCTION_PATTERN);
-                None
-            }
-        }
+        Scope::of(api, caller, (text, text.parse().ok()), chars_max, violations)
     }
 
-    /// The version or alias meant: after the name, or apart from it, and not two different ones.
-    fn qualifier<'a>(&'a self, given: Option<&'a str>) -> Result<Option<&'a str>, LambdaError> {
-        match (self.suffix.as_deref(), given) {
-            (Some(suffix), Some(given)) if suffix != given => Err(LambdaError::invalid(
-                "The derived qualifier from the function name does not match the specified qualifier.",
-            )),
-            (suffix, given) => Ok(given.or(suffix)),
+    /// What a text names, read already; a text that names none breaks AWS's pattern.
+    fn of(
+        api: &Api,
+        caller: &Caller,
+        (text, read): (&str, Option<FunctionRef>),
+        chars_max: usize,
+        violations: &mut Violations,
+    ) -> Option<Scope> {
+        let place = place(api, caller);
+        violations.length("functionName", text, 1, chars_max);
+        let Some(read) = read else {
+            violations.pattern("functionName", text, FUNCTION_PATTERN);
+            return None;
+        };
+        if let Some(region) = read.region.filter(|region| *region != place.region) {
+            violations.then(LambdaError::not_found(format!(
+                "Functions from '{region}' are not reachable in this region ('{}')",
+                place.region
+            )));
         }
+        if read.account.is_some_and(|account| account != place.account) {
+            violations.then(LambdaError::of_another_account());
+        }
+        Some(Scope { function: read.name, qualifier: read.qualifier, place })
     }
 
     /// The ARN of the function, of a version or of an alias.

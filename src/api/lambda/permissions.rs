@@ -8,7 +8,7 @@ use serde_json::{Map, Value, json};
 
 use super::error::LambdaError;
 use super::request::{Asked, Body, Payload};
-use super::validate::{Violations, check_qualifier, is_word};
+use super::validate::{Violations, is_word};
 use super::{NAMESPACED_CHARS_MAX, Scope, ask};
 use crate::api::Api;
 use crate::control::door::{Action, Reply};
@@ -107,9 +107,9 @@ impl PermissionBody {
     }
 }
 
-/// What a policy operation is about: the qualifier of the query, or the one after the function's name.
-fn policy_scope(scope: &Scope, qualifier: Option<&str>) -> Result<PolicyScope, LambdaError> {
-    let Some(text) = scope.qualifier(qualifier)? else { return Ok(PolicyScope::Function) };
+/// What a policy operation is about: the version or alias that the request names, or the function.
+fn policy_scope(scope: &Scope) -> Result<PolicyScope, LambdaError> {
+    let Some(text) = scope.qualifier.as_deref() else { return Ok(PolicyScope::Function) };
     match text.parse::<Qualifier>() {
         Ok(Qualifier::Alias(alias)) => Ok(PolicyScope::Alias(alias)),
         Ok(Qualifier::Version(VersionId::Number(number))) => Ok(PolicyScope::Version(number)),
@@ -184,13 +184,12 @@ pub async fn add(
 ) -> Result<Response, LambdaError> {
     let body = PermissionBody::read(&bytes)?;
     let mut violations = Violations::default();
-    let scope =
-        Scope::named(&api, &asked.caller, asked.path("function"), NAMESPACED_CHARS_MAX, &mut violations);
-    asked.query("Qualifier").into_iter().for_each(|qualifier| check_qualifier(qualifier, &mut violations));
+    let scope = asked.scope(&api, "function", NAMESPACED_CHARS_MAX, &mut violations);
+    asked.check_qualifier(&mut violations);
     body.check(&mut violations);
     violations.refuse()?;
     let Some(scope) = scope else { return Err(LambdaError::invalid("no such function")) };
-    let policy = policy_scope(&scope, asked.query("Qualifier"))?;
+    let policy = policy_scope(&scope)?;
     let revision_id = body.revision_id.clone();
     let action = Action::AddPermission {
         function: scope.function.clone(),
@@ -221,14 +220,13 @@ fn reword_stale(error: LambdaError) -> LambdaError {
 /// RemovePermission.
 pub async fn remove(State(api): State<Api>, asked: Asked) -> Result<Response, LambdaError> {
     let mut violations = Violations::default();
-    let scope =
-        Scope::named(&api, &asked.caller, asked.path("function"), NAMESPACED_CHARS_MAX, &mut violations);
-    asked.query("Qualifier").into_iter().for_each(|qualifier| check_qualifier(qualifier, &mut violations));
+    let scope = asked.scope(&api, "function", NAMESPACED_CHARS_MAX, &mut violations);
+    asked.check_qualifier(&mut violations);
     let sid = asked.path("sid").to_owned();
     violations.length("statementId", &sid, 1, 100);
     violations.refuse()?;
     let Some(scope) = scope else { return Err(LambdaError::invalid("no such function")) };
-    let policy = policy_scope(&scope, asked.query("Qualifier"))?;
+    let policy = policy_scope(&scope)?;
     if api.control.world().function(&scope.function).is_none() {
         return Err(LambdaError::not_found(format!("No policy found for: {}", scope.arn(None))));
     }
@@ -247,12 +245,11 @@ pub async fn remove(State(api): State<Api>, asked: Asked) -> Result<Response, La
 /// GetPolicy.
 pub async fn get(State(api): State<Api>, asked: Asked) -> Result<Response, LambdaError> {
     let mut violations = Violations::default();
-    let scope =
-        Scope::named(&api, &asked.caller, asked.path("function"), NAMESPACED_CHARS_MAX, &mut violations);
-    asked.query("Qualifier").into_iter().for_each(|qualifier| check_qualifier(qualifier, &mut violations));
+    let scope = asked.scope(&api, "function", NAMESPACED_CHARS_MAX, &mut violations);
+    asked.check_qualifier(&mut violations);
     violations.refuse()?;
     let Some(scope) = scope else { return Err(LambdaError::invalid("no such function")) };
-    let policy_scope = policy_scope(&scope, asked.query("Qualifier"))?;
+    let policy_scope = policy_scope(&scope)?;
     let world = api.control.world();
     let Some(state) = world.function(&scope.function) else {
         return Err(LambdaError::not_found(format!("Function not found: {}", scope.arn(None))));

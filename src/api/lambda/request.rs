@@ -1,65 +1,80 @@
-//! What a Lambda request brings: its caller, its path and query decoded, and its body, with faults in Lambda's words.
+//! What a Lambda request brings: its caller, what it calls, and its body, with faults in Lambda's words.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use axum::body::Bytes;
 use axum::extract::rejection::BytesRejection;
-use axum::extract::{FromRequest, FromRequestParts, Query, RawPathParams, Request};
+use axum::extract::{FromRequest, FromRequestParts, Request};
+use axum::http::header;
 use axum::http::request::Parts;
-use axum::http::{Uri, header};
 use serde_json::{Map, Value};
 
 use super::Scope;
+use super::call::Call;
 use super::error::LambdaError;
-use super::validate::Violations;
+use super::validate::{Violations, check_qualifier};
 use crate::api::Api;
 use crate::api::auth::Caller;
 use crate::domain::arn::Place;
 
-/// Head and caller of a request.
+/// Caller and call of a request, as they were read when it was admitted.
 pub struct Asked {
     /// Who asks.
     pub caller: Caller,
     /// The host the client asked, for URLs that lead back here.
     pub host: Option<String>,
-    path: Vec<(String, String)>,
-    query: Vec<(String, String)>,
+    call: Arc<Call>,
 }
 
 impl FromRequestParts<Api> for Asked {
     type Rejection = LambdaError;
 
-    async fn from_request_parts(parts: &mut Parts, api: &Api) -> Result<Asked, LambdaError> {
-        let caller = parts.extensions.get::<Caller>().cloned();
-        let caller = caller.ok_or_else(|| LambdaError::invalid("the request was not admitted"))?;
+    async fn from_request_parts(parts: &mut Parts, _: &Api) -> Result<Asked, LambdaError> {
+        let found =
+            parts.extensions.get::<Caller>().cloned().zip(parts.extensions.get::<Arc<Call>>().cloned());
+        let (caller, call) = found.ok_or_else(|| LambdaError::invalid("the request was not admitted"))?;
         let host = parts.headers.get(header::HOST).and_then(|host| host.to_str().ok()).map(str::to_owned);
-        let path = RawPathParams::from_request_parts(parts, api)
-            .await
-            .map_err(|_| LambdaError::invalid("the path is not percent-encoded UTF-8"))?;
-        let path = path.iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
-        Ok(Asked { caller, host, path, query: pairs(&parts.uri)? })
+        Ok(Asked { caller, host, call })
     }
-}
-
-fn pairs(uri: &Uri) -> Result<Vec<(String, String)>, LambdaError> {
-    let read = Query::<Vec<(String, String)>>::try_from_uri(uri);
-    read.map(|Query(pairs)| pairs).map_err(|_| LambdaError::invalid("the query is not percent-encoded UTF-8"))
 }
 
 impl Asked {
+    /// Which operation it is.
+    pub fn operation(&self) -> &'static str {
+        self.call.operation.name
+    }
+
     /// A part of the path.
     pub fn path(&self, name: &str) -> &str {
-        self.path.iter().find(|(key, _)| key == name).map_or("", |(_, value)| value)
+        self.call.path(name)
     }
 
-    /// A parameter of the query.
+    /// A parameter of the query; `Qualifier` is in the scope.
     pub fn query(&self, name: &str) -> Option<&str> {
-        self.query.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str())
+        self.call.query().get(name)
     }
 
-    /// All values of a parameter.
+    /// All values of a parameter that is a list.
     pub fn query_all(&self, name: &str) -> Vec<String> {
-        self.query.iter().filter(|(key, _)| key == name).map(|(_, value)| value.clone()).collect()
+        self.call.query().all(name).map(str::to_owned).collect()
+    }
+
+    /// Holds the qualifier of the query to its constraints.
+    pub fn check_qualifier(&self, violations: &mut Violations) {
+        self.query("Qualifier").into_iter().for_each(|given| check_qualifier(given, violations));
+    }
+
+    /// The function that a part of the path names, with its version or alias.
+    pub(super) fn scope(
+        &self,
+        api: &Api,
+        part: &str,
+        chars_max: usize,
+        violations: &mut Violations,
+    ) -> Option<Scope> {
+        let read = (self.path(part), self.call.function.clone());
+        Scope::of(api, &self.caller, read, chars_max, violations)
     }
 
     /// Whose ARNs the answer speaks of.
@@ -75,7 +90,7 @@ impl Asked {
         check: impl FnOnce(&mut Violations),
     ) -> Result<Scope, LambdaError> {
         let mut violations = Violations::default();
-        let scope = Scope::named(api, &self.caller, self.path("function"), name_chars_max, &mut violations);
+        let scope = self.scope(api, "function", name_chars_max, &mut violations);
         check(&mut violations);
         violations.refuse()?;
         scope.ok_or_else(|| LambdaError::invalid("no such function"))

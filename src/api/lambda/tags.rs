@@ -58,20 +58,15 @@ fn resource(api: &Api, asked: &Asked, check: impl FnOnce(&mut Violations)) -> Re
     let arn = asked.path("resource");
     let mut violations = Violations::default();
     let is_function = arn.starts_with("arn:") && arn.split(':').nth(5) == Some("function");
-    let mut ignored = Violations::default();
-    let scope = Scope::named(api, &asked.caller, arn, 10_000, &mut ignored).filter(|_| is_function);
+    let mut named = Violations::default();
+    let scope = asked.scope(api, "resource", 10_000, &mut named).filter(|_| is_function);
     if scope.is_none() {
         violations.pattern("resource", arn, RESOURCE_PATTERN);
     }
     check(&mut violations);
     violations.refuse()?;
-    let scope = scope.ok_or_else(|| LambdaError::invalid("no such function"))?;
-    if scope.suffix.is_some() {
-        return Err(LambdaError::invalid(
-            "Tags on function aliases and versions are not supported. Please specify a function ARN.",
-        ));
-    }
-    Ok(scope)
+    named.refuse()?;
+    scope.ok_or_else(|| LambdaError::invalid("no such function"))
 }
 
 /// TagResource.

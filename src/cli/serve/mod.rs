@@ -33,13 +33,14 @@ const EXAMPLES: &str = "\
 Examples:
   serin serve --plans plans                       on 127.0.0.1: API at 7411, traffic at 7412
   serin serve --api 127.0.0.1:0 --router 127.0.0.1:0 --data-dir /tmp/serin    free ports, printed
-  SERIN_TOKEN=ana:secret serin serve --api 0.0.0.0:7411 --router 0.0.0.0:7412 from other machines too
+  SERIN_TOKEN=ana:$(openssl rand -hex 24) serin serve --api 0.0.0.0:7411     from other machines too
 
-SERIN_TOKEN holds the tokens that changes want: one secret, or name:secret,name:secret.
+SERIN_TOKEN holds the tokens that the API and every Invoke want: one secret of 16 characters or more, or
+name:secret,name:secret.
 AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and AWS_SESSION_TOKEN are what queues are read and written with.
 SERIN_LOG filters the log, as in info or serin=debug.
 SIGTERM and Ctrl-C let requests under way end; a second one does not.
-SIGHUP reads certificates again, where there are any; they are looked at every two seconds anyway: docs/router.md.
+SIGHUP reads certificates and principals again, where there are any; they are looked at every two seconds anyway.
 SIGUSR2 starts the program that is installed now in this one's place, without a failed request: docs/upgrading.md.";
 
 /// The signals that a daemon hears.
@@ -52,7 +53,7 @@ struct Ears {
 impl Ears {
     /// Begins to listen; needs a runtime to be entered.
     fn open(config: &ServeConfig) -> io::Result<Ears> {
-        let reload = ReloadSignal::listen(config.tls.is_some())?;
+        let reload = ReloadSignal::listen(config.tls.is_some() || config.principals.is_some())?;
         Ok(Ears { stop: Signals::listen()?, upgrade: UpgradeSignal::listen()?, reload })
     }
 }
@@ -241,7 +242,7 @@ async fn look_after(
         tokio::select! {
             signal = ears.stop.next() => break Some(signal),
             () = ears.upgrade.next() => upgrade.ask(&daemon),
-            () = ears.reload.next() => daemon.reload_certificates(),
+            () = ears.reload.next() => daemon.reread_files(),
             Some(begun) = upgrade.begun() => {
                 return upgrade::make_way(daemon, begun, (config, installed), manager, ears).await;
             }
