@@ -153,6 +153,7 @@ fn changes() {
         timeouts: Timeouts::default(),
         place: Place { region: Place::REGION.to_owned(), account: Place::ACCOUNT.to_owned() },
         access: Arc::default(),
+        shows: Default::default(),
         tls: None,
         limits: Default::default(),
         wants_proxy_header: false,

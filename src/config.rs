@@ -44,7 +44,11 @@ pub struct ServeConfig {
     pub workers: Option<usize>,
     /// Hosts and path prefixes that stand for an alias, as `HOST/PREFIX=FUNCTION:ALIAS`.
     pub routes: Vec<String>,
-    /// Tokens that changes want.
+    /// Whether the router answers Invoke although hosts or paths are bound to aliases.
+    pub router_invoke: bool,
+    /// Whether the router shows versions by number, and `$LATEST`, although hosts or paths are bound to aliases.
+    pub router_versions: bool,
+    /// Tokens that the API and Invoke want.
     pub token: Option<String>,
     /// The file of principals; without it nobody is held to policies.
     pub principals: Option<PathBuf>,
@@ -185,6 +189,21 @@ pub enum ConfigError {
 }
 
 impl ServeConfig {
+    /// Whether the router answers Invoke.
+    pub fn shows_invoke(&self) -> bool {
+        self.routes.is_empty() || self.router_invoke
+    }
+
+    /// Whether the router shows versions by number, and `$LATEST`.
+    pub fn shows_versions(&self) -> bool {
+        self.routes.is_empty() || self.router_versions
+    }
+
+    /// Whether other machines reach the router.
+    pub fn router_is_open(&self) -> bool {
+        !is_loopback(self.router.ip()) || self.tls.as_ref().is_some_and(|tls| !is_loopback(tls.addr.ip()))
+    }
+
     /// Refuses what must not run.
     pub fn check(&self) -> Result<(), ConfigError> {
         let has_token = self.token.as_ref().is_some_and(|token| !token.trim_matches([' ', ',']).is_empty());
@@ -240,7 +259,7 @@ pub fn log_filter() -> Option<String> {
     variable("SERIN_LOG").or_else(|| variable("RUST_LOG"))
 }
 
-/// The tokens that changes want, or the one token to make them with; never a flag, which others could read.
+/// The tokens that the API and Invoke want, or the one token to ask with; never a flag, which others could read.
 pub fn token() -> Option<String> {
     variable("SERIN_TOKEN")
 }
@@ -315,6 +334,8 @@ mod tests {
             proxy_protocol: false,
             workers: None,
             routes: Vec::new(),
+            router_invoke: false,
+            router_versions: false,
             token: token.map(str::to_owned),
             principals: None,
             keep_history: Duration::from_secs(1),

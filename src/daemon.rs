@@ -10,6 +10,7 @@ mod ground;
 mod make_way;
 mod take_over;
 
+use std::fs::File;
 use std::io;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -155,6 +156,8 @@ impl Daemon {
             recorder: Arc::clone(&ground.recorder),
             invoke: router.invoke_handle(),
             access: Arc::clone(&ground.access),
+            seal: api::seal(&config.data_dir)
+                .context("cannot take the key that links to code are sealed with")?,
             logs: ground.logs.clone(),
             event_sources: progress.clone(),
             async_events: async_progress.clone(),
@@ -310,9 +313,9 @@ pub fn check_store(dir: &Path, repair: bool) -> anyhow::Result<Vec<Finding>> {
     Ok(store::fsck(dir, Some((clock::wall_now(), &holder("fsck --repair"), &actor)))?)
 }
 
-/// Copies the store of a data directory to a new file, whether or not a daemon runs on it.
-pub fn back_up_store(dir: &Path, to: &Path) -> anyhow::Result<()> {
-    Ok(store::back_up(dir, to)?)
+/// A copy of the store of a data directory, whether or not a daemon runs on it; it has no name.
+pub fn copy_of_store(dir: &Path) -> anyhow::Result<File> {
+    Ok(store::copy_of(dir)?)
 }
 
 /// Puts a backup in the place of a store, and tells where the store that was there is kept.

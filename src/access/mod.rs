@@ -7,6 +7,7 @@ mod file;
 pub mod page;
 pub mod parameters;
 mod reread;
+mod seal;
 mod signature;
 
 use std::collections::HashMap;
@@ -21,6 +22,7 @@ use subtle::ConstantTimeEq;
 
 pub use file::AccessError;
 pub use reread::{AccessControl, Watching};
+pub use seal::Seal;
 pub use signature::{Scope, claimed_scope};
 
 use crate::domain::policy::Principal;

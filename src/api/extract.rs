@@ -62,10 +62,7 @@ impl Asker {
         reason: Option<String>,
         body: &impl Serialize,
     ) -> Result<Reply, ApiError> {
-        let reason = reason.or(self.reason);
-        if reason.as_ref().is_some_and(|reason| reason.chars().count() > REASON_CHARS_MAX) {
-            return Err(ApiError::invalid(format!("a reason has at most {REASON_CHARS_MAX} characters")));
-        }
+        let reason = checked_reason(reason.or(self.reason))?;
         let fingerprint = || {
             let body = serde_json::to_vec(body).unwrap_or_default();
             let mut hash = Sha256::new();
@@ -79,6 +76,14 @@ impl Asker {
         let command = Command { actor: self.caller.actor, reason, key, fresh, action };
         Ok(api.submit(command).await?)
     }
+}
+
+/// A reason, unless it is too long to be one.
+pub fn checked_reason(reason: Option<String>) -> Result<Option<String>, ApiError> {
+    if reason.as_ref().is_some_and(|reason| reason.chars().count() > REASON_CHARS_MAX) {
+        return Err(ApiError::invalid(format!("a reason has at most {REASON_CHARS_MAX} characters")));
+    }
+    Ok(reason)
 }
 
 /// A JSON body; an empty one means every field's default, and a faulty one says where.

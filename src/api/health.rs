@@ -3,17 +3,20 @@
 use std::fmt::Write as _;
 use std::time::Duration;
 
-use axum::Json;
-use axum::extract::State;
+use std::io::Read as _;
+
+use axum::extract::{Extension, State};
 use axum::http::{StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
 use tokio::time::timeout;
 
 use super::Api;
+use super::auth::Caller;
 use super::error::{ApiError, Face};
-use super::extract::Required;
+use super::extract::Body;
 use crate::domain::time::human;
+use crate::store::StoreError;
 
 /// How long the control plane may take to answer whether it is there.
 const ANSWER_MAX: Duration = Duration::from_secs(5);
@@ -109,23 +112,57 @@ pub async fn wrong_method(uri: Uri) -> Response {
     .into_response()
 }
 
-/// Where to write a backup.
-#[derive(Debug, Deserialize)]
+/// A copy of the store that somebody wants.
+#[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct BackupRequest {
-    to: std::path::PathBuf,
+    /// Why.
+    reason: Option<String>,
+    /// Where serin once wrote it, as whoever it runs as.
+    to: Option<serde::de::IgnoredAny>,
 }
 
-/// Writes a whole, consistent copy of the store to a new file on the daemon's machine.
+/// So much of a copy is read at a time.
+const PIECE_BYTES: usize = 256 << 10;
+
+/// A whole, consistent copy of the store, for the client to write where it may.
 pub async fn backup(
     State(api): State<Api>,
-    Required(request): Required<BackupRequest>,
-) -> Result<Json<serde_json::Value>, ApiError> {
-    if !request.to.is_absolute() {
-        return Err(ApiError::invalid("name the backup by an absolute path on the daemon's machine"));
+    Extension(caller): Extension<Caller>,
+    Body(request): Body<BackupRequest>,
+) -> Result<Response, ApiError> {
+    if request.to.is_some() {
+        return Err(ApiError::invalid(
+            "serin writes backups to no path of a client's: leave `to` out, and write what is answered to a file of your \
+             own, as `serin backup --to FILE` does",
+        ));
     }
-    let to = request.to.clone();
-    let answer = api.writer.back_up(request.to);
-    super::rollouts::blocking(move || answer.recv().unwrap_or(Err(crate::store::StoreError::Closed))).await?;
-    Ok(Json(serde_json::json!({ "written": to })))
+    let reason = super::extract::checked_reason(request.reason)?;
+    let reader = api.reader.clone();
+    let (copy, bytes) = super::rollouts::blocking(move || {
+        let copy = reader.copy()?;
+        let bytes = copy.metadata().map_err(|source| StoreError::File {
+            attempt: "read the size of",
+            path: "the copy".into(),
+            source,
+        })?;
+        Ok::<_, StoreError>((copy, bytes.len()))
+    })
+    .await?;
+    tracing::info!(actor = %caller.actor, reason, bytes, "a copy of the store is handed out, with functions' environments");
+    let pieces = futures_util::stream::try_unfold(copy, |mut copy| async move {
+        let read = tokio::task::spawn_blocking(move || {
+            let mut piece = vec![0; PIECE_BYTES];
+            let count = copy.read(&mut piece)?;
+            piece.truncate(count);
+            Ok::<_, std::io::Error>((piece, copy))
+        });
+        let (piece, copy) = read.await.map_err(std::io::Error::other)??;
+        Ok::<_, std::io::Error>((!piece.is_empty()).then_some((piece, copy)))
+    });
+    let headers = [
+        (header::CONTENT_TYPE, "application/vnd.sqlite3".to_owned()),
+        (header::CONTENT_LENGTH, bytes.to_string()),
+    ];
+    Ok((headers, axum::body::Body::from_stream(pieces)).into_response())
 }

@@ -21,13 +21,15 @@ mod status;
 pub mod wire;
 
 use std::net::SocketAddr;
+use std::path::Path;
 use std::sync::Arc;
 
 use axum::extract::DefaultBodyLimit;
 use axum::routing::{any, delete, get, post, put};
 use axum::{Router, middleware};
 
-use crate::access::AccessControl;
+use crate::access::{AccessControl, Seal};
+use crate::chance;
 use crate::code::CodeDirectory;
 use crate::control::door::{Action, Command, Reply};
 use crate::control::handle::{Control, DoorError};
@@ -78,6 +80,8 @@ pub struct Api {
     pub invoke: InvokeHandle,
     /// Whom serin knows.
     pub access: Arc<AccessControl>,
+    /// Seals links to code.
+    pub seal: Seal,
     /// What invocations said, and their numbers.
     pub logs: Logs,
     /// How event source mappings fare.
@@ -125,6 +129,11 @@ impl Api {
             }
         });
     }
+}
+
+/// What seals links, with the key that lies beside the store.
+pub fn seal(data_dir: &Path) -> std::io::Result<Seal> {
+    Seal::of_directory(data_dir, chance::secret_bytes())
 }
 
 /// How long the body of an operation may be.

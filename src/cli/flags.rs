@@ -61,7 +61,8 @@ impl ChangeFlags {
     }
 }
 
-fn reason(text: &str) -> Result<String, &'static str> {
+/// Why, in words.
+pub fn reason(text: &str) -> Result<String, &'static str> {
     match text.trim() {
         "" => Err("a reason says something"),
         text if text.chars().count() > 1000 => Err("a reason has at most 1000 characters"),

@@ -9,11 +9,11 @@ mod events;
 mod transport;
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::fs::File;
 use std::time::Duration;
 
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
 use crate::api::wire::{
     AliasList, AliasView, CountsView, CreateAliasRequest, DeleteReply, EventList, Explanation, FunctionList,
@@ -124,11 +124,6 @@ impl Client {
     /// Where the daemon is.
     pub fn url(&self) -> &str {
         self.transport.base()
-    }
-
-    /// Whether the daemon is on this machine for sure: it is reached over loopback.
-    pub fn is_on_this_machine(&self) -> bool {
-        self.transport.is_on_this_machine()
     }
 
     /// Rollouts, newest first.
@@ -340,18 +335,14 @@ impl Client {
         Ok(counters::read(&self.transport.get_text("/metrics")?, function, alias))
     }
 
-    /// Has the daemon write a copy of its store to a new file on its own machine.
-    pub fn back_up(&self, to: &Path) -> Result<(), ClientError> {
+    /// Takes a copy of the daemon's store, writes it, and tells how many bytes it has.
+    pub fn back_up(&self, reason: Option<&str>, to: &mut File) -> Result<u64, ClientError> {
         #[derive(Serialize)]
         struct Request<'a> {
-            to: &'a Path,
+            #[serde(skip_serializing_if = "Option::is_none")]
+            reason: Option<&'a str>,
         }
-        #[derive(Deserialize)]
-        struct Reply {
-            #[serde(rename = "written")]
-            _written: String,
-        }
-        self.transport.ask_within(BACKUP_TIMEOUT, "/v1/backup", &Request { to }).map(|Reply { .. }| ())
+        self.transport.download(BACKUP_TIMEOUT, "/v1/backup", &Request { reason }, to)
     }
 }
 

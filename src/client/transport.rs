@@ -1,5 +1,6 @@
 //! Requests and answers: the base URL, the token, the timeouts, and what can go wrong on the way.
 
+use std::fs::File;
 use std::io;
 use std::time::Duration;
 
@@ -50,6 +51,14 @@ pub enum ClientError {
         /// Where.
         url: String,
         /// What the network said.
+        why: String,
+    },
+    /// What was asked for did not come whole, or could not be written.
+    #[error("what serin at {url} sends did not arrive whole: {why}")]
+    Cut {
+        /// Where from.
+        url: String,
+        /// What happened.
         why: String,
     },
     /// A change may have been made, and no answer came, twice.
@@ -143,11 +152,6 @@ impl Transport {
         &self.base
     }
 
-    /// Whether the daemon is reached over loopback.
-    pub fn is_on_this_machine(&self) -> bool {
-        is_this_machine(&self.base)
-    }
-
     /// Asks, and changes nothing.
     pub fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, ClientError> {
         let request = self.request("GET", path).body(()).map_err(|why| self.strange(&why))?;
@@ -194,15 +198,34 @@ impl Transport {
         })
     }
 
-    /// Asks for something that may take its time and is not journaled; it is sent once.
-    pub fn ask_within<T: DeserializeOwned>(
+    /// Asks for bytes that may take their time, and writes them; fewer than were announced are an error.
+    pub fn download(
         &self,
         timeout: Duration,
         path: &str,
         body: &impl Serialize,
-    ) -> Result<T, ClientError> {
+        to: &mut File,
+    ) -> Result<u64, ClientError> {
         let body = serde_json::to_vec(body).expect("wire types are plain data");
-        self.send(self.request("POST", path), &body, timeout)
+        let request = self.request("POST", path).header("content-type", "application/json").body(body);
+        let request = request.map_err(|why| self.strange(&why))?;
+        let request = self.agent.configure_request(request).timeout_global(Some(timeout)).build();
+        let mut response = self.agent.run(request).map_err(|error| self.failed(error))?;
+        if !response.status().is_success() {
+            return Err(self.refusal(&mut response));
+        }
+        let Some(announced) = response.body().content_length() else {
+            return Err(self.strange(&"it answers bytes without saying how many"));
+        };
+        let copied = io::copy(&mut response.body_mut().as_reader(), to);
+        match copied.map_err(|why| why.to_string()) {
+            Ok(bytes) if bytes == announced => Ok(bytes),
+            Ok(bytes) => Err(ClientError::Cut {
+                url: self.base.clone(),
+                why: format!("{bytes} of {announced} bytes came"),
+            }),
+            Err(why) => Err(ClientError::Cut { url: self.base.clone(), why }),
+        }
     }
 
     /// Asks for a deletion, whose reason has no body to be in.

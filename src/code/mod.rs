@@ -9,6 +9,7 @@ mod unpack;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
 use std::io::Write;
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -106,7 +107,8 @@ impl CodeDirectory {
     /// Opens the code directory while another process may be writing to it.
     pub fn open_beside(data_dir: &Path) -> Result<CodeDirectory, CodeError> {
         let root = data_dir.join("code");
-        fs::create_dir_all(&root).map_err(CodeError::file("make the code directory", &root))?;
+        let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(&root);
+        made.map_err(CodeError::file("make the code directory", &root))?;
         Ok(CodeDirectory(Arc::new(Shared { root, held: Mutex::default() })))
     }
 

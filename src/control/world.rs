@@ -159,15 +159,6 @@ impl World {
         uuid::Builder::from_random_bytes(bytes).into_uuid().to_string()
     }
 
-    /// A seal that only this store can make, in hex: what carries it was given out by serin.
-    pub fn seal(&self, text: &str) -> String {
-        let mut hash = Sha256::new();
-        hash.update(self.salt.as_bytes());
-        hash.update(b"seal ");
-        hash.update(text.as_bytes());
-        hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
-    }
-
     /// A function by name.
     pub fn function(&self, name: &FunctionName) -> Option<&Arc<FunctionState>> {
         self.functions.get(name)

@@ -17,7 +17,7 @@ use crate::metrics::connections::ConnectionLimits;
 use crate::metrics::recorder::Recorder;
 use crate::router::bindings::Bindings;
 use crate::router::server::{Router, RunningRouter};
-use crate::router::settings::{RouterConfig, Timeouts, TlsConfig, TlsFiles};
+use crate::router::settings::{RouterConfig, Shows, Timeouts, TlsConfig, TlsFiles};
 use crate::router::table::RoutingTable;
 use crate::runtime::{self, RunningRuntimes, RuntimeConfig, Runtimes};
 use crate::store::events::{Events, Opened, Waiting};
@@ -89,6 +89,7 @@ impl Ground {
             addr: config.router,
             workers: config.workers,
             bindings: Arc::new(Bindings::read(config.routes.iter().map(String::as_str))?),
+            shows: Shows { invoke: config.shows_invoke(), versions: config.shows_versions() },
             timeouts: Timeouts::default(),
             place: place.clone(),
             access: Arc::clone(&access),

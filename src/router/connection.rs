@@ -36,6 +36,7 @@ use super::http1::HEAD_BYTES_MAX;
 use super::http2::{self, PREFACE};
 use super::invoke::{Payload, invoke};
 use super::invoke_call::is_lambda;
+use super::invoke_error::InvokeError;
 use super::plain::{Outbox, PlainIo, hold_little_unsent};
 use super::proxy::{self, Source};
 use super::refusal::Refusal;
@@ -384,6 +385,9 @@ pub(super) async fn answer(
 ) -> Response<AnswerBody> {
     let is_bound = || bound(worker, request.uri(), request.headers()).is_some();
     if is_lambda(request.uri().path()) && !is_bound() {
+        if !worker.shows.invoke {
+            return InvokeError::NotHere.response().map(AnswerBody::whole);
+        }
         return invoke(worker, request.map(Payload::Stream)).await.map(AnswerBody::whole);
     }
     forward(worker, client, request).await

@@ -47,6 +47,9 @@ pub(super) async fn forward(
             None => return refused(not_addressed(target)),
         },
     };
+    if !worker.shows.versions && is_version(addressed.key()) {
+        return refused(versions_not_shown());
+    }
     let Some(route) = worker.route(addressed.key()) else {
         return refused(not_found(worker, addressed.key()));
     };
@@ -162,6 +165,24 @@ fn not_addressed(target: &str) -> Refusal {
     }
 }
 
+/// Whether `function:qualifier` names a version by its number, or `$LATEST`.
+fn is_version(key: &str) -> bool {
+    let qualifier = key.split_once(':').map_or("", |(_, qualifier)| qualifier);
+    qualifier.starts_with('$') || qualifier.bytes().all(|byte| byte.is_ascii_digit())
+}
+
+/// Says the same of versions that there are and of those that there are not.
+fn versions_not_shown() -> Refusal {
+    Refusal {
+        status: StatusCode::NOT_FOUND,
+        kind: "versions-not-shown",
+        message: "versions are not shown by number here, nor is $LATEST".to_owned(),
+        hint: "ask an alias, as in /checkout:live/orders; where hosts or paths are bound to aliases, versions are shown \
+               with `serin serve --router-versions` alone"
+            .to_owned(),
+    }
+}
+
 fn not_found(worker: &Worker, key: &str) -> Refusal {
     let (function, qualifier) = key.split_once(':').unwrap_or((key, ""));
     let (function_shown, qualifier_shown) = (shown(function), shown(qualifier));
@@ -174,8 +195,7 @@ fn not_found(worker: &Worker, key: &str) -> Refusal {
                 .to_owned(),
         };
     }
-    let is_version = qualifier.starts_with('$') || qualifier.bytes().all(|byte| byte.is_ascii_digit());
-    let (kind, message, hint) = if is_version {
+    let (kind, message, hint) = if is_version(key) {
         (
             "unknown-version",
             format!("function {function_shown:?} has no version {qualifier_shown}"),

@@ -32,6 +32,8 @@ pub(super) enum InvokeError {
     OtherAccount,
     /// The function is another region's than the one that is asked.
     OtherRegion { named: String, asked: String },
+    /// Invoke is not served on this listener.
+    NotHere,
     /// Only Invoke is served here.
     UnknownOperation,
     /// The client's payload did not come.
@@ -57,6 +59,7 @@ impl InvokeError {
             InvokeError::RequestTooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
             InvokeError::FunctionNotFound(_)
             | InvokeError::OtherRegion { .. }
+            | InvokeError::NotHere
             | InvokeError::UnknownOperation => StatusCode::NOT_FOUND,
             InvokeError::Stranger(_) | InvokeError::AccessDenied(_) | InvokeError::OtherAccount => {
                 StatusCode::FORBIDDEN
@@ -78,7 +81,7 @@ impl InvokeError {
             InvokeError::FunctionNotFound(_) | InvokeError::OtherRegion { .. } => "ResourceNotFoundException",
             InvokeError::Stranger(stranger) => stranger.type_name(),
             InvokeError::AccessDenied(_) | InvokeError::OtherAccount => "AccessDeniedException",
-            InvokeError::UnknownOperation => "UnknownOperationException",
+            InvokeError::NotHere | InvokeError::UnknownOperation => "UnknownOperationException",
             InvokeError::RequestTimedOut => "RequestTimeoutException",
             InvokeError::Service(_) | InvokeError::Unavailable(_) => "ServiceException",
         }
@@ -106,6 +109,11 @@ impl InvokeError {
             InvokeError::OtherAccount => String::new(),
             InvokeError::OtherRegion { named, asked } => {
                 format!("Functions from '{named}' are not reachable in this region ('{asked}')")
+            }
+            InvokeError::NotHere => {
+                "Invoke is not served here: hosts or paths are bound to aliases; send it to serin's API \
+                 address, or start serin with --router-invoke"
+                    .to_owned()
             }
             InvokeError::UnknownOperation => {
                 "the router serves Invoke alone, POST /2015-03-31/functions/NAME/invocations; \

@@ -23,6 +23,8 @@ pub struct RouterConfig {
     pub timeouts: Timeouts,
     /// Which requests need not name their alias.
     pub bindings: Arc<Bindings>,
+    /// What the listener shows beside them and aliases by name.
+    pub shows: Shows,
     /// Region and account of the ARNs in its answers to Lambda clients.
     pub place: Place,
     /// Whom serin knows; where it knows anybody, every Invoke is asked who sends it.
@@ -37,6 +39,21 @@ pub struct RouterConfig {
     pub limits: ConnectionLimits,
     /// Whether every connection must begin with a header of the PROXY protocol.
     pub wants_proxy_header: bool,
+}
+
+/// What a listener shows beside aliases and what is bound to them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Shows {
+    /// Lambda's Invoke.
+    pub invoke: bool,
+    /// Versions by number, and `$LATEST`: what is released to nobody yet among them.
+    pub versions: bool,
+}
+
+impl Default for Shows {
+    fn default() -> Shows {
+        Shows { invoke: true, versions: true }
+    }
 }
 
 /// How the router listens for TLS.

@@ -4,7 +4,9 @@
 //! the log.
 
 use std::fmt;
-use std::io;
+use std::fs::File;
+use std::io::{self, Read};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -121,20 +123,31 @@ impl Tls {
 
 impl Bytes {
     fn read(files: &TlsFiles) -> Result<Bytes, TlsError> {
-        let read = |path: &Path| {
+        let read = |path: &Path, is_secret: bool| {
             let read = || {
-                let length = std::fs::metadata(path)?.len();
-                if length > FILE_BYTES_MAX {
+                let mut file = File::open(path)?;
+                let found = file.metadata()?;
+                if found.len() > FILE_BYTES_MAX {
                     return Err(io::Error::other("too large for a PEM file of certificates or a key"));
                 }
-                std::fs::read(path)
+                let mode = found.permissions().mode() & 0o777;
+                if is_secret && mode & 0o007 != 0 {
+                    return Err(io::Error::other(format!(
+                        "everybody on this machine may read the key (mode {mode:o}); chmod o= {}, and let a group have it \
+                         if serin is not its owner",
+                        path.display()
+                    )));
+                }
+                let mut bytes = Vec::new();
+                file.read_to_end(&mut bytes)?;
+                Ok(bytes)
             };
             read().map_err(|why| TlsError::of(path, why))
         };
         Ok(Bytes {
-            cert: read(&files.cert)?,
-            key: read(&files.key)?,
-            client_ca: files.client_ca.as_deref().map(read).transpose()?,
+            cert: read(&files.cert, false)?,
+            key: read(&files.key, true)?,
+            client_ca: files.client_ca.as_deref().map(|file| read(file, false)).transpose()?,
         })
     }
 

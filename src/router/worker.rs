@@ -19,7 +19,7 @@ use super::places::PlaceBook;
 use super::plain::Outbox;
 use super::pool::{Link, Pool, connect_within};
 use super::route::{Route, Service};
-use super::settings::{RouterConfig, Timeouts};
+use super::settings::{RouterConfig, Shows, Timeouts};
 use super::steer::{NotServed, Pick};
 use super::table::{RoutingTable, TableReader};
 use crate::access::AccessControl;
@@ -49,6 +49,8 @@ pub(super) struct Worker {
     pub(super) timeouts: Timeouts,
     /// Which requests need not name their alias.
     pub(super) bindings: Arc<Bindings>,
+    /// What the listener shows beside aliases.
+    pub(super) shows: Shows,
     /// Region and account of ARNs.
     pub(super) place: Place,
     /// Whom serin knows.
@@ -88,6 +90,7 @@ impl Worker {
             pool: Pool::new(config.timeouts.upstream_idle),
             timeouts: config.timeouts,
             bindings: Arc::clone(&config.bindings),
+            shows: config.shows,
             place: config.place.clone(),
             access: Arc::clone(&config.access),
             runtimes: table.runtimes().cloned(),

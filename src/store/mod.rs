@@ -13,13 +13,14 @@ mod load;
 pub mod logs;
 mod open;
 mod owner;
+mod private;
 mod prune;
 mod read;
 mod writer;
 
 use std::path::PathBuf;
 
-pub use backup::{back_up, restore};
+pub use backup::{copy_of, restore};
 pub use change::{Commit, IdempotentReply, PinnedPlan, Write};
 pub use fsck::{Finding, fsck};
 pub use load::{Loaded, StoredAlias, StoredRollout};

@@ -11,7 +11,7 @@ use super::load::{Loaded, load};
 use super::owner::Ownership;
 use super::read::Reader;
 use super::writer::Writer;
-use super::{StoreError, backup};
+use super::{StoreError, backup, private};
 
 /// The database's name within the data directory.
 pub(super) const DATABASE_FILE: &str = "serin.db";
@@ -46,8 +46,9 @@ impl Store {
     /// `holder` is what a second daemon is told about this one.
     pub fn open(dir: &Path, holder: &str) -> Result<(Store, Loaded), StoreError> {
         refuse_affected_sqlite()?;
-        std::fs::create_dir_all(dir).map_err(StoreError::file("make the data directory", dir))?;
+        private::directory(dir)?;
         let ownership = Ownership::take(dir, holder)?;
+        backup::remove_unfinished(dir);
         let path = dir.join(DATABASE_FILE);
         let mut connection = connect_for_writing(&path)?;
         migrate(&mut connection, dir, &path)?;
@@ -73,6 +74,7 @@ fn refuse_affected_sqlite() -> Result<(), StoreError> {
 /// A connection that may write: WAL, every commit synced, references checked.
 pub(super) fn connect_for_writing(path: &Path) -> Result<Connection, StoreError> {
     let failed = StoreError::sqlite("open the store");
+    private::database(path)?;
     let connection = Connection::open(path).map_err(&failed)?;
     let setting = |name: &str, value: &str| connection.pragma_update(None, name, value).map_err(&failed);
     connection.busy_timeout(std::time::Duration::from_secs(2)).map_err(&failed)?;

@@ -58,6 +58,11 @@ impl Reader {
         Reader { path: path.to_owned(), idle: Arc::default() }
     }
 
+    /// The data directory.
+    pub(super) fn directory(&self) -> &Path {
+        self.path.parent().unwrap_or(Path::new(""))
+    }
+
     fn ask<T>(
         &self,
         attempt: &'static str,

@@ -1,5 +1,6 @@
 //! The writer thread: takes what is queued, commits it together, then answers.
 
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, mpsc};
@@ -10,7 +11,7 @@ use rusqlite::{Connection, TransactionBehavior};
 
 use super::change::Commit;
 use super::prune::{Pruned, prune};
-use super::{StoreError, apply};
+use super::{StoreError, apply, private};
 use crate::domain::time::Timestamp;
 
 /// Set aside on disk so that a rollback can be committed when nothing else can.
@@ -22,7 +23,6 @@ type Answer<T> = mpsc::SyncSender<Result<T, StoreError>>;
 enum Job {
     Commit(Box<Commit>, Answer<()>),
     Prune { before: Timestamp, replies_before: Timestamp, answer: Answer<Pruned> },
-    BackUp { to: PathBuf, answer: Answer<()> },
     End,
 }
 
@@ -60,11 +60,6 @@ impl Writer {
         replies_before: Timestamp,
     ) -> mpsc::Receiver<Result<Pruned, StoreError>> {
         self.ask(|answer| Job::Prune { before, replies_before, answer })
-    }
-
-    /// Writes a whole, consistent copy of the store to a new file.
-    pub fn back_up(&self, to: PathBuf) -> mpsc::Receiver<Result<(), StoreError>> {
-        self.ask(|answer| Job::BackUp { to, answer })
     }
 
     /// Whether a failed sync has made writing unsafe until a restart.
@@ -126,10 +121,6 @@ impl Desk {
                     Job::Prune { before, replies_before, answer } => {
                         self.commit_group(std::mem::take(&mut group));
                         let _ = answer.send(prune(&mut self.connection, before, replies_before));
-                    }
-                    Job::BackUp { to, answer } => {
-                        self.commit_group(std::mem::take(&mut group));
-                        let _ = answer.send(super::backup::copy_whole(&self.connection, &to));
                     }
                     Job::End => {
                         ends = true;
@@ -196,7 +187,9 @@ impl Desk {
         if self.reserve.metadata().is_ok_and(|meta| meta.len() == RESERVE_BYTES as u64) {
             return;
         }
-        if std::fs::write(&self.reserve, vec![0xa5; RESERVE_BYTES]).is_err() {
+        let _ = std::fs::remove_file(&self.reserve);
+        let made = private::new_file(&self.reserve);
+        if made.and_then(|mut file| file.write_all(&vec![0xa5; RESERVE_BYTES])).is_err() {
             let _ = std::fs::remove_file(&self.reserve);
         }
     }

@@ -1,5 +1,10 @@
 //! `serin backup`, `serin restore` and `serin fsck`.
 
+use std::os::unix::fs::{MetadataExt, symlink};
+
+use serde_json::json;
+
+use crate::support::house::{agent, ask};
 use crate::support::serin::{Daemon, serin};
 
 fn path(dir: &std::path::Path, name: &str) -> String {
@@ -35,6 +40,74 @@ fn a_backup_comes_back_and_the_old_store_stays() {
     assert!(restored.err.contains("before-restore.2"), "{restored:?}");
     let daemon = Daemon::start(dir.path(), &[]);
     assert_eq!(daemon.serin(&["function", "get", "shop", "-o", "json"]).done().json()["versions"], 2);
+}
+
+#[test]
+fn a_backup_is_its_makers_file_and_no_path_of_anybodys_is_written() {
+    let dir = tempfile::tempdir().unwrap();
+    let daemon = Daemon::start(dir.path(), &[]);
+    publish(&daemon, 9001);
+    let to = path(dir.path(), "mine.db");
+    daemon.serin(&["backup", "--to", &to, "--reason", "before the migration"]).done();
+    assert_eq!(std::fs::metadata(&to).unwrap().mode() & 0o777, 0o600);
+    assert!(daemon.has_logged("a copy of the store is handed out"));
+    {
+        let log = daemon.log.lock().unwrap();
+        let said = log.iter().find(|line| line["reason"] == "before the migration");
+        assert!(said.is_some_and(|line| line["actor"].as_str().unwrap().starts_with("tester@")), "{log:#?}");
+    }
+    // Neither a link nor what it leads to is touched, be there anything behind it or not.
+    for (name, behind) in [("dangling.db", "nothing"), ("link.db", "mine.db")] {
+        let (link, behind) = (path(dir.path(), name), dir.path().join(behind));
+        let before = std::fs::read(&behind).ok();
+        symlink(&behind, &link).unwrap();
+        daemon.serin(&["backup", "--to", &link]).ended(1).complaining(&["there already"]);
+        assert_eq!(std::fs::read(&behind).ok(), before, "{name}");
+    }
+    let left: Vec<String> = std::fs::read_dir(dir.path())
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .filter(|name| name.contains("partial"))
+        .collect();
+    assert!(left.is_empty(), "{left:?}");
+    // What once had the daemon write as root wherever its caller wished.
+    let target = path(dir.path(), "authorized_keys");
+    let asked = json!({ "to": target });
+    let reply = ask(&agent(), &daemon.url(), "POST", "/v1/backup", Some(&asked), &[]);
+    assert_eq!((reply.status, reply.error().contains("no path of a client's")), (400, true), "{reply:?}");
+    assert!(std::fs::metadata(&target).is_err());
+}
+
+#[test]
+fn every_file_of_a_data_directory_is_the_daemons_alone_and_no_key_is_in_a_backup() {
+    let dir = tempfile::tempdir().unwrap();
+    let (data, to) = (dir.path().join("data"), path(dir.path(), "copy.db"));
+    let daemon = Daemon::start(dir.path(), &[]);
+    publish(&daemon, 9001);
+    daemon.serin(&["backup", "--to", &to]).done();
+    let mode = |path: &std::path::Path| std::fs::metadata(path).unwrap().mode() & 0o777;
+    assert_eq!(mode(&data), 0o700);
+    let files =
+        || std::fs::read_dir(&data).unwrap().map(|entry| entry.unwrap().path()).filter(|path| path.is_file());
+    let open = || files().filter(|path| mode(path) & 0o077 != 0).collect::<Vec<_>>();
+    assert!(files().count() >= 6, "{:?}", files().collect::<Vec<_>>());
+    assert_eq!(open(), Vec::<std::path::PathBuf>::new());
+    let key = std::fs::read(data.join("seal.key")).unwrap();
+    let copy = std::fs::read(&to).unwrap();
+    let hex: Vec<u8> = key.iter().flat_map(|byte| format!("{byte:02x}").into_bytes()).collect();
+    for form in [key.clone(), hex.to_ascii_uppercase(), hex] {
+        assert!(!copy.windows(form.len()).any(|window| window == form), "the key is in the backup");
+    }
+    daemon.stop();
+    // Those that a version before left readable are tightened.
+    for file in files() {
+        std::fs::set_permissions(&file, std::os::unix::fs::PermissionsExt::from_mode(0o644)).unwrap();
+    }
+    let daemon = Daemon::start(dir.path(), &[]);
+    let left: Vec<_> = open().into_iter().filter(|path| !path.ends_with("serin.lock")).collect();
+    assert_eq!(left, Vec::<std::path::PathBuf>::new());
+    assert_eq!(std::fs::read(data.join("seal.key")).unwrap(), key, "links that were given out go on");
+    daemon.stop();
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! TLS of clients: what is agreed on, who is let in, and certificates that change while requests run.
 
 use std::net::SocketAddr;
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
@@ -211,9 +212,21 @@ fn files_that_are_no_pair_are_refused_at_the_start() {
     let (_, other_key) = authority.sign("other");
     let (missing, empty) = (Path::new("/nowhere.pem").to_owned(), good.cert.with_file_name("empty.pem"));
     std::fs::write(&empty, "").unwrap();
+    let copy = |name, from: &Path, mode| {
+        let path = good.cert.with_file_name(name);
+        std::fs::copy(from, &path).unwrap();
+        std::fs::set_permissions(&path, PermissionsExt::from_mode(mode)).unwrap();
+        path
+    };
+    // A group may read it, as that of the key's own tests does; everybody may not.
+    let (open_key, no_key) = (copy("open.key", &good.key, 0o644), copy("no.key", &good.cert, 0o600));
     for (files, says) in [
         (serin::router::settings::TlsFiles { key: other_key, ..good.clone() }, "other.key: no pair with"),
-        (serin::router::settings::TlsFiles { key: good.cert.clone(), ..good.clone() }, "no private key"),
+        (
+            serin::router::settings::TlsFiles { key: open_key, ..good.clone() },
+            "may read the key (mode 644); chmod o=",
+        ),
+        (serin::router::settings::TlsFiles { key: no_key, ..good.clone() }, "no private key"),
         (serin::router::settings::TlsFiles { cert: missing, ..good.clone() }, "nowhere.pem: No such file"),
         (serin::router::settings::TlsFiles { cert: empty.clone(), ..good.clone() }, "no certificate in PEM"),
         (

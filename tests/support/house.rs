@@ -65,6 +65,8 @@ pub fn config(dir: &Path) -> ServeConfig {
         proxy_protocol: false,
         workers: Some(2),
         routes: Vec::new(),
+        router_invoke: false,
+        router_versions: false,
         token: None,
         principals: None,
         keep_history: Duration::from_secs(400 * 86_400),

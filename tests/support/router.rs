@@ -189,6 +189,7 @@ pub fn config(timeouts: Timeouts) -> RouterConfig {
         timeouts,
         place: Place { region: Place::REGION.to_owned(), account: Place::ACCOUNT.to_owned() },
         access: Default::default(),
+        shows: Default::default(),
         events: None,
         log: None,
         tls: None,

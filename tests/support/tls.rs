@@ -1,6 +1,7 @@
 //! Certificates that are made for a test, and clients that believe in them.
 
 use std::net::SocketAddr;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -111,5 +112,8 @@ impl Authority {
 fn replace(path: &Path, text: &str) {
     let beside = path.with_extension("new");
     std::fs::write(&beside, text).unwrap();
+    if path.extension().is_some_and(|ending| ending == "key") {
+        std::fs::set_permissions(&beside, PermissionsExt::from_mode(0o640)).unwrap();
+    }
     std::fs::rename(&beside, path).unwrap();
 }

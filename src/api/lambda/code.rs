@@ -21,7 +21,6 @@ use crate::api::Api;
 use crate::clock;
 use crate::code::{CodeError, Held, ZIP_BYTES_MAX};
 use crate::control::door::{Action, Belief, Change};
-use crate::control::world::World;
 use crate::domain::configure::ConfigurationChange;
 use crate::domain::function::{Configuration, Target};
 use crate::domain::process::{Architecture, CodeSha256, ProcessTarget, Runtime};
@@ -285,7 +284,7 @@ pub async fn update_configuration(
 }
 
 /// The `Code` of GetFunction: where the zip can be fetched for a while, or where the service is.
-pub(super) fn location(api: &Api, world: &World, asked: &Asked, configuration: &Configuration) -> Value {
+pub(super) fn location(api: &Api, asked: &Asked, configuration: &Configuration) -> Value {
     let process = match &configuration.target {
         Target::Http { url, .. } => {
             return json!({ "RepositoryType": "HTTP", "ImageUri": url, "ResolvedImageUri": url });
@@ -295,7 +294,7 @@ pub(super) fn location(api: &Api, world: &World, asked: &Asked, configuration: &
     let hex = process.code_sha256.hex();
     let expires = clock::wall_now().0 + LOCATION_MS;
     let host = asked.host.clone().unwrap_or_else(|| api.addr.to_string());
-    let seal = world.seal(&format!("code {hex} {expires}"));
+    let seal = api.seal.of(&format!("code {hex} {expires}"));
     json!({ "RepositoryType": "S3", "Location": format!("http://{host}/code/{hex}.zip?Expires={expires}&Signature={seal}") })
 }
 
@@ -312,9 +311,10 @@ pub async fn download(
     let (expires, signature) =
         (query.get("Expires").unwrap_or_default(), query.get("Signature").unwrap_or_default());
     let digest = file.strip_suffix(".zip").and_then(CodeSha256::from_hex).ok_or_else(refused)?;
-    let seal = api.control.world().seal(&format!("code {} {expires}", digest.hex()));
-    let is_sealed = bool::from(subtle::ConstantTimeEq::ct_eq(seal.as_bytes(), signature.as_bytes()));
-    if !is_sealed || expires.parse::<i64>().is_ok_and(|expires| expires < clock::wall_now().0) {
+    let is_sealed = api.seal.holds(&format!("code {} {expires}", digest.hex()), signature);
+    // A time that is no number was sealed by nobody.
+    let is_late = expires.parse::<i64>().is_ok_and(|expires| expires < clock::wall_now().0);
+    if !is_sealed || is_late {
         return Err(refused());
     }
     let code = api.code.clone();

@@ -57,7 +57,7 @@ pub async fn get(State(api): State<Api>, asked: Asked) -> Result<Response, Lambd
     let mut answer = Map::new();
     let configuration = shown.shape(&api, &world, &scope.place, Stage::Settled);
     answer.insert("Configuration".to_owned(), Value::Object(configuration));
-    answer.insert("Code".to_owned(), code::location(&api, &world, &asked, shown.configuration));
+    answer.insert("Code".to_owned(), code::location(&api, &asked, shown.configuration));
     let Function { tags, reserved_concurrency, .. } = &state.function;
     if !tags.is_empty() {
         answer.insert("Tags".to_owned(), json!(tags));

@@ -197,6 +197,8 @@ fn config(directory: &Path, plans: &Path) -> ServeConfig {
         proxy_protocol: false,
         workers: None,
         routes: Vec::new(),
+        router_invoke: false,
+        router_versions: false,
         token: None,
         principals: None,
         keep_history: Duration::from_secs(24 * 60 * 60),

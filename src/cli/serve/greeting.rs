@@ -36,7 +36,7 @@ struct Facts {
     plans: String,
     plan_faults: Vec<String>,
     changes: String,
-    notes: Vec<&'static str>,
+    notes: Vec<String>,
     problems: Vec<String>,
     drain: String,
 }
@@ -50,7 +50,10 @@ impl Facts {
         let mut notes = Vec::new();
         let changes = match (daemon.wants_credentials(), owners + others) {
             (false, _) => {
-                notes.push("on loopback without tokens or principals: whoever reaches the API is the owner");
+                notes.push(
+                    "on loopback without tokens or principals: whoever reaches the API is the owner"
+                        .to_owned(),
+                );
                 "want no credentials".to_owned()
             }
             (true, 0) => "want a bearer token, one of SERIN_TOKEN".to_owned(),
@@ -61,7 +64,10 @@ impl Facts {
             ),
         };
         if owners + others == 0 {
-            notes.push("permissions are stored, and hold nobody without --principals");
+            notes.push("permissions are stored, and hold nobody without --principals".to_owned());
+        }
+        if config.router_is_open() {
+            notes.push(shown_to_others(config, daemon.wants_credentials()));
         }
         Facts {
             api: format!("http://{}", daemon.api_addr),
@@ -143,6 +149,26 @@ fn first_of(mut faults: Vec<String>) -> Vec<String> {
         faults.push(format!("and {more} more; `serin plan list` has them all"));
     }
     faults
+}
+
+/// What whoever reaches a router that other machines reach gets to see there.
+fn shown_to_others(config: &ServeConfig, wants_credentials: bool) -> String {
+    let bound = match config.routes.len() {
+        0 => String::new(),
+        routes => format!("{}, ", words::plural(routes, "route", "routes")),
+    };
+    let versions = match config.shows_versions() {
+        true => " and, released or not, every version by number and $LATEST",
+        false => "",
+    };
+    let invoke = match (config.shows_invoke(), wants_credentials) {
+        (false, _) => "Invoke is off",
+        (true, true) => "Invoke wants credentials",
+        (true, false) => "and every function can be invoked, for nobody is asked for credentials",
+    };
+    format!(
+        "other machines reach the router: it shows them {bound}every alias as /{{function}}:{{alias}}/{versions}; {invoke}"
+    )
 }
 
 fn certificate(config: &ServeConfig) -> String {

@@ -106,6 +106,13 @@ pub struct Args {
     /// Written HOST=FUNCTION:ALIAS, HOST/PREFIX=FUNCTION:ALIAS or /PREFIX=FUNCTION:ALIAS. The path is passed on whole.
     #[arg(long = "route", value_name = "ROUTE")]
     routes: Vec<String>,
+    /// With --route, answer Invoke on the router, too; without --route it always does.
+    #[arg(long, env = "SERIN_ROUTER_INVOKE")]
+    router_invoke: bool,
+    /// With --route, show /{function}:{version} and /{function}:$LATEST on the router, too, released or not; without
+    /// --route it always does.
+    #[arg(long, env = "SERIN_ROUTER_VERSIONS")]
+    router_versions: bool,
     /// Who may do what: a YAML file of principals, their keys and tokens; see docs/permissions.md.
     #[arg(long, value_name = "FILE", env = "SERIN_PRINCIPALS")]
     principals: Option<PathBuf>,
@@ -168,6 +175,8 @@ pub fn run(args: &Args, session: &Session) -> anyhow::Result<Exit> {
         proxy_protocol: args.proxy_protocol,
         workers: args.workers,
         routes: args.routes.clone(),
+        router_invoke: args.router_invoke,
+        router_versions: args.router_versions,
         token: config::token(),
         principals: args.principals.clone(),
         keep_history: args.keep_history,

@@ -165,6 +165,7 @@ fn queue_bytes(event: &AsyncEvent) -> u64 {
 
 fn open(path: &Path) -> Result<Connection, StoreError> {
     let failed = StoreError::sqlite("open the events");
+    super::private::database(path)?;
     let mut connection = Connection::open(path).map_err(&failed)?;
     let setting = |name: &str, value: &str| connection.pragma_update(None, name, value).map_err(&failed);
     connection.busy_timeout(Duration::from_secs(2)).map_err(&failed)?;

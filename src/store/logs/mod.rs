@@ -158,6 +158,7 @@ pub(super) fn set_aside(path: &Path) -> Result<PathBuf, StoreError> {
 
 fn connect(path: &Path) -> Result<Connection, StoreError> {
     let failed = StoreError::sqlite("open the logs");
+    super::private::database(path)?;
     let mut connection = Connection::open(path).map_err(&failed)?;
     let setting = |name: &str, value: &str| connection.pragma_update(None, name, value).map_err(&failed);
     connection.busy_timeout(Duration::from_secs(2)).map_err(&failed)?;

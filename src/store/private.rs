@@ -1,0 +1,70 @@
+//! The files of a data directory are the daemon's alone: environments and policies are in them.
+
+use std::fs::{DirBuilder, OpenOptions, Permissions, set_permissions};
+use std::io;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
+use std::path::Path;
+
+use super::StoreError;
+
+/// Makes a directory that nobody else may look into; one that is there stays as it is.
+pub(super) fn directory(dir: &Path) -> Result<(), StoreError> {
+    let made = DirBuilder::new().recursive(true).mode(0o700).create(dir);
+    made.map_err(StoreError::file("make the data directory", dir))
+}
+
+/// Sees to it that a database's file is there and nobody else's, before SQLite makes it with the rights of anything.
+///
+/// What SQLite puts beside it gets its rights. A link is not followed to where it leads.
+pub(super) fn database(path: &Path) -> Result<(), StoreError> {
+    let mut options = OpenOptions::new();
+    options.write(true).create(true).truncate(false).mode(0o600).custom_flags(libc::O_NOFOLLOW);
+    let opened = options.open(path);
+    let tightened = opened.and_then(|file| {
+        let is_open = file.metadata()?.permissions().mode() & 0o077 != 0;
+        if is_open { file.set_permissions(Permissions::from_mode(0o600)) } else { Ok(()) }
+    });
+    tightened.map_err(StoreError::file("keep from others", path))?;
+    for beside in ["-wal", "-shm"] {
+        let mut name = path.as_os_str().to_owned();
+        name.push(beside);
+        match set_permissions(&name, Permissions::from_mode(0o600)) {
+            Err(why) if why.kind() != io::ErrorKind::NotFound => {
+                return Err(StoreError::file("keep from others", Path::new(&name))(why));
+            }
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+/// Makes a file that was not there, for writing, which is nobody else's.
+pub(super) fn new_file(path: &Path) -> io::Result<std::fs::File> {
+    OpenOptions::new().write(true).create_new(true).mode(0o600).custom_flags(libc::O_NOFOLLOW).open(path)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_others_could_read_is_the_owners_alone_afterwards() {
+        let dir = tempfile::tempdir().unwrap();
+        let mode = |path: &Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
+        let (made, old, wal) =
+            (dir.path().join("a/b"), dir.path().join("old.db"), dir.path().join("old.db-wal"));
+        directory(&made).unwrap();
+        assert_eq!(mode(&made), 0o700);
+        for file in [&old, &wal] {
+            std::fs::write(file, "x").unwrap();
+            set_permissions(file, Permissions::from_mode(0o644)).unwrap();
+        }
+        database(&old).unwrap();
+        assert_eq!((mode(&old), mode(&wal), std::fs::read(&old).unwrap()), (0o600, 0o600, b"x".to_vec()));
+        database(&made.join("new.db")).unwrap();
+        assert_eq!(mode(&made.join("new.db")), 0o600);
+        let link = dir.path().join("link.db");
+        std::os::unix::fs::symlink(&old, &link).unwrap();
+        assert!(database(&link).is_err() && new_file(&link).is_err() && new_file(&old).is_err());
+    }
+}
