@@ -129,6 +129,7 @@ impl Sandbox {
         let others = noted.lines().filter(|other| Path::new(other.trim()).is_dir());
         let lines: Vec<String> = others.map(str::to_owned).chain([root.display().to_string()]).collect();
         fs::write(&note, lines.join("\n"))?;
+        fs::set_permissions(&note, Permissions::from_mode(0o600))?;
         Ok(Sandbox(Arc::new(Shared { user, users, root, free: Mutex::default() })))
     }
 

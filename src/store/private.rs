@@ -7,10 +7,26 @@ use std::path::Path;
 
 use super::StoreError;
 
-/// Makes a directory that nobody else may look into; one that is there stays as it is.
+/// What files of serin's are called in a data directory, or begin with.
+const OURS: [&str; 6] = ["serin.", "logs.db", "events.db", "reserve", "run-directory", "seal.key"];
+
+/// Makes a directory that nobody else may look into; in one that is there, what an older serin left readable by others is
+/// its owner's alone from here on.
 pub(super) fn directory(dir: &Path) -> Result<(), StoreError> {
     let made = DirBuilder::new().recursive(true).mode(0o700).create(dir);
-    made.map_err(StoreError::file("make the data directory", dir))
+    made.map_err(StoreError::file("make the data directory", dir))?;
+    for entry in std::fs::read_dir(dir).map_err(StoreError::file("read", dir))?.flatten() {
+        let name = entry.file_name();
+        let is_ours = OURS.iter().any(|ours| name.to_string_lossy().starts_with(ours));
+        let is_open = |found: std::fs::Metadata| found.is_file() && found.permissions().mode() & 0o077 != 0;
+        // Of a link this is the link's own, which is no file.
+        if is_ours && entry.metadata().is_ok_and(is_open) {
+            let path = entry.path();
+            set_permissions(&path, Permissions::from_mode(0o600))
+                .map_err(StoreError::file("keep from others", &path))?;
+        }
+    }
+    Ok(())
 }
 
 /// Sees to it that a database's file is there and nobody else's, before SQLite makes it with the rights of anything.
