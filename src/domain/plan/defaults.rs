@@ -2,10 +2,17 @@
 
 use std::time::Duration;
 
-use super::model::{Analysis, FailureLimits, LatencyLimits, Proof, StableUnhealthy, StepDeadline, Timeout};
+use super::model::{
+    Analysis, FailureLimits, LatencyLimits, OnAlarm, Proof, StableUnhealthy, StepDeadline, Timeout, WatchPlan,
+};
+use crate::domain::weight::Weight;
 
 /// Least time at each weight.
 pub(super) const BAKE: Duration = Duration::from_secs(5 * 60);
+/// A first weight up to this is proof of itself.
+pub(super) const FIRST_WEIGHT_MAX: Weight = Weight::from_ppm(50_000).expect("a twentieth is a share");
+/// The weight that `firstWeight: probe` puts in front.
+pub(super) const PROBE_WEIGHT: Weight = Weight::from_ppm(30_000).expect("3 % is a share");
 /// How long an approval is waited for.
 pub(super) const APPROVAL_TIMEOUT: Duration = Duration::from_secs(4 * 3_600);
 /// How long one attempt of a web hook may take.
@@ -57,6 +64,12 @@ impl Default for Proof {
 impl Default for StableUnhealthy {
     fn default() -> StableUnhealthy {
         StableUnhealthy { failures: 0.2, span: Duration::from_secs(60) }
+    }
+}
+
+impl Default for WatchPlan {
+    fn default() -> WatchPlan {
+        WatchPlan { span: Duration::from_secs(3_600), on_alarm: OnAlarm::Notify }
     }
 }
 

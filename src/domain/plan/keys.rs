@@ -46,6 +46,7 @@ pub(super) static PLAN: Table = Table {
         key("bake", "bake: 5m"),
         must("steps", "steps: [3%, 5%, 100%]"),
         key("preset", "preset: Canary10Percent5Minutes"),
+        key("firstWeight", "firstWeight: probe"),
         key("analysis", "analysis: {falseRollbackRate: 1%}"),
         key("maxExposure", "maxExposure: {failures: 500}"),
         key("onFailure", "onFailure: rollback"),
@@ -53,6 +54,7 @@ pub(super) static PLAN: Table = Table {
         key("whenStableUnhealthy", "whenStableUnhealthy: hold"),
         key("stableUnhealthy", "stableUnhealthy: {failures: 20%, for: 1m}"),
         key("stepDeadline", "stepDeadline: {after: 24h, then: pause}"),
+        key("watch", "watch: {for: 1h, onAlarm: notify}"),
         key("windows", "windows: {allow: [{days: MON-FRI, from: \"09:00\", to: \"17:00\"}]}"),
         key("routing", "routing: {affinity: {cookie: session}}"),
         key("notify", "notify: [{slack: {url: {env: SLACK_URL}}, events: all}]"),
@@ -183,6 +185,9 @@ pub(super) static STABLE_UNHEALTHY: Table =
 pub(super) static STEP_DEADLINE: Table =
     Table { name: "`stepDeadline`", keys: &[key("after", "after: 24h"), key("then", "then: pause")] };
 
+pub(super) static WATCH: Table =
+    Table { name: "`watch`", keys: &[key("for", "for: 1h"), key("onAlarm", "onAlarm: notify")] };
+
 pub(super) static WINDOWS: Table = Table {
     name: "`windows`",
     keys: &[
@@ -248,6 +253,7 @@ pub(super) static TABLES: &[&Table] = &[
     &MAX_EXPOSURE,
     &STABLE_UNHEALTHY,
     &STEP_DEADLINE,
+    &WATCH,
     &WINDOWS,
     &WINDOW,
     &FREEZE,

@@ -30,6 +30,10 @@ pub struct Plan {
     pub bake: Duration,
     /// At least one step; weights rise and end in 100 %.
     pub steps: Vec<Step>,
+    /// How a first weight above a twentieth is earned; `None` where the plan does not say, and it is not.
+    ///
+    /// What `Probe` adds stands in `steps` already.
+    pub first_weight: Option<FirstWeight>,
     /// `None` for `analysis: none`: time, people and `max_exposure` alone decide.
     pub analysis: Option<Analysis>,
     /// Absolute bounds over the whole rollout.
@@ -44,12 +48,43 @@ pub struct Plan {
     pub stable_unhealthy: StableUnhealthy,
     /// How long a step may wait for what is not a person.
     pub step_deadline: StepDeadline,
+    /// What is watched after the promotion; `None` for nothing.
+    pub watch: Option<WatchPlan>,
     /// When advances may happen.
     pub windows: Windows,
     /// How requests are told apart, beyond the weight.
     pub routing: RoutingOptions,
     /// Whom to tell what.
     pub notify: Vec<Notify>,
+}
+
+/// How a first weight above a twentieth is earned.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FirstWeight {
+    /// By proof at a small weight in front of it.
+    Probe,
+    /// Not at all, and that is meant.
+    Unproven,
+}
+
+/// What is watched after the promotion.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WatchPlan {
+    /// For how long.
+    pub span: Duration,
+    /// What an alarm leads to.
+    pub on_alarm: OnAlarm,
+}
+
+/// What an alarm of the watch leads to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum OnAlarm {
+    /// It is said.
+    Notify,
+    /// The version before gets half of the traffic for a while, and the two are compared.
+    Probe,
+    /// It is noted in the journal alone.
+    None,
 }
 
 /// Which version becomes the canary, unless `start --to` names one.

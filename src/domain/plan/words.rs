@@ -1,6 +1,8 @@
 //! The words that choose among a few things: one table for reading, writing and the schema.
 
-use super::model::{MirrorMethods, OnDrift, OnFailure, OnNewVersion, Timeout, WhenStableUnhealthy};
+use super::model::{
+    FirstWeight, MirrorMethods, OnAlarm, OnDrift, OnFailure, OnNewVersion, Timeout, WhenStableUnhealthy,
+};
 
 /// A choice that is written as one of a few words.
 pub(super) trait Word: Copy + PartialEq + 'static {
@@ -38,6 +40,16 @@ impl Word for OnDrift {
         ("adopt", OnDrift::Adopt),
         ("leave", OnDrift::Leave),
     ];
+}
+
+impl Word for FirstWeight {
+    const WORDS: &'static [(&'static str, Self)] =
+        &[("probe", FirstWeight::Probe), ("unproven", FirstWeight::Unproven)];
+}
+
+impl Word for OnAlarm {
+    const WORDS: &'static [(&'static str, Self)] =
+        &[("notify", OnAlarm::Notify), ("probe", OnAlarm::Probe), ("none", OnAlarm::None)];
 }
 
 impl Word for WhenStableUnhealthy {
@@ -80,6 +92,8 @@ mod tests {
         check(&[OnFailure::Rollback, OnFailure::Pause, OnFailure::Report]);
         check(&[OnDrift::Pause, OnDrift::Restore, OnDrift::Adopt, OnDrift::Leave]);
         check(&[WhenStableUnhealthy::Hold, WhenStableUnhealthy::Continue]);
+        check(&[FirstWeight::Probe, FirstWeight::Unproven]);
+        check(&[OnAlarm::Notify, OnAlarm::Probe, OnAlarm::None]);
         check(&[MirrorMethods::Safe, MirrorMethods::Any]);
     }
 }

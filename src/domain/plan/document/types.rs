@@ -14,7 +14,7 @@ use super::schema::{
     VersionText, ZoneName,
 };
 use crate::domain::plan::model::{
-    MirrorMethods, OnDrift, OnFailure, OnNewVersion, Timeout, WhenStableUnhealthy,
+    FirstWeight, MirrorMethods, OnAlarm, OnDrift, OnFailure, OnNewVersion, Timeout, WhenStableUnhealthy,
 };
 
 /// A rollout plan, or defaults that plans use.
@@ -77,6 +77,10 @@ pub(super) struct PlanDocument {
     /// A ready-made list of steps, called as CodeDeploy calls it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub preset: Option<PresetName>,
+    /// How a first weight above 5% is earned: `probe` puts 3% in front of it, which ends with proof for it; `unproven`
+    /// says that it is meant to be unproven.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub first_weight: Option<Choice<FirstWeight>>,
     /// How the canary is judged; `none` leaves time, people and `maxExposure`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub analysis: Option<NoneOr<AnalysisForm>>,
@@ -101,6 +105,10 @@ pub(super) struct PlanDocument {
     /// How long a step may wait for what is not a person.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub step_deadline: Option<StepDeadlineForm>,
+    /// What is watched after the promotion.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("default" = "none"))]
+    pub watch: Option<NoneOr<WatchForm>>,
     /// When advances may happen; rollbacks are never held.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub windows: Option<WindowsForm>,
@@ -396,6 +404,19 @@ pub(super) struct StepDeadlineForm {
     /// What then.
     #[schemars(extend("default" = "pause"))]
     pub then: Option<Choice<Timeout>>,
+}
+
+#[derive(Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(super) struct WatchForm {
+    /// For how long.
+    #[serde(rename = "for")]
+    #[schemars(extend("default" = "1h"))]
+    pub span: Option<SpanText>,
+    /// What an alarm leads to: it is said, the version before gets half of the traffic until the two are compared, or it
+    /// is only noted.
+    #[schemars(extend("default" = "notify"))]
+    pub on_alarm: Option<Choice<OnAlarm>>,
 }
 
 #[derive(Serialize, JsonSchema)]

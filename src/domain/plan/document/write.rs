@@ -8,12 +8,12 @@ use super::types::{
     AffinityForm, AfterForm, AnalysisForm, AnalysisStepForm, ApprovalForm, ChannelForm, DaysForm, EmptyForm,
     EventsForm, FailuresForm, FreezeForm, LatencyForm, MaxExposureForm, MetricForm, NotifyForm, OverrideForm,
     PlanDocument, PrometheusForm, ProofForm, RoutingForm, StableUnhealthyForm, StartForm, StepDeadlineForm,
-    StepForm, StepMap, ValueForm, WebhookForm, WindowForm, WindowsForm,
+    StepForm, StepMap, ValueForm, WatchForm, WebhookForm, WindowForm, WindowsForm,
 };
 use crate::domain::plan::calendar::Windows;
 use crate::domain::plan::model::{
     Affinity, Analysis, Approval, Channel, LatencyLimits, Metric, MetricSource, Notify, Plan, RoutingOptions,
-    Start, Step, Value, VersionChoice, Webhook,
+    Start, Step, Value, VersionChoice, WatchPlan, Webhook,
 };
 use crate::domain::plan::read::percent;
 use crate::domain::plan::span;
@@ -58,6 +58,7 @@ impl PlanDocument {
             bake: Some(span_text(plan.bake)),
             steps: Some(plan.steps.iter().map(|each| StepForm::Full(step(each))).collect()),
             preset: None,
+            first_weight: plan.first_weight.map(Choice),
             analysis: Some(plan.analysis.as_ref().map(|each| analysis(each, &holds)).into()),
             max_exposure: Some(MaxExposureForm {
                 failures: Some(plan.max_exposure.failures.map(Count).into()),
@@ -74,6 +75,13 @@ impl PlanDocument {
             step_deadline: Some(StepDeadlineForm {
                 after: Some(span_text(plan.step_deadline.after)),
                 then: Some(Choice(plan.step_deadline.then)),
+            }),
+            watch: holds(&["watch"]).then(|| {
+                let form = |watch: WatchPlan| WatchForm {
+                    span: Some(span_text(watch.span)),
+                    on_alarm: Some(Choice(watch.on_alarm)),
+                };
+                plan.watch.map(form).into()
             }),
             windows: windows(&plan.windows),
             routing: Some(routing(&plan.routing)),

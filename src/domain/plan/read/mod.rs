@@ -26,8 +26,8 @@ pub(super) use self::values::percent;
 use super::calendar::PlanTimeZone;
 use super::diagnose::{Fault, Faults, Place, Severity, Source};
 use super::model::{
-    Analysis, MaxExposure, OnDrift, OnFailure, OnNewVersion, Plan, RoutingOptions, StableUnhealthy, Start,
-    StepDeadline, VersionChoice, WhenStableUnhealthy,
+    Analysis, FirstWeight, MaxExposure, OnDrift, OnFailure, OnNewVersion, Plan, RoutingOptions,
+    StableUnhealthy, Start, StepDeadline, VersionChoice, WhenStableUnhealthy,
 };
 use super::tree::{Content, Node, parse};
 use super::{defaults as unsaid, in_force, keys, merge, syntax};
@@ -288,6 +288,8 @@ impl Reader<'_> {
             fields.get("onNewVersion").map_or(Some(OnNewVersion::Queue), |field| self.choice(&field));
         let bake = fields.get("bake").map_or(Some(unsaid::BAKE), |field| self.span(&field, Span::Any));
         let steps = self.steps(&fields, whole);
+        let first_weight =
+            fields.get("firstWeight").map_or(Some(None), |field| self.first_weight(&field).map(Some));
         let analysis = fields.get("analysis").map_or(Some(Some(Analysis::default())), |field| {
             self.none_or(&field, |reader, field| reader.analysis(field))
         });
@@ -305,6 +307,9 @@ impl Reader<'_> {
         let step_deadline = fields
             .get("stepDeadline")
             .map_or(Some(StepDeadline::default()), |field| self.step_deadline(&field));
+        let watch = fields
+            .get("watch")
+            .map_or(Some(None), |field| self.none_or(&field, |reader, field| reader.watch(field)));
         let windows = fields.get("windows").map_or(Some(Windows::default()), |field| self.windows(&field));
         let routing =
             fields.get("routing").map_or(Some(RoutingOptions::default()), |field| self.routing(&field));
@@ -312,7 +317,10 @@ impl Reader<'_> {
         if let (Some(steps), Some(analysis)) = (&steps, &analysis) {
             self.check_metric_names(steps, analysis.as_ref());
         }
-        let steps = steps?;
+        let (mut steps, first_weight) = (steps?, first_weight?);
+        if first_weight == Some(FirstWeight::Probe) {
+            self.put_probe(&mut steps, analysis.as_ref().and_then(Option::as_ref), &fields);
+        }
         let plan = Plan {
             description: description?,
             labels: labels?,
@@ -323,6 +331,7 @@ impl Reader<'_> {
             on_new_version: on_new_version?,
             bake: bake?,
             steps: steps.iter().map(|placed| placed.step.clone()).collect(),
+            first_weight,
             analysis: analysis?,
             max_exposure: max_exposure?,
             on_failure: on_failure?,
@@ -330,6 +339,7 @@ impl Reader<'_> {
             when_stable_unhealthy: when_stable_unhealthy?,
             stable_unhealthy: stable_unhealthy?,
             step_deadline: step_deadline?,
+            watch: watch?,
             windows: windows?,
             routing: routing?,
             notify: notify?,

@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::fields::{Fields, Reader};
 use super::steps::PlacedStep;
 use crate::domain::plan::model::{OnFailure, Plan, Start, Step};
-use crate::domain::plan::span;
+use crate::domain::plan::{defaults, span};
 use crate::domain::weight::Weight;
 
 impl Reader<'_> {
@@ -16,6 +16,24 @@ impl Reader<'_> {
         self.note_unguarded(plan, steps, fields);
         self.note_endless_waits(plan, steps, fields);
         self.note_no_canary(plan, steps, fields);
+        self.note_unproven(plan, steps);
+    }
+
+    /// A first weight is let in before anything is known of the canary.
+    fn note_unproven(&mut self, plan: &Plan, steps: &[PlacedStep]) {
+        let is_proven = plan.analysis.as_ref().is_some_and(|analysis| analysis.proof.is_some());
+        let first = steps.iter().find(|placed| matches!(placed.step, Step::SetWeight(_)));
+        if let Some(PlacedStep { step: Step::SetWeight(weight), place }) = first
+            && is_proven
+            && plan.first_weight.is_none()
+            && (*weight > defaults::FIRST_WEIGHT_MAX && *weight < Weight::FULL)
+        {
+            self.faults
+                .warning(*place, format!("the canary gets {weight} before anything is proven of it"))
+                .help(
+                    "`firstWeight: probe` proves it at 3% first; `firstWeight: unproven` says that this is meant",
+                );
+        }
     }
 
     fn note_unused_bake(&mut self, plan: &Plan, fields: &Fields<'_>) {

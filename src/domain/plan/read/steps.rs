@@ -8,7 +8,7 @@ use super::fields::{Field, Fields, Reader, short};
 use super::values::Span;
 use crate::domain::arn::NameError;
 use crate::domain::plan::diagnose::Place;
-use crate::domain::plan::model::{AnalysisStep, Approval, Step, Timeout};
+use crate::domain::plan::model::{Analysis, AnalysisStep, Approval, Step, Timeout};
 use crate::domain::plan::suggest::nearest;
 use crate::domain::plan::tree::Content;
 use crate::domain::plan::{defaults, keys};
@@ -21,6 +21,31 @@ pub(super) struct PlacedStep {
 }
 
 impl Reader<'_> {
+    /// Puts a small weight in front of a first one that would be unproven; it ends with the proof for that one.
+    pub fn put_probe(
+        &mut self,
+        steps: &mut Vec<PlacedStep>,
+        analysis: Option<&Analysis>,
+        fields: &Fields<'_>,
+    ) {
+        let is_weight = |placed: &PlacedStep| matches!(placed.step, Step::SetWeight(_));
+        let Some(first) = steps.iter().position(is_weight) else { return };
+        let place = steps[first].place;
+        if matches!(steps[first].step, Step::SetWeight(weight) if weight <= defaults::FIRST_WEIGHT_MAX) {
+            return;
+        }
+        if analysis.is_none_or(|analysis| analysis.proof.is_none()) {
+            let at = fields.get("firstWeight").map_or(fields.place, |field| field.at);
+            self.faults
+                .error(at, "`firstWeight: probe` ends with proof, and this plan asks for none")
+                .help("ask for it with `analysis: {proof: {addedFailures: 0.5pp}}`, or write `firstWeight: unproven`")
+                .related(place, "the first weight is here");
+            return;
+        }
+        let probe = [Step::SetWeight(defaults::PROBE_WEIGHT), Step::Bake(Duration::ZERO)];
+        steps.splice(first..first, probe.map(|step| PlacedStep { step, place }));
+    }
+
     /// Takes `steps` or `preset`, whichever is there; `None` also where neither need be.
     pub fn steps(&mut self, plan: &Fields<'_>, obligatory: bool) -> Option<Vec<PlacedStep>> {
         match (plan.get("steps"), plan.get("preset")) {

@@ -47,6 +47,7 @@ fn what_a_plan_leaves_unsaid() {
             on_new_version: OnNewVersion::Queue,
             bake: Duration::from_secs(300),
             steps: vec![weight(3), weight(5), weight(100)],
+            first_weight: None,
             analysis: Some(Analysis {
                 failures: FailureLimits { max_ratio: 1.2, max_added: 0.0005, max: None },
                 latency: Some(LatencyLimits::default()),
@@ -62,11 +63,36 @@ fn what_a_plan_leaves_unsaid() {
             when_stable_unhealthy: WhenStableUnhealthy::Hold,
             stable_unhealthy: StableUnhealthy { failures: 0.2, span: Duration::from_secs(60) },
             step_deadline: StepDeadline { after: Duration::from_secs(86_400), then: Timeout::Pause },
+            watch: None,
             windows: Windows::default(),
             routing: RoutingOptions::default(),
             notify: Vec::new(),
         }
     );
+}
+
+#[test]
+fn a_probe_stands_in_front_of_a_large_first_weight() {
+    let of = |text: &str| loaded(&format!("function: f\nalias: a\n{text}")).plan;
+    let probed = of("steps: [{pause: {}}, 50%, 100%]\nfirstWeight: probe\n");
+    assert_eq!(probed.steps, [Step::Pause, weight(3), Step::Bake(Duration::ZERO), weight(50), weight(100)]);
+    assert_eq!(
+        (probed.default_bake_after(2), probed.first_weight),
+        (Duration::ZERO, Some(FirstWeight::Probe))
+    );
+    assert_eq!(of("steps: [5%, 100%]\nfirstWeight: probe\n").steps, [weight(5), weight(100)]);
+    assert_eq!(of("steps: [50%, 100%]\nfirstWeight: unproven\n").steps, [weight(50), weight(100)]);
+}
+
+#[test]
+fn a_large_first_weight_is_warned_of_and_runs() {
+    let warned = |text: &str| loaded(&format!("function: f\nalias: a\n{text}")).warnings.len();
+    assert_eq!(warned("steps: [50%, 100%]\n"), 1);
+    assert_eq!(warned("preset: Canary10Percent5Minutes\n"), 1);
+    for quiet in ["steps: [5%, 100%]\n", "steps: [50%, 100%]\nfirstWeight: unproven\n", "preset: AllAtOnce\n"]
+    {
+        assert_eq!(warned(quiet), 0, "{quiet}");
+    }
 }
 
 #[test]
