@@ -112,10 +112,11 @@ impl Daemon {
     fn rise(
         config: &ServeConfig,
         ground: Ground,
-        (store, loaded): (Store, Loaded),
+        (store, mut loaded): (Store, Loaded),
         data_plane: impl FnOnce(Arc<RoutingTable>) -> Arc<dyn DataPlane>,
     ) -> anyhow::Result<Daemon> {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock::resumed(loaded.uptime));
+        let days = std::mem::take(&mut loaded.days);
         let (world, judges, mut problems) = boot::build(loaded);
         problems.extend(ground.events_problem);
         // What no commit came to name before the last end, nobody will name.
@@ -123,7 +124,7 @@ impl Daemon {
         ground.code.sweep(|| world.named_code())?;
         let book = config.plans.as_deref().map(plans_watch::read).unwrap_or_default();
         let parts = Parts {
-            core: Core::new(world, judges),
+            core: Core::new(world, judges).with_days(days),
             book: book.succeed(&PlanBook::default()),
             writer: store.writer.clone(),
             reader: store.reader.clone(),

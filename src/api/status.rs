@@ -1,15 +1,18 @@
 //! Rollouts as people and scripts see them, put together from the control plane's memory.
 
+use std::sync::Arc;
+
 use super::wire::{
     ArmView, CountsBlock, CountsView, DriftView, EventView, EvidenceView, Explanation, ExposureView,
     FailureView, GateView, LatencyView, PriorView, QuantileView, RolloutStatus, RoutingView, SplitView,
-    StableView, StepPosition, StepView, TriggerView, WaitingForView, WeightView,
+    StableView, StepPosition, StepView, TriggerView, WaitingForView, WatchView, WeightView,
 };
 use crate::control::handle::Sight;
 use crate::domain::alias::Routing;
 use crate::domain::analysis::Counts;
 use crate::domain::analysis::evidence::{Evidence, LatencyFigures, Settings};
 use crate::domain::analysis::ledger::{Kept, Record};
+use crate::domain::analysis::watch::Watch;
 use crate::domain::arn::{VersionId, VersionNumber};
 use crate::domain::histogram::HistogramSnapshot;
 use crate::domain::journal::{Entry, Happening};
@@ -17,6 +20,7 @@ use crate::domain::narrate;
 use crate::domain::plan::{Plan, Step};
 use crate::domain::rollout::{Closing, Facts, Gate, Need, Phase, Rollout, RolloutRecord};
 use crate::domain::time::human;
+use crate::domain::watching::AliasWatch;
 use crate::domain::weight::Weight;
 use crate::metrics::recorder::{RecentFailure, Recorder};
 
@@ -80,6 +84,7 @@ fn status_by(sight: &Sight<'_>, rollout: &Rollout, facts: &Facts<'_>) -> Rollout
             Some(closing) => evidence_at_end(rollout, closing),
             None => facts.evidence.map(|(evidence, settings)| evidence_view(evidence, settings)),
         },
+        watch: watch_view(sight, rollout),
         drift: record.drift.as_ref().map(|drift| DriftView {
             actor: drift.by.to_string(),
             at: drift.at.to_string(),
@@ -286,6 +291,29 @@ fn proof_claim(rollout: &Rollout) -> Option<String> {
     Some(format!("at most {points} points worse, before {next}"))
 }
 
+/// The watch over what this rollout promoted, and what is known by now.
+fn watch_of(sight: &Sight<'_>, rollout: &Rollout) -> Option<(Arc<AliasWatch>, Watch)> {
+    let id = &rollout.record.alias;
+    let watch = sight.core.world.alias(id)?.watch.clone()?;
+    let live = sight.core.watched.get(id).and_then(|watched| watched.evidence.clone());
+    let evidence = live.unwrap_or_else(|| watch.evidence.clone());
+    (watch.rollout == rollout.record.id).then_some((watch, evidence))
+}
+
+fn watch_view(sight: &Sight<'_>, rollout: &Rollout) -> Option<WatchView> {
+    let (watch, evidence) = watch_of(sight, rollout)?;
+    Some(WatchView {
+        version: watch.version.to_string(),
+        seconds_left: watch.until.since(sight.at.up).as_secs(),
+        limit: evidence.limit,
+        requests: evidence.seen.requests,
+        failures: evidence.seen.failures,
+        ln: evidence.ln(),
+        ln_limit: AliasWatch::ln_limit(),
+        alarmed_at: watch.alarmed_at.map(|at| at.to_string()),
+    })
+}
+
 fn notices(sight: &Sight<'_>, rollout: &Rollout, facts: &Facts<'_>) -> Vec<String> {
     let record = &rollout.record;
     let mut notices = Vec::new();
@@ -297,6 +325,10 @@ fn notices(sight: &Sight<'_>, rollout: &Rollout, facts: &Facts<'_>) -> Vec<Strin
             "the canary was taken out of the routing table; that could not be stored yet and is being tried again"
                 .to_owned(),
         );
+    }
+    notices.extend(rollout.trials_in_words().filter(|_| !record.phase.is_final()));
+    if let Some((watch, evidence)) = watch_of(sight, rollout) {
+        notices.push(watch.in_words(&evidence, sight.at.up));
     }
     if let Some(drift) = &record.drift {
         notices.push(format!(
@@ -392,6 +424,7 @@ pub fn event_view(entry: &Entry) -> EventView {
     };
     let kind = match &entry.what {
         Happening::Rollout { .. } => tag(what.and_then(|what| what.get("event")), "event"),
+        Happening::Watch { event } => Some(event.kind().to_owned()),
         _ => tag(what, "kind"),
     };
     EventView {

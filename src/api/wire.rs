@@ -54,6 +54,9 @@ pub struct RolloutStatus {
     pub mirrored: Option<ExposureView>,
     /// The evidence; absent under `analysis: none`.
     pub evidence: Option<EvidenceView>,
+    /// The watch over what it promoted, while there is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub watch: Option<WatchView>,
     /// A foreign change that is not dealt with.
     pub drift: Option<DriftView>,
     /// Who started it.
@@ -77,6 +80,29 @@ impl RolloutStatus {
         let kind = self.waiting_for.as_ref().map(|waiting| waiting.kind.as_str());
         matches!(kind, Some("pause" | "approval" | "drift"))
     }
+}
+
+/// The watch over a promoted version.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct WatchView {
+    /// The version that is watched.
+    pub version: String,
+    /// How long it goes on, while the daemon is up.
+    pub seconds_left: u64,
+    /// The share of its requests that may fail, by what the alias did before.
+    pub limit: f64,
+    /// Its requests since the promotion.
+    pub requests: u64,
+    /// Of these, the ones that failed.
+    pub failures: u64,
+    /// The logarithm of the capital against it.
+    pub ln: f64,
+    /// Where that is an alarm.
+    pub ln_limit: f64,
+    /// When there was one, RFC 3339.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub alarmed_at: Option<String>,
 }
 
 /// What a rollout waits for.

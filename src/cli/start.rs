@@ -39,9 +39,9 @@ pub struct Args {
     /// Say what would happen, and do nothing.
     #[arg(long)]
     dry_run: bool,
-    /// Even if this version was rolled back on the alias before.
-    #[arg(long)]
-    again: bool,
+    /// Even if this version was rolled back on the alias before: it is judged anew, with the whole falseRollbackRate.
+    #[arg(long, alias = "again")]
+    allow_rejected: bool,
     #[command(flatten)]
     change: ChangeFlags,
 }
@@ -50,7 +50,7 @@ pub struct Args {
 pub fn run(args: &Args, session: &Session) -> anyhow::Result<Exit> {
     let request = StartRequest {
         to: args.to.map(|version| version.to_string()),
-        again: args.again,
+        again: args.allow_rejected,
         ..plan(args, session)?
     };
     let client = session.client()?;

@@ -38,6 +38,7 @@ pub fn build(loaded: Loaded) -> (World, HashMap<RolloutId, Judge>, Vec<String>) 
             active: None,
             pending: Vec::new(),
             newest: None,
+            watch: None,
             quarantine: stored.quarantine,
             alias: stored.alias,
         };
@@ -49,6 +50,11 @@ pub fn build(loaded: Loaded) -> (World, HashMap<RolloutId, Judge>, Vec<String>) 
     for (id, version, ending) in loaded.remembered {
         if let Some(state) = world.aliases.get_mut(&id) {
             Arc::make_mut(state).remembered.insert(version, ending);
+        }
+    }
+    for (id, watch) in loaded.watches {
+        if let Some(state) = world.aliases.get_mut(&id) {
+            Arc::make_mut(state).watch = Some(Arc::new(watch));
         }
     }
     let mut judges = HashMap::new();

@@ -10,13 +10,17 @@ use super::door::{self, Command, Refusal, Reply, settle};
 use super::draft::{Draft, Finished, Surroundings, Touched};
 use super::judge::{EpochTally, Judge};
 use super::plans::PlanBook;
+use super::watched::Watched;
 use super::watcher::Watcher;
 use super::world::World;
 use crate::domain::alias::AliasId;
+use crate::domain::analysis::dispersion::DispersionRule;
+use crate::domain::analysis::watch::Days;
 use crate::domain::function::Revision;
 use crate::domain::rollout::{Facts, Rollout, RolloutId};
 use crate::domain::time::{Moment, Timestamp, Uptime};
-use crate::store::{IdempotentReply, PinnedPlan};
+use crate::domain::watching::AliasWatch;
+use crate::store::{IdempotentReply, PinnedPlan, Write};
 
 /// What the core looks at and does not own.
 pub struct Outside<'a> {
@@ -53,6 +57,8 @@ pub struct Core {
     pub judges: HashMap<RolloutId, Judge>,
     /// What is known of aliases that no rollout moves.
     watchers: HashMap<AliasId, Watcher>,
+    /// What is known of aliases under plans that watch.
+    pub watched: HashMap<AliasId, Watched>,
     deadlines: Deadlines,
 }
 
@@ -92,7 +98,65 @@ impl Deadlines {
 impl Core {
     /// A core over a world, with the evidence stored for its active rollouts.
     pub fn new(world: World, judges: HashMap<RolloutId, Judge>) -> Core {
-        Core { world, judges, watchers: HashMap::new(), deadlines: Deadlines::default() }
+        let watched = HashMap::new();
+        Core { world, judges, watchers: HashMap::new(), watched, deadlines: Deadlines::default() }
+    }
+
+    /// The same with what was stored of days.
+    pub fn with_days(mut self, days: Vec<(AliasId, Days)>) -> Core {
+        self.watched = days.into_iter().map(|(id, days)| (id, Watched::with_days(days))).collect();
+        self
+    }
+
+    /// Feeds what is kept of an alias under a plan that watches, after its counters were observed.
+    pub fn watch_over(&mut self, id: &AliasId, at: Moment, tallies: &[EpochTally]) {
+        let watch = self.world.alias(id).and_then(|state| state.watch.clone());
+        let Some(watched) = self.watched.get_mut(id) else { return };
+        let phi = self.watchers.get(id).map_or(1.0, |watcher| watcher.past.dispersion.phi());
+        let damping = DispersionRule::Estimated { at_least: 1.0 }.damping(phi);
+        watched.observe(at, tallies, watch.as_deref(), damping);
+    }
+
+    /// Keeps days for these aliases, for those under a watch, and for no others.
+    pub fn keep_watched(&mut self, wanted: &BTreeSet<AliasId>) {
+        let is_kept = |id: &&AliasId| wanted.contains(*id) || self.is_watched(id);
+        let kept: BTreeSet<AliasId> = self.world.aliases.keys().filter(is_kept).cloned().collect();
+        self.watched.retain(|id, _| kept.contains(id));
+        for id in kept {
+            self.watched.entry(id).or_default();
+        }
+    }
+
+    /// Whether an alias is under a watch, or will be when its rollout has succeeded.
+    fn is_watched(&self, id: &AliasId) -> bool {
+        let Some(state) = self.world.alias(id) else { return false };
+        let active = state.active.and_then(|active| self.world.rollout(active));
+        state.watch.is_some() || active.is_some_and(|rollout| rollout.plan.watch.is_some())
+    }
+
+    /// What has changed of watches and days since it was stored last: watches as they are, days by the block.
+    pub fn stored_watches(&mut self, at: Moment, all: bool) -> Vec<Write> {
+        let mut writes = Vec::new();
+        for (id, watched) in &mut self.watched {
+            let watch = self.world.alias(id).and_then(|state| state.watch.as_ref());
+            if let (Some(watch), Some(evidence)) = (watch, watched.changed_evidence()) {
+                let watch = AliasWatch { evidence, ..(**watch).clone() };
+                writes.push(Write::PutWatch { alias: id.clone(), watch: Some(Box::new(watch)) });
+            }
+            for (day, blocks) in watched.changed_days(at.wall, all) {
+                writes.push(Write::PutDay { alias: id.clone(), day, blocks });
+            }
+        }
+        writes
+    }
+
+    /// Aliases on whose watch something is due.
+    pub fn due_watches(&self, up: Uptime) -> Vec<AliasId> {
+        let is_due = |(id, watched): &(&AliasId, &Watched)| {
+            let watch = self.world.alias(id).and_then(|state| state.watch.as_ref());
+            watch.is_some_and(|watch| watched.is_due(watch, up))
+        };
+        self.watched.iter().filter(is_due).map(|(id, _)| id.clone()).collect()
     }
 
     /// Judges what the counters of an alias say; true if a canary failure was among it.
@@ -139,6 +203,7 @@ impl Core {
         let around = Surroundings {
             judges: &self.judges,
             watchers: &self.watchers,
+            watched: &self.watched,
             book: outside.book,
             serving: outside.serving,
             pinned: outside.pinned,
@@ -172,8 +237,15 @@ impl Core {
         }
         for touched in &finished.touched {
             if let Touched::Alias(id) = touched {
-                if self.world.alias(id).is_none() {
-                    self.watchers.remove(id);
+                match self.world.alias(id) {
+                    None => {
+                        self.watchers.remove(id);
+                        self.watched.remove(id);
+                    }
+                    Some(_) if self.is_watched(id) => {
+                        self.watched.entry(id.clone()).or_default();
+                    }
+                    Some(_) => {}
                 }
                 self.reset_deadlines(id, at, outside);
             }
@@ -199,6 +271,7 @@ impl Core {
         let around = Surroundings {
             judges: &self.judges,
             watchers: &self.watchers,
+            watched: &self.watched,
             book: outside.book,
             serving: outside.serving,
             pinned: outside.pinned,

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::judge::Judge;
 use super::plans::PlanBook;
+use super::watched::Watched;
 use super::watcher::Watcher;
 use super::world::{AliasState, FunctionState, World};
 use crate::domain::actor::Actor;
@@ -23,6 +24,8 @@ pub struct Surroundings<'a> {
     pub judges: &'a HashMap<RolloutId, Judge>,
     /// What is known of aliases that no rollout moves.
     pub watchers: &'a HashMap<AliasId, Watcher>,
+    /// What is known of aliases under plans that watch.
+    pub watched: &'a HashMap<AliasId, Watched>,
     /// The plans as they are in their directory.
     pub book: &'a PlanBook,
     /// Which revision of an alias live routers serve.

@@ -20,5 +20,6 @@ mod pulse;
 mod scheduler;
 mod triggers;
 pub mod watch;
+pub mod watched;
 pub mod watcher;
 pub mod world;

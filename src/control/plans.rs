@@ -3,7 +3,7 @@
 //! A file that cannot be read leaves the plan that was read from it before in force, and says so. A rollout that runs
 //! has pinned its plan and hears of nothing here.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use crate::domain::alias::AliasId;
@@ -92,6 +92,12 @@ impl PlanBook {
     /// The plans in force that some trigger starts.
     pub fn started_by(&self, by: impl Fn(&Start) -> bool) -> Vec<Arc<ReadPlan>> {
         self.files.values().filter_map(|file| file.read.clone()).filter(|read| by(&read.plan.start)).collect()
+    }
+
+    /// The aliases whose plans in force ask for a watch after promotions.
+    pub fn watching(&self) -> BTreeSet<AliasId> {
+        let plans = self.files.values().filter_map(|file| file.read.as_ref());
+        plans.filter(|read| read.plan.watch.is_some()).map(|read| read.plan.target.clone()).collect()
     }
 
     /// Takes over what was in force where the new reading is not in order, and settles who starts what.

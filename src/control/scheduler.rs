@@ -121,6 +121,7 @@ impl Scheduler {
         let at = self.clock.now();
         (self.looked, self.watched, self.checkpointed, self.pruned) = (at.up, at.up, at.up, at.up);
         self.data_plane.publish(publish::whole_table(&self.core.world));
+        self.core.keep_watched(&self.book.watching());
         self.schedules.follow(&self.book, at.wall);
         self.again = self.live_aliases();
         // A first turn commits what was due, a second one what the router's confirmation of the first leads to.
@@ -225,6 +226,7 @@ impl Scheduler {
             tracing::warn!("{more} more plan files are not in order; `serin plan list` has them all");
         }
         self.book = Arc::clone(&book);
+        self.core.keep_watched(&book.watching());
         self.schedules.follow(&book, self.clock.now().wall);
         self.shared.book.store(book);
     }
@@ -294,6 +296,7 @@ impl Scheduler {
                     self.observe(id, at);
                 }
             }
+            worth.extend(self.core.due_watches(at.up));
         }
         for id in alarmed {
             if !worth.contains(&id) {
@@ -314,6 +317,7 @@ impl Scheduler {
         self.tallies.clear();
         self.tallies.extend(self.counts.iter().map(tally));
         self.core.observe(id, at.up, &self.tallies);
+        self.core.watch_over(id, at, &self.tallies);
         // An epoch has several counters where requests are mirrored: it is done with when all of them are.
         let unended = self.counts.iter().find(|epoch| !epoch.is_final).map(|epoch| epoch.epoch);
         let judged = self.counts.iter().rfind(|epoch| unended.is_none_or(|unended| epoch.epoch < unended));
@@ -372,11 +376,12 @@ impl Scheduler {
     /// Stores uptime, evidence and confirmations, so that a kill costs at most the time since the last time.
     fn checkpoint(&mut self, at: Moment) {
         self.checkpointed = at.up;
-        if self.core.judges.is_empty() && self.dirty.is_empty() && self.core.world.live.is_empty() {
+        let mut writes = self.core.stored_watches(at, self.closing);
+        let is_idle = self.core.judges.is_empty() && self.dirty.is_empty() && self.core.world.live.is_empty();
+        if is_idle && writes.is_empty() {
             return;
         }
         let dirty = std::mem::take(&mut self.dirty);
-        let mut writes = Vec::new();
         for id in &dirty {
             let Some(rollout) = self.core.world.rollout(*id) else { continue };
             let judge = self.core.judges.get(id);

@@ -18,6 +18,7 @@ use crate::domain::function::{Configuration, Function, Revision, Version};
 use crate::domain::policy::{Policy, PolicyScope};
 use crate::domain::process::CodeSha256;
 use crate::domain::rollout::{Ending, Rollout, RolloutId};
+use crate::domain::watching::AliasWatch;
 
 /// A function with all that is kept under its name, aliases apart.
 #[derive(Clone, Debug)]
@@ -60,6 +61,8 @@ pub struct AliasState {
     pub pending: Vec<RolloutId>,
     /// The rollout made last.
     pub newest: Option<RolloutId>,
+    /// The watch over what was promoted last, while there is one.
+    pub watch: Option<Arc<AliasWatch>>,
     /// Why nobody may change it, if so.
     pub quarantine: Option<String>,
 }

@@ -15,6 +15,7 @@ use super::arn::{AliasName, FunctionName, VersionNumber};
 use super::function::Revision;
 use super::rollout::{Event, RolloutId};
 use super::time::Timestamp;
+use super::watching::WatchEvent;
 
 /// What an entry says happened.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -107,6 +108,12 @@ pub enum Happening {
         from: String,
         /// The version that goes on.
         to: String,
+    },
+    /// Something became of the watch after a promotion.
+    Watch {
+        /// What.
+        #[serde(flatten)]
+        event: WatchEvent,
     },
     /// The version before a succeeded rollout was restored.
     PreviousRestored {
@@ -247,6 +254,11 @@ mod tests {
             },
             Happening::TakenOver { from: "0.1.0".into(), to: "0.2.0".into() },
             Happening::PreviousRestored { from: split, to: Routing::only(one) },
+            Happening::Watch { event: WatchEvent::Began { version: two, limit: 0.01, span_ms: 3_600_000 } },
+            Happening::Watch {
+                event: WatchEvent::Alarm { version: two, limit: 0.01, seen: Default::default() },
+            },
+            Happening::Watch { event: WatchEvent::Ended { seen: Default::default(), why: "over".into() } },
         ];
         for what in rollouts.chain(others) {
             let alias = Alias {

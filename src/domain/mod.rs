@@ -24,4 +24,5 @@ pub mod process;
 pub mod rollout;
 pub mod settings;
 pub mod time;
+pub mod watching;
 pub mod weight;

@@ -1,9 +1,13 @@
 //! The journal in sentences, for people who read it at night.
 
+use std::time::Duration;
+
 use super::alias::Routing;
 use super::arn::VersionId;
 use super::journal::{Entry, Happening};
 use super::rollout::{Event, Resumption};
+use super::time::human;
+use super::watching::WatchEvent;
 
 /// What an entry says, in one line without time and actor.
 pub fn sentence(entry: &Entry) -> String {
@@ -41,7 +45,27 @@ pub fn sentence(entry: &Entry) -> String {
             format!("serin {from} was upgraded to {to}; the rollout goes on")
         }
         Happening::PreviousRestored { from, to } => format!("restored {to} (was {from})"),
+        Happening::Watch { event } => watch(event),
         Happening::Rollout { event, phase, outcome, .. } => rollout(entry, event, phase, outcome),
+    }
+}
+
+fn watch(event: &WatchEvent) -> String {
+    match event {
+        WatchEvent::Began { version, limit, span_ms } => format!(
+            "watches v{version} for {}: at most {:.2}% of its requests may fail",
+            human(Duration::from_millis(*span_ms)),
+            limit * 100.0
+        ),
+        WatchEvent::Alarm { version, limit, seen } => format!(
+            "alarm: v{version} fails more often than {:.2}%, {} of {} requests since its promotion",
+            limit * 100.0,
+            seen.failures,
+            seen.requests
+        ),
+        WatchEvent::Ended { seen, why } => {
+            format!("the watch ended, {why}: {} of {} requests had failed", seen.failures, seen.requests)
+        }
     }
 }
 

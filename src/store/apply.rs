@@ -6,6 +6,7 @@ use serde::Serialize;
 use super::StoreError;
 use super::change::{Commit, Write};
 use super::load::tells_alias;
+use super::watch;
 use crate::domain::alias::Alias;
 use crate::domain::arn::VersionNumber;
 use crate::domain::function::Revision;
@@ -73,6 +74,12 @@ fn apply_write(transaction: &Transaction<'_>, write: &Write) -> Result<(), Store
         }
         Write::DeleteAlias(id) => {
             let key = params![id.function.as_str(), id.alias.as_str()];
+            let prefix = watch::name(id);
+            run(
+                "forget an alias's watch",
+                "DELETE FROM meta WHERE key = 'watch/' || ?1 OR substr(key, 1, length(?1) + 6) = 'days/' || ?1 || '/'",
+                params![prefix],
+            )?;
             run("forget an alias's past", "DELETE FROM remembered WHERE function = ?1 AND alias = ?2", key)?;
             run("delete an alias", "DELETE FROM aliases WHERE function = ?1 AND name = ?2", key)
         }
@@ -135,6 +142,32 @@ fn apply_write(transaction: &Transaction<'_>, write: &Write) -> Result<(), Store
              ON CONFLICT (rollout, start) DO UPDATE SET blocks = excluded.blocks",
             params![rollout.to_string(), row.start.0 as i64, row.text],
         ),
+        Write::PutWatch { alias, watch: None } => run(
+            "forget the watch of an alias",
+            "DELETE FROM meta WHERE key = 'watch/' || ?1",
+            params![watch::name(alias)],
+        ),
+        Write::PutWatch { alias, watch: Some(watch) } => run(
+            "store the watch of an alias",
+            "INSERT INTO meta (key, value) VALUES ('watch/' || ?1, ?2)
+             ON CONFLICT (key) DO UPDATE SET value = excluded.value",
+            params![watch::name(alias), json(watch)],
+        ),
+        Write::PutDay { alias, day, blocks } => {
+            // Days beyond those that anything is compared with make room.
+            run(
+                "forget old days of an alias",
+                "DELETE FROM meta WHERE substr(key, 1, length(?1) + 6) = 'days/' || ?1 || '/'
+                     AND CAST(substr(key, length(?1) + 7) AS INTEGER) < ?2",
+                params![watch::name(alias), day - watch::DAYS_KEPT],
+            )?;
+            run(
+                "store a day of an alias",
+                "INSERT INTO meta (key, value) VALUES ('days/' || ?1 || '/' || ?2, ?3)
+                 ON CONFLICT (key) DO UPDATE SET value = excluded.value",
+                params![watch::name(alias), day, json(blocks)],
+            )
+        }
         Write::Remember { alias, version, ending } => run(
             "remember a version that was taken out",
             "INSERT INTO remembered (function, alias, version, ending) VALUES (?1, ?2, ?3, ?4)

@@ -4,6 +4,7 @@ use uuid::Uuid;
 
 use crate::domain::alias::{Alias, AliasId};
 use crate::domain::analysis::ledger::StoredRow;
+use crate::domain::analysis::watch::Days;
 use crate::domain::arn::{FunctionName, VersionNumber};
 use crate::domain::event_source::EventSource;
 use crate::domain::function::{Function, Revision, Version};
@@ -11,6 +12,7 @@ use crate::domain::journal::Entry;
 use crate::domain::policy::{Policy, PolicyScope};
 use crate::domain::rollout::{Ending, RolloutId, RolloutRecord};
 use crate::domain::time::{Timestamp, Uptime};
+use crate::domain::watching::AliasWatch;
 
 /// A plan's bytes as they were when a rollout started; they are what its digest is of.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -70,6 +72,22 @@ pub enum Write {
         rollout: RolloutId,
         /// They take the place of the row that starts where this one does.
         row: StoredRow,
+    },
+    /// The watch of an alias is as it says; `None` where there is none any more.
+    PutWatch {
+        /// The alias.
+        alias: AliasId,
+        /// The watch.
+        watch: Option<Box<AliasWatch>>,
+    },
+    /// What an alias under a plan that watches counted on one day.
+    PutDay {
+        /// The alias.
+        alias: AliasId,
+        /// The day, counted from 1970.
+        day: i64,
+        /// Its blocks.
+        blocks: Days,
     },
     /// A version was taken out of an alias.
     Remember {

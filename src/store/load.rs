@@ -11,7 +11,9 @@ use serde::de::DeserializeOwned;
 
 use super::StoreError;
 use super::change::PinnedPlan;
+use super::watch;
 use crate::domain::alias::{AdditionalVersion, Alias, AliasId, Routing};
+use crate::domain::analysis::watch::Days;
 use crate::domain::arn::{VersionId, VersionNumber};
 use crate::domain::event_source::EventSource;
 use crate::domain::function::{Function, Revision, Version};
@@ -19,6 +21,7 @@ use crate::domain::journal::{Entry, Happening, fold};
 use crate::domain::policy::{Policy, PolicyScope};
 use crate::domain::rollout::{Ending, RolloutId, RolloutRecord};
 use crate::domain::time::{Timestamp, Uptime};
+use crate::domain::watching::AliasWatch;
 use crate::domain::weight::Weight;
 
 /// An alias as stored.
@@ -66,6 +69,10 @@ pub struct Loaded {
     pub rollouts: Vec<StoredRollout>,
     /// Versions that were taken out of an alias.
     pub remembered: Vec<(AliasId, VersionNumber, Ending)>,
+    /// Watches after promotions.
+    pub watches: Vec<(AliasId, AliasWatch)>,
+    /// What aliases under plans that watch counted.
+    pub days: Vec<(AliasId, Days)>,
     /// What could not be read or does not add up, in sentences.
     pub problems: Vec<String>,
 }
@@ -92,6 +99,8 @@ pub(super) fn load(connection: &Connection) -> Result<Loaded, StoreError> {
     loaded.aliases = load_aliases(connection, &mut loaded.problems)?;
     loaded.policies = load_policies(connection, &mut loaded.problems)?;
     loaded.remembered = load_remembered(connection)?;
+    loaded.watches = watch::watches(connection, &mut loaded.problems)?;
+    loaded.days = watch::days(connection, &mut loaded.problems)?;
     loaded.rollouts = load_rollouts(connection, &mut loaded)?;
     Ok(loaded)
 }

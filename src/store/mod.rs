@@ -16,6 +16,7 @@ mod owner;
 mod private;
 mod prune;
 mod read;
+mod watch;
 mod writer;
 
 use std::path::PathBuf;

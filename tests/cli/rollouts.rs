@@ -97,8 +97,8 @@ fn a_rollout_is_led_by_hand_from_start_to_end() {
     assert!(shown.contains("traffic   v1 100%"), "{shown}");
     let told = daemon.serin(&["explain", "shop:live"]).done().out;
     assert!(told.contains("shop:live: SUCCEEDED") && told.contains("a customer called"), "{told}");
-    daemon.serin(&["start", "shop"]).ended(1).complaining(&["rolled back", "--again"]);
-    daemon.serin(&["start", "shop", "--again"]).done();
+    daemon.serin(&["start", "shop"]).ended(1).complaining(&["rolled back", "--allow-rejected"]);
+    daemon.serin(&["start", "shop", "--allow-rejected"]).done();
 }
 
 #[test]
@@ -124,7 +124,7 @@ fn ends_have_exit_codes() {
     let ended = daemon.serin(&["status", "shop:live", "--wait"]).ended(3);
     assert!(ended.out.contains("ROLLED BACK") && ended.out.contains("/status/500"), "{ended:?}");
     assert_eq!(house.routing(), "v1");
-    daemon.serin(&["start", "fast", "--wait", "--again"]).done();
+    daemon.serin(&["start", "fast", "--wait", "--allow-rejected"]).done();
     assert_eq!(house.routing(), "v2");
 }
 

@@ -142,6 +142,7 @@ pub fn waiting_for_proof() -> Explanation {
                 latency: None,
                 stable: None,
             }),
+            watch: None,
             drift: None,
             trigger: TriggerView { actor: "ana".to_owned(), reason: Some("PAY-811".to_owned()) },
             reason: String::new(),

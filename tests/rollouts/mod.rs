@@ -8,6 +8,7 @@ mod races;
 mod steering;
 mod triggers;
 mod verbs;
+mod watch;
 
 use serde_json::json;
 

@@ -65,8 +65,22 @@ fn rollback_after_success_restores_the_version_before() {
     assert_eq!(house.verb("f:live", "rollback", &json!({})).ok()["changed"], false);
     let again = house.start_rollout(BY_HAND, &json!({}));
     assert_eq!(again.status, 409);
-    assert!(again.error().contains("--again"), "{}", again.error());
-    house.start_rollout(BY_HAND, &json!({ "again": true })).ok();
+    assert!(again.error().contains("--allow-rejected"), "{}", again.error());
+    let started = house.start_rollout(BY_HAND, &json!({ "again": true })).ok();
+    // `analysis: none` seeks no harm, so there is nothing to say of it.
+    assert!(!started["message"].as_str().unwrap().contains("sought anew"), "{started}");
+}
+
+#[test]
+fn a_version_that_is_judged_anew_is_said_to_be() {
+    let stage = started("function: f\nalias: live\nsteps: [3%, 100%]\n");
+    let house = &stage.house;
+    house.verb("f:live", "abort", &json!({})).ok();
+    house.wait_for("f:live", "Aborted", SOON);
+    let retried = house.verb("f:live", "retry", &json!({})).ok();
+    let message = retried["message"].as_str().unwrap();
+    assert!(message.contains("for the 2nd time in v2 on f:live") && message.contains("1%"), "{message}");
+    house.wait_until("f:live", "retried", SOON, |status| status["retryOf"].is_string());
 }
 
 #[test]

@@ -66,7 +66,7 @@ It goes on until Ctrl-C, with its load, in {directory}:
   export SERIN_URL={api}
   serin status {target}
   serin explain {target}
-  serin start {plan} --to {bad} --again --wait      the bad version once more
+  serin start {plan} --to {bad} --allow-rejected --wait      the bad version once more
   aws lambda get-alias --function-name {function} --name {alias} --endpoint-url {api}
 ",
         directory = directory.display(),

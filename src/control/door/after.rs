@@ -3,7 +3,7 @@
 use uuid::Uuid;
 
 use super::start::{self, Trigger};
-use super::{Refusal, rollouts};
+use super::{Refusal, rollouts, watching};
 use crate::control::draft::{By, Draft};
 use crate::domain::actor::Actor;
 use crate::domain::alias::{AliasId, Routing};
@@ -44,6 +44,7 @@ pub(super) fn derived_id(fresh: Uuid, index: u64) -> Uuid {
 
 /// Applies everything that time and evidence now lead to on an alias, until nothing is due.
 pub fn settle(draft: &mut Draft<'_>, id: &AliasId) {
+    watching::settle(draft, id);
     for _ in 0..ROUNDS_MAX {
         let Some((rollout, event)) = due(draft, id) else { return };
         let daemon = Actor::daemon();

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use uuid::Uuid;
 
-use super::{Refusal, Reply, after};
+use super::{Refusal, Reply, after, watching};
 use crate::control::draft::{About, By, Draft, Touched};
 use crate::control::world::{AliasState, RevisionOf};
 use crate::domain::alias::{AdditionalVersion, Alias, AliasId, Routing};
@@ -79,6 +79,7 @@ pub(super) fn create(
             active: None,
             pending: Vec::new(),
             newest: None,
+            watch: None,
             quarantine: None,
         }),
     );
@@ -127,6 +128,9 @@ pub(super) fn update(
         state.alias = alias.clone();
     }
     draft.touch(Touched::Alias(id.clone()));
+    if routing != from {
+        watching::end(draft, by, id, "somebody changed the alias");
+    }
     after::foreign_change(draft, by, id, from);
     after::alias_changed(draft, id, fresh);
     Ok(reply(draft, alias))

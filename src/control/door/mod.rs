@@ -15,6 +15,7 @@ mod rollouts;
 mod start;
 mod take_over;
 mod upkeep;
+mod watching;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

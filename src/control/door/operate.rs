@@ -5,7 +5,7 @@ use std::sync::Arc;
 use uuid::Uuid;
 
 use super::start::{self, Asked, Trigger};
-use super::{Refusal, Reply, RolloutRef, Verb, after, name_of, rollouts};
+use super::{Refusal, Reply, RolloutRef, Verb, after, name_of, rollouts, watching};
 use crate::control::draft::{About, By, Draft};
 use crate::control::plans::ReadPlan;
 use crate::domain::alias::Routing;
@@ -46,10 +46,10 @@ pub(super) fn operate(
     if unchanged.is_none() {
         after::alias_changed(draft, &rollout.record.alias, fresh);
     }
-    let now = draft.world.rollout(id).cloned().unwrap_or(rollout);
+    let now = draft.world.rollout(id).cloned().unwrap_or_else(|| Arc::clone(&rollout));
     let message = match &unchanged {
         Some(why) => format!("{} {why}; nothing was changed", name_of(&now)),
-        None => done(&now, verb, &skipped),
+        None => done(&now, verb, &skipped, now.record.trials > rollout.record.trials),
     };
     Ok(reply(&now, unchanged.is_none(), message))
 }
@@ -86,7 +86,7 @@ fn reply(rollout: &Rollout, changed: bool, message: String) -> Reply {
     }
 }
 
-fn done(rollout: &Rollout, verb: &Verb, skipped: &[String]) -> String {
+fn done(rollout: &Rollout, verb: &Verb, skipped: &[String], forgave: bool) -> String {
     let name = name_of(rollout);
     let share = rollout.share();
     let canary = rollout.record.canary;
@@ -94,7 +94,10 @@ fn done(rollout: &Rollout, verb: &Verb, skipped: &[String]) -> String {
         Verb::Promote { full: true, .. } => format!("{name} is promoted to v{canary}{}", skipping(skipped)),
         Verb::Promote { .. } => format!("{name} goes on: v{canary} at {share}{}", skipping(skipped)),
         Verb::Pause => format!("{name} is paused at {share}, and still judged"),
-        Verb::Resume(_) => format!("{name} goes on at {share}"),
+        Verb::Resume(_) => match rollout.trials_in_words().filter(|_| forgave) {
+            Some(trials) => format!("{name} goes on at {share}; {trials}"),
+            None => format!("{name} goes on at {share}"),
+        },
         Verb::Approve => format!("{name} is approved ({} so far)", rollout.record.approvals.len()),
         Verb::Abort | Verb::Rollback => format!("{name} is aborted; v{canary} gets no more traffic"),
         Verb::Retry => format!("{name} is started anew"),
@@ -219,6 +222,7 @@ fn restore_previous(
         )));
     };
     let to = Routing::only(previous);
+    watching::end(draft, by, &id, "the version before is restored");
     draft.mark_urgent();
     let alias_after = draft.route(&id, to);
     let about = About { function: &id.function, alias: Some(&id), rollout: Some(rollout.record.id) };
@@ -258,7 +262,7 @@ fn pinned(draft: &Draft<'_>, rollout: &Rollout) -> Result<PinnedPlan, Refusal> {
     let found = (draft.around.pinned)(&rollout.record.plan_digest);
     found.ok_or_else(|| {
         Refusal::Conflict(format!(
-            "{} cannot be retried: the plan that it pinned cannot be read; `serin start PLAN --again` starts it from a \
+            "{} cannot be retried: the plan that it pinned cannot be read; `serin start PLAN --allow-rejected` starts it from a \
              plan file",
             name_of(rollout)
         ))

@@ -1,11 +1,11 @@
 //! How an event of a rollout becomes changes: its state, its alias, its evidence, its entry.
 
-use super::Refusal;
+use super::{Refusal, watching};
 use crate::control::draft::{About, By, Draft};
 use crate::control::judge::Judge;
 use crate::domain::arn::VersionNumber;
 use crate::domain::journal::Happening;
-use crate::domain::rollout::{Cause, Effect, Ending, Event, Outcome, Rollout, RolloutId};
+use crate::domain::rollout::{Cause, Effect, Ending, Event, Outcome, Phase, Rollout, RolloutId};
 use crate::store::Write;
 
 /// Gives a rollout in memory an event; `Ok(Some(why))` if nothing changed.
@@ -72,6 +72,10 @@ pub(super) fn take(
     }
     if next.record.phase.is_final() && next.record.closing.is_none() {
         next.record.closing = draft.judge(id).map(Judge::closing);
+    }
+    let has_succeeded = next.record.phase == Phase::Succeeded && rollout.record.phase != Phase::Succeeded;
+    if has_succeeded {
+        watching::begin(draft, &next);
     }
     draft.put_rollout(next);
     Ok(None)

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use super::{Refusal, Reply, after, rollouts};
+use super::{Refusal, Reply, after, rollouts, watching};
 use crate::control::draft::{About, By, Draft};
 use crate::control::plans::ReadPlan;
 use crate::domain::actor::Actor;
@@ -146,6 +146,7 @@ pub(super) fn start(
             stable,
             canary,
             retry_of: asked.retry_of,
+            trials_before: trials_before(draft, &id, canary, asked.retry_of),
             origin,
             after: after_wait(draft, &read.plan, asked.trigger),
         },
@@ -159,6 +160,7 @@ pub(super) fn start(
     };
     let about = About { function: &id.function, alias: Some(&id), rollout: Some(rollout_id) };
     draft.journal(by, about, what, None);
+    watching::end(draft, by, &id, "another rollout was started");
     draft.write(Write::PutPlan(read.pinned.clone()));
     draft.put_rollout(rollout);
     make_room(draft, by, &state.pending, active.as_deref(), &read.plan, rollout_id)?;
@@ -166,7 +168,10 @@ pub(super) fn start(
     let Some(rollout) = draft.world.rollout(rollout_id) else {
         return Err(Refusal::Conflict(format!("the rollout of {id} ended as it began")));
     };
-    let message = first_sentence(draft, rollout);
+    let mut message = first_sentence(draft, rollout);
+    if let Some(trials) = rollout.trials_in_words() {
+        message = format!("{message}; {trials}");
+    }
     if dry_run {
         let steps = read.plan.steps.iter().map(describe).collect();
         return Ok(Reply::WouldStart { alias: id, stable, canary, steps, message });
@@ -181,6 +186,16 @@ pub(super) fn start(
     })
 }
 
+/// How often harm was sought in a version on an alias before, as far as is remembered.
+fn trials_before(draft: &Draft<'_>, id: &AliasId, canary: VersionNumber, retry_of: Option<RolloutId>) -> u32 {
+    let Some(state) = draft.world.alias(id) else { return 0 };
+    let known =
+        |id: RolloutId| draft.world.rollout(id).cloned().or_else(|| (draft.around.past)(id).map(Arc::new));
+    let before = retry_of.or(state.newest).and_then(known);
+    let before = before.filter(|before| before.record.canary == canary).map(|before| before.record.trials);
+    before.unwrap_or_else(|| u32::from(state.remembered.contains_key(&canary)))
+}
+
 fn refuse_remembered(
     draft: &Draft<'_>,
     id: &AliasId,
@@ -191,7 +206,8 @@ fn refuse_remembered(
     let by_person = *asked.trigger == Trigger::Person;
     match remembered {
         Some(Ending::RolledBack) if by_person && !asked.again => Err(Refusal::Conflict(format!(
-            "v{canary} was rolled back on {id} before; if it deserves another try, add `--again` to `serin start`"
+            "v{canary} was rolled back on {id} before; if it deserves another try, add `--allow-rejected` to `serin start`: it \
+             is judged anew then, with the whole falseRollbackRate"
         ))),
         Some(ending) if !by_person => Err(Refusal::Conflict(format!(
             "v{canary} was {} on {id} before, so nothing but a person starts it there again",

@@ -71,6 +71,30 @@ impl Days {
         self.0.iter().filter(move |(start, _)| belongs(*start)).map(|(_, counts)| *counts)
     }
 
+    /// The days that have changed blocks, from the block that was stored last on: each with all of its blocks.
+    pub fn since(&self, start: i64) -> Vec<(i64, Days)> {
+        let mut days: Vec<(i64, Days)> = Vec::new();
+        let first = start.div_euclid(DAY_MS);
+        for (at, counts) in self.0.iter().filter(|(at, _)| at.div_euclid(DAY_MS) >= first) {
+            let day = at.div_euclid(DAY_MS);
+            match days.last_mut().filter(|(known, _)| *known == day) {
+                Some((_, blocks)) => blocks.0.push_back((*at, *counts)),
+                None => days.push((day, Days(VecDeque::from([(*at, *counts)])))),
+            }
+        }
+        days
+    }
+
+    /// Where the newest block begins, in milliseconds since 1970.
+    pub fn newest(&self) -> Option<i64> {
+        self.0.back().map(|(start, _)| *start)
+    }
+
+    /// Adds the blocks of a later day.
+    pub fn append(&mut self, mut later: Days) {
+        self.0.append(&mut later.0);
+    }
+
     /// How many blocks are kept.
     pub fn len(&self) -> usize {
         self.0.len()

@@ -13,18 +13,11 @@ struct Gate {
     help: &'static str,
 }
 
-const GATES: &[Gate] = &[
-    Gate {
-        path: &["notify"],
-        why: "this serin does not notify anybody yet",
-        help: "leave the key out; `serin status --wait` and the event stream tell what happens",
-    },
-    Gate {
-        path: &["watch"],
-        why: "this serin watches nothing after the promotion yet",
-        help: "leave the key out; `analysis.failures.max` guards until the rollout has ended",
-    },
-];
+const GATES: &[Gate] = &[Gate {
+    path: &["notify"],
+    why: "this serin does not notify anybody yet",
+    help: "leave the key out; `serin status --wait` and the event stream tell what happens",
+}];
 
 /// Refuses what a plan asks for and nothing would do.
 pub(super) fn check(root: &Node, faults: &mut Faults) {

@@ -472,6 +472,7 @@ impl Change<'_> {
                 PauseCause::Plan => record.released = true,
                 PauseCause::Harm => {
                     record.answers.forgive();
+                    record.trials = record.trials.saturating_add(1);
                     self.effects.push(Effect::ForgiveHarm);
                 }
                 PauseCause::Inconclusive => record.answers.forgive(),

@@ -265,6 +265,10 @@ pub struct RolloutRecord {
     pub harm_reported: bool,
     /// Whether a person let the rollout go on past `maxExposure.requests`.
     pub exposure_waived: bool,
+    /// How often harm was sought anew in its version on this alias, this rollout included: each time with the whole
+    /// `falseRollbackRate`.
+    #[serde(default = "one")]
+    pub trials: u32,
     /// What had been found when it ended; `None` while it goes on, and where nothing was counted.
     pub closing: Option<Closing>,
 }
@@ -326,13 +330,42 @@ pub struct NewRollout {
     pub canary: VersionNumber,
     /// The rollout it repeats.
     pub retry_of: Option<RolloutId>,
+    /// How often harm was sought in the canary on this alias before.
+    pub trials_before: u32,
     /// Who started it.
     pub origin: Origin,
     /// What it waits for besides its place in the queue.
     pub after: Option<AfterWait>,
 }
 
+fn ordinal(number: u32) -> &'static str {
+    match (number % 10, number % 100) {
+        (1, rest) if rest != 11 => "st",
+        (2, rest) if rest != 12 => "nd",
+        (3, rest) if rest != 13 => "rd",
+        _ => "th",
+    }
+}
+
+/// Rollouts stored before trials were counted had one.
+fn one() -> u32 {
+    1
+}
+
 impl Rollout {
+    /// What it means that its version is tried more than once; `None` where it is not.
+    pub fn trials_in_words(&self) -> Option<String> {
+        let (trials, rate) = (self.record.trials, self.plan.analysis.as_ref()?.false_rollback_rate * 100.0);
+        (trials > 1).then(|| {
+            format!(
+                "harm is sought anew, for the {trials}{} time in v{} on {}: each time a harmless version is rolled back with \
+                 a probability of {rate}%, and a harmful one has another chance to go unseen",
+                ordinal(trials),
+                self.record.canary,
+                self.record.alias
+            )
+        })
+    }
     /// A rollout that has not begun.
     pub fn pending(start: NewRollout, at: Timestamp) -> Rollout {
         Rollout {
@@ -364,6 +397,7 @@ impl Rollout {
                 after: start.after,
                 harm_reported: false,
                 exposure_waived: false,
+                trials: start.trials_before.saturating_add(1),
                 closing: None,
             },
             plan: start.plan,

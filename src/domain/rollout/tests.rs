@@ -83,6 +83,7 @@ impl Bench {
             stable: STABLE,
             canary: CANARY,
             retry_of: None,
+            trials_before: 0,
             origin: Origin { actor: ana(), reason: None },
             after: None,
         };

@@ -118,6 +118,14 @@ impl Reader<'_> {
         let fields = self.map(field, &keys::WATCH)?;
         let default = WatchPlan::default();
         let span = fields.get("for").map_or(Some(default.span), |field| self.span(&field, Span::Positive));
+        if let Some(field) = fields.get("onAlarm")
+            && self.scalar_text(&field) == Some("probe")
+        {
+            self.faults.error(field.place(), "this serin does not probe after an alarm yet").help(
+                "write `onAlarm: notify`; `serin rollback` gives the traffic back to the version before",
+            );
+            return None;
+        }
         let on_alarm = fields.get("onAlarm").map_or(Some(default.on_alarm), |field| self.choice(&field));
         Some(WatchPlan { span: span?, on_alarm: on_alarm? })
     }

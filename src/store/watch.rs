@@ -1,0 +1,68 @@
+//! Watches after promotions and the days behind them: rows beside the store's settings, by the name of the alias.
+
+use rusqlite::Connection;
+
+use super::StoreError;
+use super::load::each;
+use crate::domain::alias::AliasId;
+use crate::domain::analysis::watch::Days;
+use crate::domain::watching::AliasWatch;
+
+/// So many days before the present one are kept.
+pub(super) const DAYS_KEPT: i64 = 8;
+
+/// How rows call an alias.
+pub(super) fn name(id: &AliasId) -> String {
+    id.to_string()
+}
+
+/// The watches of all aliases; what cannot be read is left out, and said.
+pub(super) fn watches(
+    connection: &Connection,
+    problems: &mut Vec<String>,
+) -> Result<Vec<(AliasId, AliasWatch)>, StoreError> {
+    let rows = rows(connection, "watch/")?;
+    let mut watches = Vec::new();
+    for (name, text) in rows {
+        match (name.parse::<AliasId>(), serde_json::from_str(&text)) {
+            (Ok(id), Ok(watch)) => watches.push((id, watch)),
+            _ => problems.push(format!("the watch of {name} cannot be read; it is watched no longer")),
+        }
+    }
+    Ok(watches)
+}
+
+/// The days of all aliases under plans that watch; a day that cannot be read is left out, and said.
+pub(super) fn days(
+    connection: &Connection,
+    problems: &mut Vec<String>,
+) -> Result<Vec<(AliasId, Days)>, StoreError> {
+    let mut all: Vec<(AliasId, Days)> = Vec::new();
+    for (key, text) in rows(connection, "days/")? {
+        let id = key.rsplit_once('/').and_then(|(name, _)| name.parse::<AliasId>().ok());
+        let (Some(id), Ok(day)) = (id, serde_json::from_str::<Days>(&text)) else {
+            problems.push(format!("the counts of {key} cannot be read; the watch does without them"));
+            continue;
+        };
+        match all.iter_mut().find(|(known, _)| *known == id) {
+            Some((_, days)) => days.append(day),
+            None => all.push((id, day)),
+        }
+    }
+    Ok(all)
+}
+
+/// Rows whose keys begin so, in the order of their keys, without that beginning.
+fn rows(connection: &Connection, prefix: &str) -> Result<Vec<(String, String)>, StoreError> {
+    let mut rows = Vec::new();
+    let sql = format!(
+        "SELECT substr(key, {}), value FROM meta WHERE substr(key, 1, {}) = '{prefix}' ORDER BY key",
+        prefix.len() + 1,
+        prefix.len()
+    );
+    each(connection, &sql, "read what is kept for the watch", |row| {
+        rows.push((row.get(0)?, row.get(1)?));
+        Ok(())
+    })?;
+    Ok(rows)
+}
