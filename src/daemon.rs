@@ -167,6 +167,8 @@ impl Daemon {
             code: ground.code,
             runtimes: ground.runtimes,
             addr: api_addr,
+            clients: ground.clients,
+            bodies: ground.bodies,
             connections: router.connections(),
             certificate: router.certificate(),
             upstreams: {
@@ -368,10 +370,8 @@ fn serve_api(
             .build()?;
         let result = runtime.block_on(async {
             let listener = tokio::net::TcpListener::from_std(listener)?;
-            let mut asked = stopping.clone();
-            let served = axum::serve(listener, api::routes(api)).with_graceful_shutdown(async move {
-                let _ = asked.wait_for(Option::is_some).await;
-            });
+            let clients = Arc::clone(&api.clients);
+            let served = api::serve(listener, api::routes(api), clients, stopping.clone());
             // Streams of events never end by themselves: what is open a moment after is cut.
             let cut = async move {
                 loop {

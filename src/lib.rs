@@ -20,4 +20,5 @@ pub mod queues;
 pub mod router;
 pub mod runtime;
 pub mod simulate;
+pub mod sockets;
 pub mod store;

@@ -64,10 +64,28 @@ pub struct Asked<'a> {
     pub uri: &'a Uri,
     /// Its headers.
     pub headers: &'a HeaderMap,
-    /// All of its body.
-    pub body: &'a [u8],
+    /// What its body hashes to.
+    pub body: BodyHash<'a>,
     /// What AWS calls the service asked, as signatures name it: `lambda`.
     pub service: &'a str,
+}
+
+/// The SHA-256 of a body, which only signatures want.
+#[derive(Clone, Copy)]
+pub enum BodyHash<'a> {
+    /// It is this one's, if it is wanted.
+    Of(&'a [u8]),
+    /// It was taken as the body came.
+    Known([u8; 32]),
+}
+
+impl BodyHash<'_> {
+    fn sha256(&self) -> [u8; 32] {
+        match self {
+            BodyHash::Of(body) => Sha256::digest(body).into(),
+            BodyHash::Known(hash) => *hash,
+        }
+    }
 }
 
 /// Why nobody is known by a request; the texts are AWS's, where AWS has one.

@@ -20,7 +20,7 @@ use super::lambda::error::LambdaError;
 use super::lambda::operations::INVOCATIONS;
 use super::{Api, aws};
 use crate::access::page::{Names, refuse_pages};
-use crate::access::{Asked, Stranger, Who, claimed_scope};
+use crate::access::{Asked, BodyHash, Stranger, Who, claimed_scope};
 use crate::chance;
 use crate::clock;
 use crate::domain::actor::{Actor, Standing};
@@ -101,6 +101,12 @@ async fn admitted(api: &Api, request: Request, mut arrival: Arrival) -> Result<R
     if wants_credentials && !is_open && !is_invoke && !is_sealed {
         return known(api, request, arrival).await;
     }
+    if wants_credentials && is_invoke {
+        // The router judges it when it is here; of strangers it need not come.
+        let (access, asked) = (api.access.now().clone(), asked(&request, BodyHash::Of(&[]), LAMBDA));
+        let introduced = access.introduced(&asked);
+        introduced.map_err(|stranger| LambdaError::stranger(&stranger).into_response())?;
+    }
     // An invocation with credentials, and one without them where there are some, is the router's to judge.
     if !wants_credentials || is_open {
         let answers = if wants_credentials { Names::Private } else { Names::Loopback };
@@ -129,19 +135,19 @@ async fn known(api: &Api, request: Request, mut arrival: Arrival) -> Result<Requ
     let access = api.access.now().clone();
     let strange = |stranger: Stranger| strange(&stranger, face, service, access.has_principals());
     // Of strangers no body is read, and of whoever has a token none need be.
-    let introduced = access.introduced(&asked(&request, &[], name)).map_err(strange)?;
+    let introduced = access.introduced(&asked(&request, BodyHash::Of(&[]), name)).map_err(strange)?;
     let (request, who) = match introduced {
         Some(who) => (request, who),
         None => {
             let (parts, body) = request.into_parts();
-            let bytes_max = super::signed_bytes_max(parts.uri.path());
-            let body = axum::body::to_bytes(body, bytes_max).await.map_err(|_| {
-                let text = format!("the body is longer than {bytes_max} bytes, or broke off");
-                ApiError::invalid(text).on(face).into_response()
-            })?;
-            let request = Request::from_parts(parts, Body::empty());
-            let who = access.who(&asked(&request, &body, name), clock::wall_now()).map_err(strange)?;
-            (request.map(|_| Body::from(body)), who)
+            let bytes_max = super::bytes_max(parts.uri.path());
+            let received = api.bodies.receive(body, bytes_max).await;
+            let received = received.map_err(|why| why.response(api, face))?;
+            let mut request = Request::from_parts(parts, Body::empty());
+            let hash = BodyHash::Known(received.sha256);
+            let who = access.who(&asked(&request, hash, name), clock::wall_now()).map_err(strange)?;
+            request.extensions_mut().insert(received);
+            (request, who)
         }
     };
     let call = arrival.call(&request).map_err(IntoResponse::into_response)?;
@@ -155,7 +161,7 @@ async fn known(api: &Api, request: Request, mut arrival: Arrival) -> Result<Requ
     Ok(with_caller(request, Caller { actor, region, held: Some(who) }, call))
 }
 
-fn asked<'a, B>(request: &'a axum::http::Request<B>, body: &'a [u8], service: &'a str) -> Asked<'a> {
+fn asked<'a, B>(request: &'a axum::http::Request<B>, body: BodyHash<'a>, service: &'a str) -> Asked<'a> {
     Asked { method: request.method(), uri: request.uri(), headers: request.headers(), body, service }
 }
 

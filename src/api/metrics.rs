@@ -15,6 +15,7 @@ use prometheus_client::metrics::MetricType;
 use prometheus_client::registry::{Registry, Unit};
 
 use super::Api;
+use super::clients::{self, Clients};
 use super::error::ApiError;
 use crate::clock;
 use crate::control::handle::Health;
@@ -38,6 +39,7 @@ struct Scrape {
     world: Arc<World>,
     recorder: Arc<Recorder>,
     connections: Arc<Connections>,
+    clients: Arc<Clients>,
     upstreams: Upstreams,
     certificate: Option<Arc<CertificateState>>,
     health: Arc<Health>,
@@ -63,6 +65,7 @@ pub async fn serve(State(api): State<Api>) -> Result<Response, ApiError> {
         world: api.control.world(),
         recorder: Arc::clone(&api.recorder),
         connections: Arc::clone(&api.connections),
+        clients: Arc::clone(&api.clients),
         upstreams: Arc::clone(&api.upstreams),
         certificate: api.certificate.clone(),
         health: api.control.health(),
@@ -387,6 +390,19 @@ impl Scrape {
         )?;
         for why in Refused::ALL {
             refused.count(&[("reason", why.name())], self.connections.refused(why))?;
+        }
+        let control = "Open connections to the control listener";
+        Family::of(encoder, "serin_control_connections_open", control, None, MetricType::Gauge)?
+            .gauge(&[], self.clients.open() as f64)?;
+        let mut refused = Family::of(
+            encoder,
+            "serin_control_refused",
+            "Connections and requests that the control listener had no room for, by what they wanted room for",
+            None,
+            MetricType::Counter,
+        )?;
+        for why in clients::Refused::ALL {
+            refused.count(&[("reason", why.name())], self.clients.refused(why))?;
         }
         let Some(certificate) = &self.certificate else { return Ok(()) };
         let ends = "When the first certificate of the router's chain ends, since 1970";

@@ -6,6 +6,8 @@
 mod aliases;
 pub mod auth;
 mod aws;
+mod body;
+mod clients;
 mod error;
 mod events;
 mod extract;
@@ -17,6 +19,7 @@ mod metrics;
 mod openapi;
 mod plans;
 mod rollouts;
+mod server;
 mod status;
 pub mod wire;
 
@@ -46,8 +49,11 @@ use crate::runtime::Runtimes;
 use crate::store::logs::Logs;
 use crate::store::{Reader, Writer};
 
+pub use body::Bodies;
+pub use clients::Clients;
 pub use error::ApiError;
 pub use openapi::document as openapi_document;
+pub use server::serve;
 
 /// Request bodies of the control listener are at most this long; invocations have their own limit.
 const BODY_BYTES_MAX: usize = 1 << 20;
@@ -56,13 +62,15 @@ const CODE_BYTES_MAX: usize = 70_167_211;
 /// A payload may be 6 MiB; the router refuses what is longer in Lambda's words, so a little more is let through.
 const INVOKE_BYTES_MAX: usize = (6 << 20) + (1 << 16);
 
-/// A signature covers the body, so bodies of signed requests are read whole.
-///
-/// Only where a zip comes in may they be as long as a zip.
-fn signed_bytes_max(path: &str) -> usize {
+/// How long the body of a request to a path may be: only where a zip comes in as long as a zip.
+fn bytes_max(path: &str) -> usize {
     let path = path.trim_end_matches('/');
     let takes_code = path.ends_with("/functions") || path.ends_with("/code");
-    if takes_code { CODE_BYTES_MAX } else { BODY_BYTES_MAX }
+    match () {
+        () if takes_code => CODE_BYTES_MAX,
+        () if path.ends_with("/invocations") => INVOKE_BYTES_MAX,
+        () => BODY_BYTES_MAX,
+    }
 }
 
 /// What handlers work with; cheap to clone.
@@ -98,6 +106,10 @@ pub struct Api {
     pub runtimes: Runtimes,
     /// Where this API listens.
     pub addr: SocketAddr,
+    /// Those of this listener's.
+    pub clients: Arc<Clients>,
+    /// Where their large bodies are until it is their turn.
+    pub bodies: Arc<Bodies>,
     /// The connections of the router's clients.
     pub connections: Arc<Connections>,
     /// The certificate that they are shown, if there is one.
@@ -255,6 +267,7 @@ pub fn routes(api: Api) -> Router {
         .merge(invocations)
         .fallback(health::nothing_here)
         .method_not_allowed_fallback(health::wrong_method)
+        .layer(middleware::from_fn_with_state(api.clone(), body::hold))
         .layer(middleware::from_fn_with_state(api.clone(), auth::admit))
         .with_state(api)
 }

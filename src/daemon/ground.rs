@@ -8,6 +8,7 @@ use tokio::sync::mpsc;
 
 use super::descriptors;
 use crate::access::{AccessControl, Watching};
+use crate::api::{Bodies, Clients};
 use crate::code::CodeDirectory;
 use crate::config::{LOGS_BYTES_MAX, ServeConfig};
 use crate::control::handle::Inbox;
@@ -27,6 +28,8 @@ pub(super) struct Ground {
     pub(super) access: Arc<AccessControl>,
     pub(super) watching_principals: Watching,
     pub(super) api_listener: TcpListener,
+    pub(super) clients: Arc<Clients>,
+    pub(super) bodies: Arc<Bodies>,
     pub(super) logs: Logs,
     pub(super) events: Events,
     pub(super) waiting: mpsc::UnboundedReceiver<Waiting>,
@@ -70,6 +73,7 @@ impl Ground {
         inherited: Option<Vec<TcpListener>>,
     ) -> anyhow::Result<Ground> {
         descriptors::raise();
+        let shares = descriptors::shares();
         let limits = Limits { kept: config.keep_logs, bytes_max: LOGS_BYTES_MAX };
         let logs = Logs::open(&config.data_dir, limits)?;
         let Opened { events, waiting, problem: events_problem } = Events::open(&config.data_dir)?;
@@ -104,7 +108,7 @@ impl Ground {
                 },
             }),
             limits: ConnectionLimits {
-                in_all: Some(config.max_connections.unwrap_or_else(descriptors::connections_max)),
+                in_all: Some(config.max_connections.unwrap_or(shares.router)),
                 of_address: config.max_connections_per_ip,
             },
             wants_proxy_header: config.proxy_protocol,
@@ -125,6 +129,8 @@ impl Ground {
             access,
             watching_principals,
             api_listener,
+            clients: Clients::new(shares.control),
+            bodies: Arc::new(Bodies::new(config.data_dir.clone(), shares.bodies)),
             logs,
             events,
             waiting,

@@ -19,6 +19,8 @@ pub enum Refused {
     ProxyHeader,
     /// Its TLS handshake failed or took too long.
     TlsHandshake,
+    /// It had asked for nothing for longest when another came and there was no room.
+    NoRequest,
     /// Its client asked over HTTP/2 only to cancel.
     Http2Resets,
     /// A request over HTTP/2 beside others, when as much as there may be is under way; its connection goes on.
@@ -27,11 +29,12 @@ pub enum Refused {
 
 impl Refused {
     /// All of them.
-    pub const ALL: [Refused; 6] = [
+    pub const ALL: [Refused; 7] = [
         Refused::InAll,
         Refused::OfAddress,
         Refused::ProxyHeader,
         Refused::TlsHandshake,
+        Refused::NoRequest,
         Refused::Http2Resets,
         Refused::Http2Requests,
     ];
@@ -43,6 +46,7 @@ impl Refused {
             Refused::OfAddress => "max_connections_per_ip",
             Refused::ProxyHeader => "proxy_protocol",
             Refused::TlsHandshake => "tls_handshake",
+            Refused::NoRequest => "no_request",
             Refused::Http2Resets => "http2_resets",
             Refused::Http2Requests => "http2_requests",
         }
@@ -92,10 +96,16 @@ impl Connections {
 
     /// Counts one in, until the permit is dropped; one too many is counted as turned away.
     pub fn admit(self: &Arc<Connections>) -> Option<Permit> {
-        let Some(slot) = self.slot() else {
+        let permit = self.try_admit();
+        if permit.is_none() {
             self.refuse(Refused::InAll);
-            return None;
-        };
+        }
+        permit
+    }
+
+    /// The same for one that is asked about again if it is one too many.
+    pub fn try_admit(self: &Arc<Connections>) -> Option<Permit> {
+        let slot = self.slot()?;
         self.open.fetch_add(1, Ordering::Relaxed);
         Some(Permit { slot })
     }

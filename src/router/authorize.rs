@@ -11,13 +11,24 @@ use super::handle::OfSerin;
 use super::invoke_call::Call;
 use super::invoke_error::InvokeError;
 use super::worker::Worker;
-use crate::access::Asked;
 use crate::access::page::{Names, refuse_pages};
+use crate::access::{Asked, BodyHash};
 use crate::clock;
 use crate::domain::arn::Qualifier;
 use crate::domain::policy::{Asking, PolicyScope, allows};
 
 const ACTION: &str = "lambda:InvokeFunction";
+
+/// Refuses an Invoke of somebody whose head alone says that nobody knows them, so that no payload of theirs is read.
+pub(super) fn introduce(worker: &Worker, head: &request::Parts) -> Result<(), InvokeError> {
+    let access = worker.access.now();
+    if !access.wants_credentials() || head.extensions.get::<OfSerin>().is_some() {
+        return Ok(());
+    }
+    let (method, uri, headers) = (&head.method, &head.uri, &head.headers);
+    let asked = Asked { method, uri, headers, body: BodyHash::Of(&[]), service: "lambda" };
+    access.introduced(&asked).map(|_| ()).map_err(InvokeError::Stranger)
+}
 
 /// Refuses an Invoke whose sender is unknown, or is neither the owner nor allowed to by the policy on exactly the
 /// function, version or alias asked for; and whatever names a function of elsewhere.
@@ -41,7 +52,7 @@ pub(super) fn authorize(
         method: &head.method,
         uri: &head.uri,
         headers: &head.headers,
-        body: payload,
+        body: BodyHash::Of(payload),
         service: "lambda",
     };
     let who = access.who(&asked, clock::wall_now()).map_err(InvokeError::Stranger)?;

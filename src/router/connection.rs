@@ -21,9 +21,9 @@ use hyper::service::service_fn;
 use hyper::{Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
 use socket2::SockRef;
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
-use tokio::time::{sleep, timeout};
+use tokio::time::sleep;
 use tokio_rustls::server::TlsStream;
 
 use super::alarm::HeadTimer;
@@ -45,10 +45,8 @@ use super::tls::Tls;
 use super::tunnel::{self, Tunnel};
 use super::worker::Worker;
 use crate::metrics::connections::{Permit, Refused};
+use crate::sockets::linger;
 
-/// How long, and for how much, a client is listened to after its last answer.
-const LINGER_MAX: Duration = Duration::from_secs(1);
-const LINGER_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// When a client that sent less than a preface, and nothing else so far, is looked at again, at first and at most.
 const LOOK_AGAIN_MIN: Duration = Duration::from_millis(5);
 const LOOK_AGAIN_MAX: Duration = Duration::from_secs(1);
@@ -184,7 +182,7 @@ enum Waited<T> {
     Done(T),
     /// It took too long.
     Over,
-    /// It would have asked in vain.
+    /// It would have asked in vain, or is to make room for another.
     Draining,
 }
 
@@ -199,7 +197,7 @@ async fn within<T>(guard: &Guard, limit: Duration, waited: impl Future<Output = 
         if let Poll::Ready(done) = waited.as_mut().poll(cx) {
             return Poll::Ready(Waited::Done(done));
         }
-        if guard.is_draining() {
+        if guard.is_draining() || guard.is_evicted() {
             return Poll::Ready(Waited::Draining);
         }
         alarm.as_mut().poll(cx).map(|()| Waited::Over)
@@ -314,11 +312,15 @@ async fn serve_http1<I: ClientIo>(
     client: Client,
     guard: Guard,
 ) {
-    let drain = guard.drain();
+    let (drain, id) = (guard.drain(), guard.id());
     let tunnel: Cell<Option<Box<Tunnel>>> = Cell::new(None);
+    let has_asked = Cell::new(false);
     // Only lent: a connection outlives its requests.
-    let (worker, client, drain, tunnel) = (&worker, &client, &*drain, &tunnel);
+    let (worker, client, drain, tunnel, has_asked) = (&worker, &client, &*drain, &tunnel, &has_asked);
     let service = service_fn(|request: Request<Incoming>| async move {
+        if !has_asked.replace(true) {
+            drain.has_asked(id);
+        }
         let mut response = answer(worker, client, request).await;
         if let AnswerBody::Tunnel(begun) = response.body_mut() {
             tunnel.set(begun.take());
@@ -338,9 +340,13 @@ async fn serve_http1<I: ClientIo>(
         if guard.is_draining() && !std::mem::replace(&mut is_closing, true) {
             Pin::new(&mut connection).graceful_shutdown();
         }
-        Pin::new(&mut connection).poll(cx)
+        if guard.is_evicted() {
+            return Poll::Ready(None);
+        }
+        Pin::new(&mut connection).poll(cx).map(Some)
     })
     .await;
+    let Some(ended) = ended else { return };
     let is_broken = ended.is_err_and(|error| error.is_user());
     let parts = connection.into_parts();
     let stream = parts.io.into_socket();
@@ -358,23 +364,6 @@ async fn serve_http1<I: ClientIo>(
     // What follows keeps no drain waiting.
     drop(guard);
     linger(stream).await;
-}
-
-/// Reads away what a client still sends after its last answer.
-///
-/// A connection that is closed with bytes unread ends with a reset, and that may overtake the answer.
-async fn linger(mut stream: impl AsyncRead + AsyncWrite + Unpin) {
-    let ending = async {
-        // Both fail where the client is gone, which is as good.
-        let _ = stream.shutdown().await;
-        let (mut piece, mut sum) = (vec![0; 16 * 1024], 0);
-        while sum < LINGER_BYTES_MAX
-            && let Ok(count @ 1..) = stream.read(&mut piece).await
-        {
-            sum += count;
-        }
-    };
-    let _ = timeout(LINGER_MAX, ending).await;
 }
 
 /// Answers one request, by whichever face it asks for.

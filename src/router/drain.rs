@@ -7,7 +7,7 @@
 //! Everything here is one thread's, so a flag and a list of wakers do; no connection pays for a channel.
 
 use std::cell::{Cell, RefCell};
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::future::poll_fn;
 use std::rc::Rc;
 use std::task::{Poll, Waker};
@@ -19,6 +19,9 @@ pub(super) struct Drain {
     is_draining: Cell<bool>,
     next_id: Cell<u64>,
     wakers: RefCell<HashMap<u64, Waker>>,
+    /// Connections that have asked for nothing yet, the oldest first, and those that are to leave therefore.
+    silent: RefCell<BTreeSet<u64>>,
+    evicted: RefCell<BTreeSet<u64>>,
     waiting: RefCell<Option<Waker>>,
 }
 
@@ -29,6 +32,33 @@ impl Drain {
         self.next_id.set(id + 1);
         self.wakers.borrow_mut().insert(id, Waker::noop().clone());
         Guard { drain: Rc::clone(self), id }
+    }
+
+    /// The same for a connection, which may have to make room for another until it asks for something.
+    pub(super) fn enter_silent(self: &Rc<Self>) -> Guard {
+        let guard = self.enter();
+        self.silent.borrow_mut().insert(guard.id);
+        guard
+    }
+
+    /// A connection has asked for something.
+    pub(super) fn has_asked(&self, id: u64) {
+        self.silent.borrow_mut().remove(&id);
+    }
+
+    /// Has the connection end that has asked for nothing for longest; false if all have.
+    pub(super) fn evict(&self) -> bool {
+        let Some(oldest) = self.silent.borrow_mut().pop_first() else { return false };
+        self.evicted.borrow_mut().insert(oldest);
+        if let Some(waker) = self.wakers.borrow().get(&oldest) {
+            waker.wake_by_ref();
+        }
+        true
+    }
+
+    /// Whether one that is to make room has not left yet.
+    pub(super) fn is_evicting(&self) -> bool {
+        !self.evicted.borrow().is_empty()
     }
 
     /// Asks everybody to come to an end with their next answer.
@@ -73,6 +103,17 @@ impl Guard {
         Rc::clone(&self.drain)
     }
 
+    /// What it is called there.
+    pub(super) fn id(&self) -> u64 {
+        self.id
+    }
+
+    /// Whether it is to make room for another.
+    pub(super) fn is_evicted(&self) -> bool {
+        let evicted = self.drain.evicted.borrow();
+        !evicted.is_empty() && evicted.contains(&self.id)
+    }
+
     /// Whether it is asked to come to an end.
     pub(super) fn is_draining(&self) -> bool {
         self.drain.is_draining.get()
@@ -92,6 +133,8 @@ impl Guard {
 impl Drop for Guard {
     fn drop(&mut self) {
         self.drain.wakers.borrow_mut().remove(&self.id);
+        self.drain.silent.borrow_mut().remove(&self.id);
+        self.drain.evicted.borrow_mut().remove(&self.id);
         if self.drain.wakers.borrow().is_empty()
             && let Some(waiting) = self.drain.waiting.take()
         {

@@ -389,6 +389,10 @@ impl Fault {
         match why {
             Unread::Stalled => Fault::of_stalled_client(idle_max),
             Unread::Broken(broken) => broke(describe(broken)),
+            Unread::NoRoom => {
+                let detail = "bodies take as much memory as they may".to_owned();
+                Fault { kind: FaultKind::Exhausted, detail }
+            }
             Unread::TooLarge => broke("it is longer than it was said to be".to_owned()),
         }
     }

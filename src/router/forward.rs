@@ -99,7 +99,7 @@ pub(super) async fn forward(
         // What two versions get must be in memory; both are counted as dispatched when it is.
         (None, true) if aside.is_some() => {
             let idle_max = worker.timeouts.body_idle;
-            match Box::pin(read_whole(body, mirror::BODY_BYTES_MAX, idle_max)).await {
+            match Box::pin(read_whole(body, mirror::BODY_BYTES_MAX, idle_max, None)).await {
                 Ok(bytes) => Outgoing::Whole(bytes),
                 Err(why) => return refused(failed(&Fault::of_reading(&why, idle_max), &label)),
             }

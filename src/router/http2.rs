@@ -100,7 +100,7 @@ where
     let mut connection = pin!(http.serve_connection(io, service));
     let idle_max = worker.timeouts.client_header;
     let mut look = pin!(sleep(idle_max));
-    let (mut is_listening, mut is_closing, mut begun_before) = (false, false, 0);
+    let (mut is_listening, mut is_closing, mut has_asked, mut begun_before) = (false, false, false, 0);
     poll_fn(|cx| {
         if !std::mem::replace(&mut is_listening, true) {
             guard.listen(cx.waker());
@@ -109,9 +109,16 @@ where
             connection.as_mut().graceful_shutdown();
             look.as_mut().reset((clock::instant_now() + GOING_MAX).into());
         }
+        if guard.is_evicted() {
+            return Poll::Ready(());
+        }
         // However it ends, the client was told by a GOAWAY or is gone.
         if connection.as_mut().poll(cx).is_ready() {
             return Poll::Ready(());
+        }
+        if !has_asked && streams.0.begun.get() > 0 {
+            has_asked = true;
+            guard.drain().has_asked(guard.id());
         }
         if streams.cancels_too_much() {
             worker.connections.refuse(Refused::Http2Resets);

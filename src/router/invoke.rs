@@ -21,7 +21,8 @@ use serde_json::{Value, json};
 use uuid::Uuid;
 
 use super::address::upstream_target;
-use super::authorize::authorize;
+use super::authorize::{authorize, introduce};
+use super::budget::Room;
 use super::download::{Download, Uncollected};
 use super::exchange::{About, Answered, Face, FaultKind, Outgoing, Transit};
 use super::handle::OfSerin;
@@ -88,8 +89,10 @@ async fn invoked(
         let text = "the only transfer coding that is taken is chunked".to_owned();
         return Err(InvokeError::InvalidRequestContent(text));
     }
+    introduce(worker, &head)?;
     // Read also where the head is faulty, so that the connection is good for another call.
-    let payload = whole(payload, worker.timeouts.body_idle).await?;
+    let mut room = worker.payloads.room();
+    let payload = whole(payload, worker.timeouts.body_idle, &mut room).await?;
     let call = Call::read(&head.method, &head.uri, &head.headers, &worker.place)?;
     authorize(worker, &head, &payload, &call)?;
     // After the payload has come, so that a slow one is routed by the weights of the moment it is sent on.
@@ -203,15 +206,16 @@ fn answer(payload: Bytes, is_error: bool, label: &HeaderValue, log: Option<Vec<u
 }
 
 /// Collects a payload, no larger than Lambda takes and no slower than a body may be.
-async fn whole(payload: Payload, idle_max: Duration) -> Result<Bytes, InvokeError> {
+async fn whole(payload: Payload, idle_max: Duration, room: &mut Room) -> Result<Bytes, InvokeError> {
     let read = match payload {
         Payload::Whole(bytes) if bytes.len() > PAYLOAD_BYTES_MAX => Err(Unread::TooLarge),
         Payload::Whole(bytes) => Ok(bytes),
-        Payload::Stream(body) => read_whole(body, PAYLOAD_BYTES_MAX, idle_max).await,
+        Payload::Stream(body) => read_whole(body, PAYLOAD_BYTES_MAX, idle_max, Some(room)).await,
     };
     read.map_err(|why| match why {
         Unread::TooLarge => InvokeError::RequestTooLarge(PAYLOAD_BYTES_MAX),
         Unread::Stalled => InvokeError::RequestTimedOut,
+        Unread::NoRoom => InvokeError::Busy,
         Unread::Broken(broken) => InvokeError::InvalidRequestContent(broken.to_string()),
     })
 }

@@ -42,6 +42,8 @@ pub(super) enum InvokeError {
     ClientContext,
     /// Too many invocations are under way.
     TooManyRequests(Throttled),
+    /// Payloads take as much memory as they may.
+    Busy,
     /// The router cannot go on; what it lacks.
     Service(String),
     /// A function could not be run, by no doing of its own; in words.
@@ -65,6 +67,7 @@ impl InvokeError {
                 StatusCode::FORBIDDEN
             }
             InvokeError::RequestTimedOut => StatusCode::REQUEST_TIMEOUT,
+            InvokeError::Busy => StatusCode::SERVICE_UNAVAILABLE,
             InvokeError::Service(_) | InvokeError::Unavailable(_) => StatusCode::INTERNAL_SERVER_ERROR,
         }
     }
@@ -83,7 +86,7 @@ impl InvokeError {
             InvokeError::AccessDenied(_) | InvokeError::OtherAccount => "AccessDeniedException",
             InvokeError::NotHere | InvokeError::UnknownOperation => "UnknownOperationException",
             InvokeError::RequestTimedOut => "RequestTimeoutException",
-            InvokeError::Service(_) | InvokeError::Unavailable(_) => "ServiceException",
+            InvokeError::Busy | InvokeError::Service(_) | InvokeError::Unavailable(_) => "ServiceException",
         }
     }
 
@@ -120,6 +123,9 @@ impl InvokeError {
                  send every other operation to serin's API address"
                     .to_owned()
             }
+            InvokeError::Busy => {
+                "serin has as many large payloads under way as it may have; try again later".to_owned()
+            }
             InvokeError::RequestTimedOut => "the payload did not come in time; send it again".to_owned(),
             InvokeError::Service(lacking) => format!(
                 "serin cannot open another connection: {lacking}; raise its limit of open files (ulimit -n)"
@@ -133,7 +139,9 @@ impl InvokeError {
             InvokeError::Validation { .. } | InvokeError::Stranger(_) => (None, "message"),
             InvokeError::AccessDenied(_) | InvokeError::OtherAccount => (None, "Message"),
             InvokeError::FunctionNotFound(_) | InvokeError::OtherRegion { .. } => (Some("User"), "Message"),
-            InvokeError::Service(_) | InvokeError::Unavailable(_) => (Some("Service"), "Message"),
+            InvokeError::Busy | InvokeError::Service(_) | InvokeError::Unavailable(_) => {
+                (Some("Service"), "Message")
+            }
             _ => (Some("User"), "message"),
         };
         let mut body = Map::new();

@@ -12,6 +12,7 @@ mod alarm;
 mod answer;
 mod authorize;
 pub mod bindings;
+mod budget;
 mod client_certificate;
 mod connection;
 mod download;

@@ -18,8 +18,9 @@ use tokio::net::TcpListener;
 use tokio::runtime::{self, LocalRuntime};
 use tokio::sync::{mpsc, watch};
 use tokio::task::{JoinHandle as JoinTask, spawn_local, yield_now};
-use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
+use tokio::time::{MissedTickBehavior, interval, timeout};
 
+use super::budget::PayloadBudget;
 use super::connection::{self, Door};
 use super::drain::Drain;
 use super::handle::{InvokeHandle, Job};
@@ -32,17 +33,17 @@ use super::tls::{Tls, Watching};
 use super::worker::Worker;
 use crate::clock;
 use crate::metrics::certificate::CertificateState;
-use crate::metrics::connections::Connections;
+use crate::metrics::connections::{Connections, Permit, Refused};
 use crate::metrics::recorder::Writer;
+use crate::sockets::Pause;
 
 /// Connections that may wait to be accepted, on each thread.
 const BACKLOG: i32 = 4096;
 /// So many connections are accepted before those that are here already are looked at again: however many come at once,
 /// their heads and what follows from them stand in line with everybody's requests and not before them.
 const ACCEPTED_AT_ONCE_MAX: usize = 8;
-/// How long accepting pauses when the process has no descriptor left, at first and at most.
-const PAUSE_MIN: Duration = Duration::from_millis(5);
-const PAUSE_MAX: Duration = Duration::from_secs(1);
+/// So often others may have their turn before a connection gives up its place for a new one.
+const TURNS_TO_LEAVE: usize = 3;
 /// How often a worker closes connections that were idle too long.
 const SWEEP_EVERY: Duration = Duration::from_secs(1);
 
@@ -164,10 +165,11 @@ impl Router {
         let plain = shares(&listeners.plain, jobs.len())?;
         let shares = plain.into_iter().zip(shares(&listeners.tls, jobs.len())?);
         drop(listeners);
+        let payloads = Arc::<PayloadBudget>::default();
         let (started, starting) = std::sync::mpsc::channel();
         for (index, (listeners, jobs)) in shares.zip(jobs).enumerate() {
             let listeners = Sockets { plain: listeners.0, tls: listeners.1 };
-            let shared = (tls.clone(), Arc::clone(&connections));
+            let shared = (tls.clone(), Arc::clone(&connections), Arc::clone(&payloads));
             let (config, table, started) = (config.clone(), Arc::clone(&table), started.clone());
             let (orders, left) = (orders.clone(), Arc::clone(&left));
             let thread = move || {
@@ -374,12 +376,12 @@ async fn work(
     table: &RoutingTable,
     listeners: Sockets<TcpListener>,
     mut jobs: mpsc::Receiver<Job>,
-    (tls, connections): (Option<Arc<Tls>>, Arc<Connections>),
+    (tls, connections, payloads): (Option<Arc<Tls>>, Arc<Connections>, Arc<PayloadBudget>),
     (mut orders, left): (watch::Receiver<Order>, Arc<AtomicUsize>),
 ) {
     // Before the worker takes its first table, so that it hears of the next.
     let mut published = table.published();
-    let worker = Rc::new(Worker::new(writer, table, &config, connections));
+    let worker = Rc::new(Worker::new(writer, table, &config, (connections, payloads)));
     let drain = Rc::new(Drain::default());
     let door = |tls| Rc::new(Door::new(&config.timeouts, config.wants_proxy_header, tls));
     let (plain, tls) = (door(None), door(tls));
@@ -446,7 +448,7 @@ async fn stop_accepting(accepting: &mut Vec<JoinTask<()>>) {
 }
 
 async fn accept(worker: Rc<Worker>, listener: TcpListener, door: Rc<Door>, drain: Rc<Drain>) {
-    let mut pause = PAUSE_MIN;
+    let mut pause = Pause::default();
     let mut accepted = 0;
     loop {
         if accepted == ACCEPTED_AT_ONCE_MAX {
@@ -455,32 +457,34 @@ async fn accept(worker: Rc<Worker>, listener: TcpListener, door: Rc<Door>, drain
         }
         match listener.accept().await {
             Ok((stream, peer)) => {
-                pause = PAUSE_MIN;
+                pause.ends();
                 accepted += 1;
-                let Some(permit) = worker.connections.admit() else {
+                let Some(permit) = admit(&worker.connections, &drain).await else {
                     door.turn_away(&stream);
                     continue;
                 };
                 let (worker, door) = (Rc::clone(&worker), Rc::clone(&door));
-                spawn_local(connection::serve(worker, door, stream, peer, drain.enter(), permit));
+                spawn_local(connection::serve(worker, door, stream, peer, drain.enter_silent(), permit));
             }
-            Err(error) if is_of_one_connection(&error) => {}
-            Err(error) => {
-                // Most likely no descriptor is left. Trying again at once would spin; those that end meanwhile
-                // give theirs back.
-                if pause == PAUSE_MIN {
-                    tracing::warn!(%error, "accepting connections pauses");
-                }
-                sleep(pause).await;
-                pause = (pause * 2).min(PAUSE_MAX);
-            }
+            Err(error) => pause.after(&error).await,
         }
     }
 }
 
-fn is_of_one_connection(error: &io::Error) -> bool {
-    use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset, Interrupted};
-    matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset | Interrupted)
+/// Counts a connection in; where there is no room, in the place of the one that has asked for nothing for longest.
+///
+/// Whoever connects and says nothing, or half a head, must not keep those out who ask for something.
+async fn admit(connections: &Arc<Connections>, drain: &Drain) -> Option<Permit> {
+    for _ in 0..TURNS_TO_LEAVE {
+        if let Some(permit) = connections.try_admit() {
+            return Some(permit);
+        }
+        if !drain.is_evicting() && drain.evict() {
+            connections.refuse(Refused::NoRequest);
+        }
+        yield_now().await;
+    }
+    connections.admit()
 }
 
 async fn sweep(worker: Rc<Worker>) {

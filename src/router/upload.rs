@@ -2,7 +2,7 @@
 
 use std::cell::Cell;
 use std::convert::Infallible;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
@@ -12,6 +12,7 @@ use http_body_util::BodyExt;
 use hyper::body::{Body, Frame, Incoming, SizeHint};
 use tokio::time::timeout;
 
+use super::budget::Room;
 use super::headers::clean_trailers;
 use crate::clock;
 
@@ -22,28 +23,67 @@ pub(super) enum Unread {
     TooLarge,
     /// The client sent nothing of it for too long.
     Stalled,
+    /// There is no room for it.
+    NoRoom,
     /// It broke off.
     Broken(hyper::Error),
 }
 
-/// Reads a request's body into memory: at most so many bytes, and nothing of it for no longer than `idle_max`.
+/// Who takes room that others want is waited for no longer than this, and is looked at so often.
+const IDLE_WANTED_MAX: Duration = Duration::from_secs(2);
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+
+/// Reads a request's body into memory: at most so many bytes, nothing of it for no longer than `idle_max`, and no more
+/// than there is room for, where that is counted.
 pub(super) async fn read_whole(
     mut body: Incoming,
     bytes_max: usize,
     idle_max: Duration,
+    mut room: Option<&mut Room>,
 ) -> Result<Bytes, Unread> {
     if body.size_hint().lower() > bytes_max as u64 {
         return Err(Unread::TooLarge);
     }
-    let mut collected = BytesMut::new();
-    while let Some(frame) = timeout(idle_max, body.frame()).await.map_err(|_| Unread::Stalled)? {
+    // Announced is not sent: of what is set aside here, the kernel gives what is written to. Growing
+    // may take twice that.
+    let announced = usize::try_from(body.size_hint().lower()).unwrap_or(bytes_max).min(bytes_max);
+    let mut collected = BytesMut::with_capacity(announced);
+    while let Some(frame) = next_frame(&mut body, idle_max, room.as_deref()).await? {
         let Ok(data) = frame.map_err(Unread::Broken)?.into_data() else { continue };
-        if collected.len() + data.len() > bytes_max {
+        let bytes = collected.len() + data.len();
+        if bytes > bytes_max {
             return Err(Unread::TooLarge);
+        }
+        let taken = if announced == 0 { bytes.max(collected.capacity()) } else { bytes };
+        if room.as_mut().is_some_and(|room| !room.grow(taken)) {
+            return Err(Unread::NoRoom);
         }
         collected.extend_from_slice(&data);
     }
+    if room.is_some_and(|room| !room.is_whole()) {
+        return Err(Unread::NoRoom);
+    }
     Ok(collected.freeze())
+}
+
+/// Waits for the next piece of a body.
+async fn next_frame(
+    body: &mut Incoming,
+    idle_max: Duration,
+    room: Option<&Room>,
+) -> Result<Option<Result<Frame<Bytes>, hyper::Error>>, Unread> {
+    let mut frame = pin!(body.frame());
+    let mut idle = Duration::ZERO;
+    loop {
+        let is_wanted = room.is_some_and(Room::is_wanted);
+        let left = if is_wanted { idle_max.min(IDLE_WANTED_MAX) } else { idle_max }.saturating_sub(idle);
+        let wait = if room.is_some() { left.min(LOOK_EVERY) } else { left };
+        match timeout(wait, &mut frame).await {
+            Ok(frame) => return Ok(frame),
+            Err(_) if wait == left => return Err(Unread::Stalled),
+            Err(_) => idle += wait,
+        }
+    }
 }
 
 /// What is sent to a version.

@@ -12,6 +12,7 @@ use rand::rngs::SmallRng;
 use tokio::task::spawn_local;
 
 use super::bindings::Bindings;
+use super::budget::PayloadBudget;
 use super::lines::Lines;
 use super::mirror::Copies;
 use super::multiplex::Trunks;
@@ -63,6 +64,8 @@ pub(super) struct Worker {
     pub(super) copies: Copies,
     /// Clients' connections, of all workers.
     pub(super) connections: Arc<Connections>,
+    /// What payloads of Invokes take of memory, on all workers.
+    pub(super) payloads: Arc<PayloadBudget>,
     lines: Option<RefCell<Lines>>,
     table: RefCell<TableReader>,
     tickets: RefCell<SmallRng>,
@@ -74,7 +77,7 @@ impl Worker {
         writer: Writer,
         table: &RoutingTable,
         config: &RouterConfig,
-        connections: Arc<Connections>,
+        (connections, payloads): (Arc<Connections>, Arc<PayloadBudget>),
     ) -> Worker {
         let tickets = RefCell::new(chance::ticket_source());
         let lines =
@@ -84,6 +87,7 @@ impl Worker {
             writer,
             places: Arc::clone(table.places()),
             connections,
+            payloads,
             copies: Copies::default(),
             outbox: Rc::default(),
             shared: Trunks::default(),

@@ -3,10 +3,11 @@
 //! Only the process it was made for may speak to it: where processes are users of their own, the user at the other end
 //! of a connection is looked up, and others are cut off.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::convert::Infallible;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::rc::Rc;
+use std::time::Duration;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
@@ -20,12 +21,18 @@ use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
 use serde_json::json;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{Mutex, Notify, mpsc, oneshot};
 use tokio::task::JoinSet;
+use tokio::time::timeout;
 
 use super::ANSWER_BYTES_MAX;
 
 const PREFIX: &str = "/2018-06-01/runtime/";
+/// How many connections of a process are spoken on; its runtime has one, or two while it replaces it. One more takes the
+/// place of the oldest that has asked for nothing yet.
+const SPOKEN_MAX: usize = 8;
+/// How long a new connection may take to ask for something.
+const FIRST_MAX: Duration = Duration::from_secs(10);
 const REQUEST_ID: HeaderName = HeaderName::from_static("lambda-runtime-aws-request-id");
 const ERROR_TYPE: HeaderName = HeaderName::from_static("lambda-runtime-function-error-type");
 const ERROR_BODY: HeaderName = HeaderName::from_static("lambda-runtime-function-error-body");
@@ -65,6 +72,9 @@ pub(super) enum Answer {
 /// One process's Runtime API.
 pub(super) struct Api {
     state: RefCell<State>,
+    spoken: RefCell<Vec<Rc<Spoken>>>,
+    /// Held while a body is read: nothing but one at a time is waited for, and each may be large.
+    reading: Mutex<()>,
     said: mpsc::UnboundedSender<Said>,
 }
 
@@ -101,7 +111,7 @@ impl Phase {
 impl Api {
     /// An API that tells what is said to it.
     pub(super) fn new(said: mpsc::UnboundedSender<Said>) -> Rc<Api> {
-        Rc::new(Api { state: RefCell::default(), said })
+        Rc::new(Api { state: RefCell::default(), spoken: RefCell::default(), reading: Mutex::new(()), said })
     }
 
     /// Hands an invocation to the process, at once or when it asks.
@@ -139,17 +149,32 @@ impl Api {
     }
 
     async fn speak(self: Rc<Api>, stream: TcpStream) {
+        let Some(seat) = Seat::take(&self) else { return };
         // Answers are small and waited for.
         let _ = stream.set_nodelay(true);
-        let service = service_fn(move |request| {
-            let api = Rc::clone(&self);
+        let (api, spoken) = (&self, &seat.spoken);
+        let service = service_fn(|request| {
+            spoken.has_asked.set(true);
             async move { Ok::<_, Infallible>(api.answer(request).await) }
         });
-        // A process that breaks off is seen to end, or asks again.
-        let _ = http1::Builder::new()
-            .header_read_timeout(None)
-            .serve_connection(TokioIo::new(stream), service)
-            .await;
+        let mut connection =
+            http1::Builder::new().header_read_timeout(None).serve_connection(TokioIo::new(stream), service);
+        let served = async {
+            // A process that breaks off is seen to end, or asks again.
+            if timeout(FIRST_MAX, &mut connection).await.is_err() && spoken.has_asked.get() {
+                // Between two invocations, and while one is worked on, it may be as quiet as it likes.
+                let _ = connection.await;
+            }
+        };
+        tokio::select! {
+            () = served => {}
+            () = spoken.cut.notified() => {}
+        }
+    }
+
+    async fn collect(&self, body: Incoming) -> Result<Collected, BodyFault> {
+        let _reading = self.reading.lock().await;
+        collect(body).await
     }
 
     async fn answer(&self, request: Request<Incoming>) -> Response<Full<Bytes>> {
@@ -158,7 +183,7 @@ impl Api {
         match (&head.method, path) {
             (&Method::GET, "invocation/next") => self.next().await,
             (&Method::POST, "init/error") => {
-                let error = match collect(body).await {
+                let error = match self.collect(body).await {
                     Ok(error) => error,
                     Err(fault) => return fault.response(),
                 };
@@ -215,7 +240,7 @@ impl Api {
         if let Some(refusal) = self.refusal_for(id) {
             return refusal;
         }
-        let collected = collect(body).await;
+        let collected = self.collect(body).await;
         if let Err(fault @ BodyFault::Broken) = &collected {
             return fault.response();
         }
@@ -262,6 +287,38 @@ impl Api {
     fn tell(&self, said: Said) {
         // Whoever listened has given the process up.
         let _ = self.said.send(said);
+    }
+}
+
+/// A connection that is spoken on.
+#[derive(Default)]
+struct Spoken {
+    has_asked: Cell<bool>,
+    cut: Notify,
+}
+
+/// The place of one, until it is dropped.
+struct Seat {
+    api: Rc<Api>,
+    spoken: Rc<Spoken>,
+}
+
+impl Seat {
+    fn take(api: &Rc<Api>) -> Option<Seat> {
+        let mut all = api.spoken.borrow_mut();
+        if all.len() >= SPOKEN_MAX {
+            let silent = all.iter().position(|spoken| !spoken.has_asked.get())?;
+            all.remove(silent).cut.notify_one();
+        }
+        let spoken = Rc::<Spoken>::default();
+        all.push(Rc::clone(&spoken));
+        Some(Seat { api: Rc::clone(api), spoken })
+    }
+}
+
+impl Drop for Seat {
+    fn drop(&mut self) {
+        self.api.spoken.borrow_mut().retain(|spoken| !Rc::ptr_eq(spoken, &self.spoken));
     }
 }
 
@@ -382,6 +439,33 @@ pub(super) async fn listen() -> std::io::Result<(TcpListener, String)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test(flavor = "current_thread")]
+    async fn half_heads_keep_no_runtime_waiting() {
+        tokio::task::LocalSet::new().run_until(asks_among_half_heads()).await;
+    }
+
+    async fn asks_among_half_heads() {
+        use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+        let (said, _hears) = mpsc::unbounded_channel();
+        let (listener, address) = listen().await.unwrap();
+        let api = Api::new(said);
+        let serving = tokio::task::spawn_local(Rc::clone(&api).serve(listener, None));
+        let mut half = Vec::new();
+        for _ in 0..100 {
+            let mut stream = TcpStream::connect(&address).await.unwrap();
+            stream.write_all(b"GET /2018-06-01/runtime/").await.unwrap();
+            half.push(stream);
+        }
+        let mut whole = TcpStream::connect(&address).await.unwrap();
+        whole.write_all(b"GET /nothing HTTP/1.1\r\nHost: x\r\n\r\n").await.unwrap();
+        let mut answer = [0; 12];
+        whole.read_exact(&mut answer).await.unwrap();
+        assert_eq!(&answer, b"HTTP/1.1 404");
+        assert!(api.spoken.borrow().len() <= SPOKEN_MAX);
+        serving.abort();
+    }
 
     #[test]
     fn the_user_at_the_other_end_is_known() {

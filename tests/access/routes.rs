@@ -112,6 +112,23 @@ fn asked(
     ask(&agent(), &house.url(), method, path, body, &headers)
 }
 
+/// What is long is on disk until the signature is known to be right.
+#[test]
+fn a_signature_covers_a_body_that_is_not_in_memory() {
+    let house = house();
+    let path = "/2015-03-31/functions";
+    let body = |zip: &str| json!({ "FunctionName": "f", "Code": { "ZipFile": zip } });
+    let sent = body(&"A".repeat(400_000));
+    let key = ("AKIAOWNER", "the-secret-of-owner");
+    let right =
+        asked(&house, "POST", path, Some(&sent), &signed(&house, "POST", path, &sent.to_string(), key, 0));
+    assert_eq!(right.status, 400, "{}", right.error());
+    let other = body(&format!("{}B", "A".repeat(399_999)));
+    let wrong =
+        asked(&house, "POST", path, Some(&sent), &signed(&house, "POST", path, &other.to_string(), key, 0));
+    assert_eq!(wrong.status, 403, "{}", wrong.error());
+}
+
 #[test]
 fn nobody_gets_through_who_should_not() {
     let house = house();

@@ -3,6 +3,7 @@
 mod aliases;
 mod client;
 mod counts;
+mod crowds;
 mod demo;
 mod functions;
 mod history;

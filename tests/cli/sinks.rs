@@ -217,9 +217,12 @@ fn a_service_manager_that_does_not_listen_keeps_no_signal_waiting() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("deaf");
     let _deaf = UnixDatagram::bind(&path).unwrap();
-    let filler = UnixDatagram::unbound().unwrap();
-    filler.set_nonblocking(true).unwrap();
-    while filler.send_to(&[0; 64 << 10], &path).is_ok() || filler.send_to(b"x", &path).is_ok() {}
+    // Each fills as much of the queue as its own buffer allows.
+    let fillers: Vec<UnixDatagram> = (0..16).map(|_| UnixDatagram::unbound().unwrap()).collect();
+    for filler in &fillers {
+        filler.set_nonblocking(true).unwrap();
+        while filler.send_to(b"x", &path).is_ok() {}
+    }
     let mut serve = command();
     serve.env("NOTIFY_SOCKET", &path).env("WATCHDOG_USEC", "300000");
     let daemon = Daemon::start_as(serve, dir.path(), &["--drain", "1s"]);

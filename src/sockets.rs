@@ -1,0 +1,66 @@
+//! What our listeners have in common, whatever is spoken on them: how they go on accepting, and how a connection ends.
+
+use std::io;
+use std::time::Duration;
+
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::time::{sleep, timeout};
+
+/// How long accepting pauses when the process has no descriptor left, at first and at most.
+const PAUSE_MIN: Duration = Duration::from_millis(5);
+const PAUSE_MAX: Duration = Duration::from_secs(1);
+/// How long, and for how much, a client is listened to after its last answer.
+const LINGER_MAX: Duration = Duration::from_secs(1);
+const LINGER_BYTES_MAX: usize = 16 * 1024 * 1024;
+
+/// How long a listener pauses after it could not accept.
+#[derive(Debug)]
+pub struct Pause(Duration);
+
+impl Default for Pause {
+    fn default() -> Pause {
+        Pause(PAUSE_MIN)
+    }
+}
+
+impl Pause {
+    /// Waits as long as makes sense after a fault; one that is of a single connection is nobody else's.
+    pub async fn after(&mut self, error: &io::Error) {
+        if is_of_one_connection(error) {
+            return;
+        }
+        // Most likely no descriptor is left. Trying again at once would spin; those that end meanwhile give theirs back.
+        if self.0 == PAUSE_MIN {
+            tracing::warn!(%error, "accepting connections pauses");
+        }
+        sleep(self.0).await;
+        self.0 = (self.0 * 2).min(PAUSE_MAX);
+    }
+
+    /// Somebody was accepted.
+    pub fn ends(&mut self) {
+        self.0 = PAUSE_MIN;
+    }
+}
+
+fn is_of_one_connection(error: &io::Error) -> bool {
+    use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset, Interrupted};
+    matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset | Interrupted)
+}
+
+/// Reads away what a client still sends after its last answer.
+///
+/// A connection that is closed with bytes unread ends with a reset, and that may overtake the answer.
+pub async fn linger(mut stream: impl AsyncRead + AsyncWrite + Unpin) {
+    let ending = async {
+        // Both fail where the client is gone, which is as good.
+        let _ = stream.shutdown().await;
+        let (mut piece, mut sum) = (vec![0; 16 * 1024], 0);
+        while sum < LINGER_BYTES_MAX
+            && let Ok(count @ 1..) = stream.read(&mut piece).await
+        {
+            sum += count;
+        }
+    };
+    let _ = timeout(LINGER_MAX, ending).await;
+}
