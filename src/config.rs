@@ -1,5 +1,7 @@
 //! Every setting of the daemon and of the command line, and the only reader of the environment.
 
+mod plan_env;
+
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::str::FromStr;
@@ -7,6 +9,8 @@ use std::time::Duration;
 
 use aws_credential_types::Credentials;
 use ureq::http::Uri;
+
+pub use plan_env::{PlanCa, PlanEnv, PlanVariable, Withheld};
 
 /// Where the daemon's API is unless told otherwise.
 pub const API_DEFAULT: &str = "127.0.0.1:7411";
@@ -50,6 +54,10 @@ pub struct ServeConfig {
     pub router_versions: bool,
     /// Tokens that the API and Invoke want.
     pub token: Option<String>,
+    /// What plans may ask of the environment.
+    pub plan_env: PlanEnv,
+    /// Whom to believe at hosts that plans ask.
+    pub plan_ca: Vec<PlanCa>,
     /// The file of principals; without it nobody is held to policies.
     pub principals: Option<PathBuf>,
     /// How long history is kept.
@@ -337,6 +345,8 @@ mod tests {
             router_invoke: false,
             router_versions: false,
             token: token.map(str::to_owned),
+            plan_env: PlanEnv::default(),
+            plan_ca: Vec::new(),
             principals: None,
             keep_history: Duration::from_secs(1),
             keep_logs: Duration::from_secs(1),

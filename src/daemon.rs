@@ -30,9 +30,12 @@ use crate::control::data_plane::DataPlane;
 use crate::control::handle::{Control, Parts};
 use crate::control::meter::Meter;
 use crate::control::plans::{PlanBook, PlanFile};
+use crate::control::world::World;
 use crate::control::{boot, watch as plans_watch};
 use crate::domain::actor::{Actor, Standing};
+use crate::domain::plan::Plan;
 use crate::events::{self, AsyncInvocations};
+use crate::metrics::outside::Settings as OutsideSettings;
 use crate::metrics::recorder::Recorder;
 use crate::queues::EventSources;
 use crate::queues::client::Sqs;
@@ -123,7 +126,10 @@ impl Daemon {
         ground.code.clear_unfinished()?;
         ground.code.sweep(|| world.named_code())?;
         let book = config.plans.as_deref().map(plans_watch::read).unwrap_or_default();
+        let outside = OutsideSettings { env: config.plan_env.clone(), ca: config.plan_ca.clone() };
+        problems.extend(lacking(&outside, &book, &world));
         let parts = Parts {
+            outside,
             core: Core::new(world, judges).with_days(days),
             book: book.succeed(&PlanBook::default()),
             writer: store.writer.clone(),
@@ -326,9 +332,27 @@ pub fn restore_store(dir: &Path, from: &Path) -> anyhow::Result<Option<PathBuf>>
     Ok(store::restore(dir, from, &holder("restore"))?)
 }
 
+/// Names what plans of the directory, and those of live rollouts, want and this daemon is not given.
+fn lacking(outside: &OutsideSettings, book: &PlanBook, world: &World) -> Vec<String> {
+    let of_files = book
+        .files
+        .iter()
+        .filter_map(|(name, file)| Some((format!("the plan {name}"), &file.read.as_ref()?.plan)));
+    let live = world.live.iter().filter_map(|id| world.rollout(*id));
+    let of_live =
+        live.map(|rollout| (format!("the live rollout of {}", rollout.record.alias), &rollout.plan));
+    let lacks = |(who, plan): (String, &Arc<Plan>)| {
+        let lacks = outside.lacks(plan, true).into_iter();
+        lacks.map(move |lack| format!("{who} wants {lack}")).collect::<Vec<_>>()
+    };
+    of_files.chain(of_live).flat_map(lacks).collect()
+}
+
 /// Whom serin knows.
 fn access(config: &ServeConfig) -> anyhow::Result<Arc<AccessControl>> {
     config.check()?;
+    let outside = OutsideSettings { ca: config.plan_ca.clone(), ..OutsideSettings::default() };
+    outside.check().map_err(|why| anyhow::anyhow!("--plan-ca: {why}"))?;
     let access = AccessControl::open(config.token.as_deref(), config.principals.as_deref());
     Ok(Arc::new(access.context("cannot tell who may ask")?))
 }

@@ -11,7 +11,8 @@ use super::flags::{Share, TextOrJson, json, rate};
 use super::plan_file::{PlanFile, in_directory};
 use super::render::line::Tone;
 use super::session::Session;
-use crate::domain::plan::{self, Fault, Plan, Severity, Source, Step};
+use crate::config::{PlanEnv, PlanVariable};
+use crate::domain::plan::{self, Fault, Plan, Severity, Source, Step, WantedVariable};
 use crate::domain::time::human;
 
 const EXAMPLES: &str = "\
@@ -44,6 +45,9 @@ pub struct Args {
     /// The same by the live counters of each plan's alias, watched at the daemon for five seconds.
     #[arg(long)]
     against: bool,
+    /// The variables that the daemon gives to plans, as its own --plan-env says; those that a plan wants beside are named.
+    #[arg(long, value_name = "NAME[=HOST,…]", env = "SERIN_PLAN_ENV", value_delimiter = ' ')]
+    plan_env: Vec<PlanVariable>,
     /// How it is printed.
     #[arg(long, short, value_enum, value_name = "FORM", default_value = "text")]
     output: TextOrJson,
@@ -67,6 +71,9 @@ struct Checked {
     findings: Vec<Fault>,
     #[serde(skip_serializing_if = "Option::is_none")]
     resolved: Option<String>,
+    /// Variables of the daemon's environment that the plan wants and would not be given, in words.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    wants: Vec<String>,
     /// What the gates need for a decision, where traffic was given.
     #[serde(skip_serializing_if = "Option::is_none")]
     feasibility: Option<Feasibility>,
@@ -78,6 +85,7 @@ struct Checked {
 
 /// Does it.
 pub fn run(args: &Args, session: &Session) -> anyhow::Result<Exit> {
+    let env = PlanEnv::with(&args.plan_env, |_| None);
     feasibility::check(args.rps, args.against, args.stable_failures.map(|share| share.0))?;
     let mut checked = Vec::new();
     for path in &args.files {
@@ -87,10 +95,10 @@ pub fn run(args: &Args, session: &Session) -> anyhow::Result<Exit> {
                 anyhow::bail!("there is no plan in {}: no file there ends in .yaml or .yml", path.display());
             }
             for file in files {
-                checked.push(check(&file, args.resolved)?);
+                checked.push(check(&file, args.resolved, &env)?);
             }
         } else {
-            checked.push(check(path, args.resolved)?);
+            checked.push(check(path, args.resolved, &env)?);
         }
     }
     measure(&mut checked, args, session)?;
@@ -124,7 +132,7 @@ fn measure(checked: &mut [Checked], args: &Args, session: &Session) -> anyhow::R
     Ok(())
 }
 
-fn check(path: &Path, resolved: bool) -> anyhow::Result<Checked> {
+fn check(path: &Path, resolved: bool, env: &PlanEnv) -> anyhow::Result<Checked> {
     let file = PlanFile::read(path)?;
     let mut checked = Checked {
         file: file.source.name.clone(),
@@ -135,6 +143,7 @@ fn check(path: &Path, resolved: bool) -> anyhow::Result<Checked> {
         digest: None,
         findings: Vec::new(),
         resolved: None,
+        wants: Vec::new(),
         feasibility: None,
         sources: file.sources(),
         plan: None,
@@ -150,6 +159,7 @@ fn check(path: &Path, resolved: bool) -> anyhow::Result<Checked> {
             checked.target = Some(loaded.plan.target.to_string());
             checked.steps = steps(&loaded.plan);
             checked.resolved = resolved.then(|| plan::resolved_yaml(&loaded.plan));
+            checked.wants = wants(&loaded.plan, env);
             checked.digest = Some(loaded.digest);
             checked.findings = loaded.warnings;
             checked.plan = Some(loaded.plan);
@@ -160,6 +170,15 @@ fn check(path: &Path, resolved: bool) -> anyhow::Result<Checked> {
         }
     }
     Ok(checked)
+}
+
+/// What a plan wants of the daemon's environment beyond what it is given; whether that is set is known there alone.
+fn wants(plan: &Plan, env: &PlanEnv) -> Vec<String> {
+    let lack = |variable: WantedVariable| env.check(&variable.name, variable.url.as_deref()).err();
+    let mut wants: Vec<String> =
+        plan.variables().into_iter().filter_map(lack).map(|why| why.to_string()).collect();
+    wants.dedup();
+    wants
 }
 
 fn steps(plan: &Plan) -> Vec<String> {
@@ -190,6 +209,9 @@ fn text(checked: &[Checked], resolved: bool, session: &Session) -> String {
                 None => "defaults for other plans".to_owned(),
             };
             told.push_str(&format!("{ok} {}: {what}\n", look.words(&file.file)));
+            for want in &file.wants {
+                told.push_str(&format!("  it wants {}\n", look.words(want)));
+            }
         }
         if let Some(feasibility) = &file.feasibility {
             told.push_str(&look.print(&feasibility.lines(&look)));

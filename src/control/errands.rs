@@ -5,8 +5,10 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::time::Duration;
 
-use super::door::{Action, Command};
+use super::door::{Action, Command, RolloutRef, Verb};
+use super::plans::PlanBook;
 use super::scheduler::Scheduler;
 use super::world::World;
 use crate::chance;
@@ -14,18 +16,64 @@ use crate::domain::actor::Actor;
 use crate::domain::alias::AliasId;
 use crate::domain::arn::{VersionId, VersionNumber};
 use crate::domain::plan::Step;
-use crate::domain::rollout::{Answer, Errand, Question, Rollout};
+use crate::domain::rollout::{Answer, Errand, Phase, Question, Rollout};
 use crate::domain::time::Moment;
 use crate::metrics::outside::{Arm, Inquiry, Subject, What, ask};
+
+/// A pause for want of a variable that was not committed is asked for again after this.
+const PAUSE_EVERY: Duration = Duration::from_secs(5);
 
 impl Scheduler {
     /// Asks whatever the rollouts of these aliases want to know by now and is not being asked.
     pub(super) fn send_errands(&mut self, aliases: &BTreeSet<AliasId>, at: Moment) {
         for id in aliases {
             for rollout in self.core.world.live_rollouts_of(id) {
+                if self.pauses_for_lack(&rollout, at) {
+                    continue;
+                }
                 for errand in rollout.errands(at.up) {
                     self.send_errand(&rollout, errand);
                 }
+            }
+        }
+    }
+
+    /// Has a rollout paused whose plan wants a variable that this daemon is not given; whether it does.
+    ///
+    /// What it would ask for without the variable could be answered by nobody, and who reads that answer would look for
+    /// the fault elsewhere.
+    fn pauses_for_lack(&mut self, rollout: &Rollout, at: Moment) -> bool {
+        let id = rollout.record.id;
+        if rollout.record.phase != Phase::Progressing {
+            self.paused.remove(&id);
+            return false;
+        }
+        let lacks = self.outside.lacks(&rollout.plan, false);
+        if lacks.is_empty() {
+            return false;
+        }
+        // One that could not be committed is asked for again, and not in every turn.
+        let is_due = self.paused.get(&id).is_none_or(|asked| at.up.since(*asked) >= PAUSE_EVERY);
+        if is_due {
+            self.paused.insert(id, at.up);
+            self.pauses.push(Command {
+                actor: Actor::daemon(),
+                reason: Some(format!("the plan wants {}", lacks.join("; and "))),
+                key: None,
+                fresh: chance::new_id(at.wall),
+                action: Action::Operate { target: RolloutRef::Id(id), verb: Verb::Pause },
+            });
+        }
+        true
+    }
+
+    /// Names in the log what plans that were just read want and this daemon is not given.
+    pub(super) fn name_lacks(&self, book: &PlanBook) {
+        for (name, file) in &book.files {
+            let is_known = self.book.files.get(name).is_some_and(|known| known.source == file.source);
+            let Some(read) = file.read.as_ref().filter(|_| !is_known) else { continue };
+            for lack in self.outside.lacks(&read.plan, true) {
+                tracing::warn!(plan = name, "the plan wants {lack}");
             }
         }
     }
@@ -37,8 +85,9 @@ impl Scheduler {
         let Some(inquiry) = inquiry(&self.core.world, rollout, &errand.question) else { return };
         self.asked.insert(errand.clone());
         let (control, clock) = (self.shared.clone(), Arc::clone(&self.clock));
+        let settings = Arc::clone(&self.outside);
         self.pool.run(move || {
-            let answer = ask(&inquiry, &|| clock.now().wall);
+            let answer = ask(&inquiry, &settings, &|| clock.now().wall);
             control.answered(errand, answer);
         });
     }

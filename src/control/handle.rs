@@ -21,6 +21,7 @@ use crate::domain::actor::Actor;
 use crate::domain::alias::AliasId;
 use crate::domain::rollout::{Answer, Errand};
 use crate::domain::time::Moment;
+use crate::metrics::outside::Settings as OutsideSettings;
 use crate::metrics::recorder::{EpochCounts, Recorder};
 use crate::store::{Reader, StoreError, Writer};
 
@@ -105,6 +106,8 @@ pub struct Parts {
     pub keep_history: Duration,
     /// What did not add up at boot.
     pub problems: Vec<String>,
+    /// What plans are given to ask outside with.
+    pub outside: OutsideSettings,
 }
 
 /// The inbox of a control plane that has not started; the recorder's alarm is built on it.

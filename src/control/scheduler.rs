@@ -4,7 +4,7 @@
 //! and hands the round to `commit`. It also keeps time: uptime is credited in ticks and stored, with the evidence, at
 //! least every five seconds.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError, mpsc};
 use std::time::Duration;
@@ -28,7 +28,7 @@ use crate::domain::analysis::Counts;
 use crate::domain::histogram::HistogramSnapshot;
 use crate::domain::rollout::{Answer, Errand, Rollout, RolloutId};
 use crate::domain::time::{Moment, Timestamp, Uptime};
-use crate::metrics::outside::Pool;
+use crate::metrics::outside::{Pool, Settings as OutsideSettings};
 use crate::metrics::recorder::{EpochCounts, Recorder};
 use crate::store::{Commit, Pruned, Reader, StoreError, Write, Writer};
 
@@ -81,6 +81,11 @@ pub(super) struct Scheduler {
     pub(super) asked: BTreeSet<Errand>,
     pub(super) answers: Vec<(Errand, Answer)>,
     pub(super) pool: Pool,
+    pub(super) outside: Arc<OutsideSettings>,
+    /// Pauses of rollouts whose plans want what this daemon is not given, to be asked for in the next turn.
+    pub(super) pauses: Vec<Command>,
+    /// When each was asked for last.
+    pub(super) paused: BTreeMap<RolloutId, Uptime>,
 }
 
 impl Scheduler {
@@ -114,6 +119,9 @@ impl Scheduler {
             asked: BTreeSet::new(),
             answers: Vec::new(),
             pool: Pool::default(),
+            outside: Arc::new(parts.outside),
+            pauses: Vec::new(),
+            paused: BTreeMap::new(),
         }
     }
 
@@ -190,7 +198,7 @@ impl Scheduler {
     }
 
     fn patience(&self) -> Duration {
-        if !self.again.is_empty() || !self.alarms.is_empty() {
+        if !self.again.is_empty() || !self.alarms.is_empty() || !self.pauses.is_empty() {
             return Duration::ZERO;
         }
         let at = self.clock.now();
@@ -225,6 +233,7 @@ impl Scheduler {
         if let Some(more @ 1..) = faulty.len().checked_sub(FAULTS_TOLD_MAX) {
             tracing::warn!("{more} more plan files are not in order; `serin plan list` has them all");
         }
+        self.name_lacks(&book);
         self.book = Arc::clone(&book);
         self.core.keep_watched(&book.watching());
         self.schedules.follow(&book, self.clock.now().wall);
@@ -251,6 +260,7 @@ impl Scheduler {
         let (mut commands, askers): (Vec<Command>, Vec<Option<Asker>>) =
             commands.into_iter().map(|(command, asker)| (command, Some(asker))).unzip();
         commands.extend(self.scheduled(at));
+        commands.append(&mut self.pauses);
         for (errand, answer) in std::mem::take(&mut self.answers) {
             let (command, alias) = self.take_answer(errand, answer);
             commands.push(command);

@@ -113,3 +113,27 @@ fn traffic_says_which_gates_can_decide() {
         .ended(1)
         .complaining(&["cannot reach serin"]);
 }
+
+#[test]
+fn what_a_plan_wants_of_the_daemons_environment_is_named() {
+    let dir = tempfile::tempdir().unwrap();
+    let text = "function: f\nalias: live\nsteps:\n  - webhook: {url: \"https://ci.example.com/x\", headers: {authorization: {env: \
+                HOOK_TOKEN}}}\n  - 100%\nanalysis: {metrics: [{name: m, prometheus: {url: {env: PROM_URL}, query: q}, max: 1}]}\n";
+    let plan = write(dir.path(), "plan.yaml", text);
+    let said = |flags: &[&str]| serin(&[&["lint", &plan][..], flags].concat()).done().out;
+    let all = said(&[]);
+    for part in ["--plan-env HOOK_TOKEN=ci.example.com", "--plan-env PROM_URL`"] {
+        assert!(all.contains(part), "{part:?} is not in {all}");
+    }
+    let listed = said(&["--plan-env", "HOOK_TOKEN=ci.example.com", "--plan-env", "PROM_URL"]);
+    assert!(!listed.contains("it wants"), "{listed}");
+    let elsewhere = said(&["--plan-env", "HOOK_TOKEN=hooks.example.com PROM_URL"]);
+    assert!(
+        elsewhere
+            .contains("HOOK_TOKEN for ci.example.com, and --plan-env gives it to hooks.example.com alone"),
+        "{elsewhere}"
+    );
+    let json = serin(&["lint", &plan, "-o", "json"]).done().json();
+    assert_eq!(json["files"][0]["wants"].as_array().unwrap().len(), 2, "{json:#}");
+    serin(&["lint", &plan, "--plan-env", "A=http://x"]).ended(2).complaining(&["NAME=HOST,HOST"]);
+}

@@ -7,10 +7,15 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use serde_json::{Value, json};
+use serin::config::{PlanEnv, ServeConfig};
+use tokio_rustls::rustls::pki_types::pem::PemObject;
+use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use tokio_rustls::rustls::{ServerConfig, ServerConnection, StreamOwned};
 
 use super::Stage;
 use crate::support::house::House;
 use crate::support::service::{Load, Service};
+use crate::support::tls::Authority;
 
 /// A server that answers whatever it is told to, byte for byte; told nothing, it hangs.
 struct Liar {
@@ -176,7 +181,10 @@ fn own_counters_veto_a_metric_that_says_all_is_well() {
 
 #[test]
 fn a_web_hook_is_told_what_it_is_about_and_no_secret_is_shown() {
-    let mut stage = Stage::set(0.0, 0.0);
+    let house = House::start_with(|config| {
+        config.plan_env = PlanEnv::read(&["CARGO_MANIFEST_DIR=127.0.0.1".parse().unwrap()]);
+    });
+    let mut stage = Stage::set_in(house, 0.0, 0.0);
     let liar = Liar::start(Some(http("500 No", "")));
     let plan = format!(
         "function: f\nalias: live\nsteps:\n  - webhook: {{url: \"http://{}/smoke\", timeout: 20s, retries: 20, headers: \
@@ -218,6 +226,142 @@ fn a_web_hook_is_told_what_it_is_about_and_no_secret_is_shown() {
         let shown = stage.house.get(&format!("/v1/rollouts/f:live{path}"));
         assert!(!shown.body.to_string().contains(&secret), "{path}: {}", shown.body);
     }
+}
+
+/// A variable that every test run has; its value stands for a secret.
+const SECRET: &str = env!("CARGO_MANIFEST_DIR");
+
+fn given(entries: &[&str]) -> impl Fn(&mut ServeConfig) {
+    let listed: Vec<_> = entries.iter().map(|entry| entry.parse().unwrap()).collect();
+    move |config| config.plan_env = PlanEnv::read(&listed)
+}
+
+/// A plan whose web hook is sent a variable as a header.
+fn hooked(url: &str, name: &str) -> String {
+    format!(
+        "function: f\nalias: live\nsteps:\n  - webhook: {{url: \"{url}\", timeout: 20s, headers: {{x-any: {{env: {name}}}}}}}\n  \
+         - 100%\nanalysis: none\nbake: 0s\n"
+    )
+}
+
+#[test]
+fn a_plan_is_given_no_variable_that_is_not_listed_or_goes_elsewhere() {
+    for (listed, name, says) in [
+        (&[][..], "CARGO_MANIFEST_DIR", "`serin serve --plan-env CARGO_MANIFEST_DIR=127.0.0.1:"),
+        (&["CARGO_MANIFEST_DIR=ci.example.com"], "CARGO_MANIFEST_DIR", "gives it to ci.example.com alone"),
+        (&["CARGO_MANIFEST_DIR=127.0.0.1:1"], "CARGO_MANIFEST_DIR", "gives it to 127.0.0.1:1 alone"),
+        (&["CARGO_MANIFEST_DIR"], "PATH", "the variable PATH, which is not among those"),
+        (&["SERIN_TEST_NOT_SET"], "SERIN_TEST_NOT_SET", "not set in the daemon's environment"),
+    ] {
+        let stage = Stage::set_in(House::start_with(given(listed)), 0.0, 0.0);
+        let liar = Liar::start(Some(http("204 No Content", "")));
+        let plan = hooked(&format!("http://{}/", liar.addr), name);
+        stage.house.start_rollout(&plan, &json!({})).ok();
+        let status = stage.house.wait_for("f:live", "Paused", Duration::from_secs(60));
+        let shown = stage.house.get("/v1/rollouts/f:live/events?limit=1000&after=0").ok().to_string();
+        assert!(shown.contains(says), "{says:?} is not in {shown}");
+        assert!(!status.to_string().contains(SECRET) && !shown.contains(SECRET), "{status:#}");
+        assert!(liar.heard().is_empty(), "{:?}", liar.heard());
+    }
+}
+
+#[test]
+fn a_live_rollout_that_wants_a_variable_pauses_when_a_daemon_comes_that_is_not_given_it() {
+    let liar = Liar::start(None);
+    let plan = hooked(&format!("http://{}/", liar.addr), "CARGO_MANIFEST_DIR");
+    let mut stage = Stage::set_in(House::start_with(given(&["CARGO_MANIFEST_DIR=127.0.0.1"])), 0.0, 0.0);
+    stage.house.start_rollout(&plan, &json!({})).ok();
+    stage.house.wait_until("f:live", "asked", Duration::from_secs(60), |_| !liar.heard().is_empty());
+    assert_eq!(stage.house.phase("f:live"), "Progressing");
+    stage.house.shut_down();
+    let asked = liar.heard().len();
+    stage.house.config.plan_env = PlanEnv::default();
+    stage.house.boot();
+    // Before the data plane opens.
+    assert_eq!(stage.house.phase("f:live"), "Paused");
+    let problems = stage.house.daemon.as_ref().unwrap().problems.join("\n");
+    assert!(
+        problems.contains("the live rollout of f:live wants the variable CARGO_MANIFEST_DIR"),
+        "{problems}"
+    );
+    let ready = stage.house.get("/readyz").body;
+    assert!(ready.as_str().unwrap().contains("wants the variable CARGO_MANIFEST_DIR"), "{ready}");
+    assert_eq!(liar.heard().len(), asked);
+    // Resumed without it, it pauses again; with it, it goes on.
+    let before = stage.house.history("f:live").len();
+    stage.house.verb("f:live", "resume", &json!({})).ok();
+    let again = |_: &Value| stage.house.history("f:live").len() >= before + 2;
+    stage.house.wait_until("f:live", "paused again", Duration::from_secs(60), again);
+    stage.house.wait_for("f:live", "Paused", Duration::from_secs(60));
+    stage.house.shut_down();
+    given(&["CARGO_MANIFEST_DIR=127.0.0.1"])(&mut stage.house.config);
+    stage.house.boot();
+    liar.say(http("204 No Content", ""));
+    stage.house.verb("f:live", "resume", &json!({})).ok();
+    stage.house.wait_for("f:live", "Succeeded", Duration::from_secs(60));
+    assert!(liar.heard().last().unwrap().contains(SECRET));
+}
+
+/// Answers every connection over TLS with a sample of Prometheus's, and tells what it heard.
+fn tls_prometheus(authority: &Authority) -> (SocketAddr, Arc<Mutex<Vec<String>>>) {
+    let (cert, key) = authority.sign_for("prometheus", "localhost");
+    let chain = vec![CertificateDer::from_pem_file(cert).unwrap()];
+    let provider = Arc::new(tokio_rustls::rustls::crypto::ring::default_provider());
+    let config = ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
+    let config =
+        config.with_no_client_auth().with_single_cert(chain, PrivateKeyDer::from_pem_file(key).unwrap());
+    let (config, listener) = (Arc::new(config.unwrap()), TcpListener::bind("127.0.0.1:0").unwrap());
+    let (addr, heard) = (listener.local_addr().unwrap(), Arc::new(Mutex::new(Vec::new())));
+    let hears = Arc::clone(&heard);
+    std::thread::spawn(move || {
+        for stream in listener.incoming().map_while(Result::ok) {
+            let mut tls = StreamOwned::new(ServerConnection::new(Arc::clone(&config)).unwrap(), stream);
+            let (mut request, mut piece) = (Vec::new(), [0; 4096]);
+            while !request.windows(4).any(|end| end == b"\r\n\r\n") {
+                match tls.read(&mut piece) {
+                    Ok(count @ 1..) => request.extend_from_slice(&piece[..count]),
+                    _ => break,
+                }
+            }
+            hears.lock().unwrap().push(String::from_utf8_lossy(&request).into_owned());
+            let _ = tls.write_all(&http("200 OK", &sample("1")));
+            tls.conn.send_close_notify();
+            let _ = tls.flush();
+        }
+    });
+    (addr, heard)
+}
+
+#[test]
+fn a_prometheus_with_a_private_authority_and_a_bearer_header_is_asked() {
+    let authority = Authority::new();
+    let (addr, heard) = tls_prometheus(&authority);
+    let source = format!(
+        "prometheus: {{url: \"https://localhost:{}\", query: up, headers: {{authorization: {{env: CARGO_MANIFEST_DIR}}}}}}",
+        addr.port()
+    );
+    for is_believed in [false, true] {
+        let house = House::start_with(|config| {
+            given(&["CARGO_MANIFEST_DIR=localhost"])(config);
+            let ca = format!("localhost={}", authority.file().display());
+            config.plan_ca = vec![ca.parse().unwrap()].into_iter().filter(|_| is_believed).collect();
+        });
+        let stage = Stage::set_in(house, 0.0, 0.0);
+        stage.house.start_rollout(&measured("live", &source), &json!({})).ok();
+        if is_believed {
+            stage.house.wait_for("f:live", "Succeeded", Duration::from_secs(60));
+        } else {
+            stage.house.wait_until("f:live", "without a verdict", Duration::from_secs(60), |status| {
+                status["waitingFor"]["needs"].as_str().unwrap_or_default().contains("no verdict")
+            });
+            assert!(
+                !heard.lock().unwrap().iter().any(|request| request.contains(SECRET)),
+                "sent to a stranger"
+            );
+        }
+    }
+    let heard = heard.lock().unwrap();
+    assert!(heard.iter().any(|request| request.contains(&format!("authorization: {SECRET}"))), "{heard:?}");
 }
 
 /// A real Prometheus that watches itself, killed when dropped.

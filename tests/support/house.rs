@@ -68,6 +68,8 @@ pub fn config(dir: &Path) -> ServeConfig {
         router_invoke: false,
         router_versions: false,
         token: None,
+        plan_env: Default::default(),
+        plan_ca: Vec::new(),
         principals: None,
         keep_history: Duration::from_secs(400 * 86_400),
         keep_logs: Duration::from_secs(14 * 86_400),

@@ -54,8 +54,13 @@ impl Authority {
 
     /// Signs a certificate, in files by this name; whatever was in them is replaced, the key first.
     pub fn sign(&self, file: &str) -> (PathBuf, PathBuf) {
+        self.sign_for(file, NAME)
+    }
+
+    /// The same for a host of another name.
+    pub fn sign_for(&self, file: &str, name: &str) -> (PathBuf, PathBuf) {
         let key = KeyPair::generate().unwrap();
-        let params = CertificateParams::new(vec![NAME.to_owned()]).unwrap();
+        let params = CertificateParams::new(vec![name.to_owned()]).unwrap();
         let cert = params.signed_by(&key, &self.issuer).unwrap();
         let path = |ending| self.directory.path().join(format!("{file}.{ending}"));
         replace(&path("key"), &key.serialize_pem());

@@ -200,6 +200,8 @@ fn config(directory: &Path, plans: &Path) -> ServeConfig {
         router_invoke: false,
         router_versions: false,
         token: None,
+        plan_env: Default::default(),
+        plan_ca: Vec::new(),
         principals: None,
         keep_history: Duration::from_secs(24 * 60 * 60),
         keep_logs: Duration::from_secs(24 * 60 * 60),

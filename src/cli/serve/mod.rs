@@ -16,7 +16,10 @@ use super::exit::Exit;
 use super::flags::span;
 use super::session::Session;
 use super::signals::{ReloadSignal, Signals, UpgradeSignal};
-use crate::config::{self, Endpoint, ProcessUser, Processes, QueueConfig, ServeConfig, TlsSettings};
+use crate::config::{
+    self, Endpoint, PlanCa, PlanEnv, PlanVariable, ProcessUser, Processes, QueueConfig, ServeConfig,
+    TlsSettings,
+};
 use crate::daemon::{Daemon, Image};
 use crate::domain::arn::Place;
 use crate::domain::time::human;
@@ -106,6 +109,14 @@ pub struct Args {
     /// Written HOST=FUNCTION:ALIAS, HOST/PREFIX=FUNCTION:ALIAS or /PREFIX=FUNCTION:ALIAS. The path is passed on whole.
     #[arg(long = "route", value_name = "ROUTE")]
     routes: Vec<String>,
+    /// Lets plans use a variable of the environment, and sends it to these hosts alone; may be given many times.
+    ///
+    /// Written NAME or NAME=HOST,HOST[:PORT]. In SERIN_PLAN_ENV entries are separated by spaces.
+    #[arg(long, value_name = "NAME[=HOST,…]", env = "SERIN_PLAN_ENV", value_delimiter = ' ')]
+    plan_env: Vec<PlanVariable>,
+    /// Believes certificates of these authorities, and no others, at hosts that plans ask; may be given many times.
+    #[arg(long, value_name = "HOST,…=FILE", env = "SERIN_PLAN_CA", value_delimiter = ' ')]
+    plan_ca: Vec<PlanCa>,
     /// With --route, answer Invoke on the router, too; without --route it always does.
     #[arg(long, env = "SERIN_ROUTER_INVOKE")]
     router_invoke: bool,
@@ -178,6 +189,8 @@ pub fn run(args: &Args, session: &Session) -> anyhow::Result<Exit> {
         router_invoke: args.router_invoke,
         router_versions: args.router_versions,
         token: config::token(),
+        plan_env: PlanEnv::read(&args.plan_env),
+        plan_ca: args.plan_ca.clone(),
         principals: args.principals.clone(),
         keep_history: args.keep_history,
         keep_logs: args.keep_logs,

@@ -171,7 +171,11 @@ pub(super) static METRIC: Table = Table {
 
 pub(super) static PROMETHEUS: Table = Table {
     name: "`prometheus`",
-    keys: &[must("url", "url: \"http://prometheus:9090\""), must("query", "query: max(queue_age_seconds)")],
+    keys: &[
+        must("url", "url: \"http://prometheus:9090\""),
+        must("query", "query: max(queue_age_seconds)"),
+        key("headers", "headers: {authorization: {env: PROMETHEUS_TOKEN}}"),
+    ],
 };
 
 pub(super) static MAX_EXPOSURE: Table = Table {

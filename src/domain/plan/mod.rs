@@ -21,6 +21,7 @@ mod span;
 mod suggest;
 mod syntax;
 mod tree;
+mod variables;
 mod words;
 
 pub use calendar::*;
@@ -29,3 +30,4 @@ pub use document::{json_schema, resolved_yaml};
 pub use model::*;
 pub use read::{LoadedPlan, check_defaults, is_defaults, load, used_defaults};
 pub use tree::PLAN_BYTES_MAX;
+pub use variables::WantedVariable;

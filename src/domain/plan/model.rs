@@ -295,6 +295,8 @@ pub enum MetricSource {
         url: Value,
         /// The query.
         query: String,
+        /// Added to each request.
+        headers: BTreeMap<String, Value>,
     },
     /// A web hook that answers a number.
     Webhook(Webhook),

@@ -12,7 +12,8 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use crate::domain::plan::{MetricSource, Webhook};
+use crate::config::{PlanCa, PlanEnv};
+use crate::domain::plan::{MetricSource, Plan, WantedVariable, Webhook};
 use crate::domain::rollout::{Answer, HookAnswer, Reading};
 use crate::domain::time::Timestamp;
 
@@ -23,6 +24,29 @@ pub use pool::Pool;
 const PROMETHEUS_TIMEOUT: Duration = Duration::from_secs(10);
 /// The wait before a metric's web hook is tried again.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
+
+/// What plans are given of the environment, and whom to believe where they ask.
+#[derive(Clone, Debug, Default)]
+pub struct Settings {
+    /// The variables, and where each is sent.
+    pub env: PlanEnv,
+    /// Authorities of hosts.
+    pub ca: Vec<PlanCa>,
+}
+
+impl Settings {
+    /// What a plan wants and is not given, each in words; with `all` also what nothing hangs on.
+    pub fn lacks(&self, plan: &Plan, all: bool) -> Vec<String> {
+        let wanted = plan.variables().into_iter().filter(|variable| variable.decides || all);
+        let lack = |variable: WantedVariable| {
+            let value = self.env.value(&variable.name, variable.url.as_deref());
+            value.err().map(|why| why.to_string())
+        };
+        let mut lacks: Vec<String> = wanted.filter_map(lack).collect();
+        lacks.dedup();
+        lacks
+    }
+}
 
 /// A question, with all it takes to ask it.
 #[derive(Clone, Debug)]
@@ -79,27 +103,28 @@ pub struct Arm {
 }
 
 /// Asks, and waits for the answer; `now` tells the wall time.
-pub fn ask(inquiry: &Inquiry, now: &dyn Fn() -> Timestamp) -> Answer {
+pub fn ask(inquiry: &Inquiry, settings: &Settings, now: &dyn Fn() -> Timestamp) -> Answer {
     match &inquiry.what {
-        What::Consent(hook) => Answer::Hook(match call::post(hook, inquiry) {
+        What::Consent(hook) => Answer::Hook(match call::post(settings, hook, inquiry) {
             Ok(reply) if (200..300).contains(&reply.status) => HookAnswer::Agreed(reply.status),
             Ok(reply) => HookAnswer::Refused(reply.status),
             Err(why) => HookAnswer::Silent(why),
         }),
-        What::Number(MetricSource::Prometheus { url, query }, interval) => {
-            let reading = call::query(url, query, PROMETHEUS_TIMEOUT)
+        What::Number(MetricSource::Prometheus { url, query, headers }, interval) => {
+            let reading = call::query(settings, url, query, headers, PROMETHEUS_TIMEOUT)
                 .and_then(|reply| prometheus_reading(reply.status, &reply.body, now(), *interval));
             Answer::Reading(reading.map_or_else(Reading::Nothing, Reading::Value))
         }
-        What::Number(MetricSource::Webhook(hook), _) => Answer::Reading(number_of(hook, inquiry)),
+        What::Number(MetricSource::Webhook(hook), _) => Answer::Reading(number_of(settings, hook, inquiry)),
     }
 }
 
 /// A number from a web hook, which is tried again as often as it says while it gives none.
-fn number_of(hook: &Webhook, inquiry: &Inquiry) -> Reading {
+fn number_of(settings: &Settings, hook: &Webhook, inquiry: &Inquiry) -> Reading {
     let mut tried = 0;
     loop {
-        let reading = call::post(hook, inquiry).and_then(|reply| webhook_reading(reply.status, &reply.body));
+        let reading =
+            call::post(settings, hook, inquiry).and_then(|reply| webhook_reading(reply.status, &reply.body));
         match reading {
             Ok(value) => return Reading::Value(value),
             Err(why) if tried >= hook.retries => return Reading::Nothing(why),

@@ -370,6 +370,9 @@ pub(super) struct PrometheusForm {
     /// The query.
     #[schemars(length(min = 1))]
     pub query: String,
+    /// Added to each request.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub headers: Option<BTreeMap<HeaderName, ValueForm>>,
 }
 
 #[derive(Serialize, JsonSchema)]

@@ -1,5 +1,7 @@
 //! Plan → document, with every value said.
 
+use std::collections::BTreeMap;
+
 use super::schema::{
     Choice, CookieName, Count, DateText, DayTimeText, DaysText, EnvName, EventName, HeaderName, LabelName,
     LabelText, MetricName, Number, Percent, Points, SpanText, StatusText, TargetName, VersionText, ZoneName,
@@ -132,13 +134,17 @@ fn value(value: &Value) -> ValueForm {
 }
 
 fn webhook(webhook: &Webhook) -> WebhookForm {
-    let headers = webhook.headers.iter().map(|(name, content)| (HeaderName(name.clone()), value(content)));
     WebhookForm {
         url: value(&webhook.url),
         timeout: Some(span_text(webhook.timeout)),
         retries: Some(Count(u64::from(webhook.retries))),
-        headers: (!webhook.headers.is_empty()).then(|| headers.collect()),
+        headers: headers(&webhook.headers),
     }
+}
+
+fn headers(headers: &BTreeMap<String, Value>) -> Option<BTreeMap<HeaderName, ValueForm>> {
+    let forms = headers.iter().map(|(name, content)| (HeaderName(name.clone()), value(content)));
+    (!headers.is_empty()).then(|| forms.collect())
 }
 
 fn analysis(analysis: &Analysis, holds: &impl Fn(&[&str]) -> bool) -> AnalysisForm {
@@ -176,8 +182,9 @@ fn latency(limits: &LatencyLimits) -> LatencyForm {
 
 fn metric(metric: &Metric) -> MetricForm {
     let (prometheus, hook) = match &metric.source {
-        MetricSource::Prometheus { url, query } => {
-            (Some(PrometheusForm { url: value(url), query: query.clone() }), None)
+        MetricSource::Prometheus { url, query, headers: own } => {
+            let form = PrometheusForm { url: value(url), query: query.clone(), headers: headers(own) };
+            (Some(form), None)
         }
         MetricSource::Webhook(hook) => (None, Some(webhook(hook))),
     };

@@ -1,5 +1,6 @@
 //! How the canary is judged: limits, proof, and metrics from outside.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::fields::{Field, Fields, Reader};
@@ -241,7 +242,8 @@ impl Reader<'_> {
                 None
             }
         };
-        Some(MetricSource::Prometheus { url: url?, query: query? })
+        let headers = fields.get("headers").map_or(Some(BTreeMap::new()), |field| self.headers(&field));
+        Some(MetricSource::Prometheus { url: url?, query: query?, headers: headers? })
     }
 
     /// Every metric that a step waits for is defined.

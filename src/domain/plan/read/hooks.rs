@@ -65,7 +65,8 @@ impl Reader<'_> {
         }
     }
 
-    fn headers(&mut self, field: &Field<'_>) -> Option<BTreeMap<String, Value>> {
+    /// Takes headers and their values.
+    pub fn headers(&mut self, field: &Field<'_>) -> Option<BTreeMap<String, Value>> {
         let mut headers = BTreeMap::new();
         let mut sound = true;
         for entry in self.own_map(field)? {

@@ -6,7 +6,11 @@ use crate::domain::plan::Value;
 fn metric(failure_limit: u32, inconclusive_limit: u32) -> Metric {
     Metric {
         name: "queue-age".into(),
-        source: MetricSource::Prometheus { url: Value::Plain("http://p:9090".into()), query: "q".into() },
+        source: MetricSource::Prometheus {
+            url: Value::Plain("http://p:9090".into()),
+            query: "q".into(),
+            headers: Default::default(),
+        },
         min: None,
         max: Some(30.0),
         from: Weight::ZERO,
