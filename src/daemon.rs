@@ -192,6 +192,7 @@ impl Daemon {
             waiting: ground.waiting,
             sqs: Sqs::new(&config.queues),
             retry_delay: config.event_retry_delay,
+            account: config.account.clone(),
             progress: async_progress,
         })
         .context("cannot start to carry out asynchronous invocations")?;

@@ -63,6 +63,8 @@ pub struct Parts {
     pub sqs: Sqs,
     /// How long after the first function error an event is tried again.
     pub retry_delay: Duration,
+    /// The account of functions here; what is of another one is reported to by nobody.
+    pub account: String,
     /// Where what became of events is counted.
     pub progress: Progress,
 }
@@ -74,6 +76,7 @@ struct Shared {
     events: Events,
     destinations: Destinations,
     retry_delay: Duration,
+    account: String,
     progress: Progress,
 }
 
@@ -98,9 +101,10 @@ enum Phase {
 impl AsyncInvocations {
     /// Starts to carry out what waits and what comes.
     pub fn start(parts: Parts) -> io::Result<AsyncInvocations> {
-        let Parts { control, invoke, events, waiting, sqs, retry_delay, progress } = parts;
+        let Parts { control, invoke, events, waiting, sqs, retry_delay, account, progress } = parts;
         let destinations = Destinations::new(sqs);
-        let shared = Arc::new(Shared { control, invoke, events, destinations, retry_delay, progress });
+        let shared =
+            Arc::new(Shared { control, invoke, events, destinations, retry_delay, account, progress });
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_time()
             .max_blocking_threads(tell::SENDS_MAX + READERS)

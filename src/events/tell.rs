@@ -159,17 +159,20 @@ impl Shared {
                 },
                 Err(why) => Told::Never(why.to_string()),
             },
-            Some("lambda") => follows(&self.control.world(), event, report, clock::wall_now()),
+            Some("lambda") => follows(&self.control.world(), &self.account, event, report, clock::wall_now()),
             _ => Told::Never("serin tells Lambda functions and SQS queues of events".to_owned()),
         }
     }
 }
 
 /// The event that a report to a function is.
-fn follows(world: &World, event: &AsyncEvent, report: &Report, at: Timestamp) -> Told {
+fn follows(world: &World, account: &str, event: &AsyncEvent, report: &Report, at: Timestamp) -> Told {
     let Ok(to) = report.to.parse::<FunctionRef>() else {
         return Told::Never("its ARN is not a function's".to_owned());
     };
+    if to.account.as_deref().is_some_and(|named| named != account) {
+        return Told::Never("it is a function of another account".to_owned());
+    }
     if event.hops >= HOPS_MAX {
         return Told::Never(format!("it is the last of {HOPS_MAX} reports in a row, each of the one before"));
     }

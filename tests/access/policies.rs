@@ -201,3 +201,40 @@ fn the_control_api_is_held_to_policies_too() {
         history["events"].as_array().unwrap().iter().map(|e| e["actor"].as_str().unwrap()).collect();
     assert!(actors.iter().all(|actor| *actor == super::OWNER), "{actors:?}");
 }
+
+#[test]
+fn nobody_has_invoked_on_success_what_they_may_not_invoke() {
+    let house = house();
+    let service = Service::start(0.0, 1);
+    furnish(&house, [&service.url(), &service.url()]);
+    own(&house, "POST", "/v1/functions/g/versions", &json!({ "url": service.url() }));
+    permit(&house, "configure", ANA, None, &json!({ "Action": "lambda:*" }));
+    let first = json!({ "StatementId": "ana", "Action": INVOKE, "Principal": ANA });
+    own(&house, "POST", "/2015-03-31/functions/g/policy?Qualifier=1", &first);
+    let arn = |name: &str| format!("arn:aws:lambda:us-east-1:000000000000:function:{name}");
+    let set = |token: &str, method: &str, side: &str, target: &str| {
+        let config = json!({ "DestinationConfig": { side: { "Destination": target } } });
+        let path = "/2019-09-25/functions/f/event-invoke-config";
+        ask_as(&house, token, method, path, Some(&config))
+    };
+    let ana = "the-token-of-ana";
+    for method in ["PUT", "POST"] {
+        for side in ["OnSuccess", "OnFailure"] {
+            for target in
+                [arn("g"), arn("f:live"), arn("f:$LATEST"), "arn:aws:sqs:us-east-1:000000000000:q".to_owned()]
+            {
+                let denied = set(ana, method, side, &target);
+                assert_eq!(denied.status, 403, "{method} {side} {target}: {denied:?}");
+            }
+            assert_eq!(set(ana, "PUT", side, &arn("g:1")).status, 200, "what is granted");
+            assert_eq!(set("the-token-of-owner", method, side, &arn("g")).status, 200);
+            let foreign = "arn:aws:lambda:us-east-1:111111111111:function:g";
+            assert_eq!(set("the-token-of-owner", method, side, foreign).status, 403, "another account's");
+        }
+    }
+    let dead_letter = json!({ "DeadLetterConfig": { "TargetArn": "arn:aws:sqs:us-east-1:000000000000:q" } });
+    let configure = |token| {
+        ask_as(&house, token, "PUT", "/2015-03-31/functions/f/configuration", Some(&dead_letter)).status
+    };
+    assert_eq!((configure(ana), configure("the-token-of-owner")), (403, 200));
+}

@@ -3,8 +3,10 @@
 use std::fmt;
 
 use super::call::Call;
+use super::error::LambdaError;
 use crate::access::Who;
 use crate::api::Api;
+use crate::api::auth::Caller;
 use crate::domain::arn::{FunctionRef, Place, Qualifier};
 use crate::domain::policy::{Asking, PolicyScope, allows};
 
@@ -42,8 +44,38 @@ pub fn check(api: &Api, call: Option<&Call>, who: &Who, region: Option<&str>) ->
 }
 
 /// Whether a policy allows somebody who is no owner to invoke a function, which they are about to have invoked.
-pub fn may_invoke(api: &Api, function: &FunctionRef, who: &Who, region: Option<&str>) -> Result<(), Denied> {
+fn may_invoke(api: &Api, function: &FunctionRef, who: &Who, region: Option<&str>) -> Result<(), Denied> {
     allowed(api, function, INVOKE, who, region)
+}
+
+/// Refuses what a function is to report to, where whoever configures it may not reach that themselves: serin will, on its
+/// own account and by its own keys. What is of another account is refused to everybody.
+pub fn check_targets<'a>(
+    api: &Api,
+    caller: &Caller,
+    targets: impl IntoIterator<Item = &'a str>,
+) -> Result<(), LambdaError> {
+    for target in targets.into_iter().filter(|target| !target.is_empty()) {
+        let is_function = target.split(':').nth(2) == Some("lambda");
+        let function: Option<FunctionRef> = target.parse().ok().filter(|_| is_function);
+        let account = function.as_ref().and_then(|function| function.account.as_ref());
+        if account.is_some_and(|account| *account != api.place.account) {
+            return Err(LambdaError::of_another_account());
+        }
+        let Some(who) = &caller.held else { continue };
+        match &function {
+            Some(function) => may_invoke(api, function, who, caller.region.as_deref())
+                .map_err(|denied| LambdaError::denied(denied.to_string()))?,
+            None => {
+                let name = &who.known.name;
+                return Err(LambdaError::denied(format!(
+                    "User: {name} is not authorized to have reports sent to {target}: serin writes to queues with keys of its \
+                     own, so only an owner may name one"
+                )));
+            }
+        }
+    }
+    Ok(())
 }
 
 fn allowed(

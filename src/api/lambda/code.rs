@@ -10,6 +10,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use serde_json::{Value, json};
 
+use super::actions::check_targets;
 use super::error::LambdaError;
 use super::functions::configured;
 use super::request::{Asked, Body, Payload};
@@ -73,6 +74,7 @@ pub async fn create(
         return Err(LambdaError::conflict(format!("Function already exist: {}", scope.function)));
     }
     check_dead_letter(&change)?;
+    check_targets(&api, &asked.caller, change.dead_letter.iter().flatten().map(String::as_str))?;
     let (held, code_bytes) = take(&api, &source, "CreateFunction").await?;
     let made = made(&scope, &change, runtime, architecture, held.digest(), code_bytes)?;
     let publish = body.flag("Publish")?.unwrap_or_default();
@@ -275,6 +277,7 @@ pub async fn update_configuration(
     let mut change = read?;
     configuration::refuse_foreign(&body)?;
     check_dead_letter(&change)?;
+    check_targets(&api, &asked.caller, change.dead_letter.iter().flatten().map(String::as_str))?;
     change.runtime = body.text("Runtime")?.as_deref().map(configuration::runtime).transpose()?;
     let belief = Belief { revision_id: body.text("RevisionId")?, code_sha256: None };
     let change = Change::Configuration(Box::new(change));

@@ -6,6 +6,7 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use serde_json::{Map, Value, json};
 
+use super::actions::check_targets;
 use super::error::LambdaError;
 use super::functions::{listed, page};
 use super::request::{Asked, Body, Payload};
@@ -154,6 +155,8 @@ async fn store(
         return Err(LambdaError::invalid(text));
     }
     check_services(&read)?;
+    let targets = read.destinations.iter().flat_map(|(success, failure)| [success, failure]);
+    check_targets(api, &asked.caller, targets.flatten().map(String::as_str))?;
     let action = Action::Upkeep(scope.function.clone(), Upkeep::EventInvoke(parsed, change(read.config)));
     match ask(api, &asked.caller, &scope, action).await {
         Ok(Reply::EventInvoke(config)) => Ok(Json(shape(&scope, &qualifier, &config)).into_response()),
