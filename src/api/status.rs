@@ -348,6 +348,9 @@ fn notices(sight: &Sight<'_>, rollout: &Rollout, facts: &Facts<'_>) -> Vec<Strin
             notices.push(format!("{dry}{}", rollout.metric_in_words(facts.at, &metric.name)));
         }
     }
+    if let Some((evidence, settings)) = facts.evidence.filter(|_| !record.phase.is_final()) {
+        notices.extend(evidence.spells_in_words(settings));
+    }
     if rollout.plan.analysis.is_none() && !record.phase.is_final() {
         notices.push("the plan says `analysis: none`: only time, people and maxExposure decide".to_owned());
     }

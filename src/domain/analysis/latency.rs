@@ -32,6 +32,7 @@ use super::ceiling::Ceiling;
 use super::dispersion::Damping;
 use super::harm::{Harm, HarmTable};
 use super::past::LatencyPast;
+use super::spells::Kind;
 use super::{Arms, Counts, ln_add, ln_sum};
 use crate::domain::histogram::{HistogramSnapshot, bucket_of, upper_edge_us};
 
@@ -97,6 +98,8 @@ pub struct Threshold {
     pub canary_bucket: usize,
     /// The share of stable's requests that probably exceeds.
     pub stable_rate: f64,
+    /// What stable's own slow spells excuse.
+    margin: Margin,
     table: HarmTable,
 }
 
@@ -104,7 +107,10 @@ pub struct Threshold {
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct LatencyTables(pub [Option<Threshold>; PROCESSES]);
 
-const NO_WORSE: Margin = Margin { ratio: 1.0, added: 0.0 };
+/// No more excesses than stable has, but for its own slow spells (`spells`).
+fn allowed(past: &LatencyPast, index: usize) -> Margin {
+    Margin { ratio: 1.0, added: past.spells[index].level(Kind::Excesses) }
+}
 
 impl LatencyTables {
     /// Computes the tables for a weight from stable's past.
@@ -118,7 +124,8 @@ impl LatencyTables {
                 stable_bucket,
                 canary_bucket: bucket_up(limit_us),
                 stable_rate,
-                table: HarmTable::new(weight, stable_rate, NO_WORSE),
+                margin: allowed(past, index),
+                table: HarmTable::new(weight, stable_rate, allowed(past, index)),
             })
         };
         LatencyTables(std::array::from_fn(of))
@@ -214,7 +221,7 @@ impl LatencyHarm {
         for (index, threshold) in tables.0.iter().enumerate() {
             let (Some(threshold), arms) = (threshold, excesses.arms[index]) else { continue };
             self.totals[index] = self.totals[index].plus(arms);
-            let table = HarmTable::new(arms.share(), threshold.stable_rate, NO_WORSE);
+            let table = HarmTable::new(arms.share(), threshold.stable_rate, threshold.margin);
             self.harm[index].update(&table, arms, damping[index], second);
         }
     }

@@ -11,6 +11,7 @@ use super::Counts;
 use super::baseline::Baseline;
 use super::dispersion::Dispersion;
 use super::latency::{LatencySpan, PROCESSES, QUANTILES};
+use super::spells::{Kind, Spells};
 use crate::domain::histogram::BUCKETS;
 use crate::domain::time::Uptime;
 
@@ -25,6 +26,9 @@ pub struct Past {
     pub failures: Baseline,
     /// How unevenly it fails.
     pub dispersion: Dispersion,
+    /// Its own bad spells.
+    #[serde(default)]
+    pub spells: Spells,
     /// How long it takes.
     pub latency: LatencyPast,
     refreshed: Option<Uptime>,
@@ -40,8 +44,15 @@ impl Past {
     pub fn learn(&mut self, stable: Counts, exceeded: [u64; PROCESSES], from: Uptime, to: Uptime) {
         self.failures.learn(stable, to.since(from));
         self.dispersion.learn(stable.failures, from, to);
+        self.spells.learn(Kind::Failures, stable, from, to);
         for (dispersion, count) in self.latency.dispersion.iter_mut().zip(exceeded) {
             dispersion.learn(count, from, to);
+        }
+        for (index, count) in
+            exceeded.into_iter().enumerate().filter(|(index, _)| self.latency.edges[*index].is_some())
+        {
+            let counts = Counts { requests: stable.requests, failures: count };
+            self.latency.spells[index].learn(Kind::Excesses, counts, from, to);
         }
     }
 
@@ -74,11 +85,19 @@ pub struct LatencyPast {
     edges: [Option<usize>; PROCESSES],
     /// How unevenly the requests beyond each edge come.
     pub dispersion: [Dispersion; PROCESSES],
+    /// Bad spells of requests beyond each edge.
+    #[serde(default)]
+    pub spells: [Spells; PROCESSES],
 }
 
 impl Default for LatencyPast {
     fn default() -> LatencyPast {
-        LatencyPast { seen: [0.0; BUCKETS], edges: [None; PROCESSES], dispersion: Default::default() }
+        LatencyPast {
+            seen: [0.0; BUCKETS],
+            edges: [None; PROCESSES],
+            dispersion: Default::default(),
+            spells: Default::default(),
+        }
     }
 }
 
@@ -118,6 +137,7 @@ impl LatencyPast {
             if edge != self.edges[index] {
                 self.edges[index] = edge;
                 self.dispersion[index].skip();
+                self.spells[index].skip();
             }
         }
     }

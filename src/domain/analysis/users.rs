@@ -42,10 +42,13 @@ use super::{Arms, ln_add, ln_sum};
 const RATIOS: [f64; 9] = [1.25, 1.5, 2.0, 3.0, 5.0, 10.0, 30.0, 100.0, 1000.0];
 const RESERVE: f64 = 0.25;
 const PAYOUT_PERIODS_MIN: u64 = 64;
-/// A start lasts for so many requests at least, and the share of those from marked users is a mean over so many.
-const SHARE_REQUESTS: f64 = 200.0;
-/// A start ends when more of the requests come from users who have failed in it.
-const SHARE_MAX: f64 = 0.5;
+/// Over so many requests it is asked whether users are used up.
+pub const WINDOW: u64 = 200;
+
+/// Whether users are used up: of `WINDOW` requests so many came from users who have failed in the present start.
+pub fn are_used_up(of_marked: u64) -> bool {
+    2 * of_marked > WINDOW
+}
 
 /// `ln` of what the capital of a start must reach, for all starts together to err with probability `alpha` at most.
 pub fn ln_limit(alpha: f64, start: u32) -> f64 {
@@ -53,17 +56,41 @@ pub fn ln_limit(alpha: f64, start: u32) -> f64 {
     -alpha.ln() + ((start + 1.0) * (start + 2.0)).ln()
 }
 
-/// First failures of users, and the requests of all, since the last look.
+/// What was counted of users in one weight epoch: stable's, the canary's.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct FirstFailures {
-    /// Users who failed for the first time in this start, on the canary.
-    pub canary: u64,
-    /// And on stable.
-    pub stable: u64,
-    /// Requests of both versions.
-    pub requests: u64,
-    /// How many of these came from users who had failed before in this start.
-    pub of_marked: u64,
+pub struct UserTally {
+    /// How many starts have ended in it.
+    pub start: u64,
+    /// First failures of all starts.
+    pub first: [u64; 2],
+    /// The same when the present start began.
+    pub first_before: [u64; 2],
+    /// Users seen.
+    pub seen: [u64; 2],
+    /// Users who met a failure at all.
+    pub failing: [u64; 2],
+}
+
+impl UserTally {
+    /// First failures of the start that `earlier` is of, and of the present one, where that is another.
+    pub fn first_since(&self, earlier: &UserTally) -> ([u64; 2], Option<[u64; 2]>) {
+        let less = |a: [u64; 2], b: [u64; 2]| [a[0].saturating_sub(b[0]), a[1].saturating_sub(b[1])];
+        match self.start.saturating_sub(earlier.start) {
+            0 => (less(self.first, earlier.first), None),
+            1 => (less(self.first_before, earlier.first), Some(less(self.first, self.first_before))),
+            // Whole starts came and went between two looks; nobody knows whose their failures were.
+            _ => ([0, 0], Some(less(self.first, self.first_before))),
+        }
+    }
+
+    /// Users seen and failing since `earlier`.
+    pub fn users_since(&self, earlier: &UserTally) -> Users {
+        let of = |arm: usize| super::Counts {
+            requests: self.seen[arm].saturating_sub(earlier.seen[arm]),
+            failures: self.failing[arm].saturating_sub(earlier.failing[arm]),
+        };
+        Arms { stable: of(0), canary: of(1) }
+    }
 }
 
 /// The evidence that users of the canary meet failures sooner than users of stable.
@@ -74,8 +101,6 @@ pub struct UsersHarm {
     periods: u64,
     /// Which start it is, from 0.
     start: u32,
-    requests: f64,
-    share_marked: f64,
     found: bool,
 }
 
@@ -88,15 +113,7 @@ impl Default for UsersHarm {
 impl UsersHarm {
     fn begin(start: u32) -> UsersHarm {
         let each = (1.0 - RESERVE) / RATIOS.len() as f64;
-        UsersHarm {
-            ln_capital: [each.ln(); RATIOS.len()],
-            reserve: RESERVE,
-            periods: 0,
-            start,
-            requests: 0.0,
-            share_marked: 0.0,
-            found: false,
-        }
+        UsersHarm { ln_capital: [each.ln(); RATIOS.len()], reserve: RESERVE, periods: 0, start, found: false }
     }
 
     /// Begins the next start: nobody has failed, and the limit is higher. What was found stays found.
@@ -113,29 +130,17 @@ impl UsersHarm {
         self.ln_capital.iter_mut().for_each(|ln_capital| *ln_capital = ln_add(*ln_capital, ln_each));
     }
 
-    /// Judges first failures at a weight; `ratio` is rho. Whether harm was found is what `limit` says.
-    pub fn update(&mut self, weight: f64, ratio: f64, alpha: f64, seen: FirstFailures) {
+    /// Judges first failures at a weight: stable's, the canary's; `ratio` is rho.
+    pub fn update(&mut self, weight: f64, ratio: f64, alpha: f64, [stable, canary]: [u64; 2]) {
         if weight > 0.0 && weight < 1.0 {
             for (ln_capital, times) in self.ln_capital.iter_mut().zip(RATIOS) {
                 let odds = |theta: f64| weight * theta / (weight * theta + 1.0 - weight);
                 let (q, null) = (odds(ratio * times), odds(ratio));
-                *ln_capital += seen.canary as f64 * (q / null).ln()
-                    + seen.stable as f64 * ((-q).ln_1p() - (-null).ln_1p());
+                *ln_capital +=
+                    canary as f64 * (q / null).ln() + stable as f64 * ((-q).ln_1p() - (-null).ln_1p());
             }
         }
         self.found |= self.ln() >= ln_limit(alpha, self.start);
-        if seen.requests > 0 {
-            let requests = seen.requests as f64;
-            self.requests += requests;
-            // A plain mean at first, and one that fades after.
-            let fresh = requests / self.requests.min(SHARE_REQUESTS).max(requests);
-            self.share_marked += fresh * (seen.of_marked as f64 / requests - self.share_marked);
-        }
-    }
-
-    /// Whether users are used up, so that a new start must begin.
-    pub fn is_used_up(&self) -> bool {
-        self.requests >= SHARE_REQUESTS && self.share_marked > SHARE_MAX
     }
 
     /// The logarithm of the present start's capital.
@@ -201,8 +206,8 @@ mod tests {
         expect_ln_m: Vec<f64>,
     }
 
-    fn first(is_canary: bool) -> FirstFailures {
-        FirstFailures { canary: is_canary.into(), stable: (!is_canary).into(), requests: 0, of_marked: 0 }
+    fn first(is_canary: bool) -> [u64; 2] {
+        [(!is_canary).into(), is_canary.into()]
     }
 
     #[test]
@@ -309,7 +314,7 @@ mod tests {
             weight: f64,
             canary_fails: f64,
             draw: &mut impl FnMut() -> f64,
-        ) -> FirstFailures {
+        ) -> ([u64; 2], bool) {
             let at = draw() * self.weights.last().unwrap();
             let user = self.weights.partition_point(|sum| *sum < at);
             let is_canary = self.tickets[user] < weight;
@@ -317,12 +322,7 @@ mod tests {
             let was_marked = self.marked[user];
             let fails = draw() < rate && !was_marked;
             self.marked[user] |= fails;
-            FirstFailures {
-                canary: (fails && is_canary).into(),
-                stable: (fails && !is_canary).into(),
-                requests: 1,
-                of_marked: was_marked.into(),
-            }
+            ([(fails && !is_canary).into(), (fails && is_canary).into()], was_marked)
         }
     }
 
@@ -331,17 +331,18 @@ mod tests {
         let mut draw = draws(seed);
         let (mut world, mut harm, mut failing) = (World::new(users, &mut draw), UsersHarm::default(), 0);
         for weight in [0.03, 0.05, 0.25, 0.5] {
+            let mut marked = 0;
             for request in 0..requests {
-                let seen = world.request(weight, canary_fails, &mut draw);
-                failing += seen.canary;
-                harm.update(weight, 1.0, 0.005, seen);
+                let (first, was_marked) = world.request(weight, canary_fails, &mut draw);
+                (failing, marked) = (failing + first[1], marked + u64::from(was_marked));
+                harm.update(weight, 1.0, 0.005, first);
                 if harm.is_found() {
                     return Some(failing);
                 }
                 if request % 1000 == 999 {
                     harm.pay_out();
                 }
-                if harm.is_used_up() {
+                if request % WINDOW == WINDOW - 1 && are_used_up(std::mem::take(&mut marked)) {
                     harm.start_anew();
                     world.marked.fill(false);
                 }
@@ -367,14 +368,21 @@ mod tests {
     }
 
     #[test]
-    fn users_that_are_used_up_begin_anew() {
+    fn a_new_start_has_a_higher_limit_and_forgets_nothing_that_was_found() {
         let mut harm = UsersHarm::default();
-        let marked = FirstFailures { canary: 0, stable: 0, requests: 1, of_marked: 1 };
-        (0..199).for_each(|_| harm.update(0.05, 1.0, 0.005, marked));
-        assert!(!harm.is_used_up());
-        harm.update(0.05, 1.0, 0.005, marked);
-        assert!(harm.is_used_up());
+        harm.update(0.03, 1.2, 0.005, [0, 9]);
+        assert!(harm.is_found());
         harm.start_anew();
-        assert_eq!((harm.start(), harm.is_used_up(), harm.ln().abs() < 1e-12), (1, false, true));
+        assert_eq!((harm.start(), harm.is_found(), harm.ln().abs() < 1e-12), (1, true, true));
+        assert!(!are_used_up(100) && are_used_up(101));
+    }
+
+    #[test]
+    fn a_start_that_ended_between_two_looks_is_told_apart() {
+        let before = UserTally { first: [3, 1], ..UserTally::default() };
+        let now = UserTally { start: 1, first: [9, 4], first_before: [7, 2], ..before };
+        assert_eq!(now.first_since(&before), ([4, 1], Some([2, 2])));
+        assert_eq!(UserTally { start: 3, ..now }.first_since(&before), ([0, 0], Some([2, 2])));
+        assert_eq!(before.first_since(&UserTally::default()), ([3, 1], None));
     }
 }

@@ -387,7 +387,7 @@ impl Evidence {
             return false;
         }
         let second = self.second();
-        let harm = HarmTable::new(share, table.stable_rate, settings.limit);
+        let harm = HarmTable::new(share, table.stable_rate, settings.limit_at(&self.past));
         self.harm.update(&harm, arms, self.dampings.failures, second);
         self.latency.update_by_own_split(&table.latency, &excesses, &self.dampings.latency, second);
         self.update_ceilings(settings, arms.canary, &excesses);

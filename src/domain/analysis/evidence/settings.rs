@@ -5,6 +5,8 @@ use std::time::Duration;
 use crate::domain::analysis::boundary::Margin;
 use crate::domain::analysis::dispersion::DispersionRule;
 use crate::domain::analysis::latency::{LatencySettings, bucket_up};
+use crate::domain::analysis::past::Past;
+use crate::domain::analysis::spells::Kind;
 use crate::domain::plan::{LatencyLimits, Plan, WhenStableUnhealthy};
 
 /// What a plan asks of the evidence.
@@ -70,6 +72,11 @@ impl Settings {
     /// Whether the tests stand alone, without what guards them in production: a constant dispersion asks for that.
     pub(super) fn is_bare(&self) -> bool {
         matches!(self.dispersion, DispersionRule::Constant(_))
+    }
+
+    /// What is accepted of the canary as long as stable's past is what it is: its own bad spells are, too.
+    pub(super) fn limit_at(&self, past: &Past) -> Margin {
+        Margin { added: self.limit.added.max(past.spells.level(Kind::Failures)), ..self.limit }
     }
 
     /// What the logarithm of harm must reach for a rollback.

@@ -50,12 +50,13 @@ impl EpochTables {
             Some(ProofTable::new(share, stable_rate, margin))
         });
         let latency = settings.latency.as_ref();
+        let limit = settings.limit_at(past);
         EpochTables {
             epoch,
             weight,
             is_drawn: stratum == Stratum::Drawn,
             stable_rate,
-            harm: HarmTable::new(share, stable_rate, settings.limit),
+            harm: HarmTable::new(share, stable_rate, limit),
             latency: latency.map_or_else(LatencyTables::default, |latency| {
                 LatencyTables::new(latency, share, &past.latency)
             }),

@@ -278,6 +278,40 @@ fn a_clump_in_one_second_says_little_where_failures_clump() {
     assert!(!clumped && high > 5.0, "{high}");
 }
 
+/// Both versions have bad spells of ten seconds, each at its own times; a canary that has them, too, is not worse.
+#[test]
+fn spells_that_stable_has_as_well_are_no_harm() {
+    let settings = Settings { dispersion: DispersionRule::Estimated { at_least: 1.0 }, ..strict() };
+    let rolled_back = |knows_spells: bool| {
+        let mut past = Past::warmed(8.7, 8700.0);
+        let mut at = Uptime(0);
+        let mut ten_seconds = |past: &mut Past, failures: u64| {
+            for second in 0..10 {
+                let failures = if second == 9 { failures - failures / 10 * 9 } else { failures / 10 };
+                let to = at.plus(Duration::from_secs(1));
+                past.learn(Counts { requests: 100, failures }, [0; 4], at, to);
+                at = to;
+            }
+        };
+        for _ in 0..4 {
+            (0..30).for_each(|_| ten_seconds(&mut past, 1));
+            if knows_spells {
+                (0..3).for_each(|_| ten_seconds(&mut past, 50));
+            }
+        }
+        let mut evidence = Evidence::begin(at, past);
+        for second in 0..600_u64 {
+            at = at.plus(Duration::from_secs(1));
+            let failed = if (300..330).contains(&second) { 1 } else { 0 };
+            let block = Block::of_counts(Revision(1), share(25), arms((25, failed), (75, 0)));
+            evidence.observe(&settings, at, [block]);
+        }
+        evidence.is_harmful()
+    };
+    assert!(rolled_back(false), "so it tells nothing");
+    assert!(!rolled_back(true));
+}
+
 #[test]
 fn a_wrong_split_is_judged_in_blocks_of_ten_seconds_with_its_own_odds() {
     let settings = strict();

@@ -4,6 +4,7 @@ use super::tables::Dampings;
 use super::{EpochTotals, Evidence, FailureSplit, RatioInterval, Settings, interval};
 use crate::domain::analysis::latency::{PROCESSES, QUANTILES};
 use crate::domain::analysis::mirror::Stratum;
+use crate::domain::analysis::spells::Kind;
 use crate::domain::analysis::{Arms, Counts};
 use crate::domain::function::Revision;
 use crate::domain::histogram::upper_edge_us;
@@ -81,6 +82,19 @@ impl Evidence {
             if reached(middle) { high = middle } else { low = middle }
         }
         Some(high)
+    }
+
+    /// What is excused because stable has bad spells of its own, in words; `None` where it has none that count.
+    pub fn spells_in_words(&self, settings: &Settings) -> Option<String> {
+        let level = self.past.spells.level(Kind::Failures);
+        (level > settings.limit.added).then(|| {
+            format!(
+                "stable has bad spells of its own, {} in the last day: up to {:.1}% of failures beside its usual ones are no \
+                 harm while that is so, only unproven",
+                self.past.spells.known().0,
+                level * 100.0
+            )
+        })
     }
 
     /// How many requests the canary got copies of over the whole rollout, and how many of these failed.
