@@ -55,11 +55,17 @@ fn spec(alias: &str, epoch: u64, ppm: u32, versions: [&Target; 2]) -> RouteSpec 
         failure_status: vec![FAILURE_STATUS_DEFAULT],
         canary: Some(VersionNumber(2)),
         steering: None,
+        timeouts: Default::default(),
+        close_tunnels: None,
     }
 }
 
 fn target(addr: SocketAddr) -> Target {
-    Target::Http { url: format!("http://{addr}").parse().expect("a URL"), health: None }
+    Target::Http {
+        url: format!("http://{addr}").parse().expect("a URL"),
+        health: None,
+        timeouts: Default::default(),
+    }
 }
 
 fn main() {
@@ -80,7 +86,7 @@ fn decision(what: &str, steering: Option<Box<SteeringSpec>>, headers: &HeaderMap
     let alias = |index| format!("f{index}:live");
     let edit = |index| {
         let steering = steering.clone();
-        Edit::Alias(RouteSpec { steering, ..spec(&alias(index), 1, 30_000, [&nobody, &nobody]) })
+        Edit::Alias(RouteSpec { steering, ..spec(&alias(index), 1, 30_000, [&nobody, &nobody]) }.into())
     };
     table.publish((0..10_000).map(edit).collect());
     let mut reader = table.reader();
@@ -143,12 +149,14 @@ fn changes() {
     let table = RoutingTable::new(recorder);
     let publish = |epoch: u64| {
         let ppm = if epoch.is_multiple_of(2) { 0 } else { 1_000_000 };
-        table.publish(vec![Edit::Alias(spec(ALIAS, epoch, ppm, [&targets[0], &targets[1]]))]);
+        table.publish(vec![Edit::Alias(spec(ALIAS, epoch, ppm, [&targets[0], &targets[1]]).into())]);
     };
     publish(0);
     let config = RouterConfig {
         addr: ([127, 0, 0, 1], 0).into(),
         workers: Some(1),
+        trusted_proxies: Default::default(),
+        resolver: Arc::new(serin::router::names::SystemResolver),
         bindings: Arc::default(),
         timeouts: Timeouts::default(),
         place: Place { region: Place::REGION.to_owned(), account: Place::ACCOUNT.to_owned() },

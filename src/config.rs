@@ -8,6 +8,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use aws_credential_types::Credentials;
+use ipnet::IpNet;
 use ureq::http::Uri;
 
 pub use plan_env::{PlanCa, PlanEnv, PlanVariable, Withheld};
@@ -21,6 +22,13 @@ pub const URL_DEFAULT: &str = "http://127.0.0.1:7411";
 
 /// Set for a process that is to take over from the one that started it; see `handover`.
 pub const HANDOVER: &str = "SERIN_HANDOVER";
+
+/// Reads an address, or a network as in `10.0.0.0/8`.
+pub fn network(text: &str) -> Result<IpNet, &'static str> {
+    let address = || text.parse::<IpAddr>().map(|address| IpNet::from(address.to_canonical()));
+    let network = text.parse::<IpNet>().or_else(|_| address());
+    network.map_err(|_| "a proxy is an address or a network, as in 192.0.2.7, 10.0.0.0/8 or fd00::/8")
+}
 
 /// However long log lines are kept, together they take no more room than this; the oldest go first.
 pub const LOGS_BYTES_MAX: u64 = 512 << 20;
@@ -44,6 +52,8 @@ pub struct ServeConfig {
     pub max_connections_per_ip: Option<usize>,
     /// Whether the router's connections begin with a header of the PROXY protocol.
     pub proxy_protocol: bool,
+    /// The proxies before the router that are believed when they say where a request comes from.
+    pub trusted_proxies: Vec<IpNet>,
     /// Router threads; one a core unless given.
     pub workers: Option<usize>,
     /// Hosts and path prefixes that stand for an alias, as `HOST/PREFIX=FUNCTION:ALIAS`.
@@ -340,6 +350,7 @@ mod tests {
             max_connections: None,
             max_connections_per_ip: None,
             proxy_protocol: false,
+            trusted_proxies: Vec::new(),
             workers: None,
             routes: Vec::new(),
             router_invoke: false,
@@ -373,6 +384,23 @@ mod tests {
         }
         for text in ["", "localhost:5000", "ftp://x", "http://x/path", "http://x/?q", "http://user@x", "/x"] {
             assert!(text.parse::<Endpoint>().is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_proxy_is_an_address_or_a_network() {
+        for (text, inside, outside) in [
+            ("10.0.0.0/8", "10.255.0.1", "11.0.0.1"),
+            ("192.0.2.7", "192.0.2.7", "192.0.2.8"),
+            ("fd00::/8", "fd12::1", "fe80::1"),
+            ("::ffff:198.51.100.1", "198.51.100.1", "198.51.100.2"),
+        ] {
+            let network = network(text).unwrap();
+            let contains = |address: &str| network.contains(&address.parse::<IpAddr>().unwrap());
+            assert!(contains(inside) && !contains(outside), "{text}");
+        }
+        for text in ["", "10.0.0.0/33", "proxy.example", "10.0.0.0/8;fd00::/8", "10.0.0.1:80"] {
+            assert!(network(text).is_err(), "{text:?}");
         }
     }
 

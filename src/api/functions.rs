@@ -7,14 +7,15 @@ use super::Api;
 use super::error::ApiError;
 use super::extract::{Asker, Required};
 use super::wire::{
-    DeleteReply, ErrorBody, FunctionList, FunctionView, PublishReply, PublishRequest, VersionList,
-    VersionView,
+    DeleteReply, ErrorBody, FunctionList, FunctionView, PublishReply, PublishRequest, TimeoutsView,
+    VersionList, VersionView,
 };
 use crate::control::door::{Action, Refusal, Reply};
 use crate::control::world::{FunctionState, World};
 use crate::domain::arn::{FunctionName, VersionNumber};
 use crate::domain::function::{Configuration, DEFAULT_ROLE, Target, Version};
 use crate::domain::settings::Settings;
+use crate::domain::timeouts::{UpstreamTimeouts, Wait, WaitError};
 
 pub(super) fn function_name(text: &str) -> Result<FunctionName, ApiError> {
     text.parse().map_err(|why| ApiError::invalid(format!("{text:?}: {why}")))
@@ -31,6 +32,7 @@ fn function_view(world: &World, state: &FunctionState) -> FunctionView {
         newest_version: state.newest().map(|version| version.number.to_string()),
         url: state.function.latest.target.to_string(),
         health: state.function.latest.target.health().map(ToString::to_string),
+        timeouts: timeouts_view(state.function.latest.target.timeouts()),
         versions: state.versions.len(),
         aliases: world.aliases_of(&state.function.name).count(),
         modified_at: state.function.modified_at.to_string(),
@@ -44,6 +46,7 @@ fn version_view(world: &World, version: &Version) -> VersionView {
         version: version.number.to_string(),
         url: configuration.target.to_string(),
         health: configuration.target.health().map(ToString::to_string),
+        timeouts: timeouts_view(configuration.target.timeouts()),
         commit: configuration.commit.clone(),
         description: configuration.description.clone(),
         role: configuration.role.clone(),
@@ -103,7 +106,7 @@ pub async fn publish(
         .as_deref()
         .map(|health| health.parse().map_err(|why| ApiError::invalid(format!("health {health:?}: {why}"))));
     let configuration = Configuration {
-        target: Target::Http { url, health: health.transpose()? },
+        target: Target::Http { url, health: health.transpose()?, timeouts: timeouts(&request)? },
         role: request.role.clone().unwrap_or_else(|| DEFAULT_ROLE.to_owned()),
         dead_letter: request.dead_letter.clone(),
         description: request.description.clone(),
@@ -120,6 +123,23 @@ pub async fn publish(
         })),
         other => Err(unexpected(&other)),
     }
+}
+
+/// How long a version is to be waited for, as its publisher says.
+fn timeouts(request: &PublishRequest) -> Result<UpstreamTimeouts, ApiError> {
+    let wait = |name: &str, text: &Option<String>| -> Result<Option<Wait>, ApiError> {
+        let refused =
+            |why: WaitError, text: &str| ApiError::invalid(format!("timeouts.{name} {text:?}: {why}"));
+        text.as_deref().map(|text| text.parse().map_err(|why| refused(why, text))).transpose()
+    };
+    let said = request.timeouts.clone().unwrap_or_default();
+    Ok(UpstreamTimeouts { first_byte: wait("firstByte", &said.first_byte)?, idle: wait("idle", &said.idle)? })
+}
+
+fn timeouts_view(timeouts: UpstreamTimeouts) -> Option<TimeoutsView> {
+    let text = |wait: Option<Wait>| wait.map(|wait| wait.to_string());
+    let view = TimeoutsView { first_byte: text(timeouts.first_byte), idle: text(timeouts.idle) };
+    (!timeouts.is_empty()).then_some(view)
 }
 
 pub(super) fn unexpected(reply: &Reply) -> ApiError {

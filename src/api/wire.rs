@@ -480,6 +480,9 @@ pub struct PublishRequest {
     /// What each of its places is asked for every few seconds: `/path`, behind the URL's base path.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub health: Option<String>,
+    /// How long it is waited for; what is not said is the router's own to decide.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub timeouts: Option<TimeoutsView>,
     /// The commit it was built from.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub commit: Option<String>,
@@ -498,6 +501,18 @@ pub struct PublishRequest {
     /// Why.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub reason: Option<String>,
+}
+
+/// How long the router waits for a version, as plans write spans of time: `90s`, `1h 30m`.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct TimeoutsView {
+    /// For the head of an answer, once the version has the whole request.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub first_byte: Option<String>,
+    /// For the next piece of a body, from either side, and for the version to take one.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub idle: Option<String>,
 }
 
 /// What publishing did.
@@ -525,6 +540,9 @@ pub struct FunctionView {
     pub url: String,
     /// What the places of `$LATEST` are asked for, if anything.
     pub health: Option<String>,
+    /// How long `$LATEST` is waited for, where its publisher said so.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub timeouts: Option<TimeoutsView>,
     /// How many versions there are.
     pub versions: usize,
     /// How many aliases there are.
@@ -550,6 +568,9 @@ pub struct VersionView {
     pub url: String,
     /// What its places are asked for, if anything.
     pub health: Option<String>,
+    /// How long it is waited for, where its publisher said so.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub timeouts: Option<TimeoutsView>,
     /// The commit it was built from.
     pub commit: Option<String>,
     /// Free text.

@@ -7,7 +7,7 @@ use crate::control::world::{AliasState, World};
 use crate::domain::alias::{AliasId, Routing};
 use crate::domain::arn::{FunctionName, VersionId};
 use crate::domain::function::{Revision, Target};
-use crate::domain::plan::RoutingOptions;
+use crate::domain::plan::{RoutingOptions, Tunnels};
 use crate::domain::rollout::Rollout;
 use crate::router::table::{Edit, FAILURE_STATUS_DEFAULT, RouteSpec, SteeringSpec};
 
@@ -68,7 +68,7 @@ fn edit(world: &World, touched: &Touched) -> Edit {
         }
         Touched::Alias(id) => {
             let spec = world.alias(id).and_then(|state| spec(world, state, state.alias.routing));
-            spec.map_or_else(|| Edit::RemoveAlias(id.clone()), Edit::Alias)
+            spec.map_or_else(|| Edit::RemoveAlias(id.clone()), |spec| Edit::Alias(Box::new(spec)))
         }
     }
 }
@@ -100,7 +100,7 @@ pub(super) fn overlay(world: &World, id: &AliasId) -> Option<Edit> {
     if without == routing {
         return None;
     }
-    spec(world, state, without).map(Edit::Alias)
+    spec(world, state, without).map(|spec| Edit::Alias(Box::new(spec)))
 }
 
 fn spec(world: &World, state: &AliasState, routing: Routing) -> Option<RouteSpec> {
@@ -108,6 +108,8 @@ fn spec(world: &World, state: &AliasState, routing: Routing) -> Option<RouteSpec
     let function = world.function(&id.function)?;
     let target = |version| -> Option<Target> { Some(function.configuration(version)?.target.clone()) };
     let active = state.active.and_then(|active| world.rollout(active));
+    // These are about how the service is used, which is no other once a rollout has ended.
+    let in_force = active.or_else(|| world.rollout(state.newest?));
     let analysis = active.and_then(|rollout| rollout.plan.analysis.as_ref());
     Some(RouteSpec {
         alias: id.clone(),
@@ -119,6 +121,11 @@ fn spec(world: &World, state: &AliasState, routing: Routing) -> Option<RouteSpec
             .map_or_else(|| vec![FAILURE_STATUS_DEFAULT], |analysis| analysis.failure_status.clone()),
         canary: active.map(|rollout| rollout.record.canary),
         steering: active.and_then(|rollout| steering(rollout, routing)),
+        close_tunnels: in_force.and_then(|rollout| match rollout.plan.tunnels {
+            Tunnels::Leave => None,
+            Tunnels::Close(within) => Some(within),
+        }),
+        timeouts: in_force.map(|rollout| rollout.plan.timeouts).unwrap_or_default(),
     })
 }
 

@@ -17,6 +17,7 @@ use crate::domain::async_event::EventSink;
 use crate::metrics::connections::ConnectionLimits;
 use crate::metrics::recorder::Recorder;
 use crate::router::bindings::Bindings;
+use crate::router::names::SystemResolver;
 use crate::router::server::{Router, RunningRouter};
 use crate::router::settings::{RouterConfig, Shows, Timeouts, TlsConfig, TlsFiles};
 use crate::router::table::RoutingTable;
@@ -94,6 +95,8 @@ impl Ground {
             workers: config.workers,
             bindings: Arc::new(Bindings::read(config.routes.iter().map(String::as_str))?),
             shows: Shows { invoke: config.shows_invoke(), versions: config.shows_versions() },
+            resolver: Arc::new(SystemResolver),
+            trusted_proxies: config.trusted_proxies.clone().into(),
             timeouts: Timeouts::default(),
             place: place.clone(),
             access: Arc::clone(&access),

@@ -173,7 +173,11 @@ mod tests {
 
     fn configuration(role: &str, dead_letter: Option<&str>) -> Configuration {
         Configuration {
-            target: Target::Http { url: "http://localhost:1".parse().unwrap(), health: None },
+            target: Target::Http {
+                url: "http://localhost:1".parse().unwrap(),
+                health: None,
+                timeouts: Default::default(),
+            },
             role: role.into(),
             dead_letter: dead_letter.map(Into::into),
             description: String::new(),

@@ -18,6 +18,7 @@ use super::process::{CodeSha256, ProcessTarget};
 use super::rollout::RolloutId;
 use super::settings::Settings;
 use super::time::Timestamp;
+use super::timeouts::UpstreamTimeouts;
 
 /// The change of the store that made a record what it is; every change has a larger one.
 ///
@@ -38,6 +39,9 @@ pub enum Target {
         /// What its places are asked for regularly; without it, only connections and requests show how they are.
         #[serde(skip_serializing_if = "Option::is_none", default)]
         health: Option<HealthPath>,
+        /// How long it is waited for, where that is not the router's own to decide.
+        #[serde(skip_serializing_if = "UpstreamTimeouts::is_empty", default)]
+        timeouts: UpstreamTimeouts,
     },
     /// Code from a zip that serin runs itself; shared, because every route to the version holds it.
     Process(Arc<ProcessTarget>),
@@ -57,6 +61,14 @@ impl Target {
         match self {
             Target::Http { health, .. } => health.as_ref(),
             Target::Process(_) => None,
+        }
+    }
+
+    /// How long an HTTP version is waited for, as whoever published it says.
+    pub fn timeouts(&self) -> UpstreamTimeouts {
+        match self {
+            Target::Http { timeouts, .. } => *timeouts,
+            Target::Process(_) => UpstreamTimeouts::default(),
         }
     }
 
@@ -249,17 +261,24 @@ pub struct Configuration {
 
 impl Configuration {
     /// What stands for the code, as Lambda clients see it: the zip's digest, or for an HTTP version that of its URL and
-    /// of its health path, where it has one, in hex.
+    /// of its health path and its timeouts, where it has them, in hex.
     pub fn code_sha256(&self) -> String {
         match &self.target {
             Target::Process(process) => process.code_sha256.to_string(),
-            Target::Http { url, health: None } => CodeSha256::of(url.to_string().as_bytes()).hex(),
-            // Neither has a line's end in it.
-            Target::Http { url, health: Some(health) } => {
-                CodeSha256::of(format!("{url}\n{health}").as_bytes()).hex()
+            Target::Http { url, health, timeouts } => {
+                // None has a line's end in it, and only a path begins with a slash.
+                let mut text = url.to_string();
+                for more in [health.as_ref().map(ToString::to_string), said(timeouts)].into_iter().flatten() {
+                    text = format!("{text}\n{more}");
+                }
+                CodeSha256::of(text.as_bytes()).hex()
             }
         }
     }
+}
+
+fn said(timeouts: &UpstreamTimeouts) -> Option<String> {
+    (!timeouts.is_empty()).then(|| timeouts.to_string())
 }
 
 /// The role of versions that were published without one.

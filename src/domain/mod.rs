@@ -24,5 +24,6 @@ pub mod process;
 pub mod rollout;
 pub mod settings;
 pub mod time;
+pub mod timeouts;
 pub mod watching;
 pub mod weight;

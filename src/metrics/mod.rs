@@ -7,4 +7,5 @@ pub mod certificate;
 pub mod connections;
 pub mod outside;
 pub mod recorder;
+pub mod tunnels;
 pub mod upstreams;

@@ -14,6 +14,8 @@ pub(super) struct Addressed<'a> {
     key: Key<'a>,
     /// What follows: empty, or from the `/` or `?` on.
     pub(super) rest: &'a str,
+    /// Whether the address was a part of the path, and is no more.
+    pub(super) is_stripped: bool,
 }
 
 enum Key<'a> {
@@ -27,14 +29,14 @@ impl<'a> Addressed<'a> {
         let target = target.strip_prefix('/')?;
         let (segment, rest) = target.split_at(target.find(['/', '?']).unwrap_or(target.len()));
         let key = if segment.contains('%') { decoded(segment)? } else { Key::AsWritten(segment) };
-        let addressed = Addressed { key, rest };
+        let addressed = Addressed { key, rest, is_stripped: true };
         let (function, qualifier) = addressed.key().split_once(':')?;
         (!function.is_empty() && !qualifier.is_empty()).then_some(addressed)
     }
 
     /// A target that somebody else knows the address of; all of it is passed on.
     pub(super) fn bound(key: &'a str, target: &'a str) -> Addressed<'a> {
-        Addressed { key: Key::AsWritten(key), rest: target }
+        Addressed { key: Key::AsWritten(key), rest: target, is_stripped: false }
     }
 
     /// `function:qualifier`, with `%3A` and `%24` decoded.

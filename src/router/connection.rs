@@ -31,7 +31,7 @@ use super::answer::AnswerBody;
 use super::client_certificate::described;
 use super::drain::Guard;
 use super::forward::{bound, forward};
-use super::headers::Client;
+use super::forwarded::Client;
 use super::http1::HEAD_BYTES_MAX;
 use super::http2::{self, PREFACE};
 use super::invoke::{Payload, invoke};
@@ -154,14 +154,15 @@ pub(super) async fn serve(
     if !permit.belongs_to(address) {
         return;
     }
+    let is_trusted = worker.trusted_proxies.contains(address);
     let address = HeaderValue::try_from(address.to_string()).expect("an address is ASCII");
     match &door.tls {
         Some(tls) => {
-            let client = Client { address, scheme: "https", certificate: None };
+            let client = Client { address, scheme: "https", certificate: None, is_trusted };
             Box::pin(serve_tls(worker, &door, tls, stream, client, guard, permit)).await;
         }
         None => {
-            let client = Client { address, scheme: "http", certificate: None };
+            let client = Client { address, scheme: "http", certificate: None, is_trusted };
             let limit = worker.timeouts.client_header;
             let speaks_http2 = within(&guard, limit, begins_with_preface(&stream)).await;
             match speaks_http2 {

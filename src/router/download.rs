@@ -9,6 +9,7 @@ use bytes::{Bytes, BytesMut};
 use hyper::body::{Body, Frame, SizeHint};
 
 use super::exchange::Transit;
+use super::grpc::GrpcCall;
 use super::pool::Detached;
 use super::source::Source;
 use crate::clock;
@@ -31,6 +32,8 @@ struct UnderWay {
     transit: Transit,
     /// What it comes over, to be used again.
     source: Source,
+    /// What is known of the call, if it is one of gRPC.
+    call: Option<GrpcCall>,
     /// The rest of the request, if the answer began before its end.
     _sending: Option<Detached>,
     /// When the head came.
@@ -61,10 +64,15 @@ impl Download {
     }
 
     /// A body that is yet to come.
-    pub(super) fn begun(transit: Transit, answered_at: Instant, mut source: Source) -> Download {
+    pub(super) fn begun(
+        transit: Transit,
+        answered_at: Instant,
+        mut source: Source,
+        call: Option<GrpcCall>,
+    ) -> Download {
         let _sending = source.detach_sending();
         let under_way =
-            UnderWay { transit, source, _sending, answered_at, was_waited_for: false, has_moved: true };
+            UnderWay { transit, source, call, _sending, answered_at, was_waited_for: false, has_moved: true };
         Download { state: State::UnderWay(Box::new(under_way)) }
     }
 
@@ -107,9 +115,14 @@ impl UnderWay {
     fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, DownloadBroken>>> {
         if let Poll::Ready(polled) = self.source.poll_frame(cx) {
             self.has_moved = true;
+            if let (Some(call), Some(Ok(frame))) = (self.call, &polled)
+                && let Some(trailers) = frame.trailers_ref()
+            {
+                self.call = Some(call.ended(trailers));
+            }
             return Poll::Ready(polled.map(|frame| frame.map_err(DownloadBroken)));
         }
-        let idle_max = self.transit.worker().timeouts.body_idle;
+        let idle_max = self.transit.waits().idle;
         self.was_waited_for = true;
         if std::mem::take(&mut self.has_moved) {
             self.source.alarm().set(clock::instant_now() + idle_max);
@@ -125,7 +138,7 @@ impl UnderWay {
         // An answer that came in one go needs no other look at the clock.
         let now = if self.was_waited_for { clock::instant_now() } else { self.answered_at };
         self.source.end(&self.transit.worker().pool, now);
-        self.transit.complete();
+        self.transit.conclude(self.call);
     }
 
     /// Ends the request in the midst of its answer.

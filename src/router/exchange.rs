@@ -3,14 +3,15 @@
 //! A request is counted as dispatched once, for the version that was picked, and whatever becomes of it is counted
 //! for that version: a failure when it becomes known, the end when the answer was read to its end. Where the future
 //! is dropped in between, the client went away, and its upstream connection goes with it, or its part of a shared one.
-//! Nothing is sent twice, but for what a version over HTTP/2 says it did nothing with.
+//! Nothing is sent twice, but for what a version over HTTP/2 says it did nothing with, and for what a version has said
+//! nothing to on a connection that it had kept and now closes, if asking twice is as good as asking once.
 
 use std::error::Error;
 use std::fmt;
 use std::io;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::task::Poll;
+use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -21,8 +22,9 @@ use hyper::{Method, Response, StatusCode, Uri};
 use rustix::io::Errno;
 
 use super::download::Download;
+use super::grpc::{GrpcCall, GrpcOutcome};
 use super::headers;
-use super::http1::Broken;
+use super::http1::{Broken, Connection};
 use super::multiplex_exchange::answered_on_shared;
 use super::places::Seat;
 use super::pool::Link;
@@ -30,7 +32,8 @@ use super::route::{Route, Service};
 use super::source::Source;
 use super::steer::Pick;
 use super::tunnel::Tunnel;
-use super::upload::{Progress, Stage, Unread, UpstreamBody};
+use super::tunnels::Stay;
+use super::upload::{Again, Stage, Unread, Upload, UpstreamBody};
 use super::worker::Worker;
 use crate::clock;
 use crate::domain::time::human;
@@ -72,10 +75,28 @@ pub(super) enum Outgoing {
 
 /// What a version answered.
 pub(super) enum Answered {
-    /// An answer, whose body goes on counting.
-    Whole(Response<Download>),
+    /// An answer, whose body goes on counting; and whether it came before all of the request had.
+    Whole(Response<Download>, Timing),
     /// The head of a 101, and the version's end of what follows.
     Tunnel(response::Parts, Box<Tunnel>),
+}
+
+/// When a version answered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Timing {
+    /// When the client had sent all of its request.
+    InTurn,
+    /// Before: what is left of the request may be in the way of the client's next one.
+    Early,
+}
+
+/// How long a request waits for its version, and its version for the client.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Waits {
+    /// For the head of the answer, once the version has the whole request.
+    pub(super) first_byte: Duration,
+    /// For the next piece of a body, from either side, and for the version to take one.
+    pub(super) idle: Duration,
 }
 
 /// A request that was assigned to a version and counted there.
@@ -86,6 +107,7 @@ pub(super) struct Transit {
     about: About,
     /// Where it is sent, if its version is at several places.
     seat: Option<Seat>,
+    waits: Waits,
 }
 
 impl Transit {
@@ -93,7 +115,8 @@ impl Transit {
     pub(super) fn begin(worker: &Rc<Worker>, route: Arc<Route>, pick: Pick, about: About) -> Transit {
         let (counters, arm) = route.counters(pick);
         let credit = counters.dispatch(&worker.writer, arm, clock::instant_now());
-        Transit { worker: Rc::clone(worker), route, credit, about, seat: None }
+        let waits = route.upstream(pick.arm).waits(&worker.timeouts);
+        Transit { worker: Rc::clone(worker), route, credit, about, seat: None, waits }
     }
 
     /// The same at one of several places.
@@ -106,9 +129,24 @@ impl Transit {
         self.credit.dispatched_at()
     }
 
-    /// Whose connections and timeouts it uses.
+    /// Whose connections it uses.
     pub(super) fn worker(&self) -> &Worker {
         &self.worker
+    }
+
+    /// Notes that it has become a tunnel.
+    pub(super) fn enter_tunnels(&self) -> Stay<'_> {
+        let version = self.credit.version();
+        let counted = self.route.alias().map(|alias| self.worker.open_tunnels.begin(alias.clone(), version));
+        let stay = self.worker.tunnels.enter(&self.route, version, counted);
+        // The version may have lost its traffic while it was asked.
+        self.worker.refresh();
+        stay
+    }
+
+    /// How long it waits for whom.
+    pub(super) fn waits(&self) -> Waits {
+        self.waits
     }
 
     /// Sends the request and waits for the head of the answer, whose body goes on counting.
@@ -120,28 +158,28 @@ impl Transit {
         face: Face,
     ) -> Result<Answered, Fault> {
         let at = self.credit.dispatched_at();
-        let (body, progress, upgrade) = match body {
+        let (body, upload, upgrade) = match body {
             Outgoing::Empty => (UpstreamBody::Empty, None, None),
             Outgoing::Upgrade(protocol) => (UpstreamBody::Empty, None, Some(protocol)),
             Outgoing::Whole(bytes) => (UpstreamBody::Whole(Some(bytes)), None, None),
             Outgoing::Stream(body) => {
-                let progress = Progress::begun(at);
-                (UpstreamBody::Upload(body, Rc::clone(&progress)), Some(progress), None)
+                let upload = Upload::begun(body, at);
+                (UpstreamBody::Upload(Rc::clone(&upload)), Some(upload), None)
             }
         };
         let elsewhere = match &self.seat {
             None => None,
             Some(_) => match Box::pin(self.reach(to, &mut head)).await {
                 Ok(elsewhere) => elsewhere,
-                Err(fault) => return Err(self.fault(fault)),
+                Err(fault) => return Err(self.fault(fault).amid(upload)),
             },
         };
         let to = elsewhere.as_deref().unwrap_or(to);
         let answered = match &to.http2 {
-            None => self.answered(to, head, body, progress.as_deref()).await,
+            None => self.answered(to, head, body, upload.as_deref()).await,
             // Boxed, for few requests come this way, and all would have to carry it.
             Some(authority) => {
-                Box::pin(answered_on_shared(&self, to, authority, head, body, progress.as_deref())).await
+                Box::pin(answered_on_shared(&self, to, authority, head, body, upload.as_deref())).await
             }
         };
         let (mut source, head) = match answered {
@@ -152,7 +190,7 @@ impl Transit {
                 {
                     seat.standing().failed(clock::instant_now(), &fault.detail);
                 }
-                return Err(self.fault(fault));
+                return Err(self.fault(fault).amid(upload));
             }
         };
         if let Some(seat) = &self.seat {
@@ -161,25 +199,29 @@ impl Transit {
         let answered_at = clock::instant_now();
         self.credit.head(answered_at);
         if let Err(nonsense) = check_answer(&head, upgrade.as_ref()) {
-            return Err(self.fault(nonsense));
+            return Err(self.fault(nonsense).amid(upload));
         }
         if head.status == StatusCode::SWITCHING_PROTOCOLS {
             let Some((version, early)) = source.into_io() else {
                 let detail = "it answered 101 over HTTP/2, which knows no other protocol".to_owned();
-                return Err(self.fault(Fault { kind: FaultKind::Broken, detail }));
+                return Err(self.fault(Fault::new(FaultKind::Broken, detail)));
             };
             return Ok(Answered::Tunnel(head, Box::new(Tunnel::new(self, version, early))));
         }
         self.judge(head.status, face);
+        let call = if face == Face::Http { GrpcCall::begun(&head.headers) } else { None };
         if let Source::Own(link) = &mut source {
             link.set_idle_limit(headers::keep_alive_timeout(&head.headers));
         }
+        let is_early = upload.is_some_and(|upload| !upload.has_come());
+        let timing = if is_early { Timing::Early } else { Timing::InTurn };
         if source.is_end_of_body() {
             source.end(&self.worker.pool, answered_at);
-            self.complete();
-            return Ok(Answered::Whole(Response::from_parts(head, Download::ended())));
+            self.conclude(call);
+            return Ok(Answered::Whole(Response::from_parts(head, Download::ended()), timing));
         }
-        Ok(Answered::Whole(Response::from_parts(head, Download::begun(self, answered_at, source))))
+        let body = Download::begun(self, answered_at, source, call);
+        Ok(Answered::Whole(Response::from_parts(head, body), timing))
     }
 
     /// Counts a failure, unless one was counted before.
@@ -195,6 +237,22 @@ impl Transit {
     /// Counts the latency of an answer that has come whole.
     pub(super) fn head(&mut self) {
         self.credit.head(clock::instant_now());
+    }
+
+    /// Counts the request as ended, by what became of the call where it was one of gRPC.
+    pub(super) fn conclude(mut self, call: Option<GrpcCall>) {
+        match call {
+            None | Some(GrpcCall::Ended(GrpcOutcome::Answered)) => {}
+            Some(GrpcCall::Ended(GrpcOutcome::Failed(code, name))) => {
+                self.fail(FailureKind::Status, &format!("grpc-status {code} {name}"));
+            }
+            Some(GrpcCall::Open) => {
+                self.fail(FailureKind::Transport, "the answer ended without a grpc-status")
+            }
+            // A credit that is dropped counts as cancelled.
+            Some(GrpcCall::Ended(GrpcOutcome::CalledOff)) => return,
+        }
+        self.complete();
     }
 
     /// Counts the request as ended.
@@ -240,70 +298,105 @@ impl Transit {
         to: &Service,
         head: request::Parts,
         body: UpstreamBody,
-        progress: Option<&Progress>,
+        upload: Option<&Upload>,
     ) -> Result<(Source, response::Parts), Fault> {
-        let mut link = match self.worker.pool.take(&to.authority, self.credit.dispatched_at()) {
-            Some(link) => link,
-            None => Link::connect(to, self.worker.timeouts.connect, &self.worker.outbox)
-                .await
-                .map_err(|error| Fault::of_connecting(&error))?,
+        let (mut link, again) = match self.worker.pool.take(&to.authority, self.credit.dispatched_at()) {
+            Some(link) => (link, if head.method.is_idempotent() { body.again() } else { None }),
+            None => (self.connected(to).await?, None),
         };
-        let answer = self.exchange(&mut link, head, body, progress).await?;
+        let (mut request, keeps) = (Some((head, body)), again.is_some());
+        let begin = |connection: &mut Connection, cx: &Context<'_>| {
+            if let Some((head, body)) = request.take() {
+                connection.begin(cx, head, body, keeps);
+            }
+        };
+        match (self.exchange(&mut link, begin, upload).await, again) {
+            (Ok(answer), _) => Ok((Source::Own(link), answer)),
+            (Err(fault), Some(again)) if fault.kind == FaultKind::Broken => {
+                Box::pin(self.answered_again(to, link, again, upload, fault)).await
+            }
+            (Err(fault), _) => Err(fault),
+        }
+    }
+
+    /// Sends a request once more, over a new connection, if the one that was kept ended without a word.
+    ///
+    /// A version may close an idle connection whenever it likes, also just as a request is on its way to it; that says
+    /// nothing of the version (RFC 9110, 9.2.2).
+    async fn answered_again(
+        &self,
+        to: &Service,
+        before: Box<Link>,
+        again: Again,
+        upload: Option<&Upload>,
+        fault: Fault,
+    ) -> Result<(Source, response::Parts), Fault> {
+        if !before.connection.has_heard_nothing() {
+            return Err(fault);
+        }
+        let Some(body) = again.body() else { return Err(fault) };
+        let mut link = self.connected(to).await?;
+        let mut body = Some(body);
+        let begin = |connection: &mut Connection, cx: &Context<'_>| {
+            if let Some(body) = body.take() {
+                connection.begin_again(cx, &before.connection, body);
+            }
+        };
+        let answer = self.exchange(&mut link, begin, upload).await?;
         Ok((Source::Own(link), answer))
+    }
+
+    async fn connected(&self, to: &Service) -> Result<Box<Link>, Fault> {
+        let connecting =
+            Link::connect(to, self.worker.timeouts.connect, (&self.worker.names, &self.worker.outbox));
+        connecting.await.map_err(|error| Fault::of_connecting(&error))
     }
 
     /// Sends a request over a link and waits for the head, no longer than whoever is to move next may take.
     async fn exchange(
         &self,
         link: &mut Link,
-        head: request::Parts,
-        body: UpstreamBody,
-        progress: Option<&Progress>,
+        mut begin: impl FnMut(&mut Connection, &Context<'_>),
+        upload: Option<&Upload>,
     ) -> Result<response::Parts, Fault> {
-        link.alarm.set(self.credit.dispatched_at() + self.worker.timeouts.response_head);
-        let mut request = Some((head, body));
+        link.alarm.set(self.credit.dispatched_at() + self.waits.first_byte);
         std::future::poll_fn(|cx| {
-            if let Some((head, body)) = request.take() {
-                link.connection.begin(cx, head, body);
-            }
+            begin(&mut link.connection, cx);
             if let Err(broke) = link.connection.poll_sending(cx) {
-                let detail = describe(&broke);
-                return Poll::Ready(Err(Fault { kind: FaultKind::ClientBroke, detail }));
+                return Poll::Ready(Err(Fault::new(FaultKind::ClientBroke, describe(&broke))));
             }
             if let Poll::Ready(answered) = link.connection.poll_head(cx) {
-                let broken = |broken: Broken| Fault { kind: FaultKind::Broken, detail: broken.to_string() };
+                let broken = |broken: Broken| Fault::new(FaultKind::Broken, broken.to_string());
                 return Poll::Ready(answered.map_err(broken));
             }
-            if let Some(progress) = progress {
-                link.alarm.set(self.due(progress));
+            if let Some(upload) = upload {
+                link.alarm.set(self.due(upload));
             }
-            link.alarm.poll(cx).map(|()| Err(self.overdue(progress)))
+            link.alarm.poll(cx).map(|()| Err(self.overdue(upload)))
         })
         .await
     }
 
     /// When patience with an upload, or with what follows it, is over.
-    pub(super) fn due(&self, progress: &Progress) -> Instant {
-        let (stage, since) = progress.stage();
-        let timeouts = &self.worker.timeouts;
-        since + if stage == Stage::Done { timeouts.response_head } else { timeouts.body_idle }
+    pub(super) fn due(&self, upload: &Upload) -> Instant {
+        let (stage, since) = upload.stage();
+        since + if stage == Stage::Done { self.waits.first_byte } else { self.waits.idle }
     }
 
     /// Who kept the other waiting for too long.
-    pub(super) fn overdue(&self, progress: Option<&Progress>) -> Fault {
-        let stage = progress.map_or(Stage::Done, |progress| progress.stage().0);
-        let timeouts = &self.worker.timeouts;
+    pub(super) fn overdue(&self, upload: Option<&Upload>) -> Fault {
+        let stage = upload.map_or(Stage::Done, |upload| upload.stage().0);
         let (kind, detail) = match stage {
-            Stage::Client => return Fault::of_stalled_client(timeouts.body_idle),
+            Stage::Client => return Fault::of_stalled_client(self.waits.idle),
             Stage::Version => (
                 FaultKind::TimedOut,
-                format!("took nothing of the request body for {}", human(timeouts.body_idle)),
+                format!("took nothing of the request body for {}", human(self.waits.idle)),
             ),
             Stage::Done | Stage::Broken => {
-                (FaultKind::TimedOut, format!("no answer within {}", human(timeouts.response_head)))
+                (FaultKind::TimedOut, format!("no answer within {}", human(self.waits.first_byte)))
             }
         };
-        Fault { kind, detail }
+        Fault::new(kind, detail)
     }
 
     fn judge(&mut self, status: StatusCode, face: Face) {
@@ -331,7 +424,7 @@ impl Transit {
 
 /// Refuses answers that cannot be passed on; `upgrade` is the protocol that was asked for.
 fn check_answer(head: &response::Parts, upgrade: Option<&HeaderValue>) -> Result<(), Fault> {
-    let broken = |detail: &str| Err(Fault { kind: FaultKind::Broken, detail: detail.to_owned() });
+    let broken = |detail: &str| Err(Fault::new(FaultKind::Broken, detail.to_owned()));
     let is_asked_for = || upgrade.is_some_and(|asked| headers::is_asked_for(&head.headers, asked));
     if head.status == StatusCode::SWITCHING_PROTOCOLS && !is_asked_for() {
         return broken("switched protocols without being asked to");
@@ -343,12 +436,13 @@ fn check_answer(head: &response::Parts, upgrade: Option<&HeaderValue>) -> Result
 }
 
 /// Why a request got no answer.
-#[derive(Debug)]
 pub(super) struct Fault {
     /// In one word.
     pub(super) kind: FaultKind,
     /// In words for people, clients among them: no addresses.
     pub(super) detail: String,
+    /// The request's body, if it was under way.
+    pub(super) upload: Option<Rc<Upload>>,
 }
 
 /// What went wrong, and with whom.
@@ -369,23 +463,33 @@ pub(super) enum FaultKind {
 }
 
 impl Fault {
+    /// A fault of no request's body.
+    pub(super) fn new(kind: FaultKind, detail: String) -> Fault {
+        Fault { kind, detail, upload: None }
+    }
+
+    /// The same in the midst of a request's body.
+    fn amid(self, upload: Option<Rc<Upload>>) -> Fault {
+        Fault { upload, ..self }
+    }
+
     /// Tells a version that cannot be reached from a router that can reach nobody.
     pub(super) fn of_connecting(error: &io::Error) -> Fault {
         const OURS: [Errno; 4] = [Errno::MFILE, Errno::NFILE, Errno::NOBUFS, Errno::NOMEM];
         let is_ours = Errno::from_io_error(error).is_some_and(|errno| OURS.contains(&errno));
         let kind = if is_ours { FaultKind::Exhausted } else { FaultKind::Unreachable };
-        Fault { kind, detail: error.to_string() }
+        Fault::new(kind, error.to_string())
     }
 
     /// A client that sent nothing of its body for so long.
     fn of_stalled_client(idle_max: Duration) -> Fault {
         let detail = format!("the client sent nothing of its request body for {}", human(idle_max));
-        Fault { kind: FaultKind::ClientStalled, detail }
+        Fault::new(FaultKind::ClientStalled, detail)
     }
 
     /// A client whose body was to be read whole, with so much patience.
     pub(super) fn of_reading(why: &Unread, idle_max: Duration) -> Fault {
-        let broke = |detail: String| Fault { kind: FaultKind::ClientBroke, detail };
+        let broke = |detail: String| Fault::new(FaultKind::ClientBroke, detail);
         match why {
             Unread::Stalled => Fault::of_stalled_client(idle_max),
             Unread::Broken(broken) => broke(describe(broken)),

@@ -3,18 +3,21 @@
 use std::rc::Rc;
 
 use hyper::body::{Body, Incoming};
-use hyper::header::{CONNECTION, CONTENT_LENGTH, HOST, HeaderValue, UPGRADE};
+use hyper::header::{CONNECTION, CONTENT_LENGTH, EXPECT, HOST, HeaderValue, UPGRADE};
+use hyper::http::request;
 use hyper::{HeaderMap, Method, Request, Response, StatusCode, Uri, Version};
 
 use super::address::{Addressed, upstream_target};
 use super::answer::AnswerBody;
-use super::exchange::{About, Answered, Face, Fault, FaultKind, Outgoing, Transit};
-use super::headers::{self, Client, Facts, Unforwardable};
+use super::exchange::{About, Answered, Face, Fault, FaultKind, Outgoing, Timing, Transit};
+use super::forwarded::{Client, Told};
+use super::headers::{self, Facts, Unforwardable};
+use super::location::{self, Seen};
 use super::mirror::{self, Aside};
 use super::refusal::Refusal;
-use super::route::Route;
+use super::route::{Route, Service};
 use super::steer::NotServed;
-use super::upload::read_whole;
+use super::upload::{Upload, is_out_of_the_way, read_whole};
 use super::worker::Worker;
 use crate::domain::analysis::mirror::Stratum;
 use crate::metrics::recorder::Arm;
@@ -25,18 +28,82 @@ pub(super) async fn forward(
     client: &Client,
     request: Request<Incoming>,
 ) -> Response<AnswerBody> {
-    let refused = |refusal: Refusal| refusal.response(None).map(AnswerBody::whole);
-    let (mut head, body) = request.into_parts();
+    let (head, body) = request.into_parts();
+    let is_http1 = head.version <= Version::HTTP_11;
+    let expects = head.headers.contains_key(EXPECT);
+    let mut body = Some(body);
+    match forwarded(worker, client, head, &mut body).await {
+        Ok(response) => response,
+        Err(refused) => {
+            let Refused { refusal, label, upload, follows } = *refused;
+            // What is left of the request must not be taken for the next one. A client that waits for a 100 sends
+            // nothing before it, and hears from this answer that it need not.
+            let is_alone = follows == Follows::Nothing
+                || (is_http1
+                    && match (body, upload) {
+                        (Some(body), _) => {
+                            !body.is_end_stream() && (expects || !is_out_of_the_way(body).await)
+                        }
+                        (None, Some(upload)) => !upload.is_out_of_the_way().await,
+                        (None, None) => false,
+                    });
+            let mut response = refusal.response(label.as_ref()).map(AnswerBody::whole);
+            if is_alone {
+                response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+            }
+            response
+        }
+    }
+}
+
+/// A request that gets an answer of the router's own.
+struct Refused {
+    refusal: Refusal,
+    /// The version, if one was picked.
+    label: Option<HeaderValue>,
+    /// The request's body, if it was under way.
+    upload: Option<Rc<Upload>>,
+    follows: Follows,
+}
+
+/// What may come on a connection behind a request that was refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Follows {
+    /// Another request.
+    Any,
+    /// Nothing that would be taken for one.
+    Nothing,
+}
+
+impl From<Refusal> for Box<Refused> {
+    fn from(refusal: Refusal) -> Box<Refused> {
+        Box::new(Refused { refusal, label: None, upload: None, follows: Follows::Any })
+    }
+}
+
+impl Refused {
+    fn of_version(refusal: Refusal, label: &HeaderValue) -> Box<Refused> {
+        let label = Some(label.clone());
+        Box::new(Refused { refusal, label, upload: None, follows: Follows::Any })
+    }
+}
+
+/// The version's answer, or why there is none; of a body that nobody has begun to read, some is left behind.
+async fn forwarded(
+    worker: &Rc<Worker>,
+    client: &Client,
+    mut head: request::Parts,
+    left: &mut Option<Incoming>,
+) -> Result<Response<AnswerBody>, Box<Refused>> {
     if head.method == Method::CONNECT {
-        return refused(connect_refused());
+        return Err(connect_refused().into());
     }
     // Before anything else: nothing that follows a request in doubt is taken for another one, wherever this one goes.
     let upgrade = match headers::check_request(head.version, &head.uri, &head.headers) {
         Ok(protocol) => protocol.cloned(),
         Err(reason) => {
-            let mut response = refused(unforwardable(reason));
-            response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
-            return response;
+            let refused: Box<Refused> = unforwardable(reason).into();
+            return Err(Box::new(Refused { follows: Follows::Nothing, ..*refused }));
         }
     };
     let target = head.uri.path_and_query().map_or("", |target| target.as_str());
@@ -44,22 +111,26 @@ pub(super) async fn forward(
         Some(key) => Addressed::bound(key, target),
         None => match Addressed::read(target) {
             Some(addressed) => addressed,
-            None => return refused(not_addressed(target)),
+            None => return Err(not_addressed(target).into()),
         },
     };
     if !worker.shows.versions && is_version(addressed.key()) {
-        return refused(versions_not_shown());
+        return Err(versions_not_shown().into());
     }
     let Some(route) = worker.route(addressed.key()) else {
-        return refused(not_found(worker, addressed.key()));
+        return Err(not_found(worker, addressed.key()).into());
     };
     let mut pick = match worker.pick(&route, &head.headers) {
         Ok(pick) => pick,
-        Err(stranger) => return refused(not_served(&route, &stranger)),
+        Err(stranger) => return Err(not_served(&route, &stranger).into()),
     };
     let mut aside = None;
-    if route.mirror().is_some() && !pick.is_named && upgrade.is_none() {
-        aside = Aside::by_chance(worker, &route, &head, &body, addressed.rest);
+    if route.mirror().is_some()
+        && !pick.is_named
+        && upgrade.is_none()
+        && let Some(body) = left
+    {
+        aside = Aside::by_chance(worker, &route, &head, body, addressed.rest);
         if aside.is_some() {
             pick.stratum = Stratum::Mirrored;
         }
@@ -67,44 +138,51 @@ pub(super) async fn forward(
     let upstream = route.upstream(pick.arm);
     let label = upstream.label.clone();
     let Ok((service, seat)) = upstream.reach.service() else {
-        return no_service(&label).response(Some(&label)).map(AnswerBody::whole);
+        return Err(Refused::of_version(no_service(&label), &label));
     };
     if upgrade.is_some() && service.http2.is_some() {
-        return no_upgrade(&label).response(Some(&label)).map(AnswerBody::whole);
+        return Err(Refused::of_version(no_upgrade(&label), &label));
     }
     let Ok(uri) = upstream_target(&service.base_path, addressed.rest) else {
-        return target_too_long().response(Some(&label)).map(AnswerBody::whole);
+        return Err(Refused::of_version(target_too_long(), &label));
     };
-    let has_body = !body.is_end_stream();
+    let has_body = left.as_ref().is_some_and(|body| !body.is_end_stream());
     let facts = Facts {
         host: &service.host_header,
         client,
         asked_host: head.uri.authority().and_then(|authority| HeaderValue::try_from(authority.as_str()).ok()),
+        prefix: addressed.is_stripped.then_some(&route.prefix),
         is_chunked: has_body && !head.headers.contains_key(CONTENT_LENGTH),
     };
     let trace = headers::trace(&head.headers);
-    headers::to_upstream(&mut head.headers, facts);
+    let told = headers::to_upstream(&mut head.headers, facts);
     if let Some(protocol) = &upgrade {
         headers::set_upgrade(&mut head.headers, protocol.clone());
     }
     let target = std::mem::replace(&mut head.uri, uri);
+    let is_http1 = head.version <= Version::HTTP_11;
     head.version = Version::HTTP_11;
     // What hyper noted about the client's connection is not for the version's.
     head.extensions.clear();
 
     let about = About { method: head.method.clone(), target, trace, is_copy: false };
-    let outgoing = match (upgrade, has_body) {
+    let outgoing = match (upgrade, left.take().filter(|_| has_body)) {
         (Some(protocol), _) => Outgoing::Upgrade(protocol),
-        (None, false) => Outgoing::Empty,
+        (None, None) => Outgoing::Empty,
         // What two versions get must be in memory; both are counted as dispatched when it is.
-        (None, true) if aside.is_some() => {
-            let idle_max = worker.timeouts.body_idle;
+        (None, Some(body)) if aside.is_some() => {
+            let idle_max = upstream.waits(&worker.timeouts).idle;
             match Box::pin(read_whole(body, mirror::BODY_BYTES_MAX, idle_max, None)).await {
                 Ok(bytes) => Outgoing::Whole(bytes),
-                Err(why) => return refused(failed(&Fault::of_reading(&why, idle_max), &label)),
+                Err(why) => {
+                    let mut refused =
+                        Refused::of_version(failed(&Fault::of_reading(&why, idle_max), &label), &label);
+                    (refused.label, refused.follows) = (None, Follows::Nothing);
+                    return Err(refused);
+                }
             }
         }
-        (None, true) => Outgoing::Stream(body),
+        (None, Some(body)) => Outgoing::Stream(body),
     };
     if let Some(aside) = aside.filter(|_| pick.arm == Arm::Primary) {
         let body = if let Outgoing::Whole(bytes) = &outgoing { Some(bytes.clone()) } else { None };
@@ -118,15 +196,36 @@ pub(super) async fn forward(
             if let Some(protocol) = protocol {
                 headers::set_upgrade(&mut head.headers, protocol);
             }
-            Response::from_parts(head, AnswerBody::Tunnel(Some(tunnel)))
+            Ok(Response::from_parts(head, AnswerBody::Tunnel(Some(tunnel))))
         }
-        Ok(Answered::Whole(response)) => {
+        Ok(Answered::Whole(response, timing)) => {
             let (mut head, body) = response.into_parts();
             headers::to_client(&mut head.headers, &label);
+            if location::may_lead(head.status) {
+                lead_back(&mut head.headers, &told, &service);
+            }
+            if timing == Timing::Early && is_http1 {
+                head.headers.insert(CONNECTION, HeaderValue::from_static("close"));
+            }
             head.version = Version::HTTP_11;
-            Response::from_parts(head, AnswerBody::Stream(body))
+            Ok(Response::from_parts(head, AnswerBody::Stream(body)))
         }
-        Err(fault) => failed(&fault, &label).response(Some(&label)).map(AnswerBody::whole),
+        Err(fault) => {
+            let mut refused = Refused::of_version(failed(&fault, &label), &label);
+            refused.upload = fault.upload;
+            Err(refused)
+        }
+    }
+}
+
+/// Has a client that is sent on by a version come back to it by the path that it asked for.
+fn lead_back(headers: &mut HeaderMap, told: &Told, service: &Service) {
+    let text =
+        |value: &Option<HeaderValue>| value.as_ref().and_then(|value| value.to_str().ok().map(str::to_owned));
+    if let Some(prefix) = text(&told.prefix) {
+        let asked_host = text(&told.host).unwrap_or_default();
+        let (base_path, host) = (service.base_path.as_str(), service.named());
+        location::rewrite(headers, &Seen { prefix: &prefix, base_path, host, asked_host: &asked_host });
     }
 }
 
@@ -314,13 +413,13 @@ fn failed(fault: &Fault, label: &HeaderValue) -> Refusal {
             StatusCode::BAD_GATEWAY,
             "broken",
             format!("version {version} did not answer properly: {fault}"),
-            "look into its log; counted as a failure of the version, and not sent again",
+            "look into its log; counted as a failure of the version, once",
         ),
         FaultKind::TimedOut => (
             StatusCode::GATEWAY_TIMEOUT,
             "timeout",
             format!("version {version} took too long: {fault}"),
-            "look into its log; counted as a failure of the version, and not sent again",
+            "look into its log, or let it take longer (`timeouts` in docs/router.md); counted as a failure of the version",
         ),
         FaultKind::Exhausted => (
             StatusCode::SERVICE_UNAVAILABLE,

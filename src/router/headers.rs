@@ -1,7 +1,8 @@
 //! What is taken off headers and put on them, on the way to a version and back.
 //!
 //! Headers that are about one connection end here. What clients could forge is taken off before it is set:
-//! `x-forwarded-*` and `x-amz-executed-version` say what this router knows, never what somebody told it.
+//! `x-forwarded-*` (`forwarded`) and `x-amz-executed-version` say what this router knows, or what a proxy has said that
+//! it was told to trust.
 
 use std::time::Duration;
 
@@ -11,6 +12,8 @@ use hyper::header::{
 };
 use hyper::{HeaderMap, Uri, Version};
 
+use super::forwarded::{self, Client, Told};
+
 /// Names the version that answered.
 pub const EXECUTED_VERSION: HeaderName = HeaderName::from_static("x-amz-executed-version");
 /// Marks an answer that is the router's own, and no version's.
@@ -19,11 +22,6 @@ pub const SERIN_ERROR: HeaderName = HeaderName::from_static("x-serin-error");
 pub const MIRRORED: HeaderName = HeaderName::from_static("x-serin-mirrored");
 
 const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
-/// Whose certificate the client showed, in the words that Envoy uses.
-const X_FORWARDED_CLIENT_CERT: HeaderName = HeaderName::from_static("x-forwarded-client-cert");
-const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
-const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
-const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 
 /// The traces that requests are followed by.
 const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
@@ -136,17 +134,6 @@ pub(super) fn set_upgrade(headers: &mut HeaderMap, protocol: HeaderValue) {
     headers.insert(UPGRADE, protocol);
 }
 
-/// Who sends a request, and how.
-#[derive(Clone, Debug)]
-pub(super) struct Client {
-    /// Its address.
-    pub(super) address: HeaderValue,
-    /// `http`, or `https` if it came over TLS.
-    pub(super) scheme: &'static str,
-    /// The certificate that it had to show, in words for versions.
-    pub(super) certificate: Option<HeaderValue>,
-}
-
 /// What a request's headers are made to say.
 pub(super) struct Facts<'a> {
     /// The version's authority.
@@ -155,12 +142,14 @@ pub(super) struct Facts<'a> {
     pub(super) client: &'a Client,
     /// The authority of the request target, where it has one; it counts before `Host`.
     pub(super) asked_host: Option<HeaderValue>,
+    /// What was taken off the beginning of the path, if anything.
+    pub(super) prefix: Option<&'a HeaderValue>,
     /// Whether the request has a body of unknown length.
     pub(super) is_chunked: bool,
 }
 
-/// Turns a client's headers into those for a version.
-pub(super) fn to_upstream(headers: &mut HeaderMap, facts: Facts) {
+/// Turns a client's headers into those for a version; gives what the version is told of where the request comes from.
+pub(super) fn to_upstream(headers: &mut HeaderMap, facts: Facts) -> Told {
     let wants_trailers = headers.get_all(TE).iter().any(|value| {
         value
             .as_bytes()
@@ -169,16 +158,11 @@ pub(super) fn to_upstream(headers: &mut HeaderMap, facts: Facts) {
     });
     strip_nominated(headers);
     // The 100 is sent from here, when the version begins to take the body.
+    let may_say_origin = facts.client.is_trusted;
+    let is_forged = |name: &HeaderName| is_forged(name) && !(may_say_origin && forwarded::is_origin(name));
     strip(headers, |name| is_hop_by_hop(name) || *name == EXPECT || is_forged(name));
     let host = headers.insert(HOST, facts.host.clone());
-    if let Some(host) = facts.asked_host.or(host) {
-        headers.insert(X_FORWARDED_HOST, host);
-    }
-    headers.insert(X_FORWARDED_FOR, facts.client.address.clone());
-    headers.insert(X_FORWARDED_PROTO, HeaderValue::from_static(facts.client.scheme));
-    if let Some(certificate) = &facts.client.certificate {
-        headers.insert(X_FORWARDED_CLIENT_CERT, certificate.clone());
-    }
+    let told = forwarded::tell(headers, facts.client, facts.asked_host.or(host), facts.prefix);
     if wants_trailers {
         headers.insert(TE, HeaderValue::from_static("trailers"));
         headers.insert(CONNECTION, HeaderValue::from_static("te"));
@@ -194,6 +178,7 @@ pub(super) fn to_upstream(headers: &mut HeaderMap, facts: Facts) {
     {
         headers.insert(CONTENT_LENGTH, HeaderValue::from(length));
     }
+    told
 }
 
 /// Takes off a request's trailers what may not come behind its body: a server may read them as if they were headers.
@@ -344,9 +329,10 @@ mod tests {
     fn forwarded(lines: &[(&str, &str)], is_chunked: bool) -> HeaderMap {
         let mut headers = map(lines);
         let host = HeaderValue::from_static("up:80");
-        let client =
-            Client { address: HeaderValue::from_static("10.0.0.9"), scheme: "http", certificate: None };
-        to_upstream(&mut headers, Facts { host: &host, client: &client, asked_host: None, is_chunked });
+        let address = HeaderValue::from_static("10.0.0.9");
+        let client = Client { address, scheme: "http", certificate: None, is_trusted: false };
+        let (asked_host, prefix) = (None, None);
+        to_upstream(&mut headers, Facts { host: &host, client: &client, asked_host, prefix, is_chunked });
         headers
     }
 

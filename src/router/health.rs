@@ -88,7 +88,7 @@ async fn ask(
     path: &str,
     limit: Duration,
 ) -> Result<(Source, response::Parts), Fault> {
-    let broken = |detail: String| Fault { kind: FaultKind::Broken, detail };
+    let broken = |detail: String| Fault::new(FaultKind::Broken, detail);
     let request = Request::get(path)
         .header(HOST, to.host_header.clone())
         .header(USER_AGENT, HeaderValue::from_static("serin-health"))
@@ -96,7 +96,7 @@ async fn ask(
     // Only in so far as URL and path together may be longer than a target can be.
     let mut head = request.map_err(|why| broken(why.to_string()))?.into_parts().0;
     if let Some(authority) = &to.http2 {
-        let share = connect_apart(to, limit, &worker.outbox).await;
+        let share = connect_apart(to, limit, (&worker.names, &worker.outbox)).await;
         let share = share.map_err(|error| Fault::of_connecting(&error))?;
         as_http2(&mut head, authority, &UpstreamBody::Empty);
         let broken = |error: h2::Error| broken(describe(&error));
@@ -104,12 +104,12 @@ async fn ask(
         let answer = poll_fn(|cx| stream.poll_head(cx)).await.map_err(broken)?;
         return Ok((Source::Shared(Box::new(stream)), answer));
     }
-    let link = Link::connect(to, limit, &worker.outbox).await;
+    let link = Link::connect(to, limit, (&worker.names, &worker.outbox)).await;
     let mut link = link.map_err(|error| Fault::of_connecting(&error))?;
     let mut request = Some(head);
     let answer = poll_fn(|cx| {
         if let Some(head) = request.take() {
-            link.connection.begin(cx, head, UpstreamBody::Empty);
+            link.connection.begin(cx, head, UpstreamBody::Empty, false);
         }
         link.connection.poll_head(cx)
     });

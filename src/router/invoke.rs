@@ -132,12 +132,12 @@ async fn invoked(
     let version = route.upstream(pick.arm).version;
     worker.say(&call.function, version, || start_line(id, version));
     let transit = Transit::begin(worker, route.clone(), pick, about).seated(seat);
-    let at = transit.dispatched_at();
+    let (at, waits) = (transit.dispatched_at(), transit.waits());
     let result = match transit.send(&service, upstream_head, Outgoing::Whole(payload), Face::Invoke).await {
-        Ok(Answered::Whole(answer)) => result_of(answer, |status| route.is_function_error(status)).await,
+        Ok(Answered::Whole(answer, _)) => result_of(answer, |status| route.is_function_error(status)).await,
         Ok(Answered::Tunnel(..)) => Err(function_error("Upstream.Broken", "switched protocols")),
         Err(fault) => Err(match fault.kind {
-            FaultKind::TimedOut => timed_out(id, worker.timeouts.response_head),
+            FaultKind::TimedOut => timed_out(id, waits.first_byte),
             FaultKind::Unreachable => function_error("Upstream.Unreachable", &fault.detail),
             FaultKind::Exhausted => return Err(InvokeError::Service(fault.detail)),
             FaultKind::Broken | FaultKind::ClientBroke | FaultKind::ClientStalled => {

@@ -130,12 +130,12 @@ impl Aside {
         let pick = Pick { arm: Arm::Additional, is_named: false, stratum: Stratum::Copied };
         let about = About { is_copy: true, ..about.clone() };
         let transit = Transit::begin(worker, route, pick, about).seated(seat);
-        let patience = worker.timeouts.response_head + ANSWER_MAX;
+        let patience = transit.waits().first_byte + ANSWER_MAX;
         spawn_local(async move {
             let _room = room;
             let body = body.map_or(Outgoing::Empty, Outgoing::Whole);
             let answered = async {
-                if let Ok(Answered::Whole(answer)) = transit.send(&service, head, body, Face::Http).await {
+                if let Ok(Answered::Whole(answer, _)) = transit.send(&service, head, body, Face::Http).await {
                     read_away(answer.into_body()).await;
                 }
             };

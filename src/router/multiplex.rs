@@ -23,6 +23,7 @@ use tokio::time::timeout;
 
 use super::alarm::Alarm;
 use super::http1::HEAD_BYTES_MAX;
+use super::names::{Names, Whereabouts};
 use super::plain::{Outbox, PlainIo};
 use super::pool::{connect_within, too_late};
 use super::route::Service;
@@ -58,6 +59,7 @@ struct Trunk {
 #[derive(Clone)]
 struct Line {
     sender: SendRequest<Bytes>,
+    whereabouts: Whereabouts,
     open: Rc<Cell<usize>>,
 }
 
@@ -65,6 +67,8 @@ struct Line {
 pub(super) struct Share {
     /// Takes one request.
     pub(super) sender: SendRequest<Bytes>,
+    /// Whether the connection was made for it.
+    pub(super) is_first: bool,
     open: Rc<Cell<usize>>,
 }
 
@@ -78,12 +82,13 @@ impl Line {
     fn is_usable(&self) -> bool {
         let mut cx = Context::from_waker(Waker::noop());
         // One that has sent nothing yet waits for nobody, so this tells whether the connection stands.
-        matches!(self.sender.clone().poll_ready(&mut cx), Poll::Ready(Ok(())))
+        self.whereabouts.is_current()
+            && matches!(self.sender.clone().poll_ready(&mut cx), Poll::Ready(Ok(())))
     }
 
     fn share(&self) -> Share {
         self.open.set(self.open.get() + 1);
-        Share { sender: self.sender.clone(), open: Rc::clone(&self.open) }
+        Share { sender: self.sender.clone(), is_first: false, open: Rc::clone(&self.open) }
     }
 }
 
@@ -93,7 +98,7 @@ impl Trunks {
         &self,
         to: &Service,
         limit: Duration,
-        outbox: &Rc<Outbox>,
+        by: (&Names, &Rc<Outbox>),
         now: Instant,
     ) -> io::Result<Share> {
         let trunk = {
@@ -112,8 +117,10 @@ impl Trunks {
                 return Ok(share);
             }
             // What is under way on the one before goes on there.
-            let connected = connect(to, limit, outbox).await?;
-            Ok(line.insert(connected).share())
+            let connected = connect(to, limit, by).await?;
+            let mut share = line.insert(connected).share();
+            share.is_first = true;
+            Ok(share)
         };
         timeout(limit, connecting).await.unwrap_or_else(|_| Err(too_late(limit)))
     }
@@ -133,12 +140,16 @@ impl Trunks {
 }
 
 /// The only share in a connection of its own, which ends with it; fails when the limit to connect is over.
-pub(super) async fn connect_apart(to: &Service, limit: Duration, outbox: &Rc<Outbox>) -> io::Result<Share> {
-    Ok(connect(to, limit, outbox).await?.share())
+pub(super) async fn connect_apart(
+    to: &Service,
+    limit: Duration,
+    by: (&Names, &Rc<Outbox>),
+) -> io::Result<Share> {
+    Ok(connect(to, limit, by).await?.share())
 }
 
-async fn connect(to: &Service, limit: Duration, outbox: &Rc<Outbox>) -> io::Result<Line> {
-    let stream = connect_within(to, limit).await?;
+async fn connect(to: &Service, limit: Duration, (names, outbox): (&Names, &Rc<Outbox>)) -> io::Result<Line> {
+    let (stream, whereabouts) = connect_within(to, limit, names).await?;
     let io = TokioIo::new(PlainIo::new(stream, outbox));
     let mut builder = Builder::new();
     builder
@@ -153,7 +164,7 @@ async fn connect(to: &Service, limit: Duration, outbox: &Rc<Outbox>) -> io::Resu
     let pings = connection.ping_pong().expect("nobody has asked for it before");
     let open = Rc::default();
     spawn_local(drive(connection, pings, Rc::clone(&open)));
-    Ok(Line { sender, open })
+    Ok(Line { sender, whereabouts, open })
 }
 
 /// Moves a connection until it ends, which the requests on it are told, or until its version is silent when asked.

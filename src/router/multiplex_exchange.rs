@@ -21,7 +21,7 @@ use super::exchange::{Fault, FaultKind, Transit, describe};
 use super::multiplex::Share;
 use super::route::Service;
 use super::source::Source;
-use super::upload::{Progress, UploadBroken, UpstreamBody};
+use super::upload::{Again, Upload, UploadBroken, UpstreamBody};
 
 /// One request on a shared connection.
 pub(super) struct Stream {
@@ -53,44 +53,53 @@ pub(super) struct Sending {
 
 /// Sends a request to a version that speaks HTTP/2, and waits for the head of the answer.
 ///
-/// What the version says it did nothing with is sent to it once more, unless its body came from a client and is gone.
+/// What the version says it did nothing with is sent to it once more, unless its body came from a client and is gone; so
+/// is what may be asked twice where a connection that was kept ends without an answer.
 pub(super) async fn answered_on_shared(
     transit: &Transit,
     to: &Service,
     authority: &Authority,
     mut head: request::Parts,
     body: UpstreamBody,
-    progress: Option<&Progress>,
+    upload: Option<&Upload>,
 ) -> Result<(Source, response::Parts), Fault> {
+    let is_idempotent = head.method.is_idempotent();
+    // What came from a client is kept only for the methods that may be sent twice, as over HTTP/1.1.
     let again = match &body {
-        UpstreamBody::Empty => Some(UpstreamBody::Empty),
-        UpstreamBody::Whole(bytes) => Some(UpstreamBody::Whole(bytes.clone())),
-        UpstreamBody::Upload(..) => None,
+        UpstreamBody::Upload(_) if !is_idempotent => None,
+        body => body.again(),
     };
     as_http2(&mut head, authority, &body);
-    let error = match attempt(transit, to, &head, body, progress).await {
+    let (error, was_new) = match attempt(transit, to, &head, body, upload).await {
         Ok(answered) => return Ok(answered),
         Err(Unanswered::Fault(fault)) => return Err(fault),
-        Err(Unanswered::Broken(error)) => error,
+        Err(Unanswered::Broken { error, was_new }) => (error, was_new),
     };
-    let Some(body) = again.filter(|_| did_nothing(&error)) else { return Err(broken(describe(&error))) };
-    attempt(transit, to, &head, body, progress).await.map_err(|unanswered| match unanswered {
+    // A connection that was kept may end just as a request is on its way over it, which says nothing of the version.
+    let may_repeat = did_nothing(&error) || (is_idempotent && !was_new && error.is_io());
+    let body = again.filter(|_| may_repeat).and_then(Again::body);
+    let Some(body) = body else { return Err(broken(describe(&error))) };
+    attempt(transit, to, &head, body, upload).await.map_err(|unanswered| match unanswered {
         Unanswered::Fault(fault) => fault,
-        Unanswered::Broken(error) if did_nothing(&error) => {
+        Unanswered::Broken { error, .. } if did_nothing(&error) => {
             broken(format!("refused the request twice: {}", describe(&error)))
         }
-        Unanswered::Broken(error) => broken(describe(&error)),
+        Unanswered::Broken { error, .. } => broken(describe(&error)),
     })
 }
 
 /// Why a request got no answer, before it is said who is to blame.
 enum Unanswered {
-    Broken(h2::Error),
+    /// The version or its connection did; whether that had carried no request before.
+    Broken {
+        error: h2::Error,
+        was_new: bool,
+    },
     Fault(Fault),
 }
 
 fn broken(detail: String) -> Fault {
-    Fault { kind: FaultKind::Broken, detail }
+    Fault::new(FaultKind::Broken, detail)
 }
 
 /// Sends a request and waits for the head, no longer than whoever is to move next may take.
@@ -99,26 +108,30 @@ async fn attempt(
     to: &Service,
     head: &request::Parts,
     body: UpstreamBody,
-    progress: Option<&Progress>,
+    upload: Option<&Upload>,
 ) -> Result<(Source, response::Parts), Unanswered> {
     let worker = transit.worker();
-    let connected =
-        worker.shared.take(to, worker.timeouts.connect, &worker.outbox, transit.dispatched_at()).await;
+    let connected = worker
+        .shared
+        .take(to, worker.timeouts.connect, (&worker.names, &worker.outbox), transit.dispatched_at())
+        .await;
     let share = connected.map_err(|error| Unanswered::Fault(Fault::of_connecting(&error)))?;
-    let mut stream = Stream::begin(share, head, body).map_err(Unanswered::Broken)?;
-    stream.alarm.set(transit.dispatched_at() + worker.timeouts.response_head);
+    let was_new = share.is_first;
+    let broken = |error| Unanswered::Broken { error, was_new };
+    let mut stream = Stream::begin(share, head, body).map_err(broken)?;
+    stream.alarm.set(transit.dispatched_at() + transit.waits().first_byte);
     let answer = poll_fn(|cx| {
         if let Err(broke) = stream.poll_sending(cx) {
-            let fault = Fault { kind: FaultKind::ClientBroke, detail: describe(&broke) };
+            let fault = Fault::new(FaultKind::ClientBroke, describe(&broke));
             return Poll::Ready(Err(Unanswered::Fault(fault)));
         }
         if let Poll::Ready(answered) = stream.poll_head(cx) {
-            return Poll::Ready(answered.map_err(Unanswered::Broken));
+            return Poll::Ready(answered.map_err(broken));
         }
-        if let Some(progress) = progress {
-            stream.alarm.set(transit.due(progress));
+        if let Some(upload) = upload {
+            stream.alarm.set(transit.due(upload));
         }
-        stream.alarm.poll(cx).map(|()| Err(Unanswered::Fault(transit.overdue(progress))))
+        stream.alarm.poll(cx).map(|()| Err(Unanswered::Fault(transit.overdue(upload))))
     })
     .await?;
     Ok((Source::Shared(Box::new(stream)), answer))

@@ -7,7 +7,6 @@
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::io;
-use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::Poll;
@@ -19,9 +18,9 @@ use tokio::time::timeout;
 
 use super::alarm::Alarm;
 use super::http1::Connection;
+use super::names::{Names, Whereabouts};
 use super::plain::{Outbox, hold_little_unsent};
 use super::route::Service;
-use crate::clock;
 use crate::domain::time::human;
 
 /// How many idle connections are kept for one upstream.
@@ -34,6 +33,7 @@ pub(super) struct Link {
     /// How long whoever is to move next may take.
     pub(super) alarm: Alarm,
     authority: Arc<str>,
+    whereabouts: Whereabouts,
     /// How long it may be idle, if the version said so.
     idle_limit: Option<Duration>,
 }
@@ -43,13 +43,14 @@ impl Link {
     pub(super) async fn connect(
         service: &Service,
         limit: Duration,
-        outbox: &Rc<Outbox>,
+        (names, outbox): (&Names, &Rc<Outbox>),
     ) -> io::Result<Box<Link>> {
-        let stream = connect_within(service, limit).await?;
+        let (stream, whereabouts) = connect_within(service, limit, names).await?;
         Ok(Box::new(Link {
             connection: Connection::new(stream, outbox),
             alarm: Alarm::default(),
             authority: Arc::clone(&service.authority),
+            whereabouts,
             idle_limit: None,
         }))
     }
@@ -86,37 +87,21 @@ impl Drop for Detached {
 }
 
 /// Connects to a service, whatever is spoken with it; fails when the limit is over.
-pub(super) async fn connect_within(service: &Service, limit: Duration) -> io::Result<TcpStream> {
-    let connecting = connect_any(&service.host, service.port, limit);
-    let stream = timeout(limit, connecting).await.unwrap_or_else(|_| Err(too_late(limit)))?;
+pub(super) async fn connect_within(
+    service: &Service,
+    limit: Duration,
+    names: &Names,
+) -> io::Result<(TcpStream, Whereabouts)> {
+    let connecting = names.connect(&service.host, service.port, limit);
+    let (stream, whereabouts) = timeout(limit, connecting).await.unwrap_or_else(|_| Err(too_late(limit)))?;
     stream.set_nodelay(true)?;
     hold_little_unsent(&stream);
-    Ok(stream)
+    Ok((stream, whereabouts))
 }
 
 /// What is said when it is.
 pub(super) fn too_late(limit: Duration) -> io::Error {
     io::Error::new(io::ErrorKind::TimedOut, format!("no connection within {}", human(limit)))
-}
-
-/// Tries every address of a host, each with a fair part of what is left of the limit.
-async fn connect_any(host: &str, port: u16, limit: Duration) -> io::Result<TcpStream> {
-    let started = clock::instant_now();
-    let addresses: Vec<SocketAddr> = match host.parse::<IpAddr>() {
-        Ok(ip) => vec![SocketAddr::new(ip, port)],
-        Err(_) => tokio::net::lookup_host((host, port)).await?.collect(),
-    };
-    let mut fault = io::Error::new(io::ErrorKind::NotFound, "its name has no address");
-    for (index, address) in addresses.iter().enumerate() {
-        let left = limit.saturating_sub(clock::instant_now().duration_since(started));
-        let part = left / (addresses.len() - index) as u32;
-        match timeout(part, TcpStream::connect(address)).await {
-            Ok(Ok(stream)) => return Ok(stream),
-            Ok(Err(refused)) => fault = refused,
-            Err(_) => fault = io::Error::new(io::ErrorKind::TimedOut, "its address does not answer"),
-        }
-    }
-    Err(fault)
 }
 
 /// One worker's idle connections.
@@ -141,7 +126,7 @@ impl Pool {
         let mut all = self.idle.borrow_mut();
         let idle = all.get_mut(authority)?;
         while let Some(Idle { mut link, until }) = idle.pop() {
-            if until > now && !link.connection.has_ended() {
+            if until > now && link.whereabouts.is_current() && !link.connection.has_ended() {
                 return Some(link);
             }
         }
@@ -150,7 +135,7 @@ impl Pool {
 
     /// Keeps a connection whose answer was read to its end, if it can carry another request.
     pub(super) fn put(&self, mut link: Box<Link>, now: Instant) {
-        if !link.connection.is_idle() {
+        if !link.connection.is_idle() || !link.whereabouts.is_current() {
             return;
         }
         link.connection.rest();
@@ -167,10 +152,13 @@ impl Pool {
         }
     }
 
-    /// Closes what was idle too long or was closed from the other side, and forgets upstreams without connections.
+    /// Closes what was idle too long, goes where its host is no more or was closed from the other side, and forgets
+    /// upstreams without connections.
     pub(super) fn sweep(&self, now: Instant) {
         self.idle.borrow_mut().retain(|_, idle| {
-            idle.retain_mut(|idle| idle.until > now && !idle.link.connection.has_ended());
+            idle.retain_mut(|Idle { link, until }| {
+                *until > now && link.whereabouts.is_current() && !link.connection.has_ended()
+            });
             !idle.is_empty()
         });
     }

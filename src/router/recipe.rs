@@ -92,7 +92,11 @@ mod tests {
     use crate::metrics::recorder::Recorder;
 
     fn target(host: &str) -> Target {
-        Target::Http { url: format!("http://{host}").parse().unwrap(), health: None }
+        Target::Http {
+            url: format!("http://{host}").parse().unwrap(),
+            health: None,
+            timeouts: Default::default(),
+        }
     }
 
     fn function(name: &str) -> Edit {
@@ -106,7 +110,7 @@ mod tests {
 
     fn alias(id: &str, epoch: u64, ppm: u32) -> Edit {
         let (one, two) = (VersionNumber(1), VersionNumber(2));
-        Edit::Alias(RouteSpec {
+        let spec = RouteSpec {
             alias: id.parse().unwrap(),
             epoch: Revision(epoch),
             routing: Routing::split(one, two, Weight::from_ppm(ppm).unwrap()),
@@ -115,7 +119,10 @@ mod tests {
             failure_status: vec![FAILURE_STATUS_DEFAULT],
             canary: Some(two),
             steering: None,
-        })
+            timeouts: Default::default(),
+            close_tunnels: None,
+        };
+        Edit::Alias(spec.into())
     }
 
     fn table() -> Arc<RoutingTable> {

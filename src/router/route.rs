@@ -1,14 +1,17 @@
 //! Where the requests to one address go, ready to be sent.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use hyper::StatusCode;
 use hyper::header::{HeaderMap, HeaderValue};
 use hyper::http::uri::Authority;
 
+use super::exchange::Waits;
 use super::mirror::Mirror;
 use super::pick::Split;
 use super::places::{PlaceBook, Places, Seat};
+use super::settings::Timeouts;
 use super::steer::{NotServed, Pick, Steering};
 use super::table::{FAILURE_STATUS_DEFAULT, RouteSpec};
 use crate::domain::alias::{AliasId, Routing};
@@ -16,6 +19,8 @@ use crate::domain::analysis::mirror::Stratum;
 use crate::domain::arn::{FunctionName, VersionId};
 use crate::domain::function::{Revision, Target, UpstreamUrl, host_port};
 use crate::domain::process::ProcessTarget;
+use crate::domain::timeouts::{UpstreamTimeouts, Wait};
+use crate::domain::weight::Weight;
 use crate::metrics::recorder::{Arm, EpochCounters, Recorder};
 
 /// What a client addresses.
@@ -49,6 +54,8 @@ impl Address {
 pub(super) struct Route {
     /// What the clients address.
     pub(super) address: Address,
+    /// `/` and the address, as a path that begins with it does.
+    pub(super) prefix: HeaderValue,
     /// How requests are drawn.
     pub(super) split: Split,
     counters: Arc<EpochCounters>,
@@ -57,13 +64,14 @@ pub(super) struct Route {
     primary: Upstream,
     additional: Option<Upstream>,
     failure_status: Vec<(u16, u16)>,
+    close_tunnels: Option<Duration>,
 }
 
 impl Route {
     /// The route of an alias at a revision, whose counters it opens.
     pub(super) fn to_alias(spec: RouteSpec, recorder: &Recorder, book: &PlaceBook) -> Route {
-        let RouteSpec { alias, epoch, mut routing, primary, additional, failure_status, canary, steering } =
-            spec;
+        let RouteSpec { alias, epoch, mut routing, primary, additional, failure_status, canary, .. } = spec;
+        let (steering, said, close_tunnels) = (spec.steering, spec.timeouts, spec.close_tunnels);
         if additional.is_none() && routing.additional.take().is_some() {
             tracing::error!(alias = %alias, "the additional version has no target; the function version gets all");
         }
@@ -83,11 +91,14 @@ impl Route {
         });
         Route {
             split: Split::of(&routing),
-            primary: Upstream::of(routing.function_version, &primary, book),
-            additional: beside.map(|(beside, target)| Upstream::of(beside.version.into(), &target, book)),
+            primary: Upstream::of(routing.function_version, &primary, said, book),
+            additional: beside
+                .map(|(beside, target)| Upstream::of(beside.version.into(), &target, said, book)),
             failure_status,
             counters,
             steering,
+            close_tunnels,
+            prefix: prefix_of(&alias),
             address: Address::Alias { alias, epoch, routing },
         }
     }
@@ -102,11 +113,13 @@ impl Route {
     ) -> Route {
         Route {
             split: Split::All(Arm::Primary),
-            primary: Upstream::of(version, target, book),
+            primary: Upstream::of(version, target, UpstreamTimeouts::default(), book),
             additional: None,
             failure_status: vec![FAILURE_STATUS_DEFAULT],
             counters: recorder.open_version(&function, version),
             steering: None,
+            close_tunnels: None,
+            prefix: prefix_of(format_args!("{function}:{version}")),
             address: Address::Version { function, version },
         }
     }
@@ -178,6 +191,30 @@ impl Route {
         status.is_server_error() || self.is_failure(status)
     }
 
+    /// The alias that is addressed, if it is one.
+    pub(super) fn alias(&self) -> Option<&AliasId> {
+        match &self.address {
+            Address::Alias { alias, .. } => Some(alias),
+            Address::Version { .. } => None,
+        }
+    }
+
+    /// Whether any requests are drawn for a version.
+    pub(super) fn serves(&self, version: VersionId) -> bool {
+        match (&self.address, version) {
+            (Address::Version { .. }, _) => true,
+            (Address::Alias { routing, .. }, VersionId::Number(number)) => {
+                routing.share_of(number) > Weight::ZERO
+            }
+            (Address::Alias { routing, .. }, VersionId::Latest) => routing.function_version == version,
+        }
+    }
+
+    /// Within which time tunnels are closed whose version gets nothing any more.
+    pub(super) fn close_tunnels(&self) -> Option<Duration> {
+        self.close_tunnels
+    }
+
     /// The revision of an alias's route.
     pub(super) fn epoch(&self) -> Option<Revision> {
         match self.address {
@@ -195,6 +232,12 @@ pub(super) struct Upstream {
     pub(super) label: HeaderValue,
     /// What answers for it.
     pub(super) reach: Reach,
+    /// How long it is waited for, where that is not the router's own to decide.
+    said: UpstreamTimeouts,
+}
+
+fn prefix_of(address: impl std::fmt::Display) -> HeaderValue {
+    HeaderValue::try_from(format!("/{address}")).expect("names and numbers are visible ASCII")
 }
 
 /// What answers for a version.
@@ -247,10 +290,19 @@ impl Reach {
 }
 
 impl Upstream {
-    fn of(version: VersionId, target: &Target, book: &PlaceBook) -> Upstream {
+    /// How long it is waited for.
+    pub(super) fn waits(&self, own: &Timeouts) -> Waits {
+        Waits {
+            first_byte: self.said.first_byte.map_or(own.response_head, Wait::span),
+            idle: self.said.idle.map_or(own.body_idle, Wait::span),
+        }
+    }
+
+    /// What `plan` says of waiting counts before what the version does.
+    fn of(version: VersionId, target: &Target, plan: UpstreamTimeouts, book: &PlaceBook) -> Upstream {
         let label = HeaderValue::try_from(version.to_string()).expect("digits or $LATEST");
         let reach = match target {
-            Target::Http { url, health } => {
+            Target::Http { url, health, .. } => {
                 let mut services: Vec<_> =
                     url.places().map(|place| Arc::new(Service::at(url, place))).collect();
                 match services.pop() {
@@ -263,7 +315,7 @@ impl Upstream {
             }
             Target::Process(process) => Reach::Process(Arc::clone(process)),
         };
-        Upstream { version, label, reach }
+        Upstream { version, label, reach, said: plan.or(target.timeouts()) }
     }
 }
 

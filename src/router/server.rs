@@ -495,6 +495,7 @@ async fn sweep(worker: Rc<Worker>) {
         let now = clock::instant_now();
         worker.pool.sweep(now);
         worker.shared.sweep(now);
+        worker.names.refresh(now);
         worker.try_places(now);
     }
 }

@@ -6,6 +6,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::bindings::Bindings;
+use super::forwarded::TrustedProxies;
+use super::names::Resolver;
 use crate::access::AccessControl;
 use crate::domain::arn::Place;
 use crate::domain::async_event::EventSink;
@@ -21,10 +23,14 @@ pub struct RouterConfig {
     pub workers: Option<usize>,
     /// How long it waits for whom.
     pub timeouts: Timeouts,
+    /// What finds the addresses of versions' hosts.
+    pub resolver: Arc<dyn Resolver>,
     /// Which requests need not name their alias.
     pub bindings: Arc<Bindings>,
     /// What the listener shows beside them and aliases by name.
     pub shows: Shows,
+    /// The proxies before it that are believed when they say where a request comes from.
+    pub trusted_proxies: TrustedProxies,
     /// Region and account of the ARNs in its answers to Lambda clients.
     pub place: Place,
     /// Whom serin knows; where it knows anybody, every Invoke is asked who sends it.
@@ -89,9 +95,10 @@ impl RouterConfig {
 pub struct Timeouts {
     /// For a connection to a version, the look-up of its name included.
     pub connect: Duration,
-    /// For the head of a version's answer, once it has the whole request.
+    /// For the head of a version's answer, once it has the whole request; a version or a plan may say otherwise.
     pub response_head: Duration,
-    /// For the next piece of a body, from either side, and for either side to take one.
+    /// For the next piece of a body, from either side, and for either side to take one; a version or a plan may say
+    /// otherwise of what concerns the version.
     pub body_idle: Duration,
     /// For a client's next request head, from the connection's or the last answer's end on.
     pub client_header: Duration,
@@ -106,6 +113,8 @@ pub struct Timeouts {
     pub health: Duration,
     /// From one such check of a place to the next, give or take a tenth.
     pub health_every: Duration,
+    /// How long the addresses of a host are taken for right.
+    pub resolve_every: Duration,
 }
 
 impl Default for Timeouts {
@@ -119,6 +128,7 @@ impl Default for Timeouts {
             upstream_idle: Duration::from_secs(4),
             health: Duration::from_secs(2),
             health_every: Duration::from_secs(5),
+            resolve_every: Duration::from_secs(30),
         }
     }
 }

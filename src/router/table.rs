@@ -8,6 +8,7 @@
 use std::collections::HashMap;
 use std::hash::{BuildHasher, BuildHasherDefault, Hasher};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use hyper::HeaderMap;
@@ -23,7 +24,9 @@ use crate::domain::function::{Revision, Target};
 use crate::domain::plan::{Affinity, Mirror};
 use crate::domain::policy::{PolicyScope, Statement};
 use crate::domain::process::ProcessTarget;
+use crate::domain::timeouts::UpstreamTimeouts;
 use crate::metrics::recorder::Recorder;
+use crate::metrics::tunnels::OpenTunnels;
 use crate::metrics::upstreams::UpstreamState;
 use crate::runtime::Runtimes;
 
@@ -51,6 +54,12 @@ pub struct RouteSpec {
     pub canary: Option<VersionNumber>,
     /// What requests go by beside the weights.
     pub steering: Option<Box<SteeringSpec>>,
+    /// How long its versions are waited for, as its plan says; where it says nothing, the versions do.
+    #[serde(default)]
+    pub timeouts: UpstreamTimeouts,
+    /// Within which time tunnels are closed whose version gets nothing any more; left alone unless given.
+    #[serde(default)]
+    pub close_tunnels: Option<Duration>,
 }
 
 /// What the requests of an alias go by beside its weights, as its rollout's plan says.
@@ -71,7 +80,7 @@ pub struct SteeringSpec {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub enum Edit {
     /// An alias was made or changed.
-    Alias(RouteSpec),
+    Alias(Box<RouteSpec>),
     /// An alias was deleted.
     RemoveAlias(AliasId),
     /// A function was made, or its `$LATEST` changed.
@@ -124,6 +133,7 @@ pub struct RoutingTable {
     current: Arc<ArcSwap<Table>>,
     recorder: Arc<Recorder>,
     places: Arc<PlaceBook>,
+    tunnels: Arc<OpenTunnels>,
     runtimes: Option<Runtimes>,
     publishing: Mutex<Publishing>,
     published: watch::Sender<()>,
@@ -153,6 +163,7 @@ impl RoutingTable {
             current,
             recorder,
             places: Arc::default(),
+            tunnels: Arc::default(),
             runtimes,
             publishing: Mutex::default(),
             published,
@@ -231,6 +242,11 @@ impl RoutingTable {
         &self.places
     }
 
+    /// The tunnels that are open through it.
+    pub fn tunnels(&self) -> &Arc<OpenTunnels> {
+        &self.tunnels
+    }
+
     /// What counts its requests.
     pub(super) fn recorder(&self) -> &Arc<Recorder> {
         &self.recorder
@@ -269,7 +285,7 @@ impl RoutingTable {
                     );
                     return;
                 }
-                self.insert(table, Route::to_alias(spec, &self.recorder, &self.places));
+                self.insert(table, Route::to_alias(*spec, &self.recorder, &self.places));
             }
             Edit::RemoveAlias(alias) => self.close(closed, table.remove(&alias.to_string())),
             Edit::Function { name, latest } => {
@@ -437,7 +453,11 @@ mod tests {
     }
 
     fn target(host: &str) -> Target {
-        Target::Http { url: format!("http://{host}").parse().unwrap(), health: None }
+        Target::Http {
+            url: format!("http://{host}").parse().unwrap(),
+            health: None,
+            timeouts: Default::default(),
+        }
     }
 
     fn spec(alias: &str, epoch: u64, weight_ppm: u32) -> RouteSpec {
@@ -454,6 +474,8 @@ mod tests {
             failure_status: vec![FAILURE_STATUS_DEFAULT],
             canary: None,
             steering: None,
+            timeouts: UpstreamTimeouts::default(),
+            close_tunnels: None,
         }
     }
 
@@ -475,7 +497,7 @@ mod tests {
                 number: VersionNumber(7),
                 target: target("seven"),
             },
-            Edit::Alias(spec("shop:live", 1, 30_000)),
+            Edit::Alias(spec("shop:live", 1, 30_000).into()),
         ]);
         let mut reader = table.reader();
         let snapshot = reader.load();
@@ -494,8 +516,8 @@ mod tests {
             number: VersionNumber(7),
             target: target("seven"),
         };
-        table.publish(vec![function("a"), seven("a"), Edit::Alias(spec("a:live", 1, 0))]);
-        table.publish(vec![function("ab"), seven("ab"), Edit::Alias(spec("ab:live", 2, 0))]);
+        table.publish(vec![function("a"), seven("a"), Edit::Alias(spec("a:live", 1, 0).into())]);
+        table.publish(vec![function("ab"), seven("ab"), Edit::Alias(spec("ab:live", 2, 0).into())]);
         table.publish(vec![Edit::RemoveFunction("a".parse().unwrap())]);
         let snapshot = table.current.load_full();
         for key in ["a:live", "a:7", "a:$LATEST"] {
@@ -515,8 +537,8 @@ mod tests {
     #[test]
     fn what_is_removed_and_made_again_at_once_is_still_counted() {
         let table = table();
-        table.publish(vec![Edit::Alias(spec("shop:live", 1, 0))]);
-        let again = Edit::Alias(spec("shop:live", 2, 30_000));
+        table.publish(vec![Edit::Alias(spec("shop:live", 1, 0).into())]);
+        let again = Edit::Alias(spec("shop:live", 2, 30_000).into());
         table.publish(vec![Edit::RemoveAlias("shop:live".parse().unwrap()), again]);
         assert!(!table.recorder.sample(&"shop:live".parse().unwrap()).is_empty());
     }
@@ -524,11 +546,11 @@ mod tests {
     #[test]
     fn what_is_served_never_goes_back_in_time() {
         let table = table();
-        table.publish(vec![Edit::Alias(spec("shop:live", 5, 30_000))]);
-        table.publish(vec![Edit::Alias(spec("shop:live", 4, 900_000))]);
+        table.publish(vec![Edit::Alias(spec("shop:live", 5, 30_000).into())]);
+        table.publish(vec![Edit::Alias(spec("shop:live", 4, 900_000).into())]);
         let (epoch, routing) = table.serving(&"shop:live".parse().unwrap()).unwrap();
         assert_eq!((epoch, routing.share_of(VersionNumber(2)).ppm()), (Revision(5), 30_000));
-        table.publish(vec![Edit::Alias(spec("shop:live", 5, 0))]);
+        table.publish(vec![Edit::Alias(spec("shop:live", 5, 0).into())]);
         let (_, routing) = table.serving(&"shop:live".parse().unwrap()).unwrap();
         assert_eq!(routing.share_of(VersionNumber(2)), Weight::ZERO, "an overlay keeps the revision");
     }
@@ -536,7 +558,9 @@ mod tests {
     #[test]
     fn an_additional_version_without_a_target_gets_nothing() {
         let table = table();
-        table.publish(vec![Edit::Alias(RouteSpec { additional: None, ..spec("shop:live", 1, 30_000) })]);
+        table.publish(vec![Edit::Alias(
+            RouteSpec { additional: None, ..spec("shop:live", 1, 30_000) }.into(),
+        )]);
         let (_, routing) = table.serving(&"shop:live".parse().unwrap()).unwrap();
         assert_eq!(routing, Routing::only(VersionNumber(1)));
     }
@@ -551,10 +575,9 @@ mod tests {
         assert_ne!(shard_of(left), shard_of(right));
         let both = |revision: u64| {
             [left, right].map(|alias| {
-                Edit::Alias(RouteSpec {
-                    primary: target(&format!("host-{revision}")),
-                    ..spec(alias, revision, (revision % 1_000_000) as u32)
-                })
+                let primary = target(&format!("host-{revision}"));
+                let spec = RouteSpec { primary, ..spec(alias, revision, (revision % 1_000_000) as u32) };
+                Edit::Alias(spec.into())
             })
         };
         table.publish(both(1).into());

@@ -10,10 +10,13 @@ use bytes::Bytes;
 use hyper_util::rt::TokioIo;
 use socket2::{SockRef, TcpKeepalive};
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, copy_bidirectional};
+use tokio::time::timeout;
 
 use super::exchange::Transit;
 use super::plain::PlainIo;
 
+/// How long the ends of a tunnel that is closed may take to hear of it.
+const CLOSING_MAX: Duration = Duration::from_secs(1);
 /// How long an end may be silent before the kernel asks whether it is still there.
 const KEEPALIVE: Duration = Duration::from_secs(60);
 
@@ -45,8 +48,21 @@ impl Tunnel {
             version.flush().await?;
             copy_bidirectional(&mut client, &mut version).await
         };
-        // However it ends, nobody is left to be told.
-        let _ = carried.await;
+        let stay = transit.enter_tunnels();
+        let is_closed = tokio::select! {
+            // However it ends, nobody is left to be told.
+            _ = carried => false,
+            () = stay.over() => true,
+        };
+        drop(stay);
+        if is_closed {
+            let closing = async {
+                // One that is gone need not be told.
+                let _ = client.shutdown().await;
+                let _ = version.shutdown().await;
+            };
+            let _ = timeout(CLOSING_MAX, closing).await;
+        }
         transit.complete();
     }
 }

@@ -1,7 +1,8 @@
 //! The body of a request on its way to a version, and who is to blame if it stands still.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::convert::Infallible;
+use std::future::poll_fn;
 use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::task::{Context, Poll};
@@ -85,6 +86,12 @@ async fn next_frame(
         }
     }
 }
+/// What of a body is kept until it is answered, so that it can be sent again, in bytes.
+const KEPT_BYTES_MAX: usize = 64 * 1024;
+/// How much is read of a body that nobody wants, so that its connection is good for another request, in bytes.
+const UNWANTED_BYTES_MAX: usize = 64 * 1024;
+/// How many turns of the worker's loop it may take to come: all of it is there already, or is not waited for.
+const UNWANTED_TURNS_MAX: u32 = 3;
 
 /// What is sent to a version.
 pub(super) enum UpstreamBody {
@@ -93,15 +100,58 @@ pub(super) enum UpstreamBody {
     /// A payload that is in memory.
     Whole(Option<Bytes>),
     /// A client's body, as it comes.
-    Upload(Incoming, Rc<Progress>),
+    Upload(Rc<Upload>),
 }
 
-/// How far an upload has come.
-pub(super) struct Progress {
+/// What a request's body can be made of once more.
+pub(super) enum Again {
+    /// Nothing.
+    Empty,
+    /// What is in memory.
+    Whole(Bytes),
+    /// What was kept of what came, if all of it was.
+    Upload(Rc<Upload>),
+}
+
+impl Again {
+    /// The body once more; `None` where it is gone.
+    pub(super) fn body(self) -> Option<UpstreamBody> {
+        match self {
+            Again::Empty => Some(UpstreamBody::Empty),
+            Again::Whole(bytes) => Some(UpstreamBody::Whole(Some(bytes))),
+            Again::Upload(upload) => upload.kept_whole().map(|bytes| UpstreamBody::Whole(Some(bytes))),
+        }
+    }
+}
+
+impl UpstreamBody {
+    /// What it can be made of again, before anything of it is sent; a client's body is kept from here on, if it is small.
+    pub(super) fn again(&self) -> Option<Again> {
+        match self {
+            UpstreamBody::Empty => Some(Again::Empty),
+            UpstreamBody::Whole(bytes) => bytes.clone().map(Again::Whole),
+            UpstreamBody::Upload(upload) => {
+                let is_small = upload.body.borrow().size_hint().lower() <= KEPT_BYTES_MAX as u64;
+                is_small.then(|| {
+                    upload.keeps.set(true);
+                    Again::Upload(Rc::clone(upload))
+                })
+            }
+        }
+    }
+}
+
+/// A client's body on its way, and how far it has come.
+pub(super) struct Upload {
+    /// Also when nobody sends it on any more: what is left of it stands in its connection's way.
+    body: RefCell<Incoming>,
     stage: Cell<Stage>,
     since: Cell<Instant>,
     /// Whether the body is still in its first poll, which happens at dispatch and needs no look at the clock.
     is_first_poll: Cell<bool>,
+    /// Whether what comes is kept, and what of it was.
+    keeps: Cell<bool>,
+    kept: RefCell<BytesMut>,
 }
 
 /// Whom an upload waits for.
@@ -117,16 +167,44 @@ pub(super) enum Stage {
     Broken,
 }
 
-impl Progress {
-    /// The progress of a request whose body begins at `at`.
-    pub(super) fn begun(at: Instant) -> Rc<Progress> {
-        let (stage, since, is_first_poll) = (Cell::new(Stage::Version), Cell::new(at), Cell::new(true));
-        Rc::new(Progress { stage, since, is_first_poll })
+impl Upload {
+    /// A body that is begun to be sent at `at`.
+    pub(super) fn begun(body: Incoming, at: Instant) -> Rc<Upload> {
+        Rc::new(Upload {
+            body: RefCell::new(body),
+            stage: Cell::new(Stage::Version),
+            since: Cell::new(at),
+            is_first_poll: Cell::new(true),
+            keeps: Cell::new(false),
+            kept: RefCell::default(),
+        })
     }
 
     /// Whom it waits for, and since when.
     pub(super) fn stage(&self) -> (Stage, Instant) {
         (self.stage.get(), self.since.get())
+    }
+
+    /// Whether the client has sent all of it, as far as anybody has looked.
+    pub(super) fn has_come(&self) -> bool {
+        self.stage.get() == Stage::Done
+    }
+
+    /// All of the body, if it has come and was kept.
+    fn kept_whole(&self) -> Option<Bytes> {
+        (self.keeps.get() && self.has_come()).then(|| self.kept.take().freeze())
+    }
+
+    /// Whether the body is out of the way of the client's next request; see [`is_out_of_the_way`].
+    pub(super) async fn is_out_of_the_way(&self) -> bool {
+        match self.stage.get() {
+            Stage::Done => true,
+            Stage::Broken => false,
+            Stage::Client | Stage::Version => {
+                let next = |cx: &mut Context<'_>| Pin::new(&mut *self.body.borrow_mut()).poll_frame(cx);
+                comes_to_its_end(next).await
+            }
+        }
     }
 
     fn reach(&self, stage: Stage) {
@@ -135,6 +213,75 @@ impl Progress {
         }
         self.stage.set(stage);
     }
+
+    fn keep(&self, frame: &Frame<Bytes>) {
+        let mut kept = self.kept.borrow_mut();
+        match frame.data_ref() {
+            Some(data) if kept.len() + data.len() <= KEPT_BYTES_MAX => kept.extend_from_slice(data),
+            Some(_) | None => {
+                self.keeps.set(false);
+                *kept = BytesMut::new();
+            }
+        }
+    }
+
+    fn poll_frame(&self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, UploadBroken>>> {
+        let mut body = self.body.borrow_mut();
+        let mut polled = Pin::new(&mut *body).poll_frame(cx);
+        match &mut polled {
+            Poll::Pending => {
+                if self.stage.get() != Stage::Client {
+                    self.reach(Stage::Client);
+                }
+            }
+            Poll::Ready(None) => self.reach(Stage::Done),
+            Poll::Ready(Some(Err(_))) => self.reach(Stage::Broken),
+            Poll::Ready(Some(Ok(frame))) => {
+                self.reach(if body.is_end_stream() { Stage::Done } else { Stage::Version });
+                if let Some(trailers) = frame.trailers_mut() {
+                    clean_trailers(trailers);
+                }
+                if self.keeps.get() {
+                    self.keep(frame);
+                }
+            }
+        }
+        self.is_first_poll.set(false);
+        polled.map(|frame| frame.map(|frame| frame.map_err(UploadBroken)))
+    }
+}
+
+/// Reads away what has come of a body that nobody wants; whether that was its end, and another request may follow.
+///
+/// What is yet to come is not waited for: its client is told that the connection ends.
+pub(super) async fn is_out_of_the_way(mut body: Incoming) -> bool {
+    body.is_end_stream() || comes_to_its_end(|cx| Pin::new(&mut body).poll_frame(cx)).await
+}
+
+async fn comes_to_its_end(
+    mut next: impl FnMut(&mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>>,
+) -> bool {
+    let (mut sum, mut turns) = (0, 0);
+    poll_fn(|cx| {
+        loop {
+            match next(cx) {
+                Poll::Ready(None) => return Poll::Ready(true),
+                Poll::Ready(Some(Err(_))) => return Poll::Ready(false),
+                Poll::Ready(Some(Ok(frame))) => sum += frame.data_ref().map_or(0, Bytes::len),
+                Poll::Pending if turns < UNWANTED_TURNS_MAX => {
+                    turns += 1;
+                    // Whoever reads the connection hears only now that somebody wants it.
+                    cx.waker().wake_by_ref();
+                    return Poll::Pending;
+                }
+                Poll::Pending => return Poll::Ready(false),
+            }
+            if sum > UNWANTED_BYTES_MAX {
+                return Poll::Ready(false);
+            }
+        }
+    })
+    .await
 }
 
 /// A client's upload broke off.
@@ -159,7 +306,7 @@ impl Body for UpstreamBody {
         match self.get_mut() {
             UpstreamBody::Empty => Poll::Ready(None),
             UpstreamBody::Whole(bytes) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
-            UpstreamBody::Upload(body, progress) => poll_upload(body, progress, cx),
+            UpstreamBody::Upload(upload) => upload.poll_frame(cx),
         }
     }
 
@@ -167,7 +314,7 @@ impl Body for UpstreamBody {
         match self {
             UpstreamBody::Empty => true,
             UpstreamBody::Whole(bytes) => bytes.is_none(),
-            UpstreamBody::Upload(body, _) => body.is_end_stream(),
+            UpstreamBody::Upload(upload) => upload.body.borrow().is_end_stream(),
         }
     }
 
@@ -175,37 +322,7 @@ impl Body for UpstreamBody {
         match self {
             UpstreamBody::Empty => SizeHint::with_exact(0),
             UpstreamBody::Whole(bytes) => SizeHint::with_exact(bytes.as_ref().map_or(0, Bytes::len) as u64),
-            UpstreamBody::Upload(body, _) => body.size_hint(),
+            UpstreamBody::Upload(upload) => upload.body.borrow().size_hint(),
         }
     }
-}
-
-fn poll_upload(
-    body: &mut Incoming,
-    progress: &Progress,
-    cx: &mut Context<'_>,
-) -> Poll<Option<Result<Frame<Bytes>, UploadBroken>>> {
-    let polled = Pin::new(&mut *body).poll_frame(cx);
-    match &polled {
-        Poll::Pending => {
-            if progress.stage.get() != Stage::Client {
-                progress.reach(Stage::Client);
-            }
-        }
-        Poll::Ready(None) => progress.reach(Stage::Done),
-        Poll::Ready(Some(Err(_))) => progress.reach(Stage::Broken),
-        Poll::Ready(Some(Ok(_))) => {
-            progress.reach(if body.is_end_stream() { Stage::Done } else { Stage::Version });
-        }
-    }
-    progress.is_first_poll.set(false);
-    polled.map(|frame| {
-        let mut frame = frame?.map_err(UploadBroken);
-        if let Ok(frame) = &mut frame
-            && let Some(trailers) = frame.trailers_mut()
-        {
-            clean_trailers(trailers);
-        }
-        Some(frame)
-    })
 }

@@ -13,9 +13,11 @@ use tokio::task::spawn_local;
 
 use super::bindings::Bindings;
 use super::budget::PayloadBudget;
+use super::forwarded::TrustedProxies;
 use super::lines::Lines;
 use super::mirror::Copies;
 use super::multiplex::Trunks;
+use super::names::Names;
 use super::places::PlaceBook;
 use super::plain::Outbox;
 use super::pool::{Link, Pool, connect_within};
@@ -23,6 +25,7 @@ use super::route::{Route, Service};
 use super::settings::{RouterConfig, Shows, Timeouts};
 use super::steer::{NotServed, Pick};
 use super::table::{RoutingTable, TableReader};
+use super::tunnels::Tunnels;
 use crate::access::AccessControl;
 use crate::chance;
 use crate::clock;
@@ -32,6 +35,7 @@ use crate::domain::log::LogSink;
 use crate::domain::policy::{PolicyScope, Statement};
 use crate::metrics::connections::Connections;
 use crate::metrics::recorder::Writer;
+use crate::metrics::tunnels::OpenTunnels;
 use crate::runtime::Runtimes;
 
 /// One thread's view of the table, its right to count, its tickets and its connections.
@@ -48,10 +52,18 @@ pub(super) struct Worker {
     pub(super) outbox: Rc<Outbox>,
     /// How long to wait for whom.
     pub(super) timeouts: Timeouts,
+    /// Where the hosts of versions are.
+    pub(super) names: Rc<Names>,
+    /// Tunnels that are open.
+    pub(super) tunnels: Tunnels,
+    /// The same, counted over all workers.
+    pub(super) open_tunnels: Arc<OpenTunnels>,
     /// Which requests need not name their alias.
     pub(super) bindings: Arc<Bindings>,
     /// What the listener shows beside aliases.
     pub(super) shows: Shows,
+    /// The proxies that are believed when they say where a request comes from.
+    pub(super) trusted_proxies: TrustedProxies,
     /// Region and account of ARNs.
     pub(super) place: Place,
     /// Whom serin knows.
@@ -93,8 +105,12 @@ impl Worker {
             shared: Trunks::default(),
             pool: Pool::new(config.timeouts.upstream_idle),
             timeouts: config.timeouts,
+            names: Rc::new(Names::new(Arc::clone(&config.resolver), config.timeouts.resolve_every)),
+            tunnels: Tunnels::default(),
+            open_tunnels: Arc::clone(table.tunnels()),
             bindings: Arc::clone(&config.bindings),
             shows: config.shows,
+            trusted_proxies: config.trusted_proxies.clone(),
             place: config.place.clone(),
             access: Arc::clone(&config.access),
             runtimes: table.runtimes().cloned(),
@@ -107,11 +123,11 @@ impl Worker {
     /// Sees to it that a service can be asked at once: by an idle connection, or by a new one.
     pub(super) async fn reach(&self, to: &Service, limit: Duration, now: Instant) -> io::Result<()> {
         if to.http2.is_some() {
-            return self.shared.take(to, limit, &self.outbox, now).await.map(drop);
+            return self.shared.take(to, limit, (&self.names, &self.outbox), now).await.map(drop);
         }
         let link = match self.pool.take(&to.authority, now) {
             Some(link) => link,
-            None => Link::connect(to, limit, &self.outbox).await?,
+            None => Link::connect(to, limit, (&self.names, &self.outbox)).await?,
         };
         self.pool.put(link, clock::instant_now());
         Ok(())
@@ -120,9 +136,9 @@ impl Worker {
     /// Tries places that were left out for a connection, those whose time has come.
     pub(super) fn try_places(&self, now: Instant) {
         for standing in self.places.due(now) {
-            let limit = self.timeouts.connect;
+            let (limit, names) = (self.timeouts.connect, Rc::clone(&self.names));
             spawn_local(async move {
-                match connect_within(standing.service(), limit).await {
+                match connect_within(standing.service(), limit, &names).await {
                     Ok(_) => standing.connected(),
                     Err(why) => standing.failed_again(clock::instant_now(), &why.to_string()),
                 }
@@ -172,8 +188,10 @@ impl Worker {
         self.tickets.borrow_mut().random()
     }
 
-    /// Lets go of a table that was replaced.
+    /// Lets go of a table that was replaced, and has tunnels end that the new one wants to.
     pub(super) fn refresh(&self) {
-        self.table.borrow_mut().load();
+        let mut table = self.table.borrow_mut();
+        let table = table.load();
+        self.tunnels.review(|key| table.route(key), clock::instant_now(), || self.random_fraction());
     }
 }

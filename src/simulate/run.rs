@@ -127,6 +127,7 @@ impl<'a> Simulation<'a> {
                 target: Target::Http {
                     url: format!("http://127.0.0.1:{port}").parse().expect("a loopback address is a URL"),
                     health: None,
+                    timeouts: Default::default(),
                 },
                 role: DEFAULT_ROLE.to_owned(),
                 dead_letter: None,

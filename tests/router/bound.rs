@@ -19,7 +19,7 @@ fn a_bound_host_shows_its_alias_and_nothing_else() {
     let table = RoutingTable::new(Recorder::new(2, Arc::new(|_| {})));
     table.publish(vec![
         Edit::Function { name: "shop".parse().unwrap(), latest: one.target() },
-        Edit::Alias(spec(1, 0, &one.target(), &one.target())),
+        Edit::Alias(spec(1, 0, &one.target(), &one.target()).into()),
     ]);
     let bindings = Arc::new(Bindings::read(["shop.example=shop:live", "/old=shop:gone"]).unwrap());
     let router = Router::bind(RouterConfig { bindings, ..config(patient()) }, table).unwrap().run().unwrap();

@@ -71,6 +71,7 @@ fn a_name_that_does_not_resolve() {
         serin::domain::function::Target::Http {
             url: "http://no-such-host.invalid".parse().unwrap(),
             health: None,
+            timeouts: Default::default(),
         },
         patient(),
     );

@@ -113,7 +113,11 @@ impl Drop for Place {
 }
 
 fn asked_for(url: &str, health: &str) -> Target {
-    Target::Http { url: url.parse().unwrap(), health: Some(health.parse().unwrap()) }
+    Target::Http {
+        url: url.parse().unwrap(),
+        health: Some(health.parse().unwrap()),
+        timeouts: Default::default(),
+    }
 }
 
 fn at(places: &[SocketAddr]) -> Target {

@@ -26,7 +26,7 @@ fn clients_may_connect_before_the_router_runs() {
     let router = Router::bind(config(patient()), Arc::clone(&table)).unwrap();
     let mut early = Client::connect(router.local_addr());
     early.send("GET /shop:live/x HTTP/1.1\r\nHost: a\r\n\r\n");
-    table.publish(vec![Edit::Alias(spec(1, 0, &one.target(), &one.target()))]);
+    table.publish(vec![Edit::Alias(spec(1, 0, &one.target(), &one.target()).into())]);
     let running = router.run().unwrap();
     assert_eq!(early.answer().text(), "one");
     running.shutdown(Duration::ZERO).unwrap();

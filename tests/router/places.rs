@@ -19,7 +19,11 @@ fn at(places: &[SocketAddr]) -> Target {
 
 fn over(scheme: &str, places: &[SocketAddr]) -> Target {
     let places: Vec<String> = places.iter().map(SocketAddr::to_string).collect();
-    Target::Http { url: format!("{scheme}://{}", places.join(",")).parse().unwrap(), health: None }
+    Target::Http {
+        url: format!("{scheme}://{}", places.join(",")).parse().unwrap(),
+        health: None,
+        timeouts: Default::default(),
+    }
 }
 
 fn nowhere() -> SocketAddr {

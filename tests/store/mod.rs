@@ -19,7 +19,11 @@ fn id() -> AliasId {
 
 fn configuration() -> Configuration {
     Configuration {
-        target: Target::Http { url: "http://127.0.0.1:1".parse().unwrap(), health: None },
+        target: Target::Http {
+            url: "http://127.0.0.1:1".parse().unwrap(),
+            health: None,
+            timeouts: Default::default(),
+        },
         role: DEFAULT_ROLE.to_owned(),
         dead_letter: None,
         description: String::new(),

@@ -63,6 +63,7 @@ pub fn config(dir: &Path) -> ServeConfig {
         max_connections: None,
         max_connections_per_ip: None,
         proxy_protocol: false,
+        trusted_proxies: Vec::new(),
         workers: Some(2),
         routes: Vec::new(),
         router_invoke: false,

@@ -107,7 +107,7 @@ impl TestRouter {
 
     /// Publishes a route.
     pub fn publish(&self, spec: RouteSpec) {
-        self.table.publish(vec![Edit::Alias(spec)]);
+        self.table.publish(vec![Edit::Alias(spec.into())]);
     }
 
     /// Where it listens.
@@ -177,6 +177,8 @@ pub fn spec(epoch: u64, canary_ppm: u32, one: &Target, two: &Target) -> RouteSpe
         failure_status: vec![FAILURE_STATUS_DEFAULT],
         canary: Some(VersionNumber(2)),
         steering: None,
+        timeouts: Default::default(),
+        close_tunnels: None,
     }
 }
 
@@ -186,6 +188,8 @@ pub fn config(timeouts: Timeouts) -> RouterConfig {
         addr: "127.0.0.1:0".parse().unwrap(),
         workers: Some(2),
         bindings: Default::default(),
+        trusted_proxies: Default::default(),
+        resolver: std::sync::Arc::new(serin::router::names::SystemResolver),
         timeouts,
         place: Place { region: Place::REGION.to_owned(), account: Place::ACCOUNT.to_owned() },
         access: Default::default(),

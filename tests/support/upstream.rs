@@ -147,12 +147,16 @@ impl Drop for Version {
 
 /// An address as a version is published, with a base path.
 pub fn target(addr: SocketAddr, base_path: &str) -> Target {
-    Target::Http { url: format!("http://{addr}{base_path}").parse().unwrap(), health: None }
+    Target::Http {
+        url: format!("http://{addr}{base_path}").parse().unwrap(),
+        health: None,
+        timeouts: Default::default(),
+    }
 }
 
 /// An address as a version that speaks HTTP/2 is published.
 pub fn target_http2(addr: SocketAddr) -> Target {
-    Target::Http { url: format!("h2c://{addr}").parse().unwrap(), health: None }
+    Target::Http { url: format!("h2c://{addr}").parse().unwrap(), health: None, timeouts: Default::default() }
 }
 
 /// Counts a request that ends before it was answered.

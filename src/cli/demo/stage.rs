@@ -195,6 +195,7 @@ fn config(directory: &Path, plans: &Path) -> ServeConfig {
         max_connections: None,
         max_connections_per_ip: None,
         proxy_protocol: false,
+        trusted_proxies: Vec::new(),
         workers: None,
         routes: Vec::new(),
         router_invoke: false,

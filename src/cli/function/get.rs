@@ -27,6 +27,9 @@ pub fn run(args: &OfFunction, session: &Session) -> anyhow::Result<Exit> {
     if let Some(health) = &function.health {
         rows.insert(3, ("health", health.clone()));
     }
+    if let Some(timeouts) = words::timeouts(function.timeouts.as_ref()) {
+        rows.push(("timeouts", timeouts));
+    }
     let lines = rows.into_iter().map(|(label, text)| {
         let mut line = labelled(label);
         line.add(look.words(&text));

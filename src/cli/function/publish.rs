@@ -1,15 +1,17 @@
 //! `serin function publish`: registers a version, and prints its number alone on stdout.
 
-use crate::api::wire::PublishRequest;
+use crate::api::wire::{PublishRequest, TimeoutsView};
 use crate::cli::exit::Exit;
 use crate::cli::flags::{ChangeFlags, TableOrJson, json};
 use crate::cli::session::Session;
 use crate::domain::arn::FunctionName;
+use crate::domain::timeouts::Wait;
 
 const EXAMPLES: &str = "\
 Examples:
   serin function publish checkout --url http://127.0.0.1:9002 --commit \"$(git rev-parse HEAD)\"
   serin function publish checkout --url http://10.0.0.1:9002,10.0.0.2:9002 --health /healthz
+  serin function publish polls --url http://127.0.0.1:9004 --timeout-first-byte 5m --timeout-idle 1h
   version=$(serin function publish checkout --url http://127.0.0.1:9002)
   serin start checkout --to \"$version\" --wait
 
@@ -28,6 +30,12 @@ pub struct Args {
     /// A path that each of its places is asked for every 5 s, behind the URL's; one that fails is left out.
     #[arg(long, value_name = "PATH")]
     health: Option<String>,
+    /// How long the head of an answer is waited for, as in 5m for long polls; 30s unless given.
+    #[arg(long, value_name = "SPAN")]
+    timeout_first_byte: Option<Wait>,
+    /// How long a body may stand still, as in 1h for events that come seldom; 60s unless given.
+    #[arg(long, value_name = "SPAN")]
+    timeout_idle: Option<Wait>,
     /// The commit it was built from.
     #[arg(long, value_name = "SHA")]
     commit: Option<String>,
@@ -50,11 +58,18 @@ pub struct Args {
     change: ChangeFlags,
 }
 
+fn timeouts(args: &Args) -> Option<TimeoutsView> {
+    let text = |wait: Option<Wait>| wait.map(|wait| wait.to_string());
+    let said = TimeoutsView { first_byte: text(args.timeout_first_byte), idle: text(args.timeout_idle) };
+    (said != TimeoutsView::default()).then_some(said)
+}
+
 /// Does it.
 pub fn run(args: &Args, session: &Session) -> anyhow::Result<Exit> {
     let request = PublishRequest {
         url: args.url.clone(),
         health: args.health.clone(),
+        timeouts: timeouts(args),
         commit: args.commit.clone(),
         description: args.description.clone(),
         role: args.role.clone(),

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::Look;
 use super::line::Tone;
-use crate::api::wire::RolloutStatus;
+use crate::api::wire::{RolloutStatus, TimeoutsView};
 use crate::domain::time::Timestamp;
 use crate::domain::weight::Weight;
 
@@ -86,6 +86,14 @@ pub fn failure_ratio(low: Option<f64>, high: Option<f64>) -> Option<String> {
         (None, Some(high)) => Some(format!("at most {}", times(high))),
         (None, None) => None,
     }
+}
+
+/// How long a version is waited for, where its publisher said so.
+pub fn timeouts(said: Option<&TimeoutsView>) -> Option<String> {
+    let said = said?;
+    let parts = [("first byte", &said.first_byte), ("idle", &said.idle)];
+    let parts = parts.into_iter().filter_map(|(name, span)| Some(format!("{name} {}", span.as_ref()?)));
+    Some(parts.collect::<Vec<_>>().join(", "))
 }
 
 /// A duration in its two largest units: `23h58m`, `4m10s`, `27s`.

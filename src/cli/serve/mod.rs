@@ -10,6 +10,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
+use ipnet::IpNet;
 
 use super::daemon_log;
 use super::exit::Exit;
@@ -101,6 +102,10 @@ pub struct Args {
     /// Every connection to the router begins with a PROXY header (version 1 or 2), and the client is whom it names.
     #[arg(long, env = "SERIN_PROXY_PROTOCOL")]
     proxy_protocol: bool,
+    /// Proxies before the router, as addresses or networks with commas between them: what they say in X-Forwarded-* is
+    /// passed on, with the router's own part behind it. Of anybody else it is taken off.
+    #[arg(long, value_name = "CIDRS", env = "SERIN_TRUSTED_PROXIES", value_delimiter = ',', value_parser = config::network)]
+    trusted_proxies: Vec<IpNet>,
     /// Router threads; one a core unless given.
     #[arg(long, value_name = "N", env = "SERIN_WORKERS")]
     workers: Option<usize>,
@@ -184,6 +189,7 @@ pub fn run(args: &Args, session: &Session) -> anyhow::Result<Exit> {
         max_connections: args.max_connections,
         max_connections_per_ip: args.max_connections_per_ip,
         proxy_protocol: args.proxy_protocol,
+        trusted_proxies: args.trusted_proxies.clone(),
         workers: args.workers,
         routes: args.routes.clone(),
         router_invoke: args.router_invoke,

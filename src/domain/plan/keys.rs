@@ -57,6 +57,8 @@ pub(super) static PLAN: Table = Table {
         key("watch", "watch: {for: 1h, onAlarm: notify}"),
         key("windows", "windows: {allow: [{days: MON-FRI, from: \"09:00\", to: \"17:00\"}]}"),
         key("routing", "routing: {affinity: {cookie: session}}"),
+        key("timeouts", "timeouts: {firstByte: 30s, idle: 60s}"),
+        key("tunnels", "tunnels: {close: 30s}"),
         key("notify", "notify: [{slack: {url: {env: SLACK_URL}}, events: all}]"),
     ],
 };
@@ -218,6 +220,11 @@ pub(super) static ROUTING: Table = Table {
     ],
 };
 
+pub(super) static TIMEOUTS: Table =
+    Table { name: "`timeouts`", keys: &[key("firstByte", "firstByte: 30s"), key("idle", "idle: 60s")] };
+
+pub(super) static TUNNELS: Table = Table { name: "`tunnels`", keys: &[must("close", "close: 30s")] };
+
 pub(super) static AFFINITY: Table = Table {
     name: "`routing.affinity`",
     keys: &[key("cookie", "affinity: {cookie: session}"), key("header", "affinity: {header: x-user}")],
@@ -262,6 +269,8 @@ pub(super) static TABLES: &[&Table] = &[
     &WINDOW,
     &FREEZE,
     &ROUTING,
+    &TIMEOUTS,
+    &TUNNELS,
     &AFFINITY,
     &OVERRIDE,
     &NOTIFY,

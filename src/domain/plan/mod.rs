@@ -17,7 +17,7 @@ mod keys;
 mod merge;
 mod model;
 mod read;
-mod span;
+pub(super) mod span;
 mod suggest;
 mod syntax;
 mod tree;

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::calendar::{CronSchedule, PlanTimeZone, Windows};
 use crate::domain::arn::{AliasId, VersionNumber};
+use crate::domain::timeouts::UpstreamTimeouts;
 use crate::domain::weight::Weight;
 
 /// A rollout plan: what to move, in which steps, guarded by what.
@@ -54,6 +55,10 @@ pub struct Plan {
     pub windows: Windows,
     /// How requests are told apart, beyond the weight.
     pub routing: RoutingOptions,
+    /// How long the alias's versions are waited for; where it says nothing, they do.
+    pub timeouts: UpstreamTimeouts,
+    /// What becomes of tunnels on a version that loses its traffic.
+    pub tunnels: Tunnels,
     /// Whom to tell what.
     pub notify: Vec<Notify>,
 }
@@ -371,6 +376,16 @@ pub struct RoutingOptions {
     pub override_header: Option<String>,
     /// Which requests the canary gets copies of.
     pub mirror: Option<Mirror>,
+}
+
+/// What becomes of WebSockets and other tunnels on a version that an alias sends nothing to any more.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Tunnels {
+    /// They go on until one of their ends is done.
+    #[default]
+    Leave,
+    /// They are closed within this time, one by one.
+    Close(Duration),
 }
 
 /// Which requests the canary gets copies of.

@@ -15,11 +15,11 @@ const UNITS: &[(&str, u64, &[&str])] = &[
 ];
 
 /// The longest duration a plan may name: a leap year.
-pub(super) const SPAN_MAX: Duration = Duration::from_secs(366 * 86_400);
+pub(in crate::domain) const SPAN_MAX: Duration = Duration::from_secs(366 * 86_400);
 
 /// Why a text is not a duration.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum SpanFault {
+pub(in crate::domain) enum SpanFault {
     /// Not a duration as plans write it; with what was meant, if that can be guessed.
     Written { meant: Option<Duration> },
     /// A number without a unit.
@@ -31,7 +31,7 @@ pub(super) enum SpanFault {
 }
 
 /// Reads `5m`, `1h 30m` or `1h30m`: whole numbers without leading zeros, larger units first, each once.
-pub(super) fn parse(text: &str) -> Result<Duration, SpanFault> {
+pub(in crate::domain) fn parse(text: &str) -> Result<Duration, SpanFault> {
     let written = || SpanFault::Written { meant: guess(text) };
     if !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.' || byte == b'_') {
         return Err(SpanFault::NoUnit);
@@ -69,7 +69,7 @@ pub(super) fn parse(text: &str) -> Result<Duration, SpanFault> {
 }
 
 /// Writes a duration so that `parse` reads it again; finer than a millisecond is cut off.
-pub(super) fn write(span: Duration) -> String {
+pub(in crate::domain) fn write(span: Duration) -> String {
     let mut left = u64::try_from(span.as_millis()).unwrap_or(u64::MAX);
     let mut parts = Vec::new();
     for (unit, size_ms, _) in UNITS {

@@ -46,6 +46,8 @@ fn plan(steps: Vec<Step>) -> Plan {
         watch: None,
         windows: Windows::default(),
         routing: RoutingOptions::default(),
+        timeouts: Default::default(),
+        tunnels: Tunnels::Leave,
         notify: Vec::new(),
     }
 }

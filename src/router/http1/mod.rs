@@ -20,6 +20,7 @@ use tokio::net::TcpStream;
 use super::plain::{Outbox, PlainIo};
 use super::upload::UpstreamBody;
 use framing::{Framing, Step};
+use sending::BodyFraming;
 pub(super) use sending::Sending;
 
 /// The most a head may hold, in either direction.
@@ -45,6 +46,11 @@ pub(super) struct Connection {
     is_kept: bool,
     /// The request's headers, emptied, to take those of the answer: their room need not be asked for again.
     spare: HeaderMap,
+    /// The request's head as it was written, if it may be sent again, and how its body is told from what follows.
+    sent: Vec<u8>,
+    sent_framing: BodyFraming,
+    /// Whether anything was heard since the request.
+    has_heard: bool,
 }
 
 /// Why an answer did not come, or not to its end.
@@ -76,6 +82,9 @@ impl Connection {
             framing: Framing::None,
             is_kept: true,
             spare: HeaderMap::new(),
+            sent: Vec::new(),
+            sent_framing: BodyFraming::None,
+            has_heard: false,
         }
     }
 
@@ -93,6 +102,9 @@ impl Connection {
         if self.read_bytes > READ_BYTES_MIN {
             (self.input, self.read_bytes) = (BytesMut::new(), READ_BYTES_MIN);
         }
+        if self.sent.capacity() > READ_BYTES_MIN {
+            self.sent = Vec::new();
+        }
     }
 
     /// Whether an idle connection has been closed by the version, or has said something unasked.
@@ -103,14 +115,43 @@ impl Connection {
     }
 
     /// Begins a request: its head is sent with the end of this turn, its body when the connection is polled.
-    pub(super) fn begin(&mut self, cx: &Context<'_>, mut head: request::Parts, body: UpstreamBody) {
+    ///
+    /// With `keeps`, [`begin_again`](Connection::begin_again) can begin it on another connection.
+    pub(super) fn begin(
+        &mut self,
+        cx: &Context<'_>,
+        mut head: request::Parts,
+        body: UpstreamBody,
+        keeps: bool,
+    ) {
         self.wants_head_only = head.method == Method::HEAD;
-        self.framing = Framing::None;
+        (self.framing, self.has_heard) = (Framing::None, false);
         let body_framing = head::request_framing(&head, &body);
-        self.io.compose(cx, |bytes| head::write_request(bytes, &head, body_framing));
+        let sent = &mut self.sent;
+        self.io.compose(cx, |bytes| {
+            let start = bytes.len();
+            head::write_request(bytes, &head, body_framing);
+            if keeps {
+                sent.clear();
+                sent.extend_from_slice(&bytes[start..]);
+            }
+        });
+        self.sent_framing = body_framing;
         self.sending = Sending::of(&self.io, body, body_framing);
         head.headers.clear();
         self.spare = head.headers;
+    }
+
+    /// Begins the request that was begun on another connection, which kept it, once more.
+    pub(super) fn begin_again(&mut self, cx: &Context<'_>, before: &Connection, body: UpstreamBody) {
+        self.wants_head_only = before.wants_head_only;
+        self.io.compose(cx, |bytes| bytes.extend_from_slice(&before.sent));
+        self.sending = Sending::of(&self.io, body, before.sent_framing);
+    }
+
+    /// Whether nothing at all has come since the request was begun.
+    pub(super) fn has_heard_nothing(&self) -> bool {
+        !self.has_heard
     }
 
     /// Moves the request's body up, as far as it goes; an error is the client's.
@@ -146,6 +187,7 @@ impl Connection {
             if std::task::ready!(self.poll_fill(cx))? == 0 {
                 return Poll::Ready(Err(Broken::ClosedBeforeHead));
             }
+            self.has_heard = true;
         }
     }
 

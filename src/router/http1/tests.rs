@@ -179,7 +179,7 @@ async fn a_connection_carries_a_request_and_sees_its_version_leave() {
     let mut body = Some(UpstreamBody::Whole(Some(Bytes::from_static(b"abc"))));
     let exchange = poll_fn(|cx| {
         if let Some(body) = body.take() {
-            connection.begin(cx, head.take().unwrap(), body);
+            connection.begin(cx, head.take().unwrap(), body, false);
         }
         connection.poll_sending(cx).unwrap();
         connection.poll_head(cx)

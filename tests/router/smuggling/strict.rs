@@ -93,7 +93,8 @@ pub fn read_request(source: &mut impl Read) -> Result<Option<Request>, Fault> {
 /// What a version behind the router refuses on top: headers that only the router may set, or should have taken off.
 fn check_forwarded(request: &Request) -> Result<(), String> {
     const CONNECTION: [&str; 5] = ["keep-alive", "proxy-connection", "upgrade", "expect", "te"];
-    const OURS: [&str; 3] = ["x-forwarded-for", "x-forwarded-host", "x-forwarded-proto"];
+    const OURS: [&str; 4] =
+        ["x-forwarded-for", "x-forwarded-host", "x-forwarded-prefix", "x-forwarded-proto"];
     const FRAMING: [&str; 4] = ["content-length", "transfer-encoding", "host", "connection"];
     let nominated: Vec<&str> = request
         .headers

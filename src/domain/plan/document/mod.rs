@@ -105,6 +105,7 @@ mod tests {
           affinity: none
           override: none
           mirror: none
+        tunnels: leave
         ");
     }
 
@@ -212,6 +213,8 @@ mod tests {
             "onFailure: report",
             "onDrift: leave",
             "stepDeadline: {after: 366d, then: rollback}",
+            "timeouts: {idle: 250ms}",
+            "tunnels: {close: 0s}",
             "windows: {allow: [{days: [MON, WED-FRI], from: '22:00', to: '00:00'}, {to: '24:00'}]}",
             "windows: {freeze: [{from: 0001-01-01, to: 9999-12-31}]}",
         ];

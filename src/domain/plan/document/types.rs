@@ -115,6 +115,13 @@ pub(super) struct PlanDocument {
     /// How requests are told apart, beyond the weight.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub routing: Option<RoutingForm>,
+    /// How long the alias's versions are waited for; what is not said, the versions and the router say.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub timeouts: Option<TimeoutsForm>,
+    /// What becomes of WebSockets and other tunnels on a version that loses its traffic.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("default" = "leave"))]
+    pub tunnels: Option<TunnelsForm>,
     /// Whom to tell what.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1))]
@@ -481,6 +488,30 @@ pub(super) struct RoutingForm {
     #[serde(rename = "mirrorMethods", skip_serializing_if = "Option::is_none")]
     #[schemars(extend("default" = "safe"))]
     pub mirror_methods: Option<Choice<MirrorMethods>>,
+}
+
+#[derive(Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(super) struct TimeoutsForm {
+    /// For the head of an answer, once the version has the whole request.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub first_byte: Option<SpanText>,
+    /// For the next piece of a body, from either side, and for the version to take one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub idle: Option<SpanText>,
+}
+
+#[derive(Serialize, JsonSchema)]
+#[serde(untagged, deny_unknown_fields)]
+pub(super) enum TunnelsForm {
+    /// They go on until one of their ends is done.
+    #[schemars(extend("enum" = ["leave"]))]
+    Word(&'static str),
+    /// They are closed, one by one.
+    Close {
+        /// Within this time.
+        close: SpanText,
+    },
 }
 
 #[derive(Serialize, JsonSchema)]

@@ -10,15 +10,16 @@ use super::types::{
     AffinityForm, AfterForm, AnalysisForm, AnalysisStepForm, ApprovalForm, ChannelForm, DaysForm, EmptyForm,
     EventsForm, FailuresForm, FreezeForm, LatencyForm, MaxExposureForm, MetricForm, NotifyForm, OverrideForm,
     PlanDocument, PrometheusForm, ProofForm, RoutingForm, StableUnhealthyForm, StartForm, StepDeadlineForm,
-    StepForm, StepMap, ValueForm, WatchForm, WebhookForm, WindowForm, WindowsForm,
+    StepForm, StepMap, TimeoutsForm, TunnelsForm, ValueForm, WatchForm, WebhookForm, WindowForm, WindowsForm,
 };
 use crate::domain::plan::calendar::Windows;
 use crate::domain::plan::model::{
     Affinity, Analysis, Approval, Channel, LatencyLimits, Metric, MetricSource, Notify, Plan, RoutingOptions,
-    Start, Step, Value, VersionChoice, WatchPlan, Webhook,
+    Start, Step, Tunnels, Value, VersionChoice, WatchPlan, Webhook,
 };
 use crate::domain::plan::read::percent;
 use crate::domain::plan::span;
+use crate::domain::timeouts::{UpstreamTimeouts, Wait};
 
 fn span_text(span: std::time::Duration) -> SpanText {
     SpanText(span::write(span))
@@ -87,6 +88,8 @@ impl PlanDocument {
             }),
             windows: windows(&plan.windows),
             routing: Some(routing(&plan.routing)),
+            timeouts: timeouts(plan.timeouts),
+            tunnels: Some(tunnels(plan.tunnels)),
             notify: filled(plan.notify.iter().map(notify).collect()),
         }
     }
@@ -229,6 +232,19 @@ fn routing(routing: &RoutingOptions) -> RoutingForm {
         override_by: Some(override_by.into()),
         mirror: Some(routing.mirror.map(|mirror| Percent(mirror.share.to_string())).into()),
         mirror_methods: routing.mirror.map(|mirror| Choice(mirror.methods)),
+    }
+}
+
+fn timeouts(timeouts: UpstreamTimeouts) -> Option<TimeoutsForm> {
+    let text = |wait: Option<Wait>| wait.map(|wait| span_text(wait.span()));
+    let form = TimeoutsForm { first_byte: text(timeouts.first_byte), idle: text(timeouts.idle) };
+    (!timeouts.is_empty()).then_some(form)
+}
+
+fn tunnels(tunnels: Tunnels) -> TunnelsForm {
+    match tunnels {
+        Tunnels::Leave => TunnelsForm::Word("leave"),
+        Tunnels::Close(within) => TunnelsForm::Close { close: span_text(within) },
     }
 }
 

@@ -27,12 +27,13 @@ use super::calendar::PlanTimeZone;
 use super::diagnose::{Fault, Faults, Place, Severity, Source};
 use super::model::{
     Analysis, FirstWeight, MaxExposure, OnDrift, OnFailure, OnNewVersion, Plan, RoutingOptions,
-    StableUnhealthy, Start, StepDeadline, VersionChoice, WhenStableUnhealthy,
+    StableUnhealthy, Start, StepDeadline, Tunnels, VersionChoice, WhenStableUnhealthy,
 };
 use super::tree::{Content, Node, parse};
 use super::{defaults as unsaid, in_force, keys, merge, syntax};
 use crate::domain::arn::{AliasId, AliasName, FunctionName, FunctionRef, NameError};
 use crate::domain::plan::calendar::Windows;
+use crate::domain::timeouts::UpstreamTimeouts;
 
 /// A plan, and what to know about it besides.
 #[derive(Clone, Debug, PartialEq)]
@@ -313,6 +314,9 @@ impl Reader<'_> {
         let windows = fields.get("windows").map_or(Some(Windows::default()), |field| self.windows(&field));
         let routing =
             fields.get("routing").map_or(Some(RoutingOptions::default()), |field| self.routing(&field));
+        let timeouts =
+            fields.get("timeouts").map_or(Some(UpstreamTimeouts::default()), |field| self.timeouts(&field));
+        let tunnels = fields.get("tunnels").map_or(Some(Tunnels::default()), |field| self.tunnels(&field));
         let notify = fields.get("notify").map_or(Some(Vec::new()), |field| self.notify(&field));
         if let (Some(steps), Some(analysis)) = (&steps, &analysis) {
             self.check_metric_names(steps, analysis.as_ref());
@@ -342,6 +346,8 @@ impl Reader<'_> {
             watch: watch?,
             windows: windows?,
             routing: routing?,
+            timeouts: timeouts?,
+            tunnels: tunnels?,
             notify: notify?,
         };
         self.note_oddities(&plan, &steps, &fields);

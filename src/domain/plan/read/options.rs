@@ -9,11 +9,12 @@ use crate::domain::arn::{NameError, VersionNumber};
 use crate::domain::plan::keys;
 use crate::domain::plan::model::{
     Affinity, Channel, FirstWeight, MaxExposure, Mirror, MirrorMethods, Notify, RoutingOptions,
-    StableUnhealthy, StepDeadline, Value, VersionChoice, WatchPlan,
+    StableUnhealthy, StepDeadline, Tunnels, Value, VersionChoice, WatchPlan,
 };
 use crate::domain::plan::suggest::nearest;
 use crate::domain::plan::tree::Content;
 use crate::domain::plan::words::EVENTS;
+use crate::domain::timeouts::{UpstreamTimeouts, Wait};
 use crate::domain::weight::Weight;
 
 /// Beyond it a bound bounds nothing.
@@ -203,6 +204,40 @@ impl Reader<'_> {
             return None;
         };
         self.name(&header, check_header_name)
+    }
+
+    /// Takes `timeouts`.
+    pub fn timeouts(&mut self, field: &Field<'_>) -> Option<UpstreamTimeouts> {
+        let fields = self.map(field, &keys::TIMEOUTS)?;
+        let mut wait = |name| match fields.get(name) {
+            None => Some(None),
+            Some(field) => self.span(&field, Span::FinePositive).map(|span| Some(Wait::checked(span))),
+        };
+        let (first_byte, idle) = (wait("firstByte"), wait("idle"));
+        Some(UpstreamTimeouts { first_byte: first_byte?, idle: idle? })
+    }
+
+    /// Takes `tunnels`.
+    pub fn tunnels(&mut self, field: &Field<'_>) -> Option<Tunnels> {
+        const EXPECTED: &str = "`leave` or `{close: 30s}`";
+        if !matches!(field.node.content, Content::Map(_)) {
+            let (text, _) = self.word(field, EXPECTED)?;
+            if text == "leave" {
+                return Some(Tunnels::Leave);
+            }
+            let meant = match text {
+                "close" => Some("say within which time, as in `tunnels: {close: 30s}`".to_owned()),
+                _ => nearest(text, ["leave"]).map(|word| format!("did you mean `{word}`?")),
+            };
+            self.not(field, EXPECTED, text, meant);
+            return None;
+        }
+        let fields = self.map(field, &keys::TUNNELS)?;
+        let Some(close) = fields.get("close") else {
+            self.missing(&fields, field.at, &field.what, "close");
+            return None;
+        };
+        self.span(&close, Span::Any).map(Tunnels::Close)
     }
 
     /// Takes `notify`.

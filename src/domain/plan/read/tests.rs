@@ -66,6 +66,8 @@ fn what_a_plan_leaves_unsaid() {
             watch: None,
             windows: Windows::default(),
             routing: RoutingOptions::default(),
+            timeouts: Default::default(),
+            tunnels: Tunnels::Leave,
             notify: Vec::new(),
         }
     );
