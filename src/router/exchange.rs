@@ -495,7 +495,7 @@ impl Fault {
             Unread::Broken(broken) => broke(describe(broken)),
             Unread::NoRoom => {
                 let detail = "bodies take as much memory as they may".to_owned();
-                Fault { kind: FaultKind::Exhausted, detail }
+                Fault::new(FaultKind::Exhausted, detail)
             }
             Unread::TooLarge => broke("it is longer than it was said to be".to_owned()),
         }
