@@ -62,8 +62,11 @@ pub async fn readyz(State(api): State<Api>) -> Response {
              why\n",
         );
     }
-    if let Some(problem) = api.access.problem() {
-        let _ = writeln!(text, "note: the principals are those that were read before: {problem}");
+    if api.access.problem().is_some() {
+        // Whoever asks this is asked for nothing, and a reason could hold what stands in the file.
+        text.push_str(
+            "note: the file of principals is no good now, and those that were read before are known on; the log says why\n",
+        );
     }
     if trouble.is_empty() {
         return format!("ok\n{text}").into_response();
