@@ -213,7 +213,9 @@ impl Transit {
         if let Source::Own(link) = &mut source {
             link.set_idle_limit(headers::keep_alive_timeout(&head.headers));
         }
-        let is_early = upload.is_some_and(|upload| !upload.has_come());
+        // A version that keeps its connection goes on to take the request; one that does not will leave some of it.
+        let ends = matches!(&source, Source::Own(link) if link.connection.ends_with_answer());
+        let is_early = ends && upload.is_some_and(|upload| !upload.has_come());
         let timing = if is_early { Timing::Early } else { Timing::InTurn };
         if source.is_end_of_body() {
             source.end(&self.worker.pool, answered_at);

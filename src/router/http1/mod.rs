@@ -149,6 +149,11 @@ impl Connection {
         self.sending = Sending::of(&self.io, body, before.sent_framing);
     }
 
+    /// Whether the version ends the connection after this answer.
+    pub(super) fn ends_with_answer(&self) -> bool {
+        !self.is_kept
+    }
+
     /// Whether nothing at all has come since the request was begun.
     pub(super) fn has_heard_nothing(&self) -> bool {
         !self.has_heard
