@@ -10,14 +10,15 @@ use serde::Deserialize;
 use super::Api;
 use super::error::ApiError;
 use super::extract::{Asker, Body, Required};
-use super::status::{counts_view, event_view, explanation, failure_view, status as status_of};
+use super::status::{counts_view, event_view, explanation, failure_view, routing_view, status as status_of};
 use super::wire::{
-    CountsView, DriftChoice, ErrorBody, EventList, Explanation, PromoteRequest, ResumeRequest, RolloutList,
-    RolloutStatus, StartRequest, VerbReply, VerbRequest, WouldStart,
+    CountsView, DriftChoice, ErrorBody, EventList, Explanation, PromoteRequest, ResumeRequest,
+    RollbackRequest, RolloutList, RolloutStatus, StartRequest, VerbReply, VerbRequest, WouldStart,
 };
 use crate::control::door::{Action, Refusal, Reply, RolloutRef, Trigger, Verb};
 use crate::control::handle::Sight;
-use crate::control::plans::{ReadPlan, read_plan};
+use crate::control::plans::{PlanFile, ReadPlan, read_plan};
+use crate::control::target;
 use crate::domain::alias::AliasId;
 use crate::domain::analysis::ledger;
 use crate::domain::arn::{VersionId, VersionNumber};
@@ -60,7 +61,7 @@ async fn find(api: &Api, target: &str) -> Result<RolloutRef, ApiError> {
             "{target:?} is neither function:alias nor a rollout's id (whole, or at least its last four characters)"
         )));
     }
-    let (reader, tail) = (api.reader.clone(), target.to_owned());
+    let (reader, tail) = (api.reader.clone(), target.to_ascii_lowercase());
     let found = blocking(move || reader.rollouts_named(&tail)).await?;
     match found.as_slice() {
         [one] => Ok(RolloutRef::Id(one.id)),
@@ -73,54 +74,18 @@ async fn find(api: &Api, target: &str) -> Result<RolloutRef, ApiError> {
     }
 }
 
-/// The rollout in memory that a reference means; `Err` says why there is none.
-fn in_memory(sight: &Sight<'_>, target: &RolloutRef) -> Result<Arc<Rollout>, Option<ApiError>> {
-    let world = &sight.core.world;
-    match target {
-        RolloutRef::Id(id) => world.rollout(*id).cloned().ok_or(None),
-        RolloutRef::OfAlias(alias) => {
-            let Some(state) = world.alias(alias) else {
-                return Err(Some(Refusal::AliasNotFound(alias.clone()).into()));
-            };
-            state.newest.and_then(|id| world.rollout(id)).cloned().ok_or_else(|| {
-                Some(ApiError::not_found(format!(
-                    "{alias} has had no rollout yet; `serin start PLAN` starts one"
-                )))
-            })
-        }
-    }
-}
-
-/// Looks at a rollout, in memory if it is there, else as the store has it.
+/// Looks at the rollout that a target means, by the rule that verbs go by.
 async fn look<T: Send + 'static>(
     api: &Api,
     target: &str,
     see: impl Fn(&Sight<'_>, &Rollout) -> T + Send + Clone + 'static,
 ) -> Result<T, ApiError> {
     let target = find(api, target).await?;
-    let (asked, seen) = (target.clone(), see.clone());
-    let found = api
-        .control
-        .ask(move |sight| in_memory(sight, &asked).map(|rollout| seen(sight, &rollout)))
-        .await
-        .ok_or_else(closing)?;
-    match (found, target) {
-        (Ok(found), _) => Ok(found),
-        (Err(Some(error)), _) => Err(error),
-        (Err(None), RolloutRef::OfAlias(alias)) => {
-            Err(ApiError::not_found(format!("{alias} has no rollout")))
-        }
-        (Err(None), RolloutRef::Id(id)) => {
-            let past = api.control.ask(move |sight| {
-                let rollout = (sight.outside.past)(id)?;
-                Some(see(sight, &rollout))
-            });
-            let found = past.await.ok_or_else(closing)?;
-            found.ok_or_else(|| {
-                ApiError::not_found(format!("there is no rollout {id}, or its plan cannot be read"))
-            })
-        }
-    }
+    let found = api.control.ask(move |sight| {
+        let found = target::find(&sight.core.world, sight.outside.past, &target);
+        found.map(|rollout| see(sight, &rollout))
+    });
+    Ok(found.await.ok_or_else(closing)??)
 }
 
 /// A rollout's status.
@@ -332,12 +297,14 @@ fn version(text: &str) -> Result<VersionNumber, ApiError> {
     text.parse().map_err(|why| ApiError::invalid(format!("version {text:?}: {why}")))
 }
 
-fn plan_of(api: &Api, request: &StartRequest) -> Result<Arc<ReadPlan>, ApiError> {
+/// The plan that is asked for, and what is to be said about it.
+fn plan_of(api: &Api, request: &StartRequest) -> Result<(Arc<ReadPlan>, Option<String>), ApiError> {
     if let Some(text) = &request.plan_text {
         let source = Source::new(format!("{}.yaml", request.plan), text.as_bytes());
         let defaults =
             request.defaults_text.as_ref().map(|text| Source::new("defaults.yaml", text.as_bytes()));
-        return read_plan(&request.plan, &source, defaults.as_ref()).map(Arc::new).map_err(|faults| {
+        let read = read_plan(&request.plan, &source, defaults.as_ref());
+        return read.map(|read| (Arc::new(read), None)).map_err(|faults| {
             let lines: Vec<String> = faults.iter().map(fault_line).collect();
             ApiError::invalid(format!("the plan is not in order:\n{}", lines.join("\n")))
         });
@@ -353,21 +320,32 @@ fn plan_of(api: &Api, request: &StartRequest) -> Result<Arc<ReadPlan>, ApiError>
             request.plan
         )));
     };
-    if !file.is_sound() {
-        let what = file.problem.clone().or_else(|| file.faults.first().map(fault_line));
+    let fault = fault_of(file);
+    if let Some(read) = &file.read {
+        // A file that broke leaves what was read before in force.
+        let note = fault.as_ref().map(|fault| {
+            format!(
+                "by plan {} as it was read before, because its file is not in order now: {fault}",
+                request.plan
+            )
+        });
+        return Ok((Arc::clone(read), note));
+    }
+    if let Some(fault) = fault {
         return Err(ApiError::invalid(format!(
-            "plan {} is not in order: {}; `serin plan show {}` shows it all",
-            request.plan,
-            what.unwrap_or_default(),
-            request.plan
+            "plan {name} is not in order: {fault}; `serin plan show {name}` shows it all",
+            name = request.plan
         )));
     }
-    file.read.clone().ok_or_else(|| {
-        ApiError::invalid(format!(
-            "{} holds defaults that other plans use; it cannot be started",
-            request.plan
-        ))
-    })
+    Err(ApiError::invalid(format!(
+        "{} holds defaults that other plans use; it cannot be started",
+        request.plan
+    )))
+}
+
+/// What is wrong with a plan file, in a line.
+fn fault_of(file: &PlanFile) -> Option<String> {
+    file.problem.clone().or_else(|| file.faults.first().map(fault_line))
 }
 
 /// Starts a rollout.
@@ -379,7 +357,7 @@ pub async fn start(
     asker: Asker,
     Required(request): Required<StartRequest>,
 ) -> Result<Response, ApiError> {
-    let plan = plan_of(&api, &request)?;
+    let (plan, note) = plan_of(&api, &request)?;
     let to = request.to.as_deref().map(version).transpose()?;
     let action =
         Action::Start { plan, to, again: request.again, dry_run: request.dry_run, trigger: Trigger::Person };
@@ -391,23 +369,37 @@ pub async fn start(
             stable_version: stable.to_string(),
             canary_version: canary.to_string(),
             steps,
-            message,
+            message: with_note(message, note),
         })
         .into_response(),
-        reply => Json(verb_reply(reply)?).into_response(),
+        reply => {
+            let reply = verb_reply(reply)?;
+            Json(VerbReply { message: with_note(reply.message, note), ..reply }).into_response()
+        }
     })
+}
+
+fn with_note(message: String, note: Option<String>) -> String {
+    match note {
+        Some(note) => format!("{message}; {note}"),
+        None => message,
+    }
 }
 
 fn verb_reply(reply: Reply) -> Result<VerbReply, ApiError> {
     match reply {
-        Reply::Rollout { id, alias, phase, step, changed, message } => Ok(VerbReply {
-            id: id.to_string(),
+        Reply::Rollout { id, alias, phase, step, changed, message, routing } => Ok(VerbReply {
+            id: id.map(|id| id.to_string()),
             function: alias.function.to_string(),
             alias: alias.alias.to_string(),
             phase,
             step,
             changed,
-            message,
+            message: match routing {
+                Some(routing) => format!("{message}; {alias} is {routing} now"),
+                None => message,
+            },
+            routing: routing.map(routing_view),
         }),
         other => Err(ApiError::unavailable(format!("the control plane answered something else: {other:?}"))),
     }
@@ -484,9 +476,22 @@ plain_verb!(
 plain_verb!(
     /// Ends the rollout: canary weight 0, phase Aborted.
     abort, "/v1/rollouts/{target}/abort", Verb::Abort);
-plain_verb!(
-    /// In flight, abort; after success, restores the version before.
-    rollback, "/v1/rollouts/{target}/rollback", Verb::Rollback);
+/// Goes back: in flight to stable, after success to the version before; with `to`, from any state to that version.
+///
+/// A second one changes nothing and names what goes further; where there is nothing to go back to it fails.
+#[utoipa::path(post, path = "/v1/rollouts/{target}/rollback", tag = "rollouts", request_body = RollbackRequest,
+    params(("target" = String, Path, description = "function:alias, or a rollout's id")),
+    responses((status = 200, body = VerbReply), (status = 404, body = ErrorBody), (status = 409, body = ErrorBody)))]
+pub async fn rollback(
+    State(api): State<Api>,
+    asker: Asker,
+    Path(target): Path<String>,
+    Body(request): Body<RollbackRequest>,
+) -> Result<Json<VerbReply>, ApiError> {
+    let to = request.to.as_deref().map(version).transpose()?;
+    operate(&api, asker, &target, Verb::Rollback { to }, request.reason.clone(), &request).await
+}
+
 plain_verb!(
     /// Starts a new rollout of the same plan and version.
     retry, "/v1/rollouts/{target}/retry", Verb::Retry);

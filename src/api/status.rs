@@ -4,10 +4,11 @@ use std::sync::Arc;
 
 use super::wire::{
     ArmView, CountsBlock, CountsView, DriftView, EventView, EvidenceView, Explanation, ExposureView,
-    FailureView, GateView, LatencyView, PriorView, QuantileView, RolloutStatus, RoutingView, SplitView,
-    StableView, StepPosition, StepView, TriggerView, WaitingForView, WatchView, WeightView,
+    FailureView, GateView, LatencyView, PriorView, QuantileView, RollbackView, RolloutStatus, RoutingView,
+    SplitView, StableView, StepPosition, StepView, TriggerView, WaitingForView, WatchView, WeightView,
 };
 use crate::control::handle::Sight;
+use crate::control::target;
 use crate::domain::alias::Routing;
 use crate::domain::analysis::Counts;
 use crate::domain::analysis::evidence::{Evidence, LatencyFigures, Settings};
@@ -93,6 +94,10 @@ fn status_by(sight: &Sight<'_>, rollout: &Rollout, facts: &Facts<'_>) -> Rollout
         }),
         trigger: TriggerView { actor: record.origin.actor.to_string(), reason: record.origin.reason.clone() },
         reason: record.reason.clone(),
+        routing: state.map(|state| match sight.overlaid.contains(&record.alias) {
+            true => routing_view(state.alias.routing.without(record.canary, record.stable)),
+            false => routing_view(state.alias.routing),
+        }),
         started_at: record.started_at.to_string(),
         updated_at: record.updated_at.to_string(),
     }
@@ -166,6 +171,7 @@ fn planned(record: &RolloutRecord) -> Weight {
 pub fn explanation(sight: &Sight<'_>, rollout: &Rollout, recorder: &Recorder) -> Explanation {
     sight.core.with_facts(rollout, sight.at, sight.outside, |facts| {
         let gates = rollout.gates(facts);
+        let rollback = rollback(sight, rollout);
         Explanation {
             status: status_by(sight, rollout, facts),
             steps: steps(rollout),
@@ -178,9 +184,27 @@ pub fn explanation(sight: &Sight<'_>, rollout: &Rollout, recorder: &Recorder) ->
             notices: notices(sight, rollout, facts),
             recent_failures: Vec::new(),
             history: Vec::new(),
-            commands: commands(sight, rollout),
+            commands: commands(sight, rollout, &rollback),
+            rollback,
         }
     })
+}
+
+/// What `rollback` would do, by the rule that it goes by; of the alias where that means this rollout, else of this one.
+fn rollback(sight: &Sight<'_>, rollout: &Rollout) -> RollbackView {
+    let world = &sight.core.world;
+    let waits = rollout.record.phase == Phase::Pending;
+    let Some(state) = world.alias(&rollout.record.alias).filter(|_| !waits) else {
+        return RollbackView::default();
+    };
+    let named = Arc::new(rollout.clone());
+    let to = target::way_back(world, state, Some(&named)).to();
+    let further = match to {
+        Some(_) => None,
+        None => target::further_back(world, state, sight.outside.before),
+    };
+    let text = |version: VersionNumber| version.to_string();
+    RollbackView { to: to.map(text), further: further.map(text) }
 }
 
 /// A step in words.
@@ -351,18 +375,44 @@ fn notices(sight: &Sight<'_>, rollout: &Rollout, facts: &Facts<'_>) -> Vec<Strin
     if let Some((evidence, settings)) = facts.evidence.filter(|_| !record.phase.is_final()) {
         notices.extend(evidence.spells_in_words(settings));
     }
+    if let Some(now) = moved_since(sight, record) {
+        notices.push(format!("{} was changed since this rollout ended; it is {now} now", record.alias));
+    }
     if rollout.plan.analysis.is_none() && !record.phase.is_final() {
         notices.push("the plan says `analysis: none`: only time, people and maxExposure decide".to_owned());
     }
     notices
 }
 
+/// What an alias is, where the last rollout on it has ended and somebody has moved it since.
+fn moved_since(sight: &Sight<'_>, record: &RolloutRecord) -> Option<Routing> {
+    let state = sight.core.world.alias(&record.alias)?;
+    if state.last != Some(record.id) || !record.phase.is_final() {
+        return None;
+    }
+    let left = match record.phase {
+        Phase::Succeeded => Some(Routing::only(record.canary)),
+        // Where another hand had it already, the reason says so.
+        _ => record
+            .committed
+            .as_ref()
+            .map(|committed| committed.routing)
+            .filter(|left| left.additional.is_none()),
+    };
+    let now = state.alias.routing;
+    (left.is_some_and(|left| left != now)).then_some(now)
+}
+
 /// What an operator may type now, most likely first.
-fn commands(sight: &Sight<'_>, rollout: &Rollout) -> Vec<String> {
+fn commands(sight: &Sight<'_>, rollout: &Rollout, rollback: &RollbackView) -> Vec<String> {
     let RolloutRecord { id, alias, .. } = &rollout.record;
     let is_meant = sight.core.world.alias(alias).is_some_and(|state| state.meant() == Some(*id));
     let target = if is_meant { alias.to_string() } else { id.short() };
-    let say = |verbs: &[&str]| verbs.iter().map(|verb| format!("serin {verb} {target}")).collect();
+    let say = |verbs: &[&str]| -> Vec<String> {
+        verbs.iter().map(|verb| format!("serin {verb} {target}")).collect()
+    };
+    // Going further back is the alias's, whatever rollout is looked at.
+    let further_back = |version: &str| format!("serin rollback {alias} --to {version}");
     match &rollout.record.phase {
         Phase::Pending => say(&["abort", "promote"]),
         Phase::Progressing => match rollout.current_step() {
@@ -373,14 +423,24 @@ fn commands(sight: &Sight<'_>, rollout: &Rollout) -> Vec<String> {
             vec![
                 format!("serin resume {target} --restore"),
                 format!("serin resume {target} --adopt"),
+                format!("serin rollback {target}"),
                 format!("serin abort {target}"),
             ]
         }
         Phase::Paused(_) => say(&["resume", "abort"]),
         Phase::Promoting => say(&["abort"]),
         Phase::RollingBack(_) => say(&["history"]),
-        Phase::Succeeded => say(&["rollback"]),
-        Phase::RolledBack | Phase::Aborted | Phase::Superseded => say(&["retry", "history"]),
+        Phase::Succeeded => match (&rollback.to, &rollback.further) {
+            (Some(_), _) => say(&["rollback"]),
+            (None, Some(further)) => vec![further_back(further), format!("serin history {target}")],
+            (None, None) => say(&["history"]),
+        },
+        Phase::RolledBack | Phase::Aborted | Phase::Superseded => {
+            let mut commands: Vec<String> = say(&["retry"]);
+            commands.extend(rollback.further.as_deref().map(further_back));
+            commands.extend(say(&["history"]));
+            commands
+        }
     }
 }
 

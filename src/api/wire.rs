@@ -63,6 +63,9 @@ pub struct RolloutStatus {
     pub trigger: TriggerView,
     /// Why it stands where it stands.
     pub reason: String,
+    /// What the alias is now, whoever made it so; null if it is gone.
+    #[serde(default)]
+    pub routing: Option<RoutingView>,
     /// RFC 3339.
     pub started_at: String,
     /// RFC 3339.
@@ -72,7 +75,7 @@ pub struct RolloutStatus {
 impl RolloutStatus {
     /// Whether nothing will change any more.
     pub fn is_final(&self) -> bool {
-        matches!(self.phase.as_str(), "Succeeded" | "RolledBack" | "Aborted" | "Superseded")
+        is_final(&self.phase)
     }
 
     /// Whether only a person can move it on.
@@ -244,8 +247,20 @@ pub struct Explanation {
     pub recent_failures: Vec<FailureView>,
     /// The last entries of its journal, newest first.
     pub history: Vec<EventView>,
+    /// What `rollback` would do now.
+    #[serde(default)]
+    pub rollback: RollbackView,
     /// What an operator may type, most likely first.
     pub commands: Vec<String>,
+}
+
+/// What `rollback` of a rollout's alias would do now.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct RollbackView {
+    /// The version that it would give all traffic; null where it would change nothing.
+    pub to: Option<String>,
+    /// The version that lies further back, as far as that is known: what `rollback --to` may name.
+    pub further: Option<String>,
 }
 
 /// A step.
@@ -452,23 +467,49 @@ pub struct VerbRequest {
     pub reason: Option<String>,
 }
 
+/// Where to go back to.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct RollbackRequest {
+    /// A published version that gets all traffic, in every state; without it, one version back.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub to: Option<String>,
+    /// Why.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub reason: Option<String>,
+}
+
 /// What a verb did.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct VerbReply {
-    /// The rollout.
-    pub id: String,
+    /// The rollout; null where the alias is on a version that no rollout has to do with.
+    pub id: Option<String>,
     /// The function.
     pub function: String,
     /// Its alias.
     pub alias: String,
-    /// The phase afterwards.
-    pub phase: String,
+    /// The phase afterwards; null without a rollout.
+    pub phase: Option<String>,
     /// The step afterwards.
     pub step: usize,
     /// Whether anything changed.
     pub changed: bool,
-    /// What happened, in a sentence.
+    /// What happened and what the alias is now, in a sentence.
     pub message: String,
+    /// What the alias is now, read back.
+    #[serde(default)]
+    pub routing: Option<RoutingView>,
+}
+
+impl VerbReply {
+    /// Whether there is a rollout that goes on.
+    pub fn is_under_way(&self) -> bool {
+        self.id.is_some() && !self.phase.as_deref().is_none_or(is_final)
+    }
+}
+
+fn is_final(phase: &str) -> bool {
+    matches!(phase, "Succeeded" | "RolledBack" | "Aborted" | "Superseded")
 }
 
 /// Publishes a version of an HTTP service.

@@ -3,7 +3,7 @@
 use super::exit::Exit;
 use super::flags::{Target, TextOrJson, json};
 use super::render::explanation::explanation;
-use super::session::{Session, routing_now};
+use super::session::Session;
 
 /// What to explain.
 #[derive(Debug, clap::Args)]
@@ -23,7 +23,7 @@ pub fn run(args: &Args, session: &Session) -> anyhow::Result<Exit> {
         TextOrJson::Json => json(&explained),
         TextOrJson::Text => {
             let look = session.terminal.look();
-            look.print(&explanation(&explained, routing_now(&client, &explained)?.as_ref(), &look))
+            look.print(&explanation(&explained, &look))
         }
     };
     session.terminal.print(&text)?;

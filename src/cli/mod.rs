@@ -115,8 +115,8 @@ enum Command {
     Approve(verb::Args),
     /// End a rollout: the canary gets no more traffic.
     Abort(verb::Args),
-    /// Go back to the version before: in flight, and after success.
-    Rollback(verb::Args),
+    /// Go back to the version before, in flight and after success, or to any version by its number.
+    Rollback(rollback::Args),
     /// Start an ended rollout's plan and version anew.
     Retry(verb::Args),
     /// Publish, list and delete functions and their versions.

@@ -4,7 +4,7 @@ use super::exit::Exit;
 use super::flags::{ChangeFlags, Target};
 use super::render::words;
 use super::render::{Look, sections};
-use super::session::{Session, operable};
+use super::session::Session;
 use crate::api::wire::{Explanation, GateView};
 
 const EXAMPLES: &str = "\
@@ -29,7 +29,7 @@ pub struct Args {
 /// Does it; a rollout that has moved on since it was looked at refuses.
 pub fn run(args: &Args, session: &Session) -> anyhow::Result<Exit> {
     let client = session.client()?;
-    let seen = operable(&client, &args.target)?;
+    let seen = client.explain(&args.target.to_string())?;
     // Said once it is done: a promotion that is refused skipped nothing.
     let reply = client.promote(&seen.status.id, seen.status.step.index, args.full, &args.change.change())?;
     if reply.changed {

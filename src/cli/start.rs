@@ -64,13 +64,22 @@ pub fn run(args: &Args, session: &Session) -> anyhow::Result<Exit> {
     let reply = client.start(&request, &change)?;
     if args.wait {
         session.say_rollout(&reply)?;
-        return wait::until_settled(session, &client, &reply.id, args.timeout);
+        return match &reply.id {
+            // Of a version that is live already there is nothing to wait for.
+            Some(id) if reply.changed || reply.is_under_way() => {
+                wait::until_settled(session, &client, id, args.timeout)
+            }
+            _ => Ok(Exit::Done),
+        };
     }
     session.say_started(&reply)?;
     Ok(Exit::Done)
 }
 
 fn in_words(would: &WouldStart) -> String {
+    if would.steps.is_empty() {
+        return format!("{}:{} would start nothing: {}", would.function, would.alias, would.message);
+    }
     format!(
         "{}:{} would start: v{} → v{} in the steps {}; first, {}. Nothing was changed",
         would.function,

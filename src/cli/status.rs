@@ -6,7 +6,7 @@ use super::exit::{Exit, WAIT_CODES};
 use super::flags::{Target, json, span};
 use super::render::list::{Overview, overview};
 use super::render::{Look, picture::picture, words};
-use super::session::{Session, operable, routing_now};
+use super::session::Session;
 use super::{wait, watch};
 use crate::api::wire::{Explanation, RolloutList, RolloutStatus};
 use crate::client::{Client, ClientError, RolloutQuery};
@@ -94,23 +94,25 @@ struct Drawn {
     mark: String,
 }
 
-/// Draws a rollout; one that waits in the queue comes with the one that it waits for.
+/// Draws a rollout; one that waits in the queue comes with the one that it waits for, and that one with it.
 fn draw(client: &Client, target: &str, look: &Look) -> Result<Drawn, ClientError> {
-    let explanation = client.explain(target)?;
-    let mut text = String::new();
-    let mut mark = mark(&explanation);
-    let queued = explanation.gates.iter().any(|gate| gate.kind == "queue");
-    if queued && let Ok(alias) = words::target(&explanation.status).parse() {
-        let ahead = operable(client, &Target::Alias(alias))?;
-        if ahead.status.id != explanation.status.id {
-            text.push_str(&look.print(&picture(&ahead, None, look)));
-            text.push('\n');
-            mark.push_str(&self::mark(&ahead));
+    let asked = client.explain(target)?;
+    let (alias, status) = (words::target(&asked.status), asked.status.clone());
+    let mut shown = vec![asked];
+    if !status.is_final() {
+        let query = RolloutQuery { target: Some(&alias), live: true, limit: None };
+        for other in client.rollouts(&query)?.rollouts {
+            let is_beside =
+                other.id != status.id && (other.phase == "Pending") != (status.phase == "Pending");
+            if is_beside {
+                shown.push(client.explain(&other.id)?);
+            }
         }
+        shown.sort_by_key(|explanation| explanation.status.phase == "Pending");
     }
-    let routing = routing_now(client, &explanation)?;
-    text.push_str(&look.print(&picture(&explanation, routing.as_ref(), look)));
-    Ok(Drawn { text, status: explanation.status, mark })
+    let pictures: Vec<String> = shown.iter().map(|shown| look.print(&picture(shown, look))).collect();
+    let mark = shown.iter().map(mark).collect();
+    Ok(Drawn { text: pictures.join("\n"), status, mark })
 }
 
 /// What makes a picture another one; counters that move do not.

@@ -97,7 +97,11 @@ fn line(status: &RolloutStatus) -> String {
     };
     let why = if status.reason.is_empty() { String::new() } else { format!(": {}", status.reason) };
     let name = format!("{} v{}", words::target(status), status.canary_version);
-    format!("{name}{step}  {}{why}", words::verdict(status))
+    let now = match (&status.routing, Exit::of(status)) {
+        (Some(routing), Some(_)) => format!("; {} is {} now", words::target(status), routing.text),
+        _ => String::new(),
+    };
+    format!("{name}{step}  {}{why}{now}", words::verdict(status))
 }
 
 fn stamped(line: &str, session: &Session) -> String {

@@ -18,8 +18,8 @@ use serde::Serialize;
 use crate::api::wire::{
     AliasList, AliasView, CountsView, CreateAliasRequest, DeleteReply, EventList, Explanation, FunctionList,
     FunctionView, LogList, PlanList, PlanView, PromoteRequest, PublishReply, PublishRequest, ResumeRequest,
-    RolloutList, RolloutStatus, StartRequest, UpdateAliasRequest, VerbReply, VerbRequest, VersionList,
-    WouldStart,
+    RollbackRequest, RolloutList, RolloutStatus, StartRequest, UpdateAliasRequest, VerbReply, VerbRequest,
+    VersionList, WouldStart,
 };
 
 pub use counters::Counters;
@@ -81,8 +81,6 @@ pub enum PlainVerb {
     Approve,
     /// End it, canary weight 0.
     Abort,
-    /// In flight, abort; after success, restore the version before.
-    Rollback,
     /// Start a new rollout of the same plan and version.
     Retry,
 }
@@ -94,7 +92,6 @@ impl PlainVerb {
             PlainVerb::Pause => "pause",
             PlainVerb::Approve => "approve",
             PlainVerb::Abort => "abort",
-            PlainVerb::Rollback => "rollback",
             PlainVerb::Retry => "retry",
         }
     }
@@ -202,6 +199,17 @@ impl Client {
     ) -> Result<VerbReply, ClientError> {
         let request = ResumeRequest { reason: change.reason.clone(), ..request.clone() };
         self.operate(target, "resume", &request, change)
+    }
+
+    /// Goes back, one version or to the one named.
+    pub fn rollback(
+        &self,
+        target: &str,
+        to: Option<&str>,
+        change: &Change,
+    ) -> Result<VerbReply, ClientError> {
+        let request = RollbackRequest { to: to.map(str::to_owned), reason: change.reason.clone() };
+        self.operate(target, "rollback", &request, change)
     }
 
     /// Does what a verb without arguments says.

@@ -16,6 +16,7 @@ pub fn build(loaded: Loaded) -> (World, HashMap<RolloutId, Judge>, Vec<String>) 
     let mut problems = loaded.problems;
     let mut world = World::empty(&loaded.salt);
     world.seq = loaded.seq;
+    world.last_id = loaded.last_rollout;
     for function in loaded.functions {
         let name = function.name.clone();
         let state = FunctionState { function, versions: BTreeMap::new(), policies: BTreeMap::new() };
@@ -37,7 +38,7 @@ pub fn build(loaded: Loaded) -> (World, HashMap<RolloutId, Judge>, Vec<String>) 
             remembered: BTreeMap::new(),
             active: None,
             pending: Vec::new(),
-            newest: None,
+            last: None,
             watch: None,
             quarantine: stored.quarantine,
             alias: stored.alias,
@@ -109,7 +110,10 @@ fn file(world: &mut World, rollout: &Rollout) {
     } else if !record.phase.is_final() {
         state.pending.push(record.id);
     }
-    state.newest = state.newest.max(Some(record.id));
+    // The store hands over one of those that began and ended, if there is one; what moves the alias began later.
+    if record.phase.is_active() || (record.phase.is_final() && state.active.is_none()) {
+        state.last = Some(record.id);
+    }
     if !record.phase.is_final() {
         world.live.insert_mut(record.id);
     }

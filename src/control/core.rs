@@ -16,6 +16,7 @@ use super::world::World;
 use crate::domain::alias::AliasId;
 use crate::domain::analysis::dispersion::DispersionRule;
 use crate::domain::analysis::watch::Days;
+use crate::domain::arn::VersionNumber;
 use crate::domain::function::Revision;
 use crate::domain::rollout::{Facts, Rollout, RolloutId};
 use crate::domain::time::{Moment, Timestamp, Uptime};
@@ -32,6 +33,8 @@ pub struct Outside<'a> {
     pub pinned: &'a dyn Fn(&str) -> Option<PinnedPlan>,
     /// Finds a rollout that has ended and is no longer in memory.
     pub past: &'a dyn Fn(RolloutId) -> Option<Rollout>,
+    /// Finds the version that an alias was on before a rollout put it on this one, if one did.
+    pub before: &'a dyn Fn(&AliasId, VersionNumber) -> Option<VersionNumber>,
     /// Finds the reply given to an idempotency key before.
     pub replied: &'a dyn Fn(&str) -> Result<Option<IdempotentReply>, String>,
 }
@@ -208,6 +211,7 @@ impl Core {
             serving: outside.serving,
             pinned: outside.pinned,
             past: outside.past,
+            before: outside.before,
         };
         let mut draft = Draft::new(self.world.clone(), at, &around);
         let answers = commands.iter().map(|command| answer(&mut draft, command, outside)).collect();
@@ -276,6 +280,7 @@ impl Core {
             serving: outside.serving,
             pinned: outside.pinned,
             past: outside.past,
+            before: outside.before,
         };
         let draft = Draft::new(self.world.clone(), at, &around);
         door::with_facts(&draft, rollout, ask)
@@ -293,9 +298,10 @@ fn answer(draft: &mut Draft<'_>, command: &Command, outside: &Outside<'_>) -> An
         if before.fingerprint != key.fingerprint {
             return Err(Refusal::KeyReused);
         }
-        return serde_json::from_str(&before.reply).map_err(|why| {
+        let reply = serde_json::from_str(&before.reply).map_err(|why| {
             Refusal::Conflict(format!("the reply kept for this idempotency key cannot be read: {why}"))
-        });
+        })?;
+        return door::repeat(draft, command, reply, before.at);
     }
     let reply = door::decide(draft, command)?;
     if !matches!(reply, Reply::WouldStart { .. }) {

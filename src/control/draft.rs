@@ -3,6 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
+use uuid::Uuid;
+
 use super::judge::Judge;
 use super::plans::PlanBook;
 use super::watched::Watched;
@@ -34,6 +36,8 @@ pub struct Surroundings<'a> {
     pub pinned: &'a dyn Fn(&str) -> Option<PinnedPlan>,
     /// Finds a rollout that has ended and is no longer in memory.
     pub past: &'a dyn Fn(RolloutId) -> Option<Rollout>,
+    /// Finds the version that an alias was on before a rollout put it on this one, if one did.
+    pub before: &'a dyn Fn(&AliasId, VersionNumber) -> Option<VersionNumber>,
 }
 
 /// What an entry is about.
@@ -179,6 +183,14 @@ impl<'a> Draft<'a> {
         Revision(self.world.seq.0 + 1)
     }
 
+    /// A name for a new rollout: a fresh one that sorts behind every other, so that names keep the journal's order even
+    /// where the clock was set back.
+    pub fn name_rollout(&mut self, fresh: Uuid) -> RolloutId {
+        let id = RolloutId(fresh).behind(self.world.last_id);
+        self.world.last_id = Some(id);
+        id
+    }
+
     /// Writes an entry into the journal.
     pub fn journal(
         &mut self,
@@ -283,13 +295,13 @@ impl<'a> Draft<'a> {
                 state.pending.push(id);
                 state.pending.sort();
             }
-            if state.newest.is_none_or(|newest| newest < id) {
-                forgotten = state.newest.replace(id);
-            } else if state.newest != Some(id) && phase.is_final() {
+            if phase.is_active() && state.last != Some(id) {
+                forgotten = state.last.replace(id);
+            } else if state.last != Some(id) && phase.is_final() {
                 forgotten = Some(id);
             }
         }
-        // Of ended rollouts only an alias's newest stays in memory.
+        // Of ended rollouts only the last that began on an alias stays in memory.
         let ended =
             |id: &RolloutId| self.world.rollouts.get(id).is_some_and(|old| old.record.phase.is_final());
         if let Some(old) = forgotten.filter(ended) {

@@ -18,6 +18,7 @@ pub mod plans;
 mod publish;
 mod pulse;
 mod scheduler;
+pub mod target;
 mod triggers;
 pub mod watch;
 pub mod watched;

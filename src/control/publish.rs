@@ -8,7 +8,8 @@ use crate::domain::alias::{AliasId, Routing};
 use crate::domain::arn::{FunctionName, VersionId};
 use crate::domain::function::{Revision, Target};
 use crate::domain::plan::{RoutingOptions, Tunnels};
-use crate::domain::rollout::Rollout;
+use crate::domain::rollout::{Phase, Rollout};
+use crate::domain::weight::Weight;
 use crate::router::table::{Edit, FAILURE_STATUS_DEFAULT, RouteSpec, SteeringSpec};
 
 /// The edits that make the router's table say what the world says.
@@ -109,7 +110,7 @@ fn spec(world: &World, state: &AliasState, routing: Routing) -> Option<RouteSpec
     let target = |version| -> Option<Target> { Some(function.configuration(version)?.target.clone()) };
     let active = state.active.and_then(|active| world.rollout(active));
     // These are about how the service is used, which is no other once a rollout has ended.
-    let in_force = active.or_else(|| world.rollout(state.newest?));
+    let in_force = active.or_else(|| world.rollout(state.last?));
     let analysis = active.and_then(|rollout| rollout.plan.analysis.as_ref());
     Some(RouteSpec {
         alias: id.clone(),
@@ -120,7 +121,7 @@ fn spec(world: &World, state: &AliasState, routing: Routing) -> Option<RouteSpec
         failure_status: analysis
             .map_or_else(|| vec![FAILURE_STATUS_DEFAULT], |analysis| analysis.failure_status.clone()),
         canary: active.map(|rollout| rollout.record.canary),
-        steering: active.and_then(|rollout| steering(rollout, routing)),
+        steering: active.and_then(|rollout| steering(rollout, routing, target)),
         close_tunnels: in_force.and_then(|rollout| match rollout.plan.tunnels {
             Tunnels::Leave => None,
             Tunnels::Close(within) => Some(within),
@@ -130,7 +131,11 @@ fn spec(world: &World, state: &AliasState, routing: Routing) -> Option<RouteSpec
 }
 
 /// What a rollout's plan wants requests to go by beside the weights.
-fn steering(rollout: &Arc<Rollout>, routing: Routing) -> Option<Box<SteeringSpec>> {
+fn steering(
+    rollout: &Arc<Rollout>,
+    routing: Routing,
+    target: impl Fn(VersionId) -> Option<Target>,
+) -> Option<Box<SteeringSpec>> {
     let RoutingOptions { affinity, override_header, mirror } = &rollout.plan.routing;
     let record = &rollout.record;
     let is_between_the_two = routing.function_version == VersionId::Number(record.stable)
@@ -141,5 +146,12 @@ fn steering(rollout: &Arc<Rollout>, routing: Routing) -> Option<Box<SteeringSpec
         return None;
     }
     let (affinity, override_header) = (affinity.clone(), override_header.clone());
-    Some(Box::new(SteeringSpec { key: record.id.0.into_bytes(), affinity, override_header, mirror }))
+    // Testers may name the canary from the rollout's start, which is before its first weight where other steps come first.
+    let is_ahead = override_header.is_some()
+        && matches!(record.phase, Phase::Progressing | Phase::Paused(_))
+        && record.planned == Weight::ZERO
+        && routing == Routing::only(record.stable);
+    let ahead =
+        if is_ahead { target(record.canary.into()).map(|target| (record.canary, target)) } else { None };
+    Some(Box::new(SteeringSpec { key: record.id.0.into_bytes(), affinity, override_header, ahead, mirror }))
 }

@@ -25,12 +25,13 @@ use crate::clock::Clock;
 use crate::domain::actor::Actor;
 use crate::domain::alias::AliasId;
 use crate::domain::analysis::Counts;
+use crate::domain::arn::VersionNumber;
 use crate::domain::histogram::HistogramSnapshot;
-use crate::domain::rollout::{Answer, Errand, Rollout, RolloutId};
+use crate::domain::rollout::{Answer, Errand, Phase, Rollout, RolloutId};
 use crate::domain::time::{Moment, Timestamp, Uptime};
 use crate::metrics::outside::{Pool, Settings as OutsideSettings};
 use crate::metrics::recorder::{EpochCounts, Recorder};
-use crate::store::{Commit, Pruned, Reader, StoreError, Write, Writer};
+use crate::store::{Commit, Pruned, Reader, RolloutFilter, StoreError, Write, Writer};
 
 /// Counters are looked at this often while they move.
 pub(super) const LOOK_EVERY: Duration = Duration::from_millis(100);
@@ -46,6 +47,8 @@ const REPLIES_KEPT: Duration = Duration::from_secs(48 * 3600);
 const COMMANDS_MAX: usize = 1000;
 /// So many plan files that have become faulty at once are told of one by one.
 const FAULTS_TOLD_MAX: usize = 10;
+/// Among so many of an alias's last successes the one that brought a version is looked for.
+const SUCCEEDED_LOOKED_AT: u32 = 200;
 
 type Asker = oneshot::Sender<Result<Reply, DoorError>>;
 
@@ -419,7 +422,15 @@ pub(super) fn with_outside<T>(
     let pinned = |digest: &str| reader.plan(digest).ok().flatten();
     let past = |id: RolloutId| past_rollout(reader, id);
     let replied = |key: &str| reader.reply(key).map_err(|error| with_sources(&error));
-    use_it(&Outside { book, serving: &serving, pinned: &pinned, past: &past, replied: &replied })
+    let before = |id: &AliasId, version: VersionNumber| version_before(reader, id, version);
+    use_it(&Outside {
+        book,
+        serving: &serving,
+        pinned: &pinned,
+        past: &past,
+        before: &before,
+        replied: &replied,
+    })
 }
 
 /// A rollout that has ended, as the store has it.
@@ -428,6 +439,18 @@ fn past_rollout(reader: &Reader, id: RolloutId) -> Option<Rollout> {
     let pinned = reader.plan(&record.plan_digest).ok()??;
     let plan = reread_plan(&pinned).ok()?.plan;
     Some(Rollout { plan, record })
+}
+
+/// The version that the last rollout that put `version` on an alias took it from.
+fn version_before(reader: &Reader, id: &AliasId, version: VersionNumber) -> Option<VersionNumber> {
+    let succeeded = RolloutFilter {
+        alias: Some(id.clone()),
+        phase: Some(Phase::Succeeded.name().to_owned()),
+        limit: SUCCEEDED_LOOKED_AT,
+        ..RolloutFilter::default()
+    };
+    let records = reader.rollouts(&succeeded).ok()?;
+    records.into_iter().find(|record| record.canary == version).map(|record| record.stable)
 }
 
 fn tally(epoch: &EpochCounts) -> EpochTally {

@@ -59,8 +59,8 @@ pub struct AliasState {
     pub active: Option<RolloutId>,
     /// Rollouts that have not begun, in the order they were made.
     pub pending: Vec<RolloutId>,
-    /// The rollout made last.
-    pub newest: Option<RolloutId>,
+    /// The rollout that began last, whether or not it has ended.
+    pub last: Option<RolloutId>,
     /// The watch over what was promoted last, while there is one.
     pub watch: Option<Arc<AliasWatch>>,
     /// Why nobody may change it, if so.
@@ -68,10 +68,12 @@ pub struct AliasState {
 }
 
 impl AliasState {
-    /// The rollout that the alias's name means to an operator: the one that moves it, else the one that waits, else the
-    /// newest.
+    /// The rollout that the alias's name means, to every verb and to every reading: the one that moves it, else the one
+    /// that waits for its time, else the last that began.
+    ///
+    /// One that is queued behind another, or was cancelled before it began, is meant by its id alone.
     pub fn meant(&self) -> Option<RolloutId> {
-        self.active.or_else(|| self.pending.last().copied()).or(self.newest)
+        self.active.or_else(|| self.pending.last().copied()).or(self.last)
     }
 }
 
@@ -88,10 +90,12 @@ pub struct World {
     pub aliases: RedBlackTreeMapSync<AliasId, Arc<AliasState>>,
     /// Mappings of event sources.
     pub event_sources: RedBlackTreeMapSync<Uuid, Arc<EventSource>>,
-    /// Live rollouts, and the newest of each alias.
+    /// Live rollouts, and of each alias the one that began last.
     pub rollouts: RedBlackTreeMapSync<RolloutId, Arc<Rollout>>,
     /// Live rollouts.
     pub live: RedBlackTreeSetSync<RolloutId>,
+    /// The greatest identifier that a rollout was ever given; the next is greater, whatever the clock says.
+    pub last_id: Option<RolloutId>,
 }
 
 /// What a RevisionId is of; each kind has ids of its own even for one change.
@@ -118,6 +122,7 @@ impl World {
             event_sources: RedBlackTreeMapSync::new_sync(),
             rollouts: RedBlackTreeMapSync::new_sync(),
             live: RedBlackTreeSetSync::new_sync(),
+            last_id: None,
         }
     }
 
@@ -172,7 +177,7 @@ impl World {
         self.aliases.get(id)
     }
 
-    /// A rollout that is live or the newest of its alias.
+    /// A rollout that is live or the last that began on its alias.
     pub fn rollout(&self, id: RolloutId) -> Option<&Arc<Rollout>> {
         self.rollouts.get(&id)
     }

@@ -122,6 +122,13 @@ pub enum Happening {
         /// Where it goes.
         to: Routing,
     },
+    /// Somebody put an alias that no rollout moved on a version they named.
+    RolledBackTo {
+        /// Where traffic went.
+        from: Routing,
+        /// Where it goes.
+        to: Routing,
+    },
 }
 
 /// One entry of the journal.
@@ -215,6 +222,8 @@ mod tests {
             Event::Resumed { drift: Some(Resumption::Adopt) },
             Event::Approved,
             Event::AbortAsked,
+            Event::RollbackAsked { to: None },
+            Event::RollbackAsked { to: Some(one) },
             Event::SupersededBy { rollout: Some(rollout) },
             Event::Measured { metric: "queue-age".into(), weight_step: 2, reading: Reading::Value(12.5) },
             Event::Measured {
@@ -259,6 +268,7 @@ mod tests {
                 event: WatchEvent::Alarm { version: two, limit: 0.01, seen: Default::default() },
             },
             Happening::Watch { event: WatchEvent::Ended { seen: Default::default(), why: "over".into() } },
+            Happening::RolledBackTo { from: split, to: Routing::only(one) },
         ];
         for what in rollouts.chain(others) {
             let alias = Alias {

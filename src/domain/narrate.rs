@@ -46,6 +46,7 @@ pub fn sentence(entry: &Entry) -> String {
         }
         Happening::PreviousRestored { from, to } => format!("restored {to} (was {from})"),
         Happening::Watch { event } => watch(event),
+        Happening::RolledBackTo { from, to } => format!("rolled back to {to} (was {from})"),
         Happening::Rollout { event, phase, outcome, .. } => rollout(entry, event, phase, outcome),
     }
 }
@@ -136,6 +137,11 @@ fn rollout(entry: &Entry, event: &Event, phase: &str, outcome: &str) -> String {
         Event::Resumed { drift: Some(Resumption::Adopt) } => "resumed from the foreign weight".to_owned(),
         Event::Approved => "approved".to_owned(),
         Event::AbortAsked => format!("aborted{went}"),
+        Event::RollbackAsked { .. } if phase == "Aborted" && went.is_empty() => "aborted".to_owned(),
+        Event::RollbackAsked { to } => {
+            let to = to.map_or_else(String::new, |to| format!(" to v{to}"));
+            format!("rolled back{to} by hand{went}")
+        }
         Event::SupersededBy { rollout } => {
             let by = rollout.map_or(String::new(), |id| format!(" by rollout {}", id.short()));
             format!("superseded{by}{went}")

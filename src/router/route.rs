@@ -76,12 +76,16 @@ impl Route {
             tracing::error!(alias = %alias, "the additional version has no target; the function version gets all");
         }
         let beside = routing.additional.zip(additional);
+        // A version that has no weight yet is never drawn, and may be named.
+        let ahead = steering.as_ref().and_then(|spec| spec.ahead.clone()).filter(|_| beside.is_none());
         // Before what is counted beside them.
         let counters = recorder.open_epoch(&alias, epoch, &routing, canary);
         let steering = steering.map(|spec| {
             let named = |version| recorder.open_version(&alias.function, version);
             let primary = named(routing.function_version);
-            let additional = beside.as_ref().map(|(beside, _)| named(beside.version.into()));
+            let additional = beside.as_ref().map(|(beside, _)| beside.version);
+            let additional = additional.or(ahead.as_ref().map(|(version, _)| *version));
+            let additional = additional.map(|version| named(version.into()));
             let aside = |stratum| recorder.open_beside(&alias, (epoch, &routing, stratum), canary);
             // A copy is beside an answer of the other version: there must be both.
             let mirror = spec.mirror.filter(|_| matches!(Split::of(&routing), Split::Below(_)));
@@ -93,7 +97,9 @@ impl Route {
             split: Split::of(&routing),
             primary: Upstream::of(routing.function_version, &primary, said, book),
             additional: beside
-                .map(|(beside, target)| Upstream::of(beside.version.into(), &target, said, book)),
+                .map(|(beside, target)| (beside.version, target))
+                .or(ahead)
+                .map(|(version, target)| Upstream::of(version.into(), &target, said, book)),
             failure_status,
             counters,
             steering,

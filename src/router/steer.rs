@@ -156,7 +156,7 @@ mod tests {
         let open =
             |number| recorder.open_version(&"f".parse().unwrap(), VersionId::from(VersionNumber(number)));
         let override_header = Some("x-serin-version".to_owned());
-        let spec = SteeringSpec { key: [key; 16], affinity, override_header, mirror: None };
+        let spec = SteeringSpec { key: [key; 16], affinity, override_header, ahead: None, mirror: None };
         Steering::new(&spec, [open(1), open(2)], None)
     }
 

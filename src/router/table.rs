@@ -71,6 +71,9 @@ pub struct SteeringSpec {
     pub affinity: Option<Affinity>,
     /// A header that lets testers name one of the two versions.
     pub override_header: Option<String>,
+    /// The canary, while it may be named and has no weight yet.
+    #[serde(default)]
+    pub ahead: Option<(VersionNumber, Target)>,
     /// Which requests the additional version gets copies of.
     #[serde(default)]
     pub mirror: Option<Mirror>,

@@ -175,7 +175,7 @@ impl<'a> Simulation<'a> {
         let at = self.now();
         let (core, book) = (&self.core, &self.book);
         let round = outside(core, book, |outside| core.round(at, &[command], &BTreeSet::new(), outside));
-        if let Some(Ok(Reply::Rollout { id, .. })) = round.answers.first() {
+        if let Some(Ok(Reply::Rollout { id: Some(id), .. })) = round.answers.first() {
             self.rollout = *id;
         }
         self.absorb(round.finished);
@@ -222,6 +222,7 @@ impl<'a> Simulation<'a> {
             serving: &|id| serving_in(&world, id),
             pinned: &|_| None,
             past: &|_| None,
+            before: &|_, _| None,
             replied: &|_| Ok(None),
         };
         self.core.absorb(finished, at, &outside);
@@ -379,6 +380,7 @@ impl<'a> Simulation<'a> {
             serving: &|id| serving_in(&world, id),
             pinned: &|_| None,
             past: &|_| None,
+            before: &|_, _| None,
             replied: &|_| Ok(None),
         };
         self.core.reset_deadlines(&self.alias, at, &outside);
@@ -395,6 +397,7 @@ fn outside<T>(core: &Core, book: &PlanBook, ask: impl FnOnce(&Outside<'_>) -> T)
         serving: &|id| serving_in(&core.world, id),
         pinned: &|_| None,
         past: &|_| None,
+        before: &|_, _| None,
         replied: &|_| Ok(None),
     })
 }

@@ -65,8 +65,10 @@ pub struct Loaded {
     pub policies: Vec<(PolicyScope, Policy)>,
     /// All mappings of event sources.
     pub event_sources: Vec<EventSource>,
-    /// Every live rollout, and the newest of every alias.
+    /// Every live rollout, and of every alias the one that began last.
     pub rollouts: Vec<StoredRollout>,
+    /// The greatest identifier of a rollout.
+    pub last_rollout: Option<RolloutId>,
     /// Versions that were taken out of an alias.
     pub remembered: Vec<(AliasId, VersionNumber, Ending)>,
     /// Watches after promotions.
@@ -102,6 +104,7 @@ pub(super) fn load(connection: &Connection) -> Result<Loaded, StoreError> {
     loaded.watches = watch::watches(connection, &mut loaded.problems)?;
     loaded.days = watch::days(connection, &mut loaded.problems)?;
     loaded.rollouts = load_rollouts(connection, &mut loaded)?;
+    loaded.last_rollout = last_rollout(connection)?;
     Ok(loaded)
 }
 
@@ -328,7 +331,21 @@ fn load_rollouts(connection: &Connection, loaded: &mut Loaded) -> Result<Vec<Sto
     let sql = "SELECT r.id, r.function || ':' || r.alias, r.live, r.record, r.evidence,
                       p.digest, p.name, p.bytes, p.defaults_name, p.defaults
                FROM rollouts r JOIN plans p ON p.digest = r.plan_digest
-               WHERE r.live = 1 OR r.id IN (SELECT max(id) FROM rollouts GROUP BY function, alias)
+               WHERE r.live = 1 OR r.id IN (
+                   -- Of each alias the one that began last by the journal, if the alias was not deleted since.
+                   SELECT id FROM (
+                       SELECT id, function, alias, seq,
+                              row_number() OVER (PARTITION BY function, alias ORDER BY seq DESC, id DESC) AS place
+                       FROM (SELECT id, function, alias,
+                                    (SELECT min(seq) FROM events WHERE rollout = b.id) AS seq
+                             FROM rollouts b
+                             WHERE CASE WHEN json_valid(record)
+                                        THEN json_type(record, '$.committed') = 'object' ELSE 0 END)) l
+                   WHERE place = 1 AND NOT EXISTS (
+                       SELECT 1 FROM events d
+                       WHERE d.function = l.function AND d.alias = l.alias AND d.tells_alias = 1 AND d.seq > l.seq
+                         AND CASE WHEN json_valid(d.entry)
+                                  THEN json_extract(d.entry, '$.what.kind') = 'aliasDeleted' ELSE 0 END))
                ORDER BY r.id";
     let mut unreadable: BTreeMap<AliasId, String> = BTreeMap::new();
     each(connection, sql, "read the rollouts", |row| {
@@ -356,6 +373,14 @@ fn load_rollouts(connection: &Connection, loaded: &mut Loaded) -> Result<Vec<Sto
     }
     check_one_active(&rollouts, loaded);
     Ok(rollouts)
+}
+
+/// The greatest identifier of a rollout; one that cannot be read is no reason not to boot.
+fn last_rollout(connection: &Connection) -> Result<Option<RolloutId>, StoreError> {
+    let text: Option<String> = connection
+        .query_row("SELECT max(id) FROM rollouts", [], |row| row.get(0))
+        .map_err(StoreError::sqlite("read the last rollout"))?;
+    Ok(text.and_then(|text| text.parse().ok()).map(RolloutId))
 }
 
 fn check_one_active(rollouts: &[StoredRollout], loaded: &mut Loaded) {

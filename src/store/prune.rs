@@ -1,7 +1,7 @@
 //! Forgetting what nobody needs any more.
 //!
 //! Kept whatever its age: the last entry that tells what each alias became, every live rollout with its plan and its
-//! entries, and the newest rollout of each alias.
+//! entries, and of each alias the rollout that began last.
 
 use rusqlite::{Connection, TransactionBehavior, params};
 
@@ -37,7 +37,11 @@ pub(super) fn prune(
     let rollouts = delete(
         "DELETE FROM rollouts WHERE id IN (
              SELECT id FROM rollouts r WHERE live = 0 AND updated_at < ?1
-                AND EXISTS (SELECT 1 FROM rollouts n WHERE n.function = r.function AND n.alias = r.alias AND n.id > r.id)
+                AND (CASE WHEN json_valid(record) THEN json_type(record, '$.committed') IS NOT 'object' ELSE 0 END
+                     OR EXISTS (SELECT 1 FROM rollouts n
+                                WHERE n.function = r.function AND n.alias = r.alias AND n.id > r.id
+                                  AND CASE WHEN json_valid(n.record)
+                                           THEN json_type(n.record, '$.committed') = 'object' ELSE 0 END))
              LIMIT ?2)",
         before,
     )?;

@@ -14,6 +14,7 @@ mod scenes;
 mod serve;
 mod simulate;
 mod sinks;
+mod states;
 mod store;
 mod tokens;
 mod usage;

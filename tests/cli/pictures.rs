@@ -35,7 +35,7 @@ fn check(texts: &[(&str, String)]) {
 }
 
 fn drawn(scene: &Explanation, look: &Look) -> String {
-    look.print(&picture(scene, None, look))
+    look.print(&picture(scene, look))
 }
 
 #[test]
@@ -85,7 +85,7 @@ fn pictures() {
 #[test]
 fn explanations() {
     let wide = look(80);
-    let told = |scene: &Explanation, look: &Look| look.print(&explanation(scene, None, look));
+    let told = |scene: &Explanation, look: &Look| look.print(&explanation(scene, look));
     check(&[
         ("explain-proof", told(&scenes::as_the_daemon_words_it(), &wide)),
         (
@@ -139,7 +139,7 @@ fn nothing_is_wider_than_the_terminal_and_ascii_is_ascii() {
     for width in [60, 72, 80, 100, 200] {
         let look = Look { unicode: false, ..look(width) };
         for scene in &scenes {
-            let text = drawn(scene, &look) + &look.print(&explanation(scene, None, &look));
+            let text = drawn(scene, &look) + &look.print(&explanation(scene, &look));
             assert!(text.is_ascii(), "{text}");
             for line in text.lines() {
                 assert!(line.len() <= width, "{width}: {line}");

@@ -178,7 +178,8 @@ fn a_foreign_hand_pauses_and_a_person_decides() {
     let status = house.status();
     assert!(status["retryOf"].is_string());
     let id = status["id"].as_str().unwrap();
-    assert_eq!(retried.out, format!("shop:live: v1 → v2 is at 10%, rollout {id}\n"));
+    let told = format!("shop:live: v1 → v2 is at 10%; shop:live is v1 90% / v2 10% now, rollout {id}\n");
+    assert_eq!(retried.out, told);
     assert!(retried.err.contains("serin status shop:live --watch"), "{retried:?}");
 }
 

@@ -2,7 +2,8 @@
 
 use serin::api::wire::{
     ArmView, DriftView, EventView, EvidenceView, Explanation, ExposureView, FailureView, GateView,
-    RolloutStatus, RoutingView, StepPosition, StepView, TriggerView, WaitingForView, WeightView,
+    RollbackView, RolloutStatus, RoutingView, StepPosition, StepView, TriggerView, WaitingForView,
+    WeightView,
 };
 
 /// An instant of the night of the release, by the UTC time of day.
@@ -146,6 +147,7 @@ pub fn waiting_for_proof() -> Explanation {
             drift: None,
             trigger: TriggerView { actor: "ana".to_owned(), reason: Some("PAY-811".to_owned()) },
             reason: String::new(),
+            routing: None,
             started_at: at("02:10:36"),
             updated_at: at("02:11:40"),
         },
@@ -166,6 +168,7 @@ pub fn waiting_for_proof() -> Explanation {
             event("02:11:40", "serin", "3% → 5%: proven, bake served", None),
             event("02:10:36", "ana", "started", Some("PAY-811")),
         ],
+        rollback: RollbackView { to: Some("41".to_owned()), further: None },
         commands: vec!["serin rollback checkout:live".to_owned()],
     }
 }
@@ -320,6 +323,7 @@ pub fn rolled_back() -> Explanation {
     scene.canary_requests_per_s = None;
     scene.history[0] = event("02:11:40", "serin", "rolled back; the canary gets no traffic", None);
     scene.history.insert(1, event("02:11:40", "serin", "rolling back: 6 of 61 canary requests failed", None));
+    scene.rollback = RollbackView::default();
     scene.commands = vec!["serin retry checkout:live".to_owned(), "serin history checkout:live".to_owned()];
     scene
 }
@@ -330,6 +334,7 @@ pub fn succeeded() -> Explanation {
     scene.status.phase = "Succeeded".to_owned();
     scene.status.reason = "every step is done".to_owned();
     scene.status.previous_stable = Some("41".to_owned());
+    scene.rollback = RollbackView { to: Some("41".to_owned()), further: None };
     scene.status.weight = WeightView { planned: 1.0, committed: 1.0, serving: 1.0 };
     scene.status.exposure = ExposureView { requests: 48_211, failures: 31 };
     scene.status.step = StepPosition { index: 3, count: 3, kind: Some("setWeight".to_owned()) };

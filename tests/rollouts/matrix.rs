@@ -35,7 +35,7 @@ impl DataPlane for Reticent {
 /// What people call it, the verb, and the body for the step they saw.
 type Asked = (&'static str, &'static str, fn(u64) -> Value);
 
-const COMMANDS: [Asked; 11] = [
+const COMMANDS: [Asked; 12] = [
     ("promote", "promote", |step| json!({ "step": step, "reason": "r" })),
     ("promote, another step", "promote", |step| json!({ "step": step + 9, "reason": "r" })),
     ("promote --full", "promote", |step| json!({ "step": step, "full": true, "reason": "r" })),
@@ -46,6 +46,7 @@ const COMMANDS: [Asked; 11] = [
     ("approve", "approve", |_| json!({})),
     ("abort", "abort", |_| json!({})),
     ("rollback", "rollback", |_| json!({})),
+    ("rollback --to 3", "rollback", |_| json!({ "to": "3" })),
     ("retry", "retry", |_| json!({})),
 ];
 

@@ -1,11 +1,13 @@
 //! Whole rollouts over real sockets: evidence, drift, the operator's verbs, races, restarts.
 
+mod clock;
 mod drift;
 mod evidence;
 mod gates;
 mod matrix;
 mod races;
 mod steering;
+mod target;
 mod triggers;
 mod verbs;
 mod watch;

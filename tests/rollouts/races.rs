@@ -45,10 +45,14 @@ fn promote_racing_a_rollback_has_one_outcome_each_time() {
         let kinds = house.history(&id);
         let count = |kind: &str| kinds.iter().filter(|event| event["kind"] == kind).count();
         assert!(
-            count("promoted") <= 1 && count("abortAsked") <= 1 && count("previousRestored") <= 1,
+            count("promoted") <= 1 && count("rollbackAsked") <= 1 && count("previousRestored") <= 1,
             "{kinds:#?}"
         );
-        phases.push((status["phase"].as_str().unwrap().to_owned(), count("promoted"), count("abortAsked")));
+        phases.push((
+            status["phase"].as_str().unwrap().to_owned(),
+            count("promoted"),
+            count("rollbackAsked"),
+        ));
         // Whichever way it went, the alias ends on one version alone; the next race begins from version 1.
         let alias = house.get("/v1/functions/f/aliases/live").ok();
         assert_eq!(alias["routing"]["additionalVersion"], json!(null));

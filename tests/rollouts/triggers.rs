@@ -108,8 +108,14 @@ fn a_faulty_file_says_so_and_leaves_the_old_plan_in_force() {
         (plan("live")["stale"].as_bool(), plan("live")["target"].as_str()),
         (Some(true), Some("f:live"))
     );
-    let refused = house.post("/v1/rollouts", &json!({ "plan": "live" }));
-    assert!(refused.error().contains("not in order"), "{}", refused.error());
+    // What was read before stays in force for new rollouts, and whoever starts one is told.
+    let started = house.post("/v1/rollouts", &json!({ "plan": "live" })).ok();
+    let told = started["message"].as_str().unwrap();
+    assert!(told.contains("as it was read before") && told.contains("live.yaml"), "{told}");
+    house.verb("f:live", "abort", &json!({})).ok();
+    house.wait_for("f:live", "Aborted", SOON);
+    let refused = house.post("/v1/rollouts", &json!({ "plan": "bad" }));
+    assert_eq!((refused.status, refused.error().contains("not in order")), (400, true));
 
     // Written beside and renamed over, as editors and deploy tools do.
     std::fs::write(house.plans().join(".live.tmp"), BY_HAND).unwrap();

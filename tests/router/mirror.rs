@@ -33,7 +33,7 @@ fn canary(status: &'static str) -> (Script, Arc<Mutex<Vec<String>>>) {
 fn mirrored(ppm: u32, share_ppm: u32, methods: MirrorMethods, one: &Version, two: &Script) -> RouteSpec {
     let mirror = Some(Mirror { share: Weight::from_ppm(share_ppm).unwrap(), methods });
     let override_header = Some("x-serin-version".to_owned());
-    let steering = SteeringSpec { key: [1; 16], affinity: None, override_header, mirror };
+    let steering = SteeringSpec { key: [1; 16], affinity: None, override_header, ahead: None, mirror };
     RouteSpec { steering: Some(Box::new(steering)), ..spec(1, ppm, &one.target(), &two.target()) }
 }
 

@@ -14,6 +14,7 @@ fn steered(epoch: u64, ppm: u32, one: &Version, two: &Version) -> RouteSpec {
         key: [42; 16],
         affinity: Some(Affinity::Cookie("session".to_owned())),
         override_header: Some("x-serin-version".to_owned()),
+        ahead: None,
         mirror: None,
     };
     RouteSpec { steering: Some(Box::new(steering)), ..spec(epoch, ppm, &one.target(), &two.target()) }

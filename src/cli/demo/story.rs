@@ -101,9 +101,10 @@ fn roll_out(
         ..StartRequest::default()
     };
     let reply = stage.client.start(&request, &change("a version to roll out"))?;
+    let id = reply.id.as_deref().unwrap_or(stage::TARGET);
     let begun = clock::instant_now();
     loop {
-        let explanation = stage.client.explain(&reply.id)?;
+        let explanation = stage.client.explain(id)?;
         let is_final = explanation.status.is_final();
         view.rollout(&explanation, &stage.load.seen(), is_final)?;
         if is_final {

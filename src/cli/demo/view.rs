@@ -86,7 +86,7 @@ impl<'a> View<'a> {
             self.screen = Some(Screen::below(self.session));
         }
         let look = self.look();
-        let mut lines = scene(explanation, None, &look);
+        let mut lines = scene(explanation, &look);
         lines.insert(0, users(seen));
         let screen = self.screen.get_or_insert_with(|| Screen::below(self.session));
         screen.draw(&look.print(&lines), is_last, self.session)

@@ -4,7 +4,7 @@ use super::Look;
 use super::line::{Line, Tone, wrapped};
 use super::sections::{FailuresShown, Split, failures, gate_needs, history, onward, progress, time_left};
 use super::words;
-use crate::api::wire::{ArmView, Explanation, RoutingView};
+use crate::api::wire::{ArmView, Explanation, RolloutStatus};
 
 const FAILURES_SHOWN: FailuresShown = FailuresShown { count_max: 5, whole_traces: true };
 const HISTORY_SHOWN: usize = 8;
@@ -13,11 +13,11 @@ const GLOSS_WIDTH_MIN: usize = 28;
 const WIDTH_MIN: usize = 60;
 const WIDTH_MAX: usize = 100;
 
-/// Explains a rollout; `routing` is what its alias is now, where that was asked for apart.
-pub fn explanation(explanation: &Explanation, routing: Option<&RoutingView>, look: &Look) -> Vec<Line> {
+/// Explains a rollout.
+pub fn explanation(explanation: &Explanation, look: &Look) -> Vec<Line> {
     let look = &Look { width: look.width.clamp(WIDTH_MIN, WIDTH_MAX), ..look.clone() };
     let mut page = Page { lines: Vec::new(), look };
-    verdict(&mut page, explanation, routing);
+    verdict(&mut page, explanation);
     drift(&mut page, explanation);
     evidence(&mut page, explanation);
     gates(&mut page, explanation);
@@ -73,7 +73,7 @@ impl Page<'_> {
     }
 }
 
-fn verdict(page: &mut Page<'_>, explanation: &Explanation, routing: Option<&RoutingView>) {
+fn verdict(page: &mut Page<'_>, explanation: &Explanation) {
     let (look, status) = (page.look, &explanation.status);
     let mut head = Line::new();
     head.tone(Tone::Strong, words::target(status)).add(": ");
@@ -89,7 +89,7 @@ fn verdict(page: &mut Page<'_>, explanation: &Explanation, routing: Option<&Rout
         words::ago(&status.started_at, look),
         status.id,
     ));
-    let traffic = Split::now(explanation, routing).in_words();
+    let traffic = Split::now(explanation).in_words();
     let place = match (status.step.index, status.is_final()) {
         (0, false) => format!("It has not begun: the first of its {} steps is ahead", status.step.count),
         (index, false) => format!("It is at step {index} of {}", status.step.count),
@@ -209,10 +209,18 @@ fn arm_in_words(arm: &ArmView, look: &Look) -> String {
 fn gates(page: &mut Page<'_>, explanation: &Explanation) {
     let (look, status) = (page.look, &explanation.status);
     if status.is_final() {
-        if let Some(previous) = &status.previous_stable {
-            page.section("What is next");
-            page.say(&format!("Nothing. v{previous} is kept: `serin rollback` restores it at once."));
-        }
+        let (rollback, target) = (&explanation.rollback, words::target(status));
+        let next = match (&rollback.to, &rollback.further) {
+            (Some(to), _) => {
+                format!("Nothing. v{to} is kept: `serin rollback {target}` restores it at once.")
+            }
+            (None, Some(further)) => {
+                format!("Nothing. `serin rollback {target} --to {further}` goes further back, to v{further}.")
+            }
+            (None, None) => return,
+        };
+        page.section("What is next");
+        page.say(&next);
         return;
     }
     page.section("What is next");
@@ -274,18 +282,31 @@ fn commands(page: &mut Page<'_>, explanation: &Explanation) {
     }
 }
 
+/// Whether somebody has moved the alias to where the canary is not.
+fn is_elsewhere(status: &RolloutStatus) -> bool {
+    let canary = Some(status.canary_version.as_str());
+    status.drift.as_ref().map(|drift| &drift.found).is_some_and(|found| {
+        Some(found.function_version.as_str()) != canary && found.additional_version.as_deref() != canary
+    })
+}
+
 /// What a command would do here.
 fn gloss(command: &str, explanation: &Explanation) -> String {
     let status = &explanation.status;
     let stable = &status.stable_version;
     let verb = command.split(' ').nth(1).unwrap_or_default();
     match verb {
-        "rollback" if status.phase == "Succeeded" => match &status.previous_stable {
-            Some(previous) => format!("back to v{previous} at once"),
+        "rollback" if command.contains(" --to ") => {
+            let version = command.split(' ').next_back().unwrap_or_default();
+            format!("all traffic to v{version} at once")
+        }
+        "rollback" if status.phase == "Succeeded" => match &explanation.rollback.to {
+            Some(to) => format!("back to v{to} at once"),
             None => "back to the version before".to_owned(),
         },
         "rollback" => format!("all traffic back to v{stable} at once, and end the rollout"),
         "abort" if status.phase == "Pending" => "cancel it before it begins".to_owned(),
+        "abort" if is_elsewhere(status) => "end the rollout; the alias stays as it is".to_owned(),
         "abort" => format!("all traffic to v{stable}, and end the rollout"),
         "pause" => "keep the weight and go no further; it is still judged".to_owned(),
         "resume" if command.ends_with("--restore") => "put the plan's weight back, and go on".to_owned(),

@@ -9,7 +9,7 @@ use super::sections::{
     onward, progress,
 };
 use super::words;
-use crate::api::wire::{Explanation, ExposureView, GateView, RolloutStatus, RoutingView};
+use crate::api::wire::{Explanation, ExposureView, GateView, RolloutStatus};
 
 /// The picture is at least this wide, and wraps on what is narrower.
 const WIDTH_MIN: usize = 60;
@@ -21,18 +21,18 @@ const HISTORY_SHOWN: usize = 5;
 /// More steps than this are shown as the ones around the current one.
 const STEPS_SHOWN_MAX: usize = 12;
 
-/// Draws a rollout; `routing` is what its alias is now, where that was asked for apart.
-pub fn picture(explanation: &Explanation, routing: Option<&RoutingView>, look: &Look) -> Vec<Line> {
-    let mut lines = scene(explanation, routing, look);
+/// Draws a rollout.
+pub fn picture(explanation: &Explanation, look: &Look) -> Vec<Line> {
+    let mut lines = scene(explanation, look);
     lines.extend(commands(explanation));
     lines
 }
 
 /// The picture without what to type.
-pub fn scene(explanation: &Explanation, routing: Option<&RoutingView>, look: &Look) -> Vec<Line> {
+pub fn scene(explanation: &Explanation, look: &Look) -> Vec<Line> {
     let look = &Look { width: look.width.clamp(WIDTH_MIN, WIDTH_MAX), ..look.clone() };
     let mut lines = title(explanation, look);
-    lines.push(traffic(explanation, routing, look));
+    lines.push(traffic(explanation, look));
     lines.extend(why(explanation, look));
     lines.extend(drift(explanation, look));
     lines.extend(steps(explanation, look));
@@ -63,9 +63,9 @@ fn title(explanation: &Explanation, look: &Look) -> Vec<Line> {
     flowed(Line::new(), &pieces, 3, look)
 }
 
-fn traffic(explanation: &Explanation, routing: Option<&RoutingView>, look: &Look) -> Line {
+fn traffic(explanation: &Explanation, look: &Look) -> Line {
     let glyphs = look.glyphs();
-    let split = Split::now(explanation, routing);
+    let split = Split::now(explanation);
     let share = |fraction: f64| words::share(fraction);
     let (version, primary) = &split.primary;
     let head = format!("{version} {} ", share(*primary));
@@ -162,7 +162,7 @@ fn next(explanation: &Explanation, look: &Look) -> Vec<Line> {
     let mut lines = Vec::new();
     match status.phase.as_str() {
         "Succeeded" => {
-            if let Some(previous) = &status.previous_stable {
+            if let Some(previous) = &explanation.rollback.to {
                 let text = format!("done; v{previous} is kept for rollback");
                 lines.extend(wrapped(labelled("next"), Tone::Plain, &text, look));
             }

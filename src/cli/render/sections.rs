@@ -77,10 +77,10 @@ impl Split {
         }
     }
 
-    /// Where traffic goes now: as a foreign change left it, as the alias is known to be, or as the rollout has it.
-    pub fn now(explanation: &Explanation, routing: Option<&RoutingView>) -> Split {
+    /// Where traffic goes now: as the alias is, or where that is gone as the rollout had it.
+    pub fn now(explanation: &Explanation) -> Split {
         let status = &explanation.status;
-        if let Some(routing) = status.drift.as_ref().map(|drift| &drift.found).or(routing) {
+        if let Some(routing) = status.routing.as_ref().or(status.drift.as_ref().map(|drift| &drift.found)) {
             return Split::of_routing(routing);
         }
         let share = status.weight.serving.min(status.weight.committed);

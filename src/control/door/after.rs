@@ -50,8 +50,8 @@ pub fn settle(draft: &mut Draft<'_>, id: &AliasId) {
         let daemon = Actor::daemon();
         let by = By { actor: &daemon, reason: None };
         match rollouts::take_by_id(draft, by, rollout, event) {
-            Ok(None) => {}
-            Ok(Some(_)) | Err(_) => return,
+            Ok(rollouts::Taken::Changed(_)) => {}
+            Ok(rollouts::Taken::Unchanged(_)) | Err(_) => return,
         }
     }
     tracing::error!(alias.name = %id, "a rollout does not come to rest; it is left as it is until the next change");

@@ -78,7 +78,7 @@ pub(super) fn create(
             remembered: BTreeMap::new(),
             active: None,
             pending: Vec::new(),
-            newest: None,
+            last: None,
             watch: None,
             quarantine: None,
         }),
@@ -169,8 +169,8 @@ pub(super) fn remove(draft: &mut Draft<'_>, by: By<'_>, id: &AliasId) {
         }
         function.into_iter().for_each(|function| draft.write(Write::PutFunction(function)));
     }
-    if let Some(newest) = draft.world.alias(id).and_then(|state| state.newest) {
-        draft.world.rollouts.remove_mut(&newest);
+    if let Some(last) = draft.world.alias(id).and_then(|state| state.last) {
+        draft.world.rollouts.remove_mut(&last);
     }
     draft.write(Write::DeleteAlias(id.clone()));
     draft.world.aliases.remove_mut(id);

@@ -11,6 +11,7 @@ mod event_sources;
 mod functions;
 mod operate;
 mod permissions;
+mod rollback;
 mod rollouts;
 mod start;
 mod take_over;
@@ -26,7 +27,7 @@ use uuid::Uuid;
 use super::draft::{By, Draft};
 use super::plans::ReadPlan;
 use crate::domain::actor::Actor;
-use crate::domain::alias::{AdditionalVersion, Alias, AliasId, RoutingFault};
+use crate::domain::alias::{AdditionalVersion, Alias, AliasId, Routing, RoutingFault};
 use crate::domain::arn::{FunctionName, VersionId, VersionNumber};
 use crate::domain::concurrency::{EventInvoke, Provisioned};
 use crate::domain::configure::ConfigurationFault;
@@ -36,6 +37,7 @@ use crate::domain::policy::{PolicyScope, Statement};
 use crate::domain::rollout::{self, Answer, Errand, Resumption, RolloutId};
 use crate::domain::time::Timestamp;
 
+pub use super::target::RolloutRef;
 pub use after::{settle, with_facts};
 pub use code::{Belief, Change};
 pub use event_sources::EventSourceChange;
@@ -203,15 +205,6 @@ pub enum Action {
     },
 }
 
-/// How a command names a rollout.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum RolloutRef {
-    /// The one an alias is about: active, else waiting, else the newest.
-    OfAlias(AliasId),
-    /// This one.
-    Id(RolloutId),
-}
-
 /// What an operator does with a rollout.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Verb {
@@ -230,8 +223,11 @@ pub enum Verb {
     Approve,
     /// End it, canary weight 0.
     Abort,
-    /// In flight, abort; after success, restore the version before.
-    Rollback,
+    /// Go back: in flight to stable, after success to the version before; or from anywhere to the version named.
+    Rollback {
+        /// The version.
+        to: Option<VersionNumber>,
+    },
     /// Start a new rollout of the same plan and version.
     Retry,
 }
@@ -294,18 +290,22 @@ pub enum Reply {
     /// A rollout was started, changed, or left as it was.
     #[serde(rename_all = "camelCase")]
     Rollout {
-        /// Which.
-        id: RolloutId,
+        /// Which; `None` where the alias is on a version that no rollout has to do with.
+        id: Option<RolloutId>,
         /// The alias.
         alias: AliasId,
         /// Its phase afterwards.
-        phase: String,
+        #[serde(default)]
+        phase: Option<String>,
         /// Its step afterwards.
         step: usize,
         /// Whether the command changed anything.
         changed: bool,
         /// What happened, in a sentence.
         message: String,
+        /// What the alias then is, read back; replies that were kept before there was this have none.
+        #[serde(default)]
+        routing: Option<Routing>,
     },
     /// What a dry run would do.
     #[serde(rename_all = "camelCase")]
@@ -463,6 +463,33 @@ pub fn decide(draft: &mut Draft<'_>, command: &Command) -> Result<Reply, Refusal
     result
 }
 
+/// Gives the reply that was given to the same key at `at`, with what the alias is by now.
+///
+/// A rollback that is no longer so is refused: its reply would say something that is not.
+///
+/// # Errors
+///
+/// The alias has been moved since a rollback of it.
+pub fn repeat(draft: &Draft<'_>, command: &Command, reply: Reply, at: Timestamp) -> Result<Reply, Refusal> {
+    let Reply::Rollout { alias, routing: Some(then), id, phase, step, changed, message } = reply else {
+        return Ok(reply);
+    };
+    let now = draft.world.alias(&alias).map(|state| state.alias.routing);
+    if now == Some(then) {
+        return Ok(Reply::Rollout { alias, routing: now, id, phase, step, changed, message });
+    }
+    let is = now.map_or_else(|| "gone".to_owned(), |now| now.to_string());
+    if matches!(command.action, Action::Operate { verb: Verb::Rollback { .. }, .. }) {
+        return Err(Refusal::Conflict(format!(
+            "this idempotency key was used for a rollback at {at}, after which {alias} was {then}; nothing was done again, \
+             and a new key asks for another rollback; {alias} is {is} now"
+        )));
+    }
+    let message =
+        format!("{message}; that was at {at}, with the same idempotency key, and nothing was done again");
+    Ok(Reply::Rollout { alias, routing: now, id, phase, step, changed, message })
+}
+
 fn act(draft: &mut Draft<'_>, command: &Command, by: By<'_>) -> Result<Reply, Refusal> {
     match &command.action {
         Action::Publish { function, configuration, force_new } => {
@@ -505,7 +532,9 @@ fn act(draft: &mut Draft<'_>, command: &Command, by: By<'_>) -> Result<Reply, Re
         }
         Action::Start { plan, to, again, dry_run, trigger } => {
             let asked = start::Asked { plan, to: *to, again: *again, retry_of: None, trigger };
+            let routing = draft.world.alias(&plan.plan.target).map(|state| state.alias.routing);
             start::start(draft, by, &asked, command.fresh, *dry_run)
+                .map_err(|refusal| operate::with_routing(refusal, &plan.plan.target, routing))
         }
         Action::Answered { errand, answer } => operate::answered(draft, by, errand, answer, command.fresh),
         Action::Operate { target, verb } => operate::operate(draft, by, target, verb, command.fresh),

@@ -4,16 +4,17 @@ use std::sync::Arc;
 
 use uuid::Uuid;
 
+use super::rollouts::Taken;
 use super::start::{self, Asked, Trigger};
-use super::{Refusal, Reply, RolloutRef, Verb, after, name_of, rollouts, watching};
-use crate::control::draft::{About, By, Draft};
+use super::{Refusal, Reply, RolloutRef, Verb, after, name_of, rollback, rollouts};
+use crate::control::draft::{By, Draft};
 use crate::control::plans::ReadPlan;
-use crate::domain::alias::Routing;
-use crate::domain::arn::VersionNumber;
-use crate::domain::journal::Happening;
-use crate::domain::rollout::{Answer, Ending, Errand, Event, Gate, Need, Phase, Rollout};
+use crate::control::target;
+use crate::domain::alias::{AliasId, Routing};
+use crate::domain::rollout::{Answer, Errand, Event, Gate, Need, Phase, Rollout};
 use crate::store::PinnedPlan;
 
+/// Does what a verb says, and says what the alias then is; a refusal says it too.
 pub(super) fn operate(
     draft: &mut Draft<'_>,
     by: By<'_>,
@@ -21,37 +22,85 @@ pub(super) fn operate(
     verb: &Verb,
     fresh: Uuid,
 ) -> Result<Reply, Refusal> {
-    let rollout = find(draft, target)?;
-    if let Some(why) = draft.world.alias(&rollout.record.alias).and_then(|state| state.quarantine.clone()) {
+    let named = match (target, verb) {
+        // Going back is the alias's, whatever rollout it has or has not.
+        (RolloutRef::OfAlias(id), Verb::Rollback { .. }) => (id.clone(), None),
+        _ => {
+            let rollout = find(draft, target)?;
+            (rollout.record.alias.clone(), Some(rollout))
+        }
+    };
+    let (id, rollout) = named;
+    let state = draft.world.alias(&id).cloned();
+    if let Some(why) = state.as_ref().and_then(|state| state.quarantine.clone()) {
         return Err(Refusal::Quarantined(why));
     }
-    let id = rollout.record.id;
+    let before = state.as_ref().map(|state| state.alias.routing);
+    let done = match (verb, rollout, state) {
+        (Verb::Rollback { .. }, _, None) | (_, None, None) => Err(Refusal::AliasNotFound(id.clone())),
+        (Verb::Rollback { to: Some(to) }, _, Some(state)) => rollback::to(draft, by, &state, *to, fresh),
+        (Verb::Rollback { to: None }, rollout, Some(state)) => {
+            rollback::back(draft, by, &state, rollout.as_ref(), fresh)
+        }
+        (Verb::Retry, Some(rollout), _) => retry(draft, by, &rollout, fresh),
+        (_, Some(rollout), _) => take(draft, by, &rollout, verb, fresh),
+        (_, None, Some(_)) => Err(Refusal::Conflict(format!("{id} has no rollout"))),
+    };
+    done.map_err(|refusal| with_routing(refusal, &id, before))
+}
+
+/// Gives a rollout what a verb asks of it.
+pub(super) fn take(
+    draft: &mut Draft<'_>,
+    by: By<'_>,
+    rollout: &Arc<Rollout>,
+    verb: &Verb,
+    fresh: Uuid,
+) -> Result<Reply, Refusal> {
     let event = match verb {
-        Verb::Promote { step, full } => promotion(draft, by, &rollout, *step, *full)?,
+        Verb::Promote { step, full } => promotion(draft, by, rollout, *step, *full)?,
         Verb::Pause => Event::PauseAsked,
         Verb::Resume(drift) => Event::Resumed { drift: *drift },
         Verb::Approve => Event::Approved,
         Verb::Abort => Event::AbortAsked,
-        Verb::Rollback if rollout.record.phase == Phase::Succeeded => {
-            return restore_previous(draft, by, &rollout, fresh);
-        }
-        Verb::Rollback => Event::AbortAsked,
-        Verb::Retry => return retry(draft, by, &rollout, fresh),
+        Verb::Rollback { to } => Event::RollbackAsked { to: *to },
+        Verb::Retry => return retry(draft, by, rollout, fresh),
     };
     let skipped = match &event {
         Event::Promoted { skipped, .. } => skipped.clone(),
         _ => Vec::new(),
     };
-    let unchanged = rollouts::take(draft, by, &rollout, event)?;
-    if unchanged.is_none() {
-        after::alias_changed(draft, &rollout.record.alias, fresh);
-    }
-    let now = draft.world.rollout(id).cloned().unwrap_or_else(|| Arc::clone(&rollout));
-    let message = match &unchanged {
-        Some(why) => format!("{} {why}; nothing was changed", name_of(&now)),
-        None => done(&now, verb, &skipped, now.record.trials > rollout.record.trials),
+    let taken = rollouts::take(draft, by, rollout, event)?;
+    let (now, changed, message) = match taken {
+        Taken::Unchanged(why) => {
+            (Rollout::clone(rollout), false, format!("{} {why}; nothing was changed", name_of(rollout)))
+        }
+        Taken::Changed(now) => {
+            after::alias_changed(draft, &rollout.record.alias, fresh);
+            let now = draft.world.rollout(now.record.id).map_or(*now, |now| Rollout::clone(now));
+            let message = done(rollout, &now, verb, &skipped);
+            (now, true, message)
+        }
     };
-    Ok(reply(&now, unchanged.is_none(), message))
+    let message = match verb {
+        Verb::Abort | Verb::Rollback { .. } => {
+            rollback::with_waiting(draft, &now.record.alias, now.record.id, message)
+        }
+        _ => message,
+    };
+    Ok(reply(draft, &now, changed, message))
+}
+
+/// A refusal that says what the alias is, as every answer of a verb does.
+pub(super) fn with_routing(refusal: Refusal, id: &AliasId, routing: Option<Routing>) -> Refusal {
+    let Some(routing) = routing else { return refusal };
+    let said = |text: String| format!("{text}; {id} is {routing} now");
+    match refusal {
+        Refusal::Conflict(text) => Refusal::Conflict(said(text)),
+        Refusal::Forbidden(text) => Refusal::Forbidden(said(text)),
+        Refusal::ReasonWanted(text) => Refusal::ReasonWanted(said(text)),
+        other => other,
+    }
 }
 
 /// Gives a rollout what came back from outside.
@@ -66,40 +115,66 @@ pub(super) fn answered(
     if let Some(why) = draft.world.alias(&rollout.record.alias).and_then(|state| state.quarantine.clone()) {
         return Err(Refusal::Quarantined(why));
     }
-    let unchanged = rollouts::take(draft, by, &rollout, errand.answered(answer.clone()))?;
-    if unchanged.is_none() {
-        after::alias_changed(draft, &rollout.record.alias, fresh);
-    }
-    let now = draft.world.rollout(errand.rollout).cloned().unwrap_or(rollout);
-    let message = unchanged.clone().unwrap_or_else(|| "took the answer".to_owned());
-    Ok(reply(&now, unchanged.is_none(), message))
+    let (now, changed, message) = match rollouts::take(draft, by, &rollout, errand.answered(answer.clone()))?
+    {
+        Taken::Unchanged(why) => (Rollout::clone(&rollout), false, why),
+        Taken::Changed(now) => {
+            after::alias_changed(draft, &rollout.record.alias, fresh);
+            (*now, true, "took the answer".to_owned())
+        }
+    };
+    let now = draft.world.rollout(errand.rollout).map_or(now, |now| Rollout::clone(now));
+    Ok(reply(draft, &now, changed, message))
 }
 
-fn reply(rollout: &Rollout, changed: bool, message: String) -> Reply {
+/// What became of a rollout, and what its alias is now.
+pub(super) fn reply(draft: &Draft<'_>, rollout: &Rollout, changed: bool, message: String) -> Reply {
+    let record = &rollout.record;
     Reply::Rollout {
-        id: rollout.record.id,
-        alias: rollout.record.alias.clone(),
-        phase: rollout.record.phase.name().to_owned(),
-        step: rollout.record.step,
+        id: Some(record.id),
+        alias: record.alias.clone(),
+        phase: Some(record.phase.name().to_owned()),
+        step: record.step,
         changed,
         message,
+        routing: draft.world.alias(&record.alias).map(|state| state.alias.routing),
     }
 }
 
-fn done(rollout: &Rollout, verb: &Verb, skipped: &[String], forgave: bool) -> String {
-    let name = name_of(rollout);
-    let share = rollout.share();
-    let canary = rollout.record.canary;
+/// What a verb did, in a sentence.
+fn done(before: &Rollout, now: &Rollout, verb: &Verb, skipped: &[String]) -> String {
+    let (name, record) = (name_of(now), &now.record);
+    let (share, canary) = (now.share(), record.canary);
+    let is_judged = record.is_armed() && now.plan.analysis.is_some();
     match verb {
         Verb::Promote { full: true, .. } => format!("{name} is promoted to v{canary}{}", skipping(skipped)),
-        Verb::Promote { .. } => format!("{name} goes on: v{canary} at {share}{}", skipping(skipped)),
-        Verb::Pause => format!("{name} is paused at {share}, and still judged"),
-        Verb::Resume(_) => match rollout.trials_in_words().filter(|_| forgave) {
-            Some(trials) => format!("{name} goes on at {share}; {trials}"),
-            None => format!("{name} goes on at {share}"),
+        Verb::Promote { .. } => match &record.phase {
+            Phase::Paused(_) => {
+                format!("{name} goes on to step {}, and is paused there{}", record.step, skipping(skipped))
+            }
+            _ => format!("{name} goes on: v{canary} at {share}{}", skipping(skipped)),
         },
-        Verb::Approve => format!("{name} is approved ({} so far)", rollout.record.approvals.len()),
-        Verb::Abort | Verb::Rollback => format!("{name} is aborted; v{canary} gets no more traffic"),
+        Verb::Pause if is_judged => format!("{name} is paused at {share}, and still judged"),
+        Verb::Pause => format!("{name} is paused at {share}"),
+        Verb::Resume(_) => match &record.phase {
+            Phase::Paused(_) => format!("{name} takes that as it is, and is still paused at {share}"),
+            phase if phase.is_final() => format!("{name} has ended as {}: {}", phase.name(), record.reason),
+            _ => match now.trials_in_words().filter(|_| record.trials > before.record.trials) {
+                Some(trials) => format!("{name} goes on at {share}; {trials}"),
+                None => format!("{name} goes on at {share}"),
+            },
+        },
+        Verb::Approve => format!("{name} is approved ({} so far)", record.approvals.len()),
+        Verb::Abort | Verb::Rollback { .. } if before.record.phase == Phase::Pending => {
+            format!("{name} is cancelled; it had not begun")
+        }
+        Verb::Abort => match &before.record.drift {
+            Some(drift) if !drift.found.names(canary) => {
+                format!("{name} is aborted; {} had changed {}, which is left so", drift.by, record.alias)
+            }
+            _ => format!("{name} is aborted; v{canary} gets no new requests"),
+        },
+        Verb::Rollback { .. } => format!("{name} is rolled back; v{canary} gets no new requests"),
         Verb::Retry => format!("{name} is started anew"),
     }
 }
@@ -108,27 +183,8 @@ fn skipping(skipped: &[String]) -> String {
     if skipped.is_empty() { String::new() } else { format!(", skipping {}", skipped.join("; ")) }
 }
 
-/// Finds what a command names: an alias means its active rollout, else the one that waits, else its newest.
 fn find(draft: &Draft<'_>, target: &RolloutRef) -> Result<Arc<Rollout>, Refusal> {
-    let found = match target {
-        RolloutRef::Id(id) => {
-            draft.world.rollout(*id).cloned().or_else(|| (draft.around.past)(*id).map(Arc::new))
-        }
-        RolloutRef::OfAlias(alias) => {
-            let state = draft.world.alias(alias).ok_or_else(|| Refusal::AliasNotFound(alias.clone()))?;
-            state.meant().and_then(|id| draft.world.rollout(id)).cloned()
-        }
-    };
-    found.ok_or_else(|| {
-        Refusal::RolloutNotFound(match target {
-            RolloutRef::Id(id) => {
-                format!("there is no rollout {id}, or its plan cannot be read")
-            }
-            RolloutRef::OfAlias(alias) => {
-                format!("{alias} has had no rollout yet; `serin start PLAN` starts one")
-            }
-        })
-    })
+    target::find(&draft.world, draft.around.past, target)
 }
 
 /// What promoting would skip; wants a reason for what protects people.
@@ -139,6 +195,16 @@ fn promotion(
     step: usize,
     full: bool,
 ) -> Result<Event, Refusal> {
+    if full && rollout.record.phase == Phase::Succeeded {
+        let routing = draft.world.alias(&rollout.record.alias).map(|state| state.alias.routing);
+        if routing != Some(Routing::only(rollout.record.canary)) {
+            return Err(Refusal::Conflict(format!(
+                "{} cannot be promoted: it has succeeded, and the alias was changed since; `{}` says what may be done",
+                name_of(rollout),
+                rollout.command("explain")
+            )));
+        }
+    }
     let unmet: Vec<Gate> = after::with_facts(draft, rollout, |facts| rollout.gates(facts))
         .into_iter()
         .filter(|gate| !gate.met && gate.need != Need::Served)
@@ -187,50 +253,6 @@ fn promotion(
         _ => None,
     };
     Ok(Event::Promoted { step, full, base, skipped })
-}
-
-/// Restores the version before a succeeded rollout, while the alias still is as it was promoted.
-fn restore_previous(
-    draft: &mut Draft<'_>,
-    by: By<'_>,
-    rollout: &Rollout,
-    fresh: Uuid,
-) -> Result<Reply, Refusal> {
-    let (id, canary) = (rollout.record.alias.clone(), rollout.record.canary);
-    let state = draft.world.alias(&id).cloned().ok_or_else(|| Refusal::AliasNotFound(id.clone()))?;
-    let from = state.alias.routing;
-    if let Some(active) = state.active.and_then(|active| draft.world.rollout(active)) {
-        return Err(Refusal::Conflict(format!(
-            "{id} cannot go back to v{}: {} is under way; end it first with `{}`",
-            rollout.record.stable,
-            name_of(active),
-            active.command("abort")
-        )));
-    }
-    if from == Routing::only(rollout.record.stable) && state.previous_stable.is_none() {
-        let message = format!("{id} is on v{} already; nothing was changed", rollout.record.stable);
-        return Ok(reply(rollout, false, message));
-    }
-    let as_promoted =
-        |previous: &VersionNumber| from == Routing::only(canary) && *previous == rollout.record.stable;
-    let Some(previous) = state.previous_stable.filter(as_promoted) else {
-        return Err(Refusal::Conflict(format!(
-            "{id} cannot go back to v{stable}: it no longer is as rollout {} promoted it, but {from}; move it with \
-             `serin alias update {id} --version {stable} --clear-weights`",
-            rollout.record.id.short(),
-            stable = rollout.record.stable
-        )));
-    };
-    let to = Routing::only(previous);
-    watching::end(draft, by, &id, "the version before is restored");
-    draft.mark_urgent();
-    let alias_after = draft.route(&id, to);
-    let about = About { function: &id.function, alias: Some(&id), rollout: Some(rollout.record.id) };
-    draft.journal(by, about, Happening::PreviousRestored { from, to }, alias_after);
-    rollouts::keep_stable(draft, &id, None);
-    rollouts::remember(draft, rollout, Ending::RolledBack);
-    after::alias_changed(draft, &id, fresh);
-    Ok(reply(rollout, true, format!("{id} is back on v{previous}; v{canary} gets no more traffic")))
 }
 
 fn retry(draft: &mut Draft<'_>, by: By<'_>, rollout: &Rollout, fresh: Uuid) -> Result<Reply, Refusal> {

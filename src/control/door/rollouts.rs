@@ -3,36 +3,45 @@
 use super::{Refusal, watching};
 use crate::control::draft::{About, By, Draft};
 use crate::control::judge::Judge;
+use crate::domain::alias::AliasId;
 use crate::domain::arn::VersionNumber;
 use crate::domain::journal::Happening;
 use crate::domain::rollout::{Cause, Effect, Ending, Event, Outcome, Phase, Rollout, RolloutId};
 use crate::store::Write;
 
-/// Gives a rollout in memory an event; `Ok(Some(why))` if nothing changed.
+/// What an event did to a rollout.
+pub(super) enum Taken {
+    /// Nothing, and why.
+    Unchanged(String),
+    /// It became this; one that has ended may be out of memory already.
+    Changed(Box<Rollout>),
+}
+
+/// Gives a rollout in memory an event.
 pub(super) fn take_by_id(
     draft: &mut Draft<'_>,
     by: By<'_>,
     id: RolloutId,
     event: Event,
-) -> Result<Option<String>, Refusal> {
+) -> Result<Taken, Refusal> {
     let Some(rollout) = draft.world.rollout(id).cloned() else {
         return Err(Refusal::RolloutNotFound(format!("there is no rollout {id}")));
     };
     take(draft, by, &rollout, event)
 }
 
-/// Gives a rollout an event; `Ok(Some(why))` if nothing changed, as always with one that has ended.
+/// Gives a rollout an event; nothing changes one that has ended.
 pub(super) fn take(
     draft: &mut Draft<'_>,
     by: By<'_>,
     rollout: &Rollout,
     event: Event,
-) -> Result<Option<String>, Refusal> {
+) -> Result<Taken, Refusal> {
     let id = rollout.record.id;
     let cause = Cause { by: by.actor, at: draft.at, seq: draft.next_seq() };
     let outcome = rollout.apply(&event, cause).map_err(|refusal| Refusal::from((rollout, refusal)))?;
     let transition = match outcome {
-        Outcome::Unchanged(why) => return Ok(Some(why)),
+        Outcome::Unchanged(why) => return Ok(Taken::Unchanged(why)),
         Outcome::Changed(transition) => *transition,
     };
     let mut next = transition.next;
@@ -77,8 +86,8 @@ pub(super) fn take(
     if has_succeeded {
         watching::begin(draft, &next);
     }
-    draft.put_rollout(next);
-    Ok(None)
+    draft.put_rollout(next.clone());
+    Ok(Taken::Changed(Box::new(next)))
 }
 
 /// Whether an event is worth an entry: confirmations that change no phase are only noted with the rollout.
@@ -110,13 +119,14 @@ fn perform(draft: &mut Draft<'_>, next: &Rollout, effect: &Effect) {
             judge.evidence.forgive();
             draft.set_judge(id, judge);
         }
-        Effect::Remember { ending } => remember(draft, next, *ending),
+        Effect::Remember { ending } => remember(draft, &alias, next.record.canary, *ending),
         Effect::KeepStable => keep_stable(draft, &alias, Some(next.record.stable)),
     }
 }
 
-pub(super) fn remember(draft: &mut Draft<'_>, rollout: &Rollout, ending: Ending) {
-    let (alias, version) = (rollout.record.alias.clone(), rollout.record.canary);
+/// Notes that a version was taken out of an alias: no trigger starts it there again.
+pub(super) fn remember(draft: &mut Draft<'_>, alias: &AliasId, version: VersionNumber, ending: Ending) {
+    let alias = alias.clone();
     if let Some(state) = draft.alias_mut(&alias) {
         state.remembered.insert(version, ending);
     }
@@ -124,11 +134,7 @@ pub(super) fn remember(draft: &mut Draft<'_>, rollout: &Rollout, ending: Ending)
 }
 
 /// Notes what a rollback after success restores; no change of the alias as Lambda clients see it.
-pub(super) fn keep_stable(
-    draft: &mut Draft<'_>,
-    alias: &crate::domain::alias::AliasId,
-    previous_stable: Option<VersionNumber>,
-) {
+pub(super) fn keep_stable(draft: &mut Draft<'_>, alias: &AliasId, previous_stable: Option<VersionNumber>) {
     let Some(state) = draft.alias_mut(alias) else { return };
     state.previous_stable = previous_stable;
     let alias = state.alias.clone();

@@ -5,9 +5,10 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use super::{Refusal, Reply, after, rollouts, watching};
+use super::{Refusal, Reply, after, operate, rollouts, watching};
 use crate::control::draft::{About, By, Draft};
 use crate::control::plans::ReadPlan;
+use crate::control::world::AliasState;
 use crate::domain::actor::Actor;
 use crate::domain::alias::{AdditionalVersion, AliasId, Routing};
 use crate::domain::arn::{VersionId, VersionNumber};
@@ -128,14 +129,20 @@ pub(super) fn start(
         return Err(Refusal::AliasNotFound(id));
     }
     let canary = canary_for(draft, &read.plan, asked.to)?;
-    refuse_remembered(draft, &id, canary, asked)?;
     let state = draft.world.alias(&id).cloned().ok_or_else(|| Refusal::AliasNotFound(id.clone()))?;
     let active = state.active.and_then(|active| draft.world.rollout(active)).cloned();
+    if *asked.trigger == Trigger::Person
+        && state.quarantine.is_none()
+        && let Some(reply) = is_so_already(draft, &state, active.as_deref(), canary, asked)
+    {
+        return Ok(if dry_run { would_do_nothing(reply, canary) } else { reply });
+    }
+    refuse_remembered(draft, &id, canary, asked)?;
     let stable = match &active {
         None => base(draft, &id, canary)?.stable,
         Some(active) => admit_beside(draft, active, canary, &read.plan)?,
     };
-    let rollout_id = RolloutId(fresh);
+    let rollout_id = draft.name_rollout(fresh);
     let origin = Origin { actor: by.actor.clone(), reason: by.reason.map(str::to_owned) };
     let rollout = Rollout::pending(
         NewRollout {
@@ -176,14 +183,71 @@ pub(super) fn start(
         let steps = read.plan.steps.iter().map(describe).collect();
         return Ok(Reply::WouldStart { alias: id, stable, canary, steps, message });
     }
-    Ok(Reply::Rollout {
-        id: rollout_id,
-        alias: id,
-        phase: rollout.record.phase.name().to_owned(),
-        step: rollout.record.step,
-        changed: true,
-        message,
-    })
+    Ok(operate::reply(draft, rollout, true, message))
+}
+
+/// What a person who starts a version is told where that is so already: it is live, or on its way by the same plan.
+fn is_so_already(
+    draft: &Draft<'_>,
+    state: &AliasState,
+    active: Option<&Rollout>,
+    canary: VersionNumber,
+    asked: &Asked<'_>,
+) -> Option<Reply> {
+    let id = &state.alias.id;
+    let pinned = &asked.plan.pinned;
+    let moves = active.filter(|active| !matches!(active.record.phase, Phase::RollingBack(_)));
+    if moves.is_none() && state.alias.routing == Routing::only(canary) {
+        let last = state.last.and_then(|last| draft.world.rollout(last));
+        let last = last.filter(|last| last.record.canary == canary && last.record.phase == Phase::Succeeded);
+        let message = format!("nothing to do: v{canary} is live already");
+        return Some(match last {
+            Some(last) => operate::reply(draft, last, false, message),
+            None => Reply::Rollout {
+                id: None,
+                alias: id.clone(),
+                phase: None,
+                step: 0,
+                changed: false,
+                message,
+                routing: Some(state.alias.routing),
+            },
+        });
+    }
+    if let Some(moves) = moves.filter(|moves| moves.record.canary == canary) {
+        // Another plan would go other steps.
+        if moves.record.plan_name != pinned.name {
+            return None;
+        }
+        let edited = match moves.record.plan_digest == pinned.digest {
+            true => "",
+            false => ", by the plan as it was when that started",
+        };
+        let name = super::name_of(moves);
+        return Some(operate::reply(
+            draft,
+            moves,
+            false,
+            format!("{name} is rolling out v{canary} already{edited}"),
+        ));
+    }
+    // One that waits is made anew by a start of another version, or by another plan.
+    let waiting = state.pending.last().and_then(|waiting| draft.world.rollout(*waiting));
+    let same = waiting.filter(|waiting| {
+        let record = &waiting.record;
+        record.canary == canary && record.plan_digest == pinned.digest && record.plan_name == pinned.name
+    })?;
+    let name = super::name_of(same);
+    Some(operate::reply(draft, same, false, format!("{name} waits to roll out v{canary} already")))
+}
+
+fn would_do_nothing(reply: Reply, canary: VersionNumber) -> Reply {
+    match reply {
+        Reply::Rollout { alias, message, .. } => {
+            Reply::WouldStart { alias, stable: canary, canary, steps: Vec::new(), message }
+        }
+        other => other,
+    }
 }
 
 /// How often harm was sought in a version on an alias before, as far as is remembered.
@@ -191,7 +255,7 @@ fn trials_before(draft: &Draft<'_>, id: &AliasId, canary: VersionNumber, retry_o
     let Some(state) = draft.world.alias(id) else { return 0 };
     let known =
         |id: RolloutId| draft.world.rollout(id).cloned().or_else(|| (draft.around.past)(id).map(Arc::new));
-    let before = retry_of.or(state.newest).and_then(known);
+    let before = retry_of.or(state.last).and_then(known);
     let before = before.filter(|before| before.record.canary == canary).map(|before| before.record.trials);
     before.unwrap_or_else(|| u32::from(state.remembered.contains_key(&canary)))
 }
@@ -225,9 +289,18 @@ fn admit_beside(
     plan: &Plan,
 ) -> Result<VersionNumber, Refusal> {
     let name = super::name_of(active);
+    if active.record.stable == canary && !matches!(active.record.phase, Phase::RollingBack(_)) {
+        return Err(Refusal::Conflict(format!(
+            "{name} is moving traffic from v{canary} to v{}, so v{canary} cannot be rolled out; use abort: `{}` puts all \
+             traffic back on v{canary}",
+            active.record.canary,
+            active.command("abort")
+        )));
+    }
     if active.record.canary == canary && !matches!(active.record.phase, Phase::RollingBack(_)) {
         return Err(Refusal::Conflict(format!(
-            "{name} is rolling out v{canary} already; `{}` shows how far it is",
+            "{name} is rolling out v{canary} already, by plan {}; `{}` shows how far it is",
+            active.record.plan_name,
             active.command("status")
         )));
     }
@@ -319,7 +392,8 @@ pub(super) fn start_by_trigger(
     let by = By { actor: &actor, reason: Some(&reason) };
     let asked = Asked { plan, to, again: false, retry_of: None, trigger };
     match start(draft, by, &asked, fresh, false) {
-        Ok(_) => Some(RolloutId(fresh)),
+        Ok(Reply::Rollout { id, .. }) => id,
+        Ok(_) => None,
         Err(why) => {
             draft.return_to(mark);
             tracing::info!(plan = plan.pinned.name, alias.name = %plan.plan.target, trigger = reason, %why, "a trigger started nothing");

@@ -2,6 +2,7 @@
 //!
 //! The match in `apply` is the whole table; what an answer entails is below it, in the order a rollout lives.
 
+mod back;
 mod outside;
 
 use super::event::{Base, Effect, Event, Harm, Outcome, Refusal, Resumption, Transition};
@@ -61,7 +62,7 @@ impl Rollout {
                 "it has not begun, and waits for no approval",
                 &format!("`{}` says what it waits for", self.command("explain")),
             ),
-            (Phase::Pending, AbortAsked) => {
+            (Phase::Pending, AbortAsked | RollbackAsked { .. }) => {
                 change.finish(Ending::Aborted, "aborted before it began".to_owned())
             }
             (Phase::Pending, SupersededBy { .. }) => {
@@ -125,7 +126,14 @@ impl Rollout {
             (Phase::Paused(_), Resumed { drift }) => change.resume(*drift),
             (Phase::Progressing | Phase::Paused(_), Approved) => change.approve(),
             (Phase::Progressing | Phase::Paused(_), AbortAsked) => {
-                change.roll_back(Ending::Aborted, "aborted by hand".to_owned())
+                let reason = self.aborted_by_hand();
+                change.roll_back(Ending::Aborted, reason)
+            }
+            (Phase::Promoting, RollbackAsked { to: Some(to) }) if *to == self.record.canary => {
+                unchanged("is being promoted to that version already")
+            }
+            (Phase::Progressing | Phase::Paused(_) | Phase::Promoting, RollbackAsked { to }) => {
+                change.roll_back_by_hand(*to)
             }
             (Phase::Progressing | Phase::Paused(_), SupersededBy { rollout }) => {
                 let by = rollout.map_or(String::new(), |id| format!(" by rollout {}", id.short()));
@@ -165,15 +173,15 @@ impl Rollout {
                 refuse(tried(event), "it is rolling back, and nothing stops that", &again)
             }
             (Phase::RollingBack(_), AbortAsked) => unchanged("is rolling back already"),
+            (Phase::RollingBack(_), RollbackAsked { to }) => change.roll_back_further(*to),
             (Phase::RollingBack(_), _) => unchanged("is rolling back"),
 
             (Phase::Succeeded, Promoted { full: true, .. }) => unchanged("has succeeded already"),
             (Phase::Succeeded, AbortAsked) => refuse("aborted", "it has succeeded", &self.way_on()),
             (Phase::RolledBack | Phase::Aborted | Phase::Superseded, AbortAsked) => {
-                let phase = self.record.phase.name();
-                unchanged(&format!("has ended as {phase} already; the canary gets no traffic from it"))
+                unchanged(&format!("has ended as {} already", self.record.phase.name()))
             }
-            (phase, Promoted { .. } | PauseAsked | Resumed { .. } | Approved) => {
+            (phase, Promoted { .. } | PauseAsked | Resumed { .. } | Approved | RollbackAsked { .. }) => {
                 refuse(tried(event), &format!("it has ended as {}", phase.name()), &self.way_on())
             }
             (phase, _) => unchanged(&format!("has ended as {}", phase.name())),
@@ -196,7 +204,8 @@ impl Rollout {
     /// What may be done about a rollout that has ended.
     fn way_on(&self) -> String {
         match self.record.phase {
-            Phase::Succeeded => format!("`{}` restores the version before it", self.command("rollback")),
+            // Whether there still is a way back is the alias's to say.
+            Phase::Succeeded => format!("`{}` says what may be done", self.command("explain")),
             _ => format!("`{}` starts it anew", self.command("retry")),
         }
     }
@@ -227,6 +236,7 @@ fn tried(event: &Event) -> &'static str {
         Event::Resumed { .. } => "resumed",
         Event::Approved => "approved",
         Event::AbortAsked => "aborted",
+        Event::RollbackAsked { .. } => "rolled back",
         _ => "changed",
     }
 }
@@ -344,45 +354,6 @@ impl Change<'_> {
         let reason = std::mem::take(&mut self.next.record.reason);
         self.enter_phase(Phase::Succeeded, reason);
         self.effects.push(Effect::KeepStable);
-        self.done()
-    }
-
-    /// Takes the canary out of the routing, or ends at once where it is not in it.
-    fn roll_back(mut self, ending: Ending, reason: String) -> Answer {
-        let record = &self.next.record;
-        let (stable, canary) = (record.stable, record.canary);
-        if ending == Ending::RolledBack || ending == Ending::Aborted {
-            self.effects.push(Effect::Remember { ending });
-        }
-        match self.next.record.known_routing() {
-            Some(routing) if routing.names(canary) => {
-                self.enter_phase(Phase::RollingBack(ending), reason);
-                self.stop_watches();
-                self.route(routing.without(canary, stable));
-                self.done()
-            }
-            _ => self.finish(ending, reason),
-        }
-    }
-
-    fn rolled_back(mut self, ending: Ending, revision: Revision) -> Answer {
-        if !self.confirm(revision) {
-            return unchanged("waits for another revision to be served");
-        }
-        let reason = std::mem::take(&mut self.next.record.reason);
-        self.finish(ending, reason)
-    }
-
-    /// Ends without touching the alias.
-    fn finish(mut self, ending: Ending, reason: String) -> Answer {
-        if ending == Ending::Aborted
-            && !self.effects.iter().any(|effect| matches!(effect, Effect::Remember { .. }))
-        {
-            self.effects.push(Effect::Remember { ending });
-        }
-        self.stop_watches();
-        self.next.record.drift = None;
-        self.enter_phase(ending.into(), reason);
         self.done()
     }
 

@@ -213,8 +213,14 @@ pub enum Event {
     },
     /// Somebody approved.
     Approved,
-    /// Somebody said `abort`, or `rollback` in flight.
+    /// Somebody said `abort`; before there was a word for it, also `rollback` in flight.
     AbortAsked,
+    /// Somebody said `rollback` in flight.
+    RollbackAsked {
+        /// The version that gets all traffic; stable unless named.
+        #[serde(skip_serializing_if = "Option::is_none", default)]
+        to: Option<VersionNumber>,
+    },
     /// Another rollout takes the alias, or the canary's version went away.
     SupersededBy {
         /// The other rollout, if there is one.

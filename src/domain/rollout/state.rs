@@ -29,6 +29,23 @@ impl RolloutId {
     }
 }
 
+impl RolloutId {
+    /// The same name, moved behind `last` where the clock that made it was behind.
+    ///
+    /// The first 48 bits of a name are milliseconds (UUID version 7), the rest is chance.
+    pub fn behind(self, last: Option<RolloutId>) -> RolloutId {
+        const CHANCE_BITS: u32 = 80;
+        match last {
+            Some(last) if self <= last => {
+                let millis = (last.0.as_u128() >> CHANCE_BITS).saturating_add(1);
+                let chance = self.0.as_u128() & ((1 << CHANCE_BITS) - 1);
+                RolloutId(uuid::Uuid::from_u128((millis << CHANCE_BITS) | chance))
+            }
+            _ => self,
+        }
+    }
+}
+
 impl fmt::Display for RolloutId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Display::fmt(&self.0, f)
@@ -302,6 +319,11 @@ impl RolloutRecord {
             (None, Some(committed)) => Some(committed.routing),
             (None, None) => None,
         }
+    }
+
+    /// Whether it ever began: one that was cancelled while it waited never moved its alias.
+    pub fn has_begun(&self) -> bool {
+        self.committed.is_some()
     }
 
     /// Whether harm would still clear the canary's weight: the alias names both versions and nothing has ended.

@@ -240,6 +240,8 @@ fn events(bench: &Bench) -> Vec<(&'static str, Event)> {
         ("resume --adopt", Event::Resumed { drift: Some(Resumption::Adopt) }),
         ("approve", Event::Approved),
         ("abort", Event::AbortAsked),
+        ("rollback", Event::RollbackAsked { to: None }),
+        ("rollback --to (another)", Event::RollbackAsked { to: Some(VersionNumber(40)) }),
         ("superseded", Event::SupersededBy { rollout: None }),
         ("began", Event::Began { base: Base { stable: STABLE, revision } }),
         ("unstartable", Event::Unstartable { why: "the alias is gone".into() }),
