@@ -283,7 +283,9 @@ impl<'a> Draft<'a> {
         } else {
             self.world.live.insert_mut(id);
         }
-        let mut forgotten = None;
+        let (begun, mut forgotten) = (self.has_begun(id), None);
+        let last_begun =
+            self.world.alias(&alias).and_then(|state| state.last).is_some_and(|last| self.has_begun(last));
         if let Some(state) = self.alias_mut(&alias) {
             state.pending.retain(|pending| *pending != id);
             if state.active == Some(id) {
@@ -295,7 +297,8 @@ impl<'a> Draft<'a> {
                 state.pending.push(id);
                 state.pending.sort();
             }
-            if phase.is_active() && state.last != Some(id) {
+            let is_last = phase.is_active() || (phase.is_final() && !begun && !last_begun);
+            if is_last && state.last != Some(id) {
                 forgotten = state.last.replace(id);
             } else if state.last != Some(id) && phase.is_final() {
                 forgotten = Some(id);
@@ -309,6 +312,10 @@ impl<'a> Draft<'a> {
         }
         self.rollouts.insert(id);
         self.touch(Touched::Alias(alias));
+    }
+
+    fn has_begun(&self, id: RolloutId) -> bool {
+        self.world.rollout(id).is_some_and(|rollout| rollout.record.has_begun())
     }
 
     /// The evidence of a rollout, with what this draft changed.

@@ -110,7 +110,7 @@ fn spec(world: &World, state: &AliasState, routing: Routing) -> Option<RouteSpec
     let target = |version| -> Option<Target> { Some(function.configuration(version)?.target.clone()) };
     let active = state.active.and_then(|active| world.rollout(active));
     // These are about how the service is used, which is no other once a rollout has ended.
-    let in_force = active.or_else(|| world.rollout(state.last?));
+    let in_force = active.or_else(|| world.rollout(state.last?).filter(|last| last.record.has_begun()));
     let analysis = active.and_then(|rollout| rollout.plan.analysis.as_ref());
     Some(RouteSpec {
         alias: id.clone(),

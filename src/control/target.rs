@@ -42,8 +42,7 @@ pub fn find(
             let meant = state.meant().and_then(|id| world.rollout(id)).cloned();
             meant.ok_or_else(|| {
                 Refusal::RolloutNotFound(format!(
-                    "{alias} has had no rollout yet (one that was cancelled before it began is found by its id); `serin \
-                     start PLAN` starts one; {alias} is {} now",
+                    "{alias} has had no rollout yet; `serin start PLAN` starts one; {alias} is {} now",
                     state.alias.routing
                 ))
             })
@@ -89,6 +88,9 @@ pub fn way_back(world: &World, state: &AliasState, named: Option<&Arc<Rollout>>)
     let (routing, name) = (state.alias.routing, record.id.short());
     if !record.phase.is_final() {
         return WayBack::Ends(rollout);
+    }
+    if !record.has_begun() {
+        return WayBack::Nothing(format!("rollout {name} was cancelled before it began"));
     }
     if record.phase == Phase::Succeeded {
         let active = state.active.and_then(|active| world.rollout(active));
@@ -136,7 +138,7 @@ pub fn further_back(
     let function = world.function(&id.function)?;
     let lies_back =
         |version: &VersionNumber| !routing.names(*version) && function.versions.contains_key(version);
-    let last = state.last.and_then(|last| world.rollout(last));
+    let last = state.last.and_then(|last| world.rollout(last)).filter(|last| last.record.has_begun());
     // Where the last rollout left the alias, if somebody else has moved it since.
     let left = last.map(|last| match (&last.record.phase, state.previous_stable) {
         (Phase::Succeeded, Some(_)) => last.record.canary,

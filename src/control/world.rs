@@ -59,7 +59,7 @@ pub struct AliasState {
     pub active: Option<RolloutId>,
     /// Rollouts that have not begun, in the order they were made.
     pub pending: Vec<RolloutId>,
-    /// The rollout that began last, whether or not it has ended.
+    /// The rollout that began last, whether or not it has ended; where none ever began, the last that was cancelled.
     pub last: Option<RolloutId>,
     /// The watch over what was promoted last, while there is one.
     pub watch: Option<Arc<AliasWatch>>,
@@ -71,7 +71,8 @@ impl AliasState {
     /// The rollout that the alias's name means, to every verb and to every reading: the one that moves it, else the one
     /// that waits for its time, else the last that began.
     ///
-    /// One that is queued behind another, or was cancelled before it began, is meant by its id alone.
+    /// One that is queued behind another, or was cancelled before it began beside others that did, is meant by its id
+    /// alone.
     pub fn meant(&self) -> Option<RolloutId> {
         self.active.or_else(|| self.pending.last().copied()).or(self.last)
     }

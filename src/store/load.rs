@@ -332,15 +332,16 @@ fn load_rollouts(connection: &Connection, loaded: &mut Loaded) -> Result<Vec<Sto
                       p.digest, p.name, p.bytes, p.defaults_name, p.defaults
                FROM rollouts r JOIN plans p ON p.digest = r.plan_digest
                WHERE r.live = 1 OR r.id IN (
-                   -- Of each alias the one that began last by the journal, if the alias was not deleted since.
+                   -- Of each alias the one that began last by the journal, or where none began the last that was made,
+                   -- if the alias was not deleted since.
                    SELECT id FROM (
                        SELECT id, function, alias, seq,
-                              row_number() OVER (PARTITION BY function, alias ORDER BY seq DESC, id DESC) AS place
+                              row_number() OVER (PARTITION BY function, alias ORDER BY begun DESC, seq DESC, id DESC) AS place
                        FROM (SELECT id, function, alias,
-                                    (SELECT min(seq) FROM events WHERE rollout = b.id) AS seq
-                             FROM rollouts b
-                             WHERE CASE WHEN json_valid(record)
-                                        THEN json_type(record, '$.committed') = 'object' ELSE 0 END)) l
+                                    (SELECT min(seq) FROM events WHERE rollout = b.id) AS seq,
+                                    CASE WHEN json_valid(record)
+                                         THEN json_type(record, '$.committed') IS 'object' ELSE 0 END AS begun
+                             FROM rollouts b)) l
                    WHERE place = 1 AND NOT EXISTS (
                        SELECT 1 FROM events d
                        WHERE d.function = l.function AND d.alias = l.alias AND d.tells_alias = 1 AND d.seq > l.seq

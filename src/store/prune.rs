@@ -37,11 +37,13 @@ pub(super) fn prune(
     let rollouts = delete(
         "DELETE FROM rollouts WHERE id IN (
              SELECT id FROM rollouts r WHERE live = 0 AND updated_at < ?1
-                AND (CASE WHEN json_valid(record) THEN json_type(record, '$.committed') IS NOT 'object' ELSE 0 END
-                     OR EXISTS (SELECT 1 FROM rollouts n
-                                WHERE n.function = r.function AND n.alias = r.alias AND n.id > r.id
-                                  AND CASE WHEN json_valid(n.record)
-                                           THEN json_type(n.record, '$.committed') = 'object' ELSE 0 END))
+                AND EXISTS (SELECT 1 FROM rollouts n
+                            WHERE n.function = r.function AND n.alias = r.alias AND n.id <> r.id
+                              -- Another one that began is later, or this one never began.
+                              AND (n.id > r.id OR CASE WHEN json_valid(r.record)
+                                   THEN json_type(r.record, '$.committed') IS NOT 'object' ELSE 0 END)
+                              AND CASE WHEN json_valid(n.record)
+                                       THEN json_type(n.record, '$.committed') IS 'object' ELSE 0 END)
              LIMIT ?2)",
         before,
     )?;

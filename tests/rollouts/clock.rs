@@ -92,6 +92,7 @@ impl Machine {
                 target: Target::Http {
                     url: format!("http://127.0.0.1:{port}").parse().unwrap(),
                     health: None,
+                    timeouts: Default::default(),
                 },
                 role: DEFAULT_ROLE.to_owned(),
                 dead_letter: None,

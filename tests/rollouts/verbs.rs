@@ -181,7 +181,6 @@ fn impossible_starts_say_why() {
     let stage = Stage::set(0.0, 0.0);
     let house = &stage.house;
     for (plan, more, status, word) in [
-        (BY_HAND, json!({ "to": "1" }), 409, "already is on v1"),
         (BY_HAND, json!({ "to": "9" }), 404, "version 9 of function f"),
         (BY_HAND, json!({ "to": "x" }), 400, "whole number"),
         ("function: g\nalias: live\nsteps: [100%]\n", json!({}), 404, "there is no function g"),

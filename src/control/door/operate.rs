@@ -164,6 +164,9 @@ fn done(before: &Rollout, now: &Rollout, verb: &Verb, skipped: &[String]) -> Str
                 None => format!("{name} goes on at {share}"),
             },
         },
+        Verb::Approve if record.step > before.record.step => {
+            format!("{name} is approved, and goes on: v{canary} at {share}")
+        }
         Verb::Approve => format!("{name} is approved ({} so far)", record.approvals.len()),
         Verb::Abort | Verb::Rollback { .. } if before.record.phase == Phase::Pending => {
             format!("{name} is cancelled; it had not begun")

@@ -224,11 +224,15 @@ fn is_so_already(
             false => ", by the plan as it was when that started",
         };
         let name = super::name_of(moves);
+        let paused = match moves.record.phase {
+            Phase::Paused(_) => format!(", and is paused; `{}` says why", moves.command("explain")),
+            _ => String::new(),
+        };
         return Some(operate::reply(
             draft,
             moves,
             false,
-            format!("{name} is rolling out v{canary} already{edited}"),
+            format!("{name} is rolling out v{canary} already{edited}{paused}"),
         ));
     }
     // One that waits is made anew by a start of another version, or by another plan.

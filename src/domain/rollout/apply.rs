@@ -56,6 +56,9 @@ impl Rollout {
             (Phase::Pending, PauseAsked) => {
                 refuse("paused", "it has not begun", &format!("`{}` cancels it", self.command("abort")))
             }
+            (Phase::Pending | Phase::Promoting, Resumed { drift: Some(drift) }) => {
+                self.refuse_settling(*drift)
+            }
             (Phase::Pending, Resumed { .. }) => unchanged("is not paused; it has not begun"),
             (Phase::Pending, Approved) => refuse(
                 "approved",
