@@ -334,6 +334,15 @@ fn a_start_to_stable_while_a_rollout_runs_is_refused() {
     let text = said(house, &refused, 409);
     assert!(text.contains("use abort") && text.contains("`serin abort f:live`"), "{text}");
     assert_eq!((house.phase(&live).as_str(), house.kinds("f:live")["rolloutStarted"]), ("Progressing", 1));
+    // Also where that one was rolled back once.
+    rollback(house, json!({ "to": "2" })).ok();
+    start(house, "3");
+    rollback(house, json!({ "to": "2" })).ok();
+    rollback(house, json!({ "to": "1" })).ok();
+    rollback(house, json!({ "to": "2" })).ok();
+    start(house, "4");
+    let refused = house.start_rollout(BY_HAND, &json!({ "to": "2" }));
+    assert!(said(house, &refused, 409).contains("use abort"), "{}", refused.body);
 }
 
 #[test]

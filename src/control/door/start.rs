@@ -137,6 +137,8 @@ pub(super) fn start(
     {
         return Ok(if dry_run { would_do_nothing(reply, canary) } else { reply });
     }
+    // Before what is remembered: a version that was rolled back once may be stable by now.
+    active.as_deref().map_or(Ok(()), |active| refuse_stable(active, canary))?;
     refuse_remembered(draft, &id, canary, asked)?;
     let stable = match &active {
         None => base(draft, &id, canary)?.stable,
@@ -285,6 +287,20 @@ fn refuse_remembered(
     }
 }
 
+/// Refuses to roll out what a rollout under way would go back to.
+fn refuse_stable(active: &Rollout, canary: VersionNumber) -> Result<(), Refusal> {
+    if active.record.stable == canary && !matches!(active.record.phase, Phase::RollingBack(_)) {
+        return Err(Refusal::Conflict(format!(
+            "{} is moving traffic from v{canary} to v{}, so v{canary} cannot be rolled out; use abort: `{}` puts all \
+             traffic back on v{canary}",
+            super::name_of(active),
+            active.record.canary,
+            active.command("abort")
+        )));
+    }
+    Ok(())
+}
+
 /// Whether a rollout may be made while another runs; gives the version it would probably begin from.
 fn admit_beside(
     draft: &Draft<'_>,
@@ -293,14 +309,6 @@ fn admit_beside(
     plan: &Plan,
 ) -> Result<VersionNumber, Refusal> {
     let name = super::name_of(active);
-    if active.record.stable == canary && !matches!(active.record.phase, Phase::RollingBack(_)) {
-        return Err(Refusal::Conflict(format!(
-            "{name} is moving traffic from v{canary} to v{}, so v{canary} cannot be rolled out; use abort: `{}` puts all \
-             traffic back on v{canary}",
-            active.record.canary,
-            active.command("abort")
-        )));
-    }
     if active.record.canary == canary && !matches!(active.record.phase, Phase::RollingBack(_)) {
         return Err(Refusal::Conflict(format!(
             "{name} is rolling out v{canary} already, by plan {}; `{}` shows how far it is",
