@@ -1,10 +1,10 @@
 //! The only reader of clocks.
 //!
-//! Uptime comes from the monotonic clock, which stands still while the machine sleeps, and is credited in ticks: a
-//! process that was stopped for ten minutes earns at most the credit of one tick, because nobody served or judged
-//! anything meanwhile.
+//! Uptime comes from the monotonic clock, which stands still while the machine sleeps, and is what lies between beats of
+//! the data plane: a process that was stopped earns nothing for it, however often it is continued, because nobody served
+//! or judged anything meanwhile.
 
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use crate::domain::time::{Moment, Timestamp, Uptime};
@@ -15,34 +15,65 @@ pub trait Clock: Send + Sync {
     fn now(&self) -> Moment;
 }
 
-/// The longest stretch between two looks at the clock that is credited as uptime in full.
-///
-/// Whoever keeps time must look at least twice in this span.
-pub const CREDIT_MAX: Duration = Duration::from_secs(2);
+/// How often the data plane shows that it serves.
+pub const BEAT_EVERY: Duration = Duration::from_millis(50);
+/// What lies between two beats further apart than this was not seen to be served, and is credited to nobody.
+const GAP_MAX: Duration = Duration::from_millis(250);
+
+/// Time in which the data plane was seen to serve: a process that was stopped, or a router that hangs, earns none.
+#[derive(Default)]
+pub struct Heart {
+    beats: Mutex<Beats>,
+}
+
+#[derive(Default)]
+struct Beats {
+    last: Option<Instant>,
+    served: Duration,
+}
+
+impl Heart {
+    /// Says that requests are served at this moment; any thread that serves them may.
+    pub fn beat(&self) {
+        self.beat_at(instant_now());
+    }
+
+    fn beat_at(&self, now: Instant) {
+        let mut beats = self.beats.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let gap = beats.last.map_or(Duration::ZERO, |last| now.saturating_duration_since(last));
+        if gap <= GAP_MAX {
+            beats.served += gap;
+        }
+        // Threads that beat at once may come out of order.
+        beats.last = beats.last.max(Some(now));
+    }
+
+    /// How long requests were served, as far as that was seen.
+    pub fn served(&self) -> Duration {
+        self.beats.lock().unwrap_or_else(std::sync::PoisonError::into_inner).served
+    }
+}
 
 /// The machine's clocks.
 pub struct SystemClock {
-    last: Mutex<(Instant, Uptime)>,
+    from: Uptime,
+    heart: Arc<Heart>,
+    served_before: Duration,
 }
 
 impl SystemClock {
-    /// Goes on from the uptime the store remembers.
-    #[expect(clippy::disallowed_methods, reason = "the owner of the monotonic clock")]
-    pub fn resumed(from: Uptime) -> SystemClock {
-        SystemClock { last: Mutex::new((Instant::now(), from)) }
+    /// Goes on from the uptime the store remembers, with every beat of a heart.
+    pub fn resumed(from: Uptime, heart: Arc<Heart>) -> SystemClock {
+        SystemClock { from, served_before: heart.served(), heart }
     }
 }
 
 impl Clock for SystemClock {
-    #[expect(clippy::disallowed_methods, reason = "the owner of the monotonic clock")]
     fn now(&self) -> Moment {
-        let mut last = self.last.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        let instant = Instant::now();
-        let whole_ms = instant.duration_since(last.0).as_millis() as u64;
-        let credit_ms = whole_ms.min(CREDIT_MAX.as_millis() as u64);
-        last.0 += Duration::from_millis(whole_ms);
-        last.1 = Uptime(last.1.0 + credit_ms);
-        Moment { wall: wall_now(), up: last.1 }
+        Moment {
+            wall: wall_now(),
+            up: self.from.plus(self.heart.served().saturating_sub(self.served_before)),
+        }
     }
 }
 
@@ -88,5 +119,34 @@ impl ManualClock {
 impl Clock for ManualClock {
     fn now(&self) -> Moment {
         *self.now.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_lies_between_beats_close_together_was_served() {
+        let heart = Heart::default();
+        let start = instant_now();
+        let beat = |ms: u64| heart.beat_at(start + Duration::from_millis(ms));
+        for ms in [0, 50, 100] {
+            beat(ms);
+        }
+        assert_eq!(heart.served(), Duration::from_millis(100));
+        // Stopped thirty times for two seconds, and continued for thirty milliseconds each.
+        let mut now = 100;
+        for _ in 0..30 {
+            now += 2_000;
+            beat(now);
+            now += 30;
+            beat(now);
+        }
+        assert_eq!(heart.served(), Duration::from_millis(100 + 30 * 30));
+        // Two threads beat, one of them late.
+        beat(now - 10);
+        beat(now + 20);
+        assert_eq!(heart.served(), Duration::from_millis(100 + 30 * 30 + 20));
     }
 }

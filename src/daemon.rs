@@ -8,6 +8,7 @@
 mod descriptors;
 mod ground;
 mod make_way;
+mod opened;
 mod take_over;
 
 use std::fs::File;
@@ -35,6 +36,7 @@ use crate::control::{boot, watch as plans_watch};
 use crate::domain::actor::{Actor, Standing};
 use crate::domain::plan::Plan;
 use crate::events::{self, AsyncInvocations};
+use crate::handover::Keeper;
 use crate::metrics::outside::Settings as OutsideSettings;
 use crate::metrics::recorder::Recorder;
 use crate::queues::EventSources;
@@ -45,8 +47,9 @@ use crate::router::table::RoutingTable;
 use crate::runtime::RunningRuntimes;
 use crate::store::events::Events;
 use crate::store::logs::Logs;
-use crate::store::{self, Loaded, Store, StoreError, Writer};
+use crate::store::{self, Store, StoreError, Writer};
 use ground::Ground;
+use opened::Opened;
 
 pub use crate::handover::{Asked, Image, Inheritance};
 pub use crate::store::Finding;
@@ -58,6 +61,9 @@ const API_GRACE: Duration = Duration::from_secs(2);
 
 /// How long deleting what is done at queues, or telling destinations, may take after the last invocation ended.
 const QUEUES_GRACE: Duration = Duration::from_secs(5);
+
+/// How long the disk may take to show that it takes a change, before an upgrade.
+const TRY_MAX: Duration = Duration::from_secs(5);
 
 /// A daemon that runs.
 pub struct Daemon {
@@ -88,8 +94,11 @@ pub struct Daemon {
     meter_thread: JoinHandle<()>,
     access: Arc<AccessControl>,
     watching_principals: WatchingPrincipals,
+    is_standing: bool,
+    /// Not there while there is no store to keep it beside.
+    keeper: Option<Keeper>,
     _watching: Option<plans_watch::Watching>,
-    _store: Store,
+    _store: Option<Store>,
 }
 
 impl Daemon {
@@ -106,7 +115,7 @@ impl Daemon {
         let access = access(config)?;
         // Bound first: a port that is taken must not cost a look at the store.
         let api_listener = std::net::TcpListener::bind(config.api).map_err(|why| held(config, why))?;
-        let opened = open_store(config, api_listener.local_addr()?)?;
+        let opened = opened::open_or_stand(config, api_listener.local_addr()?)?;
         let ground = Ground::lay(config, access, api_listener, None)?;
         Daemon::rise(config, ground, opened, data_plane)
     }
@@ -115,16 +124,24 @@ impl Daemon {
     fn rise(
         config: &ServeConfig,
         ground: Ground,
-        (store, mut loaded): (Store, Loaded),
+        opened: Opened,
         data_plane: impl FnOnce(Arc<RoutingTable>) -> Arc<dyn DataPlane>,
     ) -> anyhow::Result<Daemon> {
-        let clock: Arc<dyn Clock> = Arc::new(SystemClock::resumed(loaded.uptime));
+        let Opened { store, writer, reader, mut loaded, last_table, spill, standing } = opened;
         let days = std::mem::take(&mut loaded.days);
+        let (is_damaged, trouble) = (loaded.is_damaged, loaded.trouble.clone());
+        let clock: Arc<dyn Clock> =
+            Arc::new(SystemClock::resumed(loaded.uptime, Arc::clone(ground.table.heart())));
         let (world, judges, mut problems) = boot::build(loaded);
         problems.extend(ground.events_problem);
-        // What no commit came to name before the last end, nobody will name.
-        ground.code.clear_unfinished()?;
-        ground.code.sweep(|| world.named_code())?;
+        // What no commit came to name before the last end, nobody will name; unless not all that names is known.
+        if !is_damaged {
+            let swept =
+                ground.code.clear_unfinished().and_then(|()| ground.code.sweep(|| world.named_code()));
+            if let Err(why) = swept {
+                tracing::warn!("code that nothing names could not be removed: {why}");
+            }
+        }
         let book = config.plans.as_deref().map(plans_watch::read).unwrap_or_default();
         let outside = OutsideSettings { env: config.plan_env.clone(), ca: config.plan_ca.clone() };
         problems.extend(lacking(&outside, &book, &world));
@@ -132,13 +149,17 @@ impl Daemon {
             outside,
             core: Core::new(world, judges).with_days(days),
             book: book.succeed(&PlanBook::default()),
-            writer: store.writer.clone(),
-            reader: store.reader.clone(),
+            writer: writer.clone(),
+            reader: reader.clone(),
             data_plane: data_plane(Arc::clone(&ground.table)),
             recorder: Arc::clone(&ground.recorder),
             clock,
             keep_history: config.keep_history,
             problems: problems.clone(),
+            last_table,
+            spill,
+            trouble,
+            standing: standing.clone(),
         };
         let (control, control_thread) =
             Control::start(ground.inbox, parts).context("cannot start the control thread")?;
@@ -158,8 +179,8 @@ impl Daemon {
         let async_progress = events::progress::Progress::default();
         let api = Api {
             control: control.clone(),
-            reader: store.reader.clone(),
-            writer: store.writer.clone(),
+            reader,
+            writer: writer.clone(),
             recorder: Arc::clone(&ground.recorder),
             invoke: router.invoke_handle(),
             access: Arc::clone(&ground.access),
@@ -199,6 +220,14 @@ impl Daemon {
         let (stop_api, stopping) = watch::channel(None);
         let api_thread =
             serve_api(ground.api_listener.try_clone()?, api, stopping).context("cannot start the API")?;
+        let keeper = match &store {
+            Some(_) => {
+                let table = Arc::clone(&ground.table);
+                let keeper = Keeper::start(config.data_dir.clone(), store::SCHEMA_VERSION, table);
+                Some(keeper.context("cannot start to keep the last table")?)
+            }
+            None => None,
+        };
         Ok(Daemon {
             api_addr,
             router_addr,
@@ -215,13 +244,15 @@ impl Daemon {
             api_listener: ground.api_listener,
             stop_api,
             api_thread,
-            writer: store.writer.clone(),
+            writer,
             logs: ground.logs,
             events: ground.events,
             stop_meter,
             meter_thread,
             watching_principals: ground.watching_principals,
             access: ground.access,
+            is_standing: standing.is_some(),
+            keeper,
             _watching: watching,
             _store: store,
         })
@@ -235,6 +266,24 @@ impl Daemon {
     /// Whether the control thread or the store's writer has ended by a fault; traffic flows on by the last table.
     pub fn has_crashed(&self) -> bool {
         !self.has_lost_control() && (self.control_thread.is_finished() || self.writer.has_ended())
+    }
+
+    /// Whether there is no store, so that the router serves the last table; it has crashed once there is one again.
+    pub fn is_standing(&self) -> bool {
+        self.is_standing
+    }
+
+    /// Tries whether a change could be stored now, and another process could open the store; waits for the disk.
+    pub fn trial(&self) -> impl FnOnce() -> Result<(), StoreError> + Send + 'static {
+        // Where control or writer is gone, another process is the way out.
+        let answer = (!self.has_crashed()).then(|| self.writer.try_out());
+        move || {
+            let slow = || StoreError::Unreadable {
+                what: "the disk".to_owned(),
+                why: "it takes too long".to_owned(),
+            };
+            answer.map_or(Ok(()), |answer| store::wait_for(&answer, TRY_MAX).unwrap_or_else(|| Err(slow())))
+        }
     }
 
     /// Reads the router's certificates and the principals again; what comes of it is in the log.
@@ -291,8 +340,10 @@ impl Daemon {
         let metered = join(self.meter_thread, "the meter");
         self.logs.close();
         self.events.close();
-        drop(self._store);
+        drop(self.keeper);
         self.writer.close();
+        // The lock goes last: who has it may write.
+        drop(self._store);
         drained.context("the router did not end well")?;
         ended.context("the functions did not end well")?;
         emptied.context("the event sources did not end well")?;
@@ -356,11 +407,6 @@ fn access(config: &ServeConfig) -> anyhow::Result<Arc<AccessControl>> {
     outside.check().map_err(|why| anyhow::anyhow!("--plan-ca: {why}"))?;
     let access = AccessControl::open(config.token.as_deref(), config.principals.as_deref());
     Ok(Arc::new(access.context("cannot tell who may ask")?))
-}
-
-/// Takes the data directory, and says in it who has it and where its API is.
-fn open_store(config: &ServeConfig, api_addr: SocketAddr) -> Result<(Store, Loaded), StoreError> {
-    Store::open(&config.data_dir, &format!("{}, API http://{api_addr}", holder("serve")))
 }
 
 /// Why the API's address cannot be had: most often another daemon has it, and the directory with it.

@@ -21,7 +21,8 @@ use crate::store::EntryFilter;
 
 /// How often the journal is looked at while somebody listens and nothing was committed.
 const LOOK_EVERY: Duration = Duration::from_millis(200);
-const PAGE: u32 = 200;
+/// So many entries at most are held for each stream, for as long as its client does not read.
+const PAGE: u32 = 16;
 
 /// Which entries to stream.
 #[derive(Debug, Default, Deserialize)]

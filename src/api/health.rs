@@ -5,8 +5,9 @@ use std::time::Duration;
 
 use std::io::Read as _;
 
-use axum::extract::{Extension, State};
-use axum::http::{StatusCode, Uri, header};
+use axum::extract::{Extension, Request, State};
+use axum::http::{Method, StatusCode, Uri, header};
+use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
 use tokio::time::timeout;
@@ -42,11 +43,7 @@ pub async fn livez(State(api): State<Api>) -> Response {
 pub async fn readyz(State(api): State<Api>) -> Response {
     let health = api.control.health();
     let mut trouble: Vec<String> = health.trouble.iter().cloned().collect();
-    if api.writer.is_frozen() {
-        trouble.push(
-            "the store stopped writing after a failed sync to disk; check the disk, then restart".to_owned(),
-        );
-    }
+    trouble.extend(api.writer.frozen().filter(|why| !trouble.contains(why)));
     match timeout(ANSWER_MAX, api.control.ask(|_| ())).await {
         Ok(Some(())) => {}
         Ok(None) => trouble.push("the control plane is shutting down".to_owned()),
@@ -75,6 +72,18 @@ pub async fn readyz(State(api): State<Api>) -> Response {
         let _ = writeln!(text, "not ready: {why}");
     }
     (StatusCode::SERVICE_UNAVAILABLE, text).into_response()
+}
+
+/// Without a store nobody can be told what it holds, nor change it; health, numbers and invocations are as ever.
+pub async fn refuse_without_store(State(api): State<Api>, request: Request, next: Next) -> Response {
+    let path = request.uri().path();
+    let needs_none = matches!(path, "/livez" | "/readyz" | "/metrics" | "/openapi.json" | "/v1/openapi.json")
+        || path.ends_with("/invocations")
+        || (path == "/" && request.method() == Method::GET);
+    match &api.control.health().standing {
+        Some(why) if !needs_none => ApiError::unavailable(why.as_str()).on(Face::of(path)).into_response(),
+        _ => next.run(request).await,
+    }
 }
 
 /// Where things are.

@@ -74,7 +74,7 @@ pub async fn serve(State(api): State<Api>) -> Result<Response, ApiError> {
         now: clock::wall_now(),
         plans_faulty: api.control.book().files.values().filter(|file| !file.is_sound()).count(),
         turns: api.control.turns(),
-        frozen: api.writer.is_frozen(),
+        frozen: api.writer.frozen().is_some(),
         log_lines_dropped: api.logs.dropped(),
     };
     let text = tokio::task::spawn_blocking(move || {

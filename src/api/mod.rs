@@ -268,6 +268,7 @@ pub fn routes(api: Api) -> Router {
         .fallback(health::nothing_here)
         .method_not_allowed_fallback(health::wrong_method)
         .layer(middleware::from_fn_with_state(api.clone(), body::hold))
+        .layer(middleware::from_fn_with_state(api.clone(), health::refuse_without_store))
         .layer(middleware::from_fn_with_state(api.clone(), auth::admit))
         .with_state(api)
 }

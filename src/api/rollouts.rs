@@ -1,6 +1,7 @@
 //! Rollouts: started, operated, looked at.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Json;
 use axum::extract::{Path, Query, State};
@@ -15,10 +16,12 @@ use super::wire::{
     CountsView, DriftChoice, ErrorBody, EventList, Explanation, PromoteRequest, ResumeRequest,
     RollbackRequest, RolloutList, RolloutStatus, StartRequest, VerbReply, VerbRequest, WouldStart,
 };
+use crate::clock;
 use crate::control::door::{Action, Refusal, Reply, RolloutRef, Trigger, Verb};
 use crate::control::handle::Sight;
 use crate::control::plans::{PlanFile, ReadPlan, read_plan};
 use crate::control::target;
+use crate::control::watch;
 use crate::domain::alias::AliasId;
 use crate::domain::analysis::ledger;
 use crate::domain::arn::{VersionId, VersionNumber};
@@ -27,6 +30,10 @@ use crate::domain::rollout::{Resumption, Rollout, RolloutId, RolloutRecord};
 use crate::domain::time::Timestamp;
 use crate::metrics::recorder::RecentFailure;
 use crate::store::{EntryFilter, Reader, RolloutFilter, StoreError};
+
+/// How long a start waits until the plan's file has been read as it is.
+const READ_MAX: Duration = Duration::from_secs(5);
+const READ_LOOK_EVERY: Duration = Duration::from_millis(50);
 
 /// Entries shown with an explanation.
 const HISTORY_SHOWN: u32 = 12;
@@ -348,6 +355,25 @@ fn fault_of(file: &PlanFile) -> Option<String> {
     file.problem.clone().or_else(|| file.faults.first().map(fault_line))
 }
 
+/// Waits until what is known of a plan's file is what the file is: nobody starts by an old one unawares.
+async fn as_it_is_now(api: &Api, name: &str) -> Result<(), ApiError> {
+    let begun = clock::instant_now();
+    loop {
+        let (book, plan) = (api.control.book(), name.to_owned());
+        let look = tokio::task::spawn_blocking(move || watch::is_current(&book, &plan)).await;
+        if look.unwrap_or(true) {
+            return Ok(());
+        }
+        if clock::instant_now().duration_since(begun) > READ_MAX {
+            return Err(Refusal::Conflict(format!(
+                "the file of plan {name} has changed and has not been read since; try again, and look at `serin plan list`"
+            ))
+            .into());
+        }
+        tokio::time::sleep(READ_LOOK_EVERY).await;
+    }
+}
+
 /// Starts a rollout.
 #[utoipa::path(post, path = "/v1/rollouts", tag = "rollouts", request_body = StartRequest,
     responses((status = 200, body = VerbReply, description = "started; with dryRun a WouldStart"),
@@ -357,6 +383,9 @@ pub async fn start(
     asker: Asker,
     Required(request): Required<StartRequest>,
 ) -> Result<Response, ApiError> {
+    if request.plan_text.is_none() {
+        as_it_is_now(&api, &request.plan).await?;
+    }
     let (plan, note) = plan_of(&api, &request)?;
     let to = request.to.as_deref().map(version).transpose()?;
     let action =

@@ -7,6 +7,7 @@ use super::judge::Judge;
 use super::plans::reread_plan;
 use super::world::{AliasState, FunctionState, World};
 use crate::domain::alias::Routing;
+use crate::domain::analysis::evidence::Evidence;
 use crate::domain::plan::Plan;
 use crate::domain::rollout::{Rollout, RolloutId};
 use crate::store::Loaded;
@@ -58,6 +59,8 @@ pub fn build(loaded: Loaded) -> (World, HashMap<RolloutId, Judge>, Vec<String>) 
             Arc::make_mut(state).watch = Some(Arc::new(watch));
         }
     }
+    quarantine_without_versions(&mut world, &mut problems);
+    world.is_partial = loaded.is_damaged;
     let mut judges = HashMap::new();
     let mut plans: HashMap<String, Arc<Plan>> = HashMap::new();
     for stored in loaded.rollouts {
@@ -79,10 +82,12 @@ pub fn build(loaded: Loaded) -> (World, HashMap<RolloutId, Judge>, Vec<String>) 
                 }
             },
         };
-        let rollout = Rollout { plan, record: stored.record };
+        let mut rollout = Rollout { plan, record: stored.record };
+        rollout.record.rebase(loaded.uptime);
         file(&mut world, &rollout);
         if rollout.record.phase.is_active() {
-            match Judge::resume(&rollout, stored.evidence.as_deref(), loaded.uptime) {
+            let evidence = fuller(stored.evidence, loaded.aside.get(&rollout.record.id));
+            match Judge::resume(&rollout, evidence.as_deref(), loaded.uptime) {
                 Ok(judge) => {
                     judges.insert(rollout.record.id, judge);
                 }
@@ -101,6 +106,17 @@ pub fn build(loaded: Loaded) -> (World, HashMap<RolloutId, Judge>, Vec<String>) 
     (world, judges, problems)
 }
 
+/// Of what the store took of a rollout's evidence and what was kept aside because it did not, whichever knows of more
+/// requests.
+fn fuller(stored: Option<String>, aside: Option<&String>) -> Option<String> {
+    let known =
+        |text: &str| serde_json::from_str::<Evidence>(text).ok().map(|evidence| evidence.exposure.requests);
+    match aside.filter(|aside| known(aside) > stored.as_deref().and_then(known)) {
+        Some(aside) => Some(aside.clone()),
+        None => stored,
+    }
+}
+
 fn file(world: &mut World, rollout: &Rollout) {
     let record = &rollout.record;
     let Some(state) = world.aliases.get_mut(&record.alias) else { return };
@@ -116,6 +132,28 @@ fn file(world: &mut World, rollout: &Rollout) {
     }
     if !record.phase.is_final() {
         world.live.insert_mut(record.id);
+    }
+}
+
+/// Aliases whose versions are not there: at their stable version, which the router may know from before.
+fn quarantine_without_versions(world: &mut World, problems: &mut Vec<String>) {
+    let mut lacking = Vec::new();
+    for (id, state) in &world.aliases {
+        let routing = state.alias.routing;
+        let named = std::iter::once(routing.function_version)
+            .chain(routing.additional.map(|additional| additional.version.into()));
+        let function = world.function(&id.function);
+        let missing = named
+            .into_iter()
+            .find(|version| function.is_none_or(|function| function.configuration(*version).is_none()));
+        if let Some(version) = missing {
+            let why = format!("alias {id} names version {version}, which cannot be read");
+            lacking.push((id.clone(), why));
+        }
+    }
+    for (id, why) in lacking {
+        quarantine(world, &id, &why);
+        problems.push(why);
     }
 }
 

@@ -5,7 +5,7 @@
 //! stable, is no revision, and the commit follows when it can.
 
 use std::collections::BTreeSet;
-use std::sync::Arc;
+use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
 use super::core::{Answer, Core, Round};
@@ -14,7 +14,7 @@ use super::draft::Touched;
 use super::handle::{DoorError, Health, Input};
 use super::judge::Judge;
 use super::publish;
-use super::scheduler::{LOOK_EVERY, Scheduler, with_outside, with_sources};
+use super::scheduler::{LOOK_EVERY, Scheduler, with_outside};
 use super::world::World;
 use crate::domain::alias::AliasId;
 use crate::domain::plan::OnFailure;
@@ -83,9 +83,31 @@ impl Scheduler {
         let urgent = commit.urgent;
         let takes_out: Vec<AliasId> = if urgent { routed_in(&commit) } else { Vec::new() };
         let answer = self.writer.commit(commit);
+        self.watch_until(&answer, &takes_out)
+    }
+
+    /// While nothing can be stored, and a retry is due: tries whether anything can be again.
+    pub(super) fn try_store(&mut self, is_due: bool, at: Moment) {
+        // A commit that failed in this turn has set the next retry.
+        if !is_due || self.retry_at.is_some() || self.shared.health().trouble.is_none() {
+            return;
+        }
+        let answer = self.writer.try_out();
+        match self.watch_until(&answer, &[]) {
+            Ok(()) => self.recover(),
+            Err(error) => self.fail(&error, at),
+        }
+    }
+
+    /// Waits for the writer, and watches over the canaries meanwhile.
+    fn watch_until(
+        &mut self,
+        answer: &mpsc::Receiver<Result<(), StoreError>>,
+        takes_out: &[AliasId],
+    ) -> Result<(), StoreError> {
         let (mut waited, mut is_stalled) = (Duration::ZERO, false);
         loop {
-            if let Some(result) = crate::store::wait_for(&answer, LOOK_EVERY) {
+            if let Some(result) = crate::store::wait_for(answer, LOOK_EVERY) {
                 if result.is_err() {
                     takes_out.iter().for_each(|id| self.overlay(id));
                 } else if is_stalled {
@@ -138,7 +160,7 @@ impl Scheduler {
     }
 
     /// Takes a canary out of the routing table before that is committed: towards stable only.
-    fn overlay(&mut self, id: &AliasId) {
+    pub(super) fn overlay(&mut self, id: &AliasId) {
         if self.overlaid.contains(id) {
             return;
         }
@@ -146,12 +168,21 @@ impl Scheduler {
             tracing::error!(alias.name = %id, "the rollback cannot be stored yet; its canary gets no traffic meanwhile");
             self.data_plane.publish(vec![edit]);
             self.overlaid.insert(id.clone());
+            self.keep_aside();
         }
     }
 
+    /// Keeps the evidence of what is overlaid where a restart finds it, for as long as the store does not take it.
+    fn keep_aside(&mut self) {
+        let active = self.overlaid.iter().filter_map(|id| self.core.world.alias(id)?.active);
+        let stored = active.filter_map(|id| Some((id, self.core.judges.get(&id)?.stored())));
+        self.spill.keep(stored.collect());
+    }
+
     pub(super) fn fail(&mut self, error: &StoreError, at: Moment) {
-        self.tell_trouble(with_sources(error), "a change could not be stored; nothing was changed");
+        self.tell_trouble(crate::store::in_full(error), "a change could not be stored; nothing was changed");
         self.retry_at = Some(at.up.plus(RETRY_AFTER));
+        self.keep_aside();
         if matches!(error, StoreError::Fenced) {
             self.closing = true;
         }
@@ -161,15 +192,31 @@ impl Scheduler {
         if self.shared.health().trouble.as_ref() != Some(&text) {
             tracing::error!(error = text, "{what}");
         }
-        let problems = self.shared.health().problems.clone();
-        self.shared.health.store(Arc::new(Health { trouble: Some(text), problems }));
+        let health = Health { trouble: Some(text), ..Health::clone(&self.shared.health()) };
+        self.shared.health.store(Arc::new(health));
     }
 
-    fn recover(&mut self) {
+    pub(super) fn recover(&mut self) {
         if self.shared.health().trouble.is_some() {
             tracing::info!("changes can be stored again");
-            let problems = self.shared.health().problems.clone();
-            self.shared.health.store(Arc::new(Health { trouble: None, problems }));
+            let health = Health { trouble: None, ..Health::clone(&self.shared.health()) };
+            self.shared.health.store(Arc::new(health));
+            // What was committed just now is to be published first: it may be what takes one of them out.
+            self.has_recovered = true;
+        }
+    }
+
+    /// Canaries that were out for as long as nothing could be stored, and that nothing is said against, are in again.
+    pub(super) fn take_canaries_in(&mut self) {
+        let has_recovered = std::mem::take(&mut self.has_recovered);
+        if !has_recovered || self.shared.health().trouble.is_some() {
+            return;
+        }
+        let well: Vec<AliasId> = self.overlaid.iter().filter(|id| !self.is_harmful(id)).cloned().collect();
+        for id in well {
+            self.overlaid.remove(&id);
+            self.data_plane.publish(publish::edits(&self.core.world, &[Touched::Alias(id.clone())]));
+            self.again.insert(id);
         }
     }
 }

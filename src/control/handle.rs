@@ -23,7 +23,8 @@ use crate::domain::rollout::{Answer, Errand};
 use crate::domain::time::Moment;
 use crate::metrics::outside::Settings as OutsideSettings;
 use crate::metrics::recorder::{EpochCounts, Recorder};
-use crate::store::{Reader, StoreError, Writer};
+use crate::router::table::Edit;
+use crate::store::{Reader, Spill, StoreError, Writer};
 
 /// Why a command got no reply.
 #[derive(Debug, thiserror::Error)]
@@ -69,6 +70,8 @@ pub struct Health {
     pub trouble: Option<String>,
     /// What did not add up at boot.
     pub problems: Vec<String>,
+    /// Why there is no store at all, so that nobody can be told what it holds.
+    pub standing: Option<String>,
 }
 
 /// The way to the control plane; cheap to clone.
@@ -108,6 +111,14 @@ pub struct Parts {
     pub problems: Vec<String>,
     /// What plans are given to ask outside with.
     pub outside: OutsideSettings,
+    /// What the router served before and serves on where the world does not tell of it.
+    pub last_table: Vec<Edit>,
+    /// Where evidence goes that the store does not take.
+    pub spill: Spill,
+    /// Why nothing can be stored for now, if so.
+    pub trouble: Option<String>,
+    /// Why there is no store, if there is none.
+    pub standing: Option<String>,
 }
 
 /// The inbox of a control plane that has not started; the recorder's alarm is built on it.
@@ -148,8 +159,9 @@ impl Control {
             world: Arc::new(ArcSwap::from_pointee(parts.core.world.clone())),
             book: Arc::new(ArcSwap::from_pointee(parts.book.clone())),
             health: Arc::new(ArcSwap::from_pointee(Health {
-                trouble: None,
+                trouble: parts.trouble.clone(),
                 problems: parts.problems.clone(),
+                standing: parts.standing.clone(),
             })),
             pulse: Pulse::begin(),
             closed: Arc::default(),

@@ -42,8 +42,12 @@ pub fn reread_plan(pinned: &PinnedPlan) -> Result<ReadPlan, String> {
     let source = Source::new(format!("{}.yaml", pinned.name), pinned.bytes.clone());
     let defaults =
         pinned.defaults.as_ref().map(|(name, bytes)| Source::new(format!("{name}.yaml"), bytes.clone()));
-    read_plan(&pinned.name, &source, defaults.as_ref())
-        .map_err(|faults| faults.first().map_or_else(|| "no reason given".to_owned(), ToString::to_string))
+    let read = read_plan(&pinned.name, &source, defaults.as_ref())
+        .map_err(|faults| faults.first().map_or_else(|| "no reason given".to_owned(), ToString::to_string))?;
+    if read.pinned.digest != pinned.digest {
+        return Err(format!("its digest is {}, and {} was pinned", read.pinned.digest, pinned.digest));
+    }
+    Ok(read)
 }
 
 /// One file of the plans directory.

@@ -44,6 +44,25 @@ pub(super) fn whole_table(world: &World) -> Vec<Edit> {
     everything
 }
 
+/// Of the edits of a table that was served before, those of what the world does not tell of.
+pub(super) fn missing(world: &World, last: Vec<Edit>) -> Vec<Edit> {
+    let knows = |name: &FunctionName| world.function(name).is_some();
+    let is_missing = |edit: &Edit| match edit {
+        Edit::Alias(before) => {
+            let told = world.alias(&before.alias).and_then(|state| spec(world, state, state.alias.routing));
+            told.is_none()
+        }
+        Edit::Version { function, number, .. } => {
+            !world.function(function).is_some_and(|state| state.versions.contains_key(number))
+        }
+        Edit::Function { name: function, .. }
+        | Edit::Concurrency { function, .. }
+        | Edit::Policy { function, .. } => !knows(function),
+        Edit::RemoveAlias(_) | Edit::RemoveVersion { .. } | Edit::RemoveFunction(_) => false,
+    };
+    last.into_iter().filter(is_missing).collect()
+}
+
 fn edit(world: &World, touched: &Touched) -> Edit {
     match touched {
         Touched::Function(name) => match world.function(name) {

@@ -31,7 +31,8 @@ use crate::domain::rollout::{Answer, Errand, Phase, Rollout, RolloutId};
 use crate::domain::time::{Moment, Timestamp, Uptime};
 use crate::metrics::outside::{Pool, Settings as OutsideSettings};
 use crate::metrics::recorder::{EpochCounts, Recorder};
-use crate::store::{Commit, Pruned, Reader, RolloutFilter, StoreError, Write, Writer};
+use crate::router::table::Edit;
+use crate::store::{self, Commit, Pruned, Reader, RolloutFilter, Spill, StoreError, Write, Writer};
 
 /// Counters are looked at this often while they move.
 pub(super) const LOOK_EVERY: Duration = Duration::from_millis(100);
@@ -39,8 +40,13 @@ pub(super) const LOOK_EVERY: Duration = Duration::from_millis(100);
 const SLEEP_MAX: Duration = Duration::from_secs(1);
 /// Uptime and evidence are stored at least this often.
 const CHECKPOINT_EVERY: Duration = Duration::from_secs(5);
+/// After a start they are stored after so long, then after twice that, and so on: who is killed every few seconds keeps
+/// half of it all the same.
+const CHECKPOINT_FIRST: Duration = Duration::from_millis(250);
 /// Old rows are removed this often.
 const PRUNE_EVERY: Duration = Duration::from_secs(3600);
+/// And so long after a start for the first time.
+const PRUNE_FIRST: Duration = Duration::from_secs(10);
 /// Replies are kept for their idempotency keys at least this long.
 const REPLIES_KEPT: Duration = Duration::from_secs(48 * 3600);
 /// More commands than this wait for the next round.
@@ -71,14 +77,20 @@ pub(super) struct Scheduler {
     /// Aliases to look at in the next turn, whatever the clock says.
     pub(super) again: BTreeSet<AliasId>,
     pub(super) overlaid: BTreeSet<AliasId>,
+    /// What the router goes on serving that the world does not tell of.
+    pub(super) last_table: Vec<Edit>,
+    pub(super) spill: Spill,
     pub(super) looked: Uptime,
     pub(super) watched: Uptime,
+    pub(super) booted: Uptime,
     pub(super) checkpointed: Uptime,
-    pub(super) pruned: Uptime,
+    pub(super) prune_at: Uptime,
     pub(super) pruning: Option<mpsc::Receiver<Result<Pruned, StoreError>>>,
     /// Rollouts whose memory is newer than their row; only confirmations and evidence ever are.
     pub(super) dirty: BTreeSet<RolloutId>,
     pub(super) retry_at: Option<Uptime>,
+    /// Something could be stored again since the last turn.
+    pub(super) has_recovered: bool,
     pub(super) closing: bool,
     /// What is being asked outside.
     pub(super) asked: BTreeSet<Errand>,
@@ -111,13 +123,17 @@ impl Scheduler {
             alarms: BTreeSet::new(),
             again: BTreeSet::new(),
             overlaid: BTreeSet::new(),
+            last_table: parts.last_table,
+            spill: parts.spill,
             looked: Uptime(0),
             watched: Uptime(0),
+            booted: Uptime(0),
             checkpointed: Uptime(0),
-            pruned: Uptime(0),
+            prune_at: Uptime(0),
             pruning: None,
             dirty: BTreeSet::new(),
             retry_at: None,
+            has_recovered: false,
             closing: false,
             asked: BTreeSet::new(),
             answers: Vec::new(),
@@ -130,9 +146,20 @@ impl Scheduler {
 
     pub(super) fn boot(&mut self) {
         let at = self.clock.now();
-        (self.looked, self.watched, self.checkpointed, self.pruned) = (at.up, at.up, at.up, at.up);
+        (self.looked, self.watched, self.booted, self.checkpointed) = (at.up, at.up, at.up, at.up);
+        // Soon, because a process may not live for long, and not at once, because it has more urgent things to do.
+        self.prune_at = at.up.plus(PRUNE_FIRST);
         self.data_plane.publish(publish::whole_table(&self.core.world));
         self.core.keep_watched(&self.book.watching());
+        let last_table = std::mem::take(&mut self.last_table);
+        self.data_plane.publish(publish::missing(&self.core.world, last_table));
+        if self.shared.health().trouble.is_some() {
+            // What is counted from here on may never be stored: who is killed again and again would never judge.
+            for id in self.live_aliases() {
+                self.overlay(&id);
+            }
+            self.retry_at = Some(at.up);
+        }
         self.schedules.follow(&self.book, at.wall);
         self.again = self.live_aliases();
         // A first turn commits what was due, a second one what the router's confirmation of the first leads to.
@@ -253,6 +280,7 @@ impl Scheduler {
     /// One turn: look, decide, commit, publish, answer.
     fn turn(&mut self, commands: Vec<(Command, Asker)>) {
         let at = self.clock.now();
+        self.take_canaries_in();
         let mut settle = std::mem::take(&mut self.again);
         settle.extend(self.look(at));
         settle.extend(self.core.due_by_time(at));
@@ -270,6 +298,7 @@ impl Scheduler {
             settle.extend(alias);
         }
         if commands.is_empty() && settle.is_empty() {
+            self.try_store(retry, at);
             self.housekeep(at);
             return;
         }
@@ -283,6 +312,7 @@ impl Scheduler {
             }
         }
         self.send_errands(&settle, at);
+        self.try_store(retry, at);
         self.housekeep(at);
     }
 
@@ -360,7 +390,8 @@ impl Scheduler {
     }
 
     fn housekeep(&mut self, at: Moment) {
-        if at.up.since(self.checkpointed) >= CHECKPOINT_EVERY {
+        let pause = self.checkpointed.since(self.booted).clamp(CHECKPOINT_FIRST, CHECKPOINT_EVERY);
+        if at.up.since(self.checkpointed) >= pause {
             self.checkpoint(at);
         }
         if let Some(pruning) = &self.pruning
@@ -371,16 +402,16 @@ impl Scheduler {
                 Ok(pruned) if pruned != Pruned::default() => {
                     tracing::debug!(?pruned, "old history was removed");
                     // There may be more than one batch.
-                    self.pruned = Uptime(0);
+                    self.prune_at = at.up;
                 }
                 Ok(_) => {}
                 Err(error) => {
-                    tracing::warn!(error = with_sources(&error), "old history could not be removed")
+                    tracing::warn!(error = store::in_full(&error), "old history could not be removed")
                 }
             }
         }
-        if self.pruning.is_none() && at.up.since(self.pruned) >= PRUNE_EVERY {
-            self.pruned = at.up;
+        if self.pruning.is_none() && at.up >= self.prune_at {
+            self.prune_at = at.up.plus(PRUNE_EVERY);
             let before = |kept: Duration| Timestamp(at.wall.0.saturating_sub(kept.as_millis() as i64));
             self.pruning = Some(self.writer.prune(before(self.keep_history), before(REPLIES_KEPT)));
         }
@@ -404,9 +435,15 @@ impl Scheduler {
             writes.extend(rows.into_iter().map(|row| Write::PutCounts { rollout: *id, row }));
         }
         let commit = Commit { writes, uptime: at.up, ..Commit::default() };
-        if let Err(error) = self.commit(commit) {
-            self.dirty.extend(dirty);
-            self.fail(&error, at);
+        match self.commit(commit) {
+            Ok(()) => {
+                self.recover();
+                self.spill.clear();
+            }
+            Err(error) => {
+                self.dirty.extend(dirty);
+                self.fail(&error, at);
+            }
         }
     }
 }
@@ -421,7 +458,7 @@ pub(super) fn with_outside<T>(
     let serving = |id: &AliasId| data_plane.serving(id);
     let pinned = |digest: &str| reader.plan(digest).ok().flatten();
     let past = |id: RolloutId| past_rollout(reader, id);
-    let replied = |key: &str| reader.reply(key).map_err(|error| with_sources(&error));
+    let replied = |key: &str| reader.reply(key).map_err(|error| store::in_full(&error));
     let before = |id: &AliasId, version: VersionNumber| version_before(reader, id, version);
     use_it(&Outside {
         book,
@@ -466,16 +503,4 @@ fn tally(epoch: &EpochCounts) -> EpochTally {
         primary: of(&epoch.primary, &epoch.latency[0]),
         additional: of(&epoch.additional, &epoch.latency[1]),
     }
-}
-
-/// An error and what caused it, in one line.
-pub(super) fn with_sources(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        text.push_str(": ");
-        text.push_str(&cause.to_string());
-        source = cause.source();
-    }
-    text
 }

@@ -2,11 +2,13 @@
 //!
 //! A reading is believed once two in a row are equal, so a file that is half written, renamed back and forth, or deleted
 //! and made again does no harm. Only regular files within the directory are opened: no link leads out of it, and no
-//! pipe holds the daemon up.
+//! pipe holds the daemon up. The directory may be a link that is pointed elsewhere, or be made anew: which one it is, is
+//! looked at every second, because nothing reports it.
 
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::Read;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc;
 use std::time::Duration;
@@ -25,6 +27,8 @@ const SETTLE: Duration = Duration::from_millis(80);
 const SETTLE_TRIES_MAX: usize = 25;
 /// It is read at least this often, for file systems that report nothing.
 const EVERY: Duration = Duration::from_secs(30);
+/// How often is looked whether it is still the same directory.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 enum Wake {
     Changed,
@@ -45,23 +49,56 @@ pub fn watch(directory: PathBuf, tell: impl Fn(PlanBook) + Send + 'static) -> st
     let (wake, woken) = mpsc::channel();
     let watching = Watching(wake.clone());
     std::thread::Builder::new().name("plans-watch".to_owned()).spawn(move || {
+        let mut seen = identity(&directory);
         let mut watcher = start_watcher(&directory, &wake);
+        let mut rested = Duration::ZERO;
         loop {
-            match woken.recv_timeout(EVERY) {
-                Ok(Wake::Changed) | Err(mpsc::RecvTimeoutError::Timeout) => {}
+            let reported = match woken.recv_timeout(LOOK_EVERY) {
+                Ok(Wake::Changed) => true,
+                Err(mpsc::RecvTimeoutError::Timeout) => false,
                 Ok(Wake::Stop) | Err(mpsc::RecvTimeoutError::Disconnected) => return,
-            }
+            };
             // What was reported up to here is in the reading that begins now.
             if woken.try_iter().any(|wake| matches!(wake, Wake::Stop)) {
                 return;
             }
-            if watcher.is_none() || !directory.exists() {
+            let now = identity(&directory);
+            let is_another = now != seen;
+            if watcher.is_none() || is_another {
+                // It watches what the path led to when it was started.
                 watcher = start_watcher(&directory, &wake);
+                seen = now;
             }
-            tell(read(&directory));
+            rested += LOOK_EVERY;
+            if reported || is_another || rested >= EVERY {
+                rested = Duration::ZERO;
+                tell(read(&directory));
+            }
         }
     })?;
     Ok(watching)
+}
+
+/// Which directory a path leads to.
+fn identity(directory: &Path) -> Option<(u64, u64)> {
+    let meta = std::fs::metadata(directory).ok()?;
+    Some((meta.dev(), meta.ino()))
+}
+
+/// Whether a plan's file, and that of its defaults, is what was read of it last.
+pub fn is_current(book: &PlanBook, name: &str) -> bool {
+    let Some(directory) = &book.directory else { return true };
+    let Ok(root) = File::open(directory) else { return false };
+    let Some(file) = book.files.get(name) else {
+        return ["yaml", "yml"].iter().all(|ending| read_file(&root, &format!("{name}.{ending}")).is_err());
+    };
+    let is_as_read = |source: &Source| {
+        let file = Path::new(&source.name).file_name().map(|file| file.to_string_lossy().into_owned());
+        file.and_then(|file| read_file(&root, &file).ok()).is_some_and(|bytes| bytes == source.bytes)
+    };
+    // One that could not be read has no bytes, and is what it was as long as it still cannot be.
+    is_as_read(&file.source) && file.defaults.as_ref().is_none_or(is_as_read)
+        || (file.problem.is_some() && file.source.bytes.is_empty())
 }
 
 fn start_watcher(directory: &Path, wake: &mpsc::Sender<Wake>) -> Option<RecommendedWatcher> {

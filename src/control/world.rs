@@ -97,6 +97,8 @@ pub struct World {
     pub live: RedBlackTreeSetSync<RolloutId>,
     /// The greatest identifier that a rollout was ever given; the next is greater, whatever the clock says.
     pub last_id: Option<RolloutId>,
+    /// Whether there is, or was, more than could be read: what is not here may be all the same.
+    pub is_partial: bool,
 }
 
 /// What a RevisionId is of; each kind has ids of its own even for one change.
@@ -124,6 +126,7 @@ impl World {
             rollouts: RedBlackTreeMapSync::new_sync(),
             live: RedBlackTreeSetSync::new_sync(),
             last_id: None,
+            is_partial: false,
         }
     }
 

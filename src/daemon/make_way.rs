@@ -133,19 +133,20 @@ impl Daemon {
         self.async_invocations.leave(drain + LEASE_BEYOND_DRAIN);
         // The API's socket is the successor's from here on: who connects waits until that one decides.
         self.stop_api.send_replace(Some(SETTLING_MAX + drain));
-        let mut deciding = Some((self.control_thread, self._watching, self._store));
+        let mut deciding = Some((self.control_thread, self._watching, self.keeper, self._store));
         let mut replaced = 0;
         let decides = loop {
             if serves {
                 self.router.leave();
             }
-            if let Some((control_thread, watching, store)) = deciding.take() {
+            if let Some((control_thread, watching, keeper, store)) = deciding.take() {
                 wait_for_quiet(&self.recorder);
                 drop(watching);
                 self.control.close();
                 if let Err(why) = join(control_thread, "the control plane") {
                     tracing::error!("{why}; what it had not stored is lost");
                 }
+                drop(keeper);
                 self.writer.clone().close();
                 // The lock goes last: who has it may write.
                 drop(store);

@@ -7,13 +7,14 @@ use std::time::{Duration, Instant};
 use anyhow::Context;
 
 use super::ground::{Ground, Traffic};
-use super::{Daemon, access, make_way, open_store};
+use super::opened::{self, Opened};
+use super::{Daemon, access, make_way};
 use crate::clock;
 use crate::config::ServeConfig;
 use crate::control::handle::Control;
 use crate::domain::actor::Actor;
 use crate::handover::{Asked, Gone, Inheritance, Line, ToPredecessor, ToSuccessor};
-use crate::store::{Loaded, Store, StoreError};
+use crate::store::{Need, StoreError};
 
 /// How long a wait goes on before it is looked whether it still makes sense.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
@@ -153,12 +154,16 @@ impl Rising {
         Ok(())
     }
 
-    fn wait_for_store(&mut self, is_stopping: &AtomicBool) -> Result<(Store, Loaded), End> {
+    fn wait_for_store(&mut self, is_stopping: &AtomicBool) -> Result<Opened, End> {
         let begun = clock::instant_now();
         let (mut told_held, mut told) = (false, None);
         let api_addr = self.ground.api_listener.local_addr().unwrap_or(self.config.api);
         loop {
-            let pause = match open_store(&self.config, api_addr) {
+            // As long as somebody else could decide instead, whoever cannot write does not. Who is alone, or was started
+            // in the place of a lost one, goes on with what can be read.
+            let is_last = self.predecessor.is_gone || self.predecessor.asked.is_none();
+            let need = if is_last { Need::Read } else { Need::Write };
+            let pause = match opened::open(need, &self.config, api_addr) {
                 Ok(opened) => return Ok(opened),
                 Err(why @ StoreError::Held { .. }) => {
                     if elapsed(begun) > HELD_MAX && !std::mem::replace(&mut told_held, true) {

@@ -105,6 +105,11 @@ impl Stopwatch {
         self.running_since = None;
     }
 
+    /// Runs from `now` on, if it was to run from later.
+    pub fn rebase(&mut self, now: Uptime) {
+        self.running_since = self.running_since.map(|since| since.min(now));
+    }
+
     /// What has accrued up to `at`.
     pub fn elapsed(&self, at: Uptime) -> Duration {
         let running = self.running_since.map_or(0, |since| at.0.saturating_sub(since.0));

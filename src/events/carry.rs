@@ -1,6 +1,7 @@
 //! One event's turn: it is invoked once more, or its destinations are told, and what follows is written down.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use hyper::header::HeaderMap;
@@ -18,6 +19,9 @@ use crate::domain::async_event::{
 use crate::domain::concurrency::EventInvoke;
 use crate::domain::time::Timestamp;
 use crate::store::events::StoredEvent;
+
+/// An event for what cannot be read waits so long.
+const PARTIAL_PAUSE: Duration = Duration::from_secs(60);
 
 /// What a turn came to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -56,7 +60,13 @@ pub(super) async fn carry(shared: Arc<Shared>, turn: Turn, stored: StoredEvent) 
 impl Shared {
     async fn attempt(&self, seq: i64, turn: &Turn, event: &AsyncEvent) -> Step {
         let world = self.control.world();
-        if !world.has_invoked(&event.function, event.qualifier.as_deref()) {
+        let is_there = world.has_invoked(&event.function, event.qualifier.as_deref());
+        if !is_there && world.is_partial {
+            // What it is for may have been lost with a damaged store, and come back with a backup.
+            self.progress.count(&event.function, Outcome::PutOff);
+            return Step::PutOff { due_at: clock::wall_now().plus(PARTIAL_PAUSE) };
+        }
+        if !is_there {
             tracing::warn!(
                 function = event.asked_arn(), request = %event.id,
                 "an event is discarded: what it was for has been deleted"

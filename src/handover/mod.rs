@@ -7,11 +7,13 @@
 
 mod image;
 mod inheritance;
+mod last_table;
 mod message;
 mod successor;
 mod wire;
 
 pub use image::Image;
 pub use inheritance::{Gone, Inheritance, Line};
+pub use last_table::{Keeper, LastTable};
 pub use message::{Asked, ToPredecessor, ToSuccessor};
 pub use successor::{Heard, Sockets, Successor};

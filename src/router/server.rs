@@ -31,7 +31,7 @@ use super::settings::RouterConfig;
 use super::table::RoutingTable;
 use super::tls::{Tls, Watching};
 use super::worker::Worker;
-use crate::clock;
+use crate::clock::{self, BEAT_EVERY, Heart};
 use crate::metrics::certificate::CertificateState;
 use crate::metrics::connections::{Connections, Permit, Refused};
 use crate::metrics::recorder::Writer;
@@ -395,6 +395,7 @@ async fn work(
     let asking = (worker.writer.worker() == 0)
         .then(|| Detached::run(health::run(Rc::clone(&worker), table.published())));
     let sweeping = spawn_local(sweep(Rc::clone(&worker)));
+    let beating = spawn_local(beat(Arc::clone(table.heart())));
     let outbox = Rc::clone(&worker.outbox);
     let sending = spawn_local(async move { outbox.run().await });
     let outbox = Rc::clone(&worker.outbox);
@@ -431,12 +432,23 @@ async fn work(
     // Ends the listeners, too; where nobody else has them, whoever waits in their queues is reset and connects elsewhere.
     stop_accepting(&mut accepting).await;
     sweeping.abort();
+    beating.abort();
     drop(asking);
     drain.begin();
     // Over in time or not, what is left is closed with the runtime.
     let _ = timeout(grace, drain.ended()).await;
     sending.abort();
     turning.abort();
+}
+
+/// Shows that this thread has its turns, and with it everybody whom it serves.
+async fn beat(heart: Arc<Heart>) {
+    let mut ticks = interval(BEAT_EVERY);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        ticks.tick().await;
+        heart.beat();
+    }
 }
 
 async fn stop_accepting(accepting: &mut Vec<JoinTask<()>>) {

@@ -18,6 +18,7 @@ use tokio::sync::watch;
 use super::places::PlaceBook;
 use super::recipe::Recipe;
 use super::route::{Address, Route};
+use crate::clock::Heart;
 use crate::domain::alias::{AliasId, Routing};
 use crate::domain::arn::{FunctionName, VersionId, VersionNumber};
 use crate::domain::function::{Revision, Target};
@@ -140,6 +141,7 @@ pub struct RoutingTable {
     runtimes: Option<Runtimes>,
     publishing: Mutex<Publishing>,
     published: watch::Sender<()>,
+    heart: Arc<Heart>,
 }
 
 /// What only whoever publishes looks at.
@@ -147,6 +149,7 @@ pub struct RoutingTable {
 struct Publishing {
     recipe: Recipe,
     handed_on: Option<HandedOn>,
+    on_publish: Option<Box<dyn FnMut() + Send>>,
 }
 
 /// Who else is told of every publish.
@@ -170,6 +173,7 @@ impl RoutingTable {
             runtimes,
             publishing: Mutex::default(),
             published,
+            heart: Arc::default(),
         })
     }
 
@@ -182,6 +186,9 @@ impl RoutingTable {
         publishing.recipe.note(&edits);
         if let Some(hand_on) = &mut publishing.handed_on {
             hand_on(edits.clone());
+        }
+        if let Some(told) = &mut publishing.on_publish {
+            told();
         }
         let mut next = Table::clone(&self.current.load());
         let mut closed = Vec::new();
@@ -208,6 +215,21 @@ impl RoutingTable {
         let mut publishing = self.publishing();
         hand_on(publishing.recipe.edits());
         publishing.handed_on = Some(Box::new(hand_on));
+    }
+
+    /// The edits that build this table.
+    pub fn edits(&self) -> Vec<Edit> {
+        self.publishing().recipe.edits()
+    }
+
+    /// Calls `told` at every publish from now on, by whoever publishes; it must not wait.
+    pub fn on_publish(&self, told: impl FnMut() + Send + 'static) {
+        self.publishing().on_publish = Some(Box::new(told));
+    }
+
+    /// Beats while some router serves by this table.
+    pub fn heart(&self) -> &Arc<Heart> {
+        &self.heart
     }
 
     /// Tells nobody else any more.

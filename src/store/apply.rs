@@ -1,11 +1,11 @@
 //! A change as SQL.
 
-use rusqlite::{OptionalExtension, Transaction, params};
+use rusqlite::{Transaction, params};
 use serde::Serialize;
 
 use super::StoreError;
 use super::change::{Commit, Write};
-use super::load::tells_alias;
+use super::load::{tells_alias, written_uptime};
 use super::watch;
 use crate::domain::alias::Alias;
 use crate::domain::arn::VersionNumber;
@@ -13,15 +13,6 @@ use crate::domain::function::Revision;
 use crate::domain::journal::Entry;
 use crate::domain::policy::PolicyScope;
 use crate::domain::rollout::Ending;
-
-/// Makes sure that no other daemon has taken the store over since this one opened it.
-pub(super) fn check_epoch(transaction: &Transaction<'_>, epoch: i64) -> Result<(), StoreError> {
-    let found: Option<i64> = transaction
-        .query_row("SELECT CAST(value AS INTEGER) FROM meta WHERE key = 'epoch'", [], |row| row.get(0))
-        .optional()
-        .map_err(StoreError::sqlite("read the store's epoch"))?;
-    if found == Some(epoch) { Ok(()) } else { Err(StoreError::Fenced) }
-}
 
 pub(super) fn apply(transaction: &Transaction<'_>, commit: &Commit) -> Result<(), StoreError> {
     for write in &commit.writes {
@@ -42,7 +33,7 @@ pub(super) fn apply(transaction: &Transaction<'_>, commit: &Commit) -> Result<()
         transaction,
         "keep the daemon's uptime",
         "INSERT INTO meta (key, value) VALUES ('uptime_ms', ?1) ON CONFLICT (key) DO UPDATE SET value = excluded.value",
-        params![commit.uptime.0.to_string()],
+        params![written_uptime(commit.uptime)],
     )?;
     Ok(())
 }

@@ -1,20 +1,33 @@
-//! Checking a whole store against its own journal and the invariants, and repairing aliases from the journal.
+//! Checking a whole store against its own journal and the invariants.
+//!
+//! Every table is read to its end, whatever stands in it. What can be mended from the rest is `mend`'s.
 
 use std::collections::BTreeMap;
 use std::path::Path;
 
 use rusqlite::Connection;
-use sha2::{Digest, Sha256};
 
 use super::StoreError;
-use super::apply::insert_entry;
-use super::load::{ALIAS_COLUMNS, StoredAlias, alias_of, aliases_by_journal, each, last_seq};
-use super::open::{DATABASE_FILE, check_schema, connect_for_reading, connect_for_writing};
+use super::backup::{finish_restore, refuse_absent};
+use super::header;
+use super::load::{
+    ALIASES, EVENT_SOURCES, FUNCTIONS, POLICIES, REMEMBERED, Records, StoredAlias, Told, VERSIONS, alias_of,
+    aliases_by_journal, plan_of, policy_of, read_records, read_uptime, remembered_of,
+};
+use super::mend::{Cure, mend};
+use super::open::{
+    DATABASE_FILE, SCHEMA_VERSION, connect_for_reading, connect_for_writing, made_by_serin, migrate,
+    schema_of,
+};
 use super::owner::Ownership;
+use super::rows::{Scan, each, json, number, optional_bytes, optional_number, optional_text, shown, text};
 use crate::domain::actor::Actor;
-use crate::domain::alias::{Alias, AliasId};
-use crate::domain::function::Revision;
-use crate::domain::journal::{Entry, Happening};
+use crate::domain::alias::AliasId;
+use crate::domain::analysis::evidence::Evidence;
+use crate::domain::event_source::EventSource;
+use crate::domain::function::{Function, Version};
+use crate::domain::journal::Entry;
+use crate::domain::plan::{self, Source};
 use crate::domain::rollout::RolloutRecord;
 use crate::domain::time::Timestamp;
 
@@ -27,234 +40,374 @@ pub struct Finding {
     pub repaired: bool,
 }
 
-fn finding(text: String) -> Finding {
-    Finding { text, repaired: false }
+/// What a check found, and what would mend it.
+#[derive(Default)]
+pub(super) struct Found {
+    pub(super) findings: Vec<Finding>,
+    pub(super) cures: Vec<Cure>,
 }
 
-/// Checks the store of a data directory; with `repair`, puts aliases back to what the journal says.
+impl Found {
+    fn say(&mut self, text: String) {
+        self.findings.push(Finding { text, repaired: false });
+    }
+
+    fn curable(&mut self, text: String, cure: Cure) {
+        self.say(text);
+        self.cures.push(cure);
+    }
+}
+
+/// Checks the store of a data directory; with `repair`, mends what the rest of it says how to.
 ///
 /// Checking works beside a running daemon. Repairing needs the directory to itself; `at` and `holder` say when and who.
 pub fn fsck(dir: &Path, repair: Option<(Timestamp, &str, &Actor)>) -> Result<Vec<Finding>, StoreError> {
     let path = dir.join(DATABASE_FILE);
-    if !path.exists() {
-        return Err(StoreError::Unreadable {
-            what: path.display().to_string(),
-            why: "there is no such file".into(),
-        });
+    let Some((at, holder, actor)) = repair else {
+        refuse_absent(&path)?;
+        header::check(&path)?;
+        return Ok(check(&connect_for_reading(&path)?)?.findings);
+    };
+    header::check(&path)?;
+    let _ownership = Ownership::take(dir, holder)?;
+    finish_restore(dir)?;
+    refuse_absent(&path)?;
+    let mut connection = connect_for_writing(&path)?;
+    migrate(&mut connection, dir, &path)?;
+    let before = check(&connection)?;
+    let mut failures = mend(&mut connection, dir, &before, at, actor);
+    // Mending an alias may have left a rollout behind that counts on something else, and is mended, too.
+    let between = check(&connection)?;
+    failures.extend(mend(&mut connection, dir, &between, at, actor));
+    let after = check(&connection)?;
+    let mut findings = before.findings;
+    findings
+        .extend(between.findings.into_iter().filter(|found| !findings.contains(found)).collect::<Vec<_>>());
+    findings
+        .extend(after.findings.iter().filter(|found| !findings.contains(found)).cloned().collect::<Vec<_>>());
+    for finding in &mut findings {
+        finding.repaired = !after.findings.iter().any(|left| left.text == finding.text);
     }
-    match repair {
-        None => {
-            let connection = connect_for_reading(&path)?;
-            check_schema(&connection, &path)?;
-            let mut findings = Vec::new();
-            check(&connection, &mut findings)?;
-            Ok(findings)
-        }
-        Some((at, holder, actor)) => {
-            let _ownership = Ownership::take(dir, holder)?;
-            let mut connection = connect_for_writing(&path)?;
-            check_schema(&connection, &path)?;
-            let mut findings = Vec::new();
-            let wrong = check(&connection, &mut findings)?;
-            mend(&mut connection, wrong, at, actor, &mut findings)?;
-            Ok(findings)
-        }
-    }
+    findings.extend(failures.into_iter().map(|text| Finding { text, repaired: false }));
+    Ok(findings)
 }
 
-/// An alias that is not what the journal says: the row, if it can be read, and what it should be.
-struct Wrong {
-    id: AliasId,
-    told: Option<Alias>,
-    index: usize,
-}
-
-fn check(connection: &Connection, findings: &mut Vec<Finding>) -> Result<Vec<Wrong>, StoreError> {
-    each(connection, "PRAGMA integrity_check(20)", "check the store's pages", |row| {
-        let text: String = row.get(0)?;
-        if text != "ok" {
-            findings.push(finding(format!("page check: {text}")));
-        }
-        Ok(())
-    })?;
-    each(connection, "PRAGMA foreign_key_check", "check the store's references", |row| {
-        let (table, parent): (String, String) = (row.get(0)?, row.get(2)?);
-        findings.push(finding(format!("a row of {table} names a row of {parent} that is not there")));
-        Ok(())
-    })?;
-    check_sequence(connection, findings)?;
-    let wrong = check_aliases(connection, findings)?;
-    check_plans(connection, findings)?;
-    check_rollouts(connection, findings)?;
-    Ok(wrong)
-}
-
-/// Sequence numbers have no gap, unless pruning made it.
-fn check_sequence(connection: &Connection, findings: &mut Vec<Finding>) -> Result<(), StoreError> {
-    let pruned: i64 = connection
-        .query_row("SELECT count(*) FROM meta WHERE key = 'pruned'", [], |row| row.get(0))
-        .map_err(StoreError::sqlite("read the store's settings"))?;
-    if pruned > 0 {
-        return Ok(());
+fn check(connection: &Connection) -> Result<Found, StoreError> {
+    let mut found = Found::default();
+    let is_damaged = check_pages(connection, &mut found);
+    if is_damaged {
+        found.cures.push(Cure::Reindex);
     }
-    let (count, last): (i64, i64) = connection
-        .query_row("SELECT count(*), coalesce(max(seq), 0) FROM events", [], |row| {
-            Ok((row.get(0)?, row.get(1)?))
-        })
-        .map_err(StoreError::sqlite("count the journal"))?;
-    if count != last {
-        findings.push(finding(format!(
-            "the journal has {count} entries and ends at {last}: entries are missing"
-        )));
+    let references = each(connection, "PRAGMA foreign_key_check", "check the store's references", |row| {
+        let (table, parent) = (shown_at(row, 0), shown_at(row, 2));
+        found.say(format!("a row of {table} names a row of {parent} that is not there"));
+    });
+    if let Err(why) = references {
+        found.say(why.to_string());
+    }
+    if schema_of(connection)? == SCHEMA_VERSION {
+        check_schema(connection, &mut found)?;
+    }
+    check_settings(connection, &mut found)?;
+    check_records(connection, &mut found)?;
+    check_journal(connection, &mut found)?;
+    let aliases = check_aliases(connection, &mut found)?;
+    check_plans(connection, &mut found)?;
+    check_rollouts(connection, &aliases, &mut found)?;
+    check_texts(connection, &mut found)?;
+    Ok(found)
+}
+
+fn shown_at(row: &rusqlite::Row<'_>, column: usize) -> String {
+    let bytes = optional_bytes(row, column).ok().flatten().unwrap_or_default();
+    String::from_utf8_lossy(&bytes).into_owned()
+}
+
+/// Whether any page is bad.
+fn check_pages(connection: &Connection, found: &mut Found) -> bool {
+    let before = found.findings.len();
+    let checked = each(connection, "PRAGMA integrity_check(20)", "check the store's pages", |row| {
+        let verdict = text(row, 0).unwrap_or_else(|why| why);
+        if verdict != "ok" {
+            found.say(format!("page check: {verdict}"));
+        }
+    });
+    if let Err(why) = checked {
+        found.say(format!("page check: {why}"));
+    }
+    found.findings.len() > before
+}
+
+/// Tables, indexes and triggers are those that serin makes: without them any hand could write.
+fn check_schema(connection: &Connection, found: &mut Found) -> Result<(), StoreError> {
+    let (wanted, there) = (made_by_serin()?, objects_of(connection)?);
+    for (name, sql) in &wanted {
+        match there.get(name) {
+            Some(found_sql) if found_sql == sql => {}
+            Some(_) => found.say(format!("{name} is not as serin makes it: somebody changed the schema")),
+            None => found.say(format!("{name} is missing: somebody changed the schema")),
+        }
+    }
+    for name in there.keys().filter(|name| !wanted.contains_key(*name)) {
+        found.say(format!("{name} is not serin's: somebody changed the schema"));
     }
     Ok(())
 }
 
-fn check_aliases(connection: &Connection, findings: &mut Vec<Finding>) -> Result<Vec<Wrong>, StoreError> {
-    let mut problems = Vec::new();
-    let mut told = aliases_by_journal(connection, &mut problems)?;
-    findings.extend(problems.into_iter().map(finding));
-    let mut rows: Vec<StoredAlias> = Vec::new();
-    each(connection, &format!("SELECT {ALIAS_COLUMNS} FROM aliases"), "read the aliases", |row| {
-        match alias_of(row)? {
-            Ok(stored) => rows.push(stored),
-            Err(why) => findings.push(finding(why)),
-        }
-        Ok(())
+/// The objects of a schema by kind and name, as they were made.
+pub(super) fn objects_of(connection: &Connection) -> Result<BTreeMap<String, String>, StoreError> {
+    let mut objects = BTreeMap::new();
+    let sql = "SELECT type, name, sql FROM sqlite_schema WHERE name NOT LIKE 'sqlite_%'";
+    each(connection, sql, "read the schema", |row| {
+        objects.insert(format!("{} {}", shown_at(row, 0), shown_at(row, 1)), shown_at(row, 2));
     })?;
-    let mut wrong = Vec::new();
-    for stored in rows {
-        let said = told.remove(&stored.alias.id);
+    Ok(objects)
+}
+
+fn check_settings(connection: &Connection, found: &mut Found) -> Result<(), StoreError> {
+    let scan = Scan { select: "SELECT key, value FROM meta", keys: &["key"], what: "settings" };
+    let trouble = scan.rows(connection, |row| {
+        let key = shown(row, 1);
+        match text(row, 1) {
+            Ok(value) if key == "uptime_ms" && !read_uptime(&value).1 => {
+                found.curable(format!("the stored uptime {value:?} is damaged"), Cure::Uptime);
+            }
+            Ok(_) => {}
+            Err(why) => found.say(format!("setting {key} cannot be read: {why}")),
+        }
+    })?;
+    trouble.into_iter().for_each(|why| found.say(why));
+    Ok(())
+}
+
+fn check_records(connection: &Connection, found: &mut Found) -> Result<(), StoreError> {
+    let mut problems = Vec::new();
+    read_records(connection, FUNCTIONS, &mut problems, |function: &Function| function.name.to_string())?;
+    read_records(connection, VERSIONS, &mut problems, |version: &Version| {
+        format!("{}:{}", version.function, version.number)
+    })?;
+    problems.into_iter().for_each(|why| found.say(why));
+    check_event_sources(connection, EVENT_SOURCES, found)?;
+    let trouble = POLICIES.rows(connection, |row| {
+        if let Err(why) = policy_of(row) {
+            found.curable(why, Cure::set_aside(row, "policies", POLICIES.keys));
+        }
+    })?;
+    trouble.into_iter().for_each(|why| found.say(why));
+    let trouble = REMEMBERED.rows(connection, |row| {
+        if let Err(why) = remembered_of(row) {
+            found.curable(why, Cure::set_aside(row, "remembered", REMEMBERED.keys));
+        }
+    })?;
+    trouble.into_iter().for_each(|why| found.say(why));
+    Ok(())
+}
+
+fn check_event_sources(connection: &Connection, table: Records, found: &mut Found) -> Result<(), StoreError> {
+    let scan = Scan { select: table.select, keys: table.keys, what: table.many };
+    let trouble = scan.rows(connection, |row| {
+        let filed = shown(row, 1);
+        let why = match json::<EventSource>(row, 1) {
+            Ok(source) if source.id.to_string() == filed => return,
+            Ok(source) => format!("it says that it is {}", source.id),
+            Err(why) => why,
+        };
+        let text = format!("{} {filed} cannot be read: {why}", table.one);
+        found.curable(text, Cure::set_aside(row, "event_sources", table.keys));
+    })?;
+    trouble.into_iter().for_each(|why| found.say(why));
+    Ok(())
+}
+
+/// Every entry can be read, and sequence numbers have no gap, unless pruning made it.
+fn check_journal(connection: &Connection, found: &mut Found) -> Result<(), StoreError> {
+    let pruned = each_count(connection, "SELECT count(*) FROM meta WHERE key = 'pruned'");
+    let (mut count, mut last) = (0_i64, 0_i64);
+    let scan =
+        Scan { select: "SELECT seq, entry FROM events NOT INDEXED", keys: &["seq"], what: "journal entries" };
+    let trouble = scan.rows(connection, |row| {
+        let seq = number(row, 0).unwrap_or(0);
+        (count, last) = (count + 1, last.max(seq));
+        match json::<Entry>(row, 1) {
+            Ok(entry) if entry.seq.0 as i64 == seq => {}
+            Ok(entry) => found.say(format!("journal entry {seq} says that it is entry {}", entry.seq.0)),
+            Err(why) => found.say(format!("journal entry {seq} cannot be read: {why}")),
+        }
+    })?;
+    trouble.into_iter().for_each(|why| found.say(why));
+    if pruned == 0 && count != last {
+        found.say(format!("the journal has {count} entries and ends at {last}: entries are missing"));
+    }
+    Ok(())
+}
+
+fn each_count(connection: &Connection, sql: &str) -> i64 {
+    connection.query_row(sql, [], |row| row.get(0)).unwrap_or(0)
+}
+
+fn check_aliases(
+    connection: &Connection,
+    found: &mut Found,
+) -> Result<BTreeMap<AliasId, StoredAlias>, StoreError> {
+    // Entries that cannot be read have been told of already.
+    let Told { aliases: mut told, unreadable, .. } = aliases_by_journal(connection, &mut Vec::new())?;
+    let mut rows = BTreeMap::new();
+    let trouble = ALIASES.rows(connection, |row| match alias_of(row) {
+        Ok(stored) => _ = rows.insert(stored.alias.id.clone(), stored),
+        Err(why) => {
+            // A row that has its name is rebuilt under it; any other one is in the way.
+            let is_told = told.keys().any(|id| id.to_string() == shown(row, 2));
+            let cure = (!is_told).then(|| Cure::set_aside(row, "aliases", ALIASES.keys));
+            found.say(why);
+            found.cures.extend(cure);
+        }
+    })?;
+    trouble.into_iter().for_each(|why| found.say(why));
+    for (id, stored) in &rows {
+        let said = told.remove(id);
         if said.as_ref() == Some(&stored.alias) {
             continue;
         }
-        let by_journal = said.as_ref().map_or("nothing".to_owned(), |alias| {
-            format!("{} at revision {}", alias.routing, alias.revision.0)
-        });
-        wrong.push(Wrong { id: stored.alias.id.clone(), told: said, index: findings.len() });
-        findings.push(finding(format!(
-            "alias {} is {} at revision {} in the store, and {by_journal} by the journal",
-            stored.alias.id, stored.alias.routing, stored.alias.revision.0
-        )));
+        let by_journal = match (&said, unreadable.get(&id.to_string())) {
+            (Some(alias), _) => format!("{} at revision {} by the journal", alias.routing, alias.revision.0),
+            (None, Some(why)) => format!("unknown by the journal, because {why}"),
+            (None, None) => "nothing by the journal".to_owned(),
+        };
+        let text = format!(
+            "alias {id} is {} at revision {} in the store, and {by_journal}",
+            stored.alias.routing, stored.alias.revision.0
+        );
+        let cure = match said {
+            Some(alias) => Cure::Alias(Box::new(alias)),
+            None => Cure::ToStable(id.clone()),
+        };
+        found.curable(text, cure);
     }
     for (id, alias) in told {
         let text = format!("alias {id} has no readable row, and is {} by the journal", alias.routing);
-        wrong.push(Wrong { id, told: Some(alias), index: findings.len() });
-        findings.push(finding(text));
+        found.curable(text, Cure::Alias(Box::new(alias)));
     }
-    Ok(wrong)
+    Ok(rows)
 }
 
-fn check_plans(connection: &Connection, findings: &mut Vec<Finding>) -> Result<(), StoreError> {
-    each(connection, "SELECT digest, name, bytes, defaults FROM plans", "read the plans", |row| {
-        let (digest, name, bytes): (String, String, Vec<u8>) = (row.get(0)?, row.get(1)?, row.get(2)?);
-        let defaults: Option<Vec<u8>> = row.get(3)?;
-        let mut hash = Sha256::new();
-        hash.update(&bytes);
-        if let Some(defaults) = defaults {
-            // A zero byte stands between, so that no byte can move from one file to the other unnoticed.
-            hash.update([0]);
-            hash.update(defaults);
+fn check_plans(connection: &Connection, found: &mut Found) -> Result<(), StoreError> {
+    let select = "SELECT digest, name, bytes, defaults_name, defaults FROM plans";
+    let trouble = Scan { select, keys: &["digest"], what: "pinned plans" }.rows(connection, |row| {
+        if let Err(why) = plan_of(row, 0) {
+            found.say(format!("the pinned plan {} cannot be read: {why}", shown_at(row, 1)));
         }
-        let found: String = hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
-        if found != digest {
-            findings.push(finding(format!("the pinned plan {name} has digest {found}, not {digest}")));
-        }
-        Ok(())
-    })
+    })?;
+    trouble.into_iter().for_each(|why| found.say(why));
+    Ok(())
 }
 
-fn check_rollouts(connection: &Connection, findings: &mut Vec<Finding>) -> Result<(), StoreError> {
+fn check_rollouts(
+    connection: &Connection,
+    aliases: &BTreeMap<AliasId, StoredAlias>,
+    found: &mut Found,
+) -> Result<(), StoreError> {
+    let select = "SELECT r.id, r.function, r.alias, r.live, r.phase, r.record, r.evidence,
+                         p.digest, p.name, p.bytes, p.defaults_name, p.defaults
+                  FROM rollouts r NOT INDEXED LEFT JOIN plans p ON p.digest = r.plan_digest";
     let mut active: BTreeMap<AliasId, RolloutRecord> = BTreeMap::new();
-    each(connection, "SELECT id, live, phase, record FROM rollouts", "read the rollouts", |row| {
-        let (id, live, phase): (String, bool, String) = (row.get(0)?, row.get(1)?, row.get(2)?);
-        let record = match serde_json::from_str::<RolloutRecord>(&row.get::<_, String>(3)?) {
-            Ok(record) => record,
+    let trouble = Scan { select, keys: &["r.id"], what: "rollouts" }.rows(connection, |row| {
+        let (id, alias) = (shown(row, 1), format!("{}:{}", shown_at(row, 1), shown_at(row, 2)));
+        let is_live = optional_number(row, 3).ok().flatten() != Some(0);
+        let record = match json::<RolloutRecord>(row, 5) {
+            Ok(record) if record.id.to_string() == id => record,
+            Ok(record) => {
+                let text =
+                    format!("rollout {id} of {alias} cannot be read: it says that it is {}", record.id);
+                return found.curable(text, Cure::forget_rollout(row, &alias));
+            }
             Err(why) => {
-                findings.push(finding(format!("rollout {id} cannot be read: {why}")));
-                return Ok(());
+                let text = format!("rollout {id} of {alias} cannot be read: {why}");
+                return found.curable(text, Cure::forget_rollout(row, &alias));
             }
         };
-        if record.phase.name() != phase || record.phase.is_final() == live || record.id.to_string() != id {
-            findings.push(finding(format!(
-                "rollout {id} is filed as {phase}, and says it is {}",
-                record.phase.name()
-            )));
+        let phase = optional_text(row, 4).ok().flatten().unwrap_or_default();
+        if record.phase.name() != phase || record.phase.is_final() == is_live {
+            let text = format!("rollout {id} is filed as {phase}, and says it is {}", record.phase.name());
+            found.curable(text, Cure::Refile(Box::new(record.clone())));
         }
-        if record.phase.is_active()
-            && let Some(other) = active.insert(record.alias.clone(), record)
-        {
-            findings.push(finding(format!("{} has two active rollouts, {id} and {}", other.alias, other.id)));
+        if record.phase.is_final() {
+            return;
         }
-        Ok(())
+        if let Err(why) = can_be_judged(row) {
+            let text = format!("rollout {id} of {alias} cannot be judged: {why}");
+            return found.curable(text, Cure::end(&record, &why));
+        }
+        if !record.phase.is_active() {
+            return;
+        }
+        match active.get(&record.alias) {
+            Some(other) => {
+                let text = format!("{} has two active rollouts, {} and {id}", other.alias, other.id);
+                found.curable(text, Cure::end(&record, "another one was active"));
+            }
+            None => _ = active.insert(record.alias.clone(), record),
+        }
     })?;
-    let sql = format!("SELECT {ALIAS_COLUMNS} FROM aliases");
-    each(connection, &sql, "read the aliases", |row| {
-        let Ok(stored) = alias_of(row)? else { return Ok(()) };
-        let Some(record) = active.remove(&stored.alias.id) else { return Ok(()) };
+    trouble.into_iter().for_each(|why| found.say(why));
+    for (id, record) in active {
+        let Some(stored) = aliases.get(&id) else {
+            let text = format!("rollout {} is active on {id}, which is not there", record.id);
+            found.curable(text, Cure::end(&record, "its alias is not there"));
+            continue;
+        };
         if record.known_routing() != Some(stored.alias.routing) {
             let counted = record.known_routing().map_or("nothing".to_owned(), |routing| routing.to_string());
-            findings.push(finding(format!(
-                "alias {} is {}, and its rollout {} counts on {counted}",
-                stored.alias.id, stored.alias.routing, record.id
-            )));
+            let text = format!(
+                "alias {id} is {}, and its rollout {} counts on {counted}",
+                stored.alias.routing, record.id
+            );
+            found.curable(text, Cure::end(&record, "its alias is not what it counts on"));
         }
-        Ok(())
-    })?;
-    for (alias, record) in active {
-        findings.push(finding(format!("rollout {} is active on {alias}, which is not there", record.id)));
     }
     Ok(())
 }
 
-/// Puts each wrong alias to what the journal says, with an entry of its own.
-fn mend(
-    connection: &mut Connection,
-    wrong: Vec<Wrong>,
-    at: Timestamp,
-    actor: &Actor,
-    findings: &mut [Finding],
-) -> Result<(), StoreError> {
-    for Wrong { id, told, index } in wrong {
-        let failed = StoreError::sqlite("repair an alias");
-        let transaction = connection.transaction().map_err(&failed)?;
-        let seq = Revision(last_seq(&transaction)? + 1);
-        let Some(told) = told else { continue };
-        let alias = Alias { revision: seq, updated_at: at, ..told };
-        transaction
-            .execute(
-                "INSERT INTO aliases (function, name, function_version, additional_version, additional_weight,
-                                      description, revision, updated_at)
-                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)
-                 ON CONFLICT (function, name) DO UPDATE SET function_version = excluded.function_version,
-                     additional_version = excluded.additional_version, additional_weight = excluded.additional_weight,
-                     description = excluded.description, revision = excluded.revision, updated_at = excluded.updated_at",
-                rusqlite::params![
-                    id.function.as_str(),
-                    id.alias.as_str(),
-                    alias.routing.function_version.number().map(super::apply::number),
-                    alias.routing.additional.map(|additional| super::apply::number(additional.version)),
-                    alias.routing.additional.map(|additional| additional.weight.ppm()),
-                    alias.description,
-                    seq.0 as i64,
-                    at.0,
-                ],
-            )
-            .map_err(&failed)?;
-        let entry = Entry {
-            seq,
-            at,
-            actor: actor.clone(),
-            reason: Some("serin fsck --repair: rebuilt from the journal".to_owned()),
-            function: id.function.clone(),
-            alias: Some(id.alias.clone()),
-            rollout: None,
-            what: Happening::AliasUpdated { from: alias.routing, to: alias.routing },
-            alias_after: Some(alias),
-        };
-        insert_entry(&transaction, &entry)?;
-        transaction.commit().map_err(&failed)?;
-        findings[index].repaired = true;
+/// Whether whoever starts on this store can go on with a rollout.
+fn can_be_judged(row: &rusqlite::Row<'_>) -> Result<(), String> {
+    if let Some(evidence) = optional_text(row, 6)? {
+        serde_json::from_str::<Evidence>(&evidence).map_err(|why| format!("its evidence: {why}"))?;
     }
+    let pinned = plan_of(row, 7).map_err(|why| format!("the plan that it pinned: {why}"))?;
+    let source = Source::new(format!("{}.yaml", pinned.name), pinned.bytes);
+    let defaults = pinned.defaults.map(|(name, bytes)| Source::new(format!("{name}.yaml"), bytes));
+    plan::load(&source, defaults.as_ref()).map(|_| ()).map_err(|faults| {
+        let first = faults.first().map(ToString::to_string).unwrap_or_default();
+        format!("the plan that it pinned: {first}")
+    })
+}
+
+/// What is only text.
+fn check_texts(connection: &Connection, found: &mut Found) -> Result<(), StoreError> {
+    let counts = Scan {
+        select: "SELECT rollout, start, blocks FROM counts",
+        keys: &["rollout", "start"],
+        what: "counts",
+    };
+    let trouble = counts.rows(connection, |row| {
+        if let Err(why) = text(row, 0).and_then(|_| text(row, 2)) {
+            let text = format!("the counts {} cannot be read: {why}", shown(row, 2));
+            found.curable(text, Cure::set_aside(row, "counts", counts.keys));
+        }
+    })?;
+    trouble.into_iter().for_each(|why| found.say(why));
+    let replies = Scan {
+        select: "SELECT key, fingerprint, reply, at FROM idempotency",
+        keys: &["key"],
+        what: "replies to idempotency keys",
+    };
+    let trouble = replies.rows(connection, |row| {
+        if let Err(why) =
+            text(row, 0).and_then(|_| text(row, 1)).and_then(|_| json::<serde_json::Value>(row, 2))
+        {
+            let text = format!("the reply to idempotency key {} cannot be read: {why}", shown(row, 1));
+            found.curable(text, Cure::set_aside(row, "idempotency", replies.keys));
+        }
+    })?;
+    trouble.into_iter().for_each(|why| found.say(why));
     Ok(())
 }

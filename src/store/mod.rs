@@ -9,13 +9,17 @@ mod backup;
 mod change;
 pub mod events;
 mod fsck;
+mod header;
 mod load;
 pub mod logs;
+mod mend;
 mod open;
 mod owner;
 mod private;
 mod prune;
 mod read;
+mod rows;
+mod spill;
 mod watch;
 mod writer;
 
@@ -25,10 +29,11 @@ pub use backup::{copy_of, restore};
 pub use change::{Commit, IdempotentReply, PinnedPlan, Write};
 pub use fsck::{Finding, fsck};
 pub use load::{Loaded, StoredAlias, StoredRollout};
-pub use open::{SCHEMA_VERSION, Store};
+pub use open::{Need, SCHEMA_VERSION, Store, is_used};
 pub use owner::holder_of;
 pub use prune::Pruned;
 pub use read::{EntryFilter, Reader, RolloutFilter};
+pub use spill::{Aside, Spill};
 pub use writer::Writer;
 pub(crate) use writer::wait_for;
 
@@ -83,9 +88,31 @@ pub enum StoreError {
     /// Another daemon has taken the store over.
     #[error("another daemon has taken over this data directory; this one must not write any more")]
     Fenced,
-    /// An earlier write failed in a way after which SQLite must not be trusted.
-    #[error("the store stopped writing after a failed sync to disk; check the disk, then restart serin")]
-    Frozen,
+    /// Something happened after which nothing more may be written; what, in a sentence.
+    #[error("{0}")]
+    Frozen(String),
+    /// The files that are open are not those that are there any more.
+    #[error(
+        "{path} was removed or replaced while serin ran, so nothing more is written; {saved}. Stop serin, look after \
+         the data directory, and start it again"
+    )]
+    Displaced {
+        /// The file.
+        path: PathBuf,
+        /// What became of what had been acknowledged.
+        saved: String,
+    },
+    /// A data directory that was used before has no store.
+    #[error(
+        "{path} is gone or empty, although this data directory has been used: put a backup in its place with \
+         `serin restore --from BACKUP --data-dir {dir}`, or name a new directory"
+    )]
+    Gone {
+        /// The database.
+        path: PathBuf,
+        /// The directory.
+        dir: PathBuf,
+    },
     /// A row was not as the decision had found it.
     #[error("{0} changed while it was being decided about")]
     Stale(String),
@@ -120,11 +147,29 @@ pub enum StoreError {
 }
 
 impl StoreError {
+    /// A sync failed: what SQLite believes to be on disk may not be.
+    pub(crate) fn sync_failed() -> StoreError {
+        let why = "the store stopped writing after a failed sync to disk; check the disk, then restart serin";
+        StoreError::Frozen(why.to_owned())
+    }
+
     pub(crate) fn sqlite(attempt: &'static str) -> impl Fn(rusqlite::Error) -> StoreError {
-        move |source| match source.sqlite_error_code() {
-            Some(rusqlite::ErrorCode::DiskFull) => StoreError::Full,
+        move |source| match source.sqlite_error() {
+            // The index of the log is a file that grows, too, and its growth fails without saying why.
+            Some(error)
+                if error.code == rusqlite::ErrorCode::DiskFull
+                    || error.extended_code == rusqlite::ffi::SQLITE_IOERR_SHMSIZE =>
+            {
+                StoreError::Full
+            }
             _ => StoreError::Sqlite { attempt, source },
         }
+    }
+
+    /// Whether the file is somebody else's: it is left exactly as it is.
+    pub fn is_refusal(&self) -> bool {
+        use StoreError::{AffectedSqlite, Fenced, Foreign, Held, NewerSchema};
+        matches!(self, AffectedSqlite(_) | Fenced | Foreign { .. } | Held { .. } | NewerSchema { .. })
     }
 
     pub(crate) fn file(
@@ -134,4 +179,16 @@ impl StoreError {
         let path = path.to_owned();
         move |source| StoreError::File { attempt, path, source }
     }
+}
+
+/// An error and what caused it, in one line.
+pub(crate) fn in_full(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text.push_str(": ");
+        text.push_str(&cause.to_string());
+        source = cause.source();
+    }
+    text
 }

@@ -4,19 +4,20 @@ use std::path::{Path, PathBuf};
 use std::sync::LazyLock;
 
 use rusqlite::functions::FunctionFlags;
-use rusqlite::{Connection, OpenFlags};
+use rusqlite::{Connection, OpenFlags, OptionalExtension, TransactionBehavior};
 use rusqlite_migration::{M, Migrations};
 
+use super::header::{self, Header};
 use super::load::{Loaded, load};
 use super::owner::Ownership;
 use super::read::Reader;
-use super::writer::Writer;
+use super::writer::{Desk, Writer};
 use super::{StoreError, backup, private};
 
 /// The database's name within the data directory.
 pub(super) const DATABASE_FILE: &str = "serin.db";
 /// Marks the file as serin's ("srn1").
-const APPLICATION_ID: i64 = 0x7372_6e31;
+pub(super) const APPLICATION_ID: i64 = 0x7372_6e31;
 /// SQLite 3.7.0 to 3.51.2 can corrupt a WAL database when a reset races a checkpoint.
 const SQLITE_VERSION_MIN: i32 = 3_051_003;
 
@@ -31,6 +32,15 @@ static MIGRATIONS: LazyLock<Migrations<'static>> = LazyLock::new(|| {
 /// The newest schema this binary knows.
 pub const SCHEMA_VERSION: i64 = 3;
 
+/// What an opened store must be able to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Need {
+    /// It must take a change at once, or it is not opened.
+    Write,
+    /// It is enough that it can be read: changes are refused until the disk takes them again.
+    Read,
+}
+
 /// An open store: its writer, and questions to it.
 pub struct Store {
     /// Commits changes.
@@ -43,18 +53,36 @@ pub struct Store {
 impl Store {
     /// Opens the store in `dir`, making both if need be, and loads what the daemon needs in memory.
     ///
-    /// `holder` is what a second daemon is told about this one.
+    /// `holder` is what a second daemon is told about this one. Fails where nothing can be written.
     pub fn open(dir: &Path, holder: &str) -> Result<(Store, Loaded), StoreError> {
+        Store::open_for(Need::Write, dir, holder)
+    }
+
+    /// The same, for a daemon that may have to do with what it can read; `Loaded` says why then.
+    pub fn open_for(need: Need, dir: &Path, holder: &str) -> Result<(Store, Loaded), StoreError> {
         refuse_affected_sqlite()?;
+        let path = dir.join(DATABASE_FILE);
+        // Before the lock, whose file would be a trace in a directory that is somebody else's.
+        header::check(&path)?;
         private::directory(dir)?;
         let ownership = Ownership::take(dir, holder)?;
         backup::remove_unfinished(dir);
-        let path = dir.join(DATABASE_FILE);
-        let mut connection = connect_for_writing(&path)?;
-        migrate(&mut connection, dir, &path)?;
-        let epoch = take_over(&connection)?;
-        let loaded = load(&connection)?;
-        let writer = Writer::start(connection, dir, epoch)?;
+        backup::finish_restore(dir)?;
+        header::check(&path)?;
+        if header::read(&path)? == Header::Absent && is_used(dir) {
+            return Err(StoreError::Gone { path, dir: dir.to_owned() });
+        }
+        let (loaded, desk) = match open_to_write(dir, &path) {
+            Ok((loaded, connection, epoch)) => (loaded, Desk::writing(connection, dir, epoch)),
+            Err(why) if need == Need::Write || why.is_refusal() => return Err(why),
+            Err(why) => {
+                let (mut loaded, epoch) = open_to_read(&path)?;
+                let trouble = format!("the store can be read and not written: {}", super::in_full(&why));
+                loaded.trouble = Some(trouble);
+                (loaded, Desk::waiting(dir, epoch))
+            }
+        };
+        let writer = Writer::start(desk, dir)?;
         Ok((Store { writer, reader: Reader::new(&path), ownership }, loaded))
     }
 
@@ -62,6 +90,57 @@ impl Store {
     pub fn note_holder(&mut self, holder: &str) -> Result<(), StoreError> {
         self.ownership.note(holder)
     }
+}
+
+/// Whether serin has had a store in the directory: it leaves these beside it, and none of them before it.
+pub fn is_used(dir: &Path) -> bool {
+    ["reserve", "events.db", "logs.db", "last-table"].iter().any(|name| dir.join(name).exists())
+}
+
+fn open_to_write(dir: &Path, path: &Path) -> Result<(Loaded, Connection, i64), StoreError> {
+    let mut connection = connect_for_writing(path)?;
+    migrate(&mut connection, dir, path)?;
+    let before = epoch_in(&connection)?;
+    let epoch = take_over(&mut connection, before)?;
+    let loaded = load(&connection)?;
+    Ok((loaded, connection, epoch))
+}
+
+/// Reads a store that cannot be written, and tells its epoch.
+///
+/// The index of the log is a file that must be made and grow. Where it cannot, the index is kept in memory, with the
+/// database locked meanwhile; where there is no log either, and none can be made, the file alone is the store.
+fn open_to_read(path: &Path) -> Result<(Loaded, i64), StoreError> {
+    let attempt = |connection: Result<Connection, StoreError>| {
+        let connection = connection?;
+        let found = schema_of(&connection)?;
+        if found != SCHEMA_VERSION {
+            let why = format!(
+                "it has schema {found}, and bringing it to {SCHEMA_VERSION} needs a disk that takes it"
+            );
+            return Err(StoreError::Unreadable { what: path.display().to_string(), why });
+        }
+        let epoch = epoch_in(&connection)?;
+        Ok((load(&connection)?, epoch))
+    };
+    let alone = || {
+        let failed = StoreError::sqlite("open the store for reading");
+        let connection = Connection::open(path).map_err(&failed)?;
+        connection.pragma_update(None, "locking_mode", "exclusive").map_err(&failed)?;
+        Ok(connection)
+    };
+    let without_log = || {
+        if beside(path, "-wal").metadata().is_ok_and(|wal| wal.len() > 0) {
+            let why = "its log cannot be read".to_owned();
+            return Err(StoreError::Unreadable { what: path.display().to_string(), why });
+        }
+        let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_URI;
+        let escaped = path.to_string_lossy().replace('%', "%25").replace('?', "%3f").replace('#', "%23");
+        Connection::open_with_flags(format!("file:{escaped}?immutable=1"), flags)
+            .map_err(StoreError::sqlite("open the store for reading"))
+    };
+    let first = attempt(connect_for_reading(path));
+    first.or_else(|why| attempt(alone()).or_else(|_| attempt(without_log())).map_err(|_| why))
 }
 
 fn refuse_affected_sqlite() -> Result<(), StoreError> {
@@ -108,50 +187,79 @@ pub(super) fn schema_of(connection: &Connection) -> Result<i64, StoreError> {
     connection.pragma_query_value(None, "user_version", |row| row.get(0)).map_err(failed)
 }
 
-/// Checks that the file is serin's, and of a schema this binary knows.
-pub(super) fn check_schema(connection: &Connection, path: &Path) -> Result<i64, StoreError> {
-    let failed = StoreError::sqlite("read the store's application id");
-    let application: i64 =
-        connection.pragma_query_value(None, "application_id", |row| row.get(0)).map_err(&failed)?;
-    let tables: i64 =
-        connection.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0)).map_err(&failed)?;
-    if application != APPLICATION_ID && tables > 0 {
-        return Err(StoreError::Foreign { path: path.to_owned() });
-    }
-    let found = schema_of(connection)?;
-    if found > SCHEMA_VERSION {
-        return Err(StoreError::NewerSchema { path: path.to_owned(), found, known: SCHEMA_VERSION });
-    }
-    Ok(found)
+/// The schema as serin makes it, by kind and name of each object.
+pub(super) fn made_by_serin() -> Result<std::collections::BTreeMap<String, String>, StoreError> {
+    let mut fresh =
+        Connection::open_in_memory().map_err(StoreError::sqlite("make a schema to compare with"))?;
+    MIGRATIONS.to_latest(&mut fresh).map_err(|source| StoreError::Migration { source })?;
+    super::fsck::objects_of(&fresh)
 }
 
-fn migrate(connection: &mut Connection, dir: &Path, path: &Path) -> Result<(), StoreError> {
-    let found = check_schema(connection, path)?;
+pub(super) fn migrate(connection: &mut Connection, dir: &Path, path: &Path) -> Result<(), StoreError> {
+    let found = schema_of(connection)?;
     if found == SCHEMA_VERSION {
         return Ok(());
     }
+    if found > SCHEMA_VERSION {
+        return Err(StoreError::NewerSchema { path: path.to_owned(), found, known: SCHEMA_VERSION });
+    }
     if found > 0 {
-        let copy: PathBuf = dir.join(format!("{DATABASE_FILE}.before-schema-{SCHEMA_VERSION}"));
-        backup::copy_whole(connection, &copy)?;
+        backup::keep_before_migration(connection, dir, SCHEMA_VERSION)?;
     }
     connection
         .pragma_update(None, "application_id", APPLICATION_ID)
         .map_err(StoreError::sqlite("mark the store as serin's"))?;
-    MIGRATIONS.to_latest(connection).map_err(|source| StoreError::Migration { source })
+    MIGRATIONS.to_latest(connection).map_err(|source| match source {
+        rusqlite_migration::Error::RusqliteError { err, .. } => {
+            StoreError::sqlite("bring the store's schema up to date; the copy made before is beside it")(err)
+        }
+        source => StoreError::Migration { source },
+    })
 }
 
-/// Raises the epoch, so that a daemon that lost the directory without noticing can no longer commit.
-fn take_over(connection: &Connection) -> Result<i64, StoreError> {
+/// The epoch of the last daemon that took the store over; none has where it is 0.
+pub(super) fn epoch_in(connection: &Connection) -> Result<i64, StoreError> {
+    let found = connection
+        .query_row("SELECT CAST(value AS INTEGER) FROM meta WHERE key = 'epoch'", [], |row| row.get(0))
+        .optional()
+        .map_err(StoreError::sqlite("read the store's epoch"))?;
+    Ok(found.unwrap_or(0))
+}
+
+/// Raises the epoch, so that a daemon that lost the directory without noticing can no longer commit; `before` is what
+/// it was when the store was read.
+///
+/// Only what is committed is told: an epoch in memory that is ahead of the disk would fence this very daemon.
+pub(super) fn take_over(connection: &mut Connection, before: i64) -> Result<i64, StoreError> {
     let failed = StoreError::sqlite("take over the store");
-    connection
-        .query_row(
-            "INSERT INTO meta (key, value) VALUES ('epoch', '1')
-             ON CONFLICT (key) DO UPDATE SET value = CAST(value AS INTEGER) + 1
-             RETURNING CAST(value AS INTEGER)",
-            [],
-            |row| row.get(0),
+    let transaction =
+        connection.transaction_with_behavior(TransactionBehavior::Immediate).map_err(&failed)?;
+    if epoch_in(&transaction)? != before {
+        return Err(StoreError::Fenced);
+    }
+    let epoch = before.saturating_add(1);
+    transaction
+        .execute(
+            "INSERT INTO meta (key, value) VALUES ('epoch', ?1) ON CONFLICT (key) DO UPDATE SET value = excluded.value",
+            [epoch.to_string()],
         )
-        .map_err(failed)
+        .map_err(&failed)?;
+    // Made once, by SQLite's own generator, which is seeded by the operating system.
+    transaction
+        .execute(
+            "INSERT INTO meta (key, value) VALUES ('salt', hex(randomblob(32))) ON CONFLICT (key) DO NOTHING",
+            [],
+        )
+        .map_err(&failed)?;
+    transaction.commit().map_err(&failed)?;
+    Ok(epoch)
+}
+
+/// A file beside another one: its name with an ending.
+pub(super) fn beside(path: &Path, ending: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(ending);
+    PathBuf::from(name)
 }
 
 #[cfg(test)]

@@ -8,7 +8,8 @@ use rusqlite::{Connection, OptionalExtension, params};
 use super::StoreError;
 use super::change::{IdempotentReply, PinnedPlan};
 use super::load::plan_of;
-use super::open::connect_for_reading;
+use super::open::{DATABASE_FILE, connect_for_reading};
+use super::rows::{json, number, text};
 use crate::domain::alias::AliasId;
 use crate::domain::analysis::ledger::StoredRow;
 use crate::domain::journal::Entry;
@@ -54,6 +55,11 @@ pub struct Reader {
 }
 
 impl Reader {
+    /// Answers from the store of a data directory.
+    pub fn of(dir: &Path) -> Reader {
+        Reader::new(&dir.join(DATABASE_FILE))
+    }
+
     pub(super) fn new(path: &Path) -> Reader {
         Reader { path: path.to_owned(), idle: Arc::default() }
     }
@@ -93,17 +99,15 @@ impl Reader {
         };
         let sql =
             format!("SELECT seq, entry FROM events WHERE seq > ?1 AND {which} ORDER BY seq {order} LIMIT ?5");
-        let texts: Vec<(i64, String)> = self.ask("read the journal", |connection| {
+        let read: Vec<Result<Entry, String>> = self.ask("read the journal", |connection| {
             let mut statement = connection.prepare_cached(&sql)?;
             let (function, alias) = names(filter.alias.as_ref());
             let rollout = filter.rollout.map(|id| id.to_string());
             let values = params![filter.after as i64, rollout, function, alias, filter.limit];
-            statement.query_map(values, |row| Ok((row.get(0)?, row.get(1)?)))?.collect()
+            statement.query_map(values, |row| Ok(json(row, 1)))?.collect()
         })?;
-        let mut entries = Vec::with_capacity(texts.len());
-        for (seq, text) in texts {
-            entries.push(parse(&format!("journal entry {seq}"), &text)?);
-        }
+        // What cannot be read is left out, and is `fsck`'s to name: the others are still history.
+        let mut entries: Vec<Entry> = read.into_iter().flatten().collect();
         if filter.newest {
             entries.reverse();
         }
@@ -112,7 +116,7 @@ impl Reader {
 
     /// Rollouts, newest first.
     pub fn rollouts(&self, filter: &RolloutFilter) -> Result<Vec<RolloutRecord>, StoreError> {
-        let texts: Vec<(String, String)> = self.ask("read the rollouts", |connection| {
+        let read: Vec<Result<RolloutRecord, String>> = self.ask("read the rollouts", |connection| {
             let (function, alias) = names(filter.alias.as_ref());
             let sql = "SELECT id, record FROM rollouts
                        WHERE (?1 IS NULL OR (function = ?1 AND alias = ?2)) AND (?3 IS NULL OR phase = ?3)
@@ -122,32 +126,33 @@ impl Reader {
             let before = filter.before.map(|id| id.to_string());
             let rows = statement
                 .query_map(params![function, alias, filter.phase, before, filter.limit], |row| {
-                    Ok((row.get(0)?, row.get(1)?))
+                    Ok(json(row, 1))
                 })?;
             rows.collect()
         })?;
-        texts.iter().map(|(id, text)| parse(&format!("rollout {id}"), text)).collect()
+        Ok(read.into_iter().flatten().collect())
     }
 
     /// Rollouts whose id is `text` or ends with it, at most two of them.
     pub fn rollouts_named(&self, text: &str) -> Result<Vec<RolloutRecord>, StoreError> {
-        let texts: Vec<String> = self.ask("find a rollout", |connection| {
+        let read: Vec<Result<RolloutRecord, String>> = self.ask("find a rollout", |connection| {
             let sql = "SELECT record FROM rollouts WHERE id = ?1
                        UNION ALL
                        SELECT record FROM rollouts WHERE id <> ?1 AND substr(id, -length(?1)) = ?1 LIMIT 2";
             let mut statement = connection.prepare_cached(sql)?;
-            statement.query_map([text], |row| row.get(0))?.collect()
+            statement.query_map([text], |row| Ok(json(row, 0)))?.collect()
         })?;
-        texts.iter().map(|record| parse("a rollout", record)).collect()
+        Ok(read.into_iter().flatten().collect())
     }
 
     /// The rollout with an id.
     pub fn rollout(&self, id: RolloutId) -> Result<Option<RolloutRecord>, StoreError> {
-        let text: Option<String> = self.ask("read a rollout", |connection| {
+        let read = self.ask("read a rollout", |connection| {
             let sql = "SELECT record FROM rollouts WHERE id = ?1";
-            connection.prepare_cached(sql)?.query_row([id.to_string()], |row| row.get(0)).optional()
+            connection.prepare_cached(sql)?.query_row([id.to_string()], |row| Ok(json(row, 0))).optional()
         })?;
-        text.map(|record| parse("a rollout", &record)).transpose()
+        let unreadable = |why| StoreError::Unreadable { what: format!("rollout {id}"), why };
+        read.transpose().map_err(unreadable)
     }
 
     /// The counts of a rollout, in the order in which they came.
@@ -156,18 +161,22 @@ impl Reader {
             let sql = "SELECT start, blocks FROM counts WHERE rollout = ?1 ORDER BY start";
             let mut statement = connection.prepare_cached(sql)?;
             let row = |row: &rusqlite::Row<'_>| {
-                Ok(StoredRow { start: Uptime(row.get::<_, i64>(0)? as u64), text: row.get(1)? })
+                let (start, text) = (number(row, 0), text(row, 1));
+                Ok(start.and_then(|start| Ok(StoredRow { start: Uptime(start as u64), text: text? })))
             };
-            statement.query_map([id.to_string()], row)?.collect()
+            let rows: rusqlite::Result<Vec<_>> = statement.query_map([id.to_string()], row)?.collect();
+            Ok(rows?.into_iter().flatten().collect())
         })
     }
 
     /// The plan with a digest.
     pub fn plan(&self, digest: &str) -> Result<Option<PinnedPlan>, StoreError> {
-        self.ask("read a plan", |connection| {
+        let found = self.ask("read a plan", |connection| {
             let sql = "SELECT digest, name, bytes, defaults_name, defaults FROM plans WHERE digest = ?1";
-            connection.prepare_cached(sql)?.query_row([digest], |row| plan_of(row, 0)).optional()
-        })
+            connection.prepare_cached(sql)?.query_row([digest], |row| Ok(plan_of(row, 0))).optional()
+        })?;
+        let unreadable = |why| StoreError::Unreadable { what: format!("plan {digest}"), why };
+        found.transpose().map_err(unreadable)
     }
 
     /// The reply given to an idempotency key before.
@@ -191,9 +200,4 @@ impl Reader {
 
 fn names(alias: Option<&AliasId>) -> (Option<String>, Option<String>) {
     (alias.map(|id| id.function.to_string()), alias.map(|id| id.alias.to_string()))
-}
-
-fn parse<T: serde::de::DeserializeOwned>(what: &str, text: &str) -> Result<T, StoreError> {
-    serde_json::from_str(text)
-        .map_err(|why| StoreError::Unreadable { what: what.to_owned(), why: why.to_string() })
 }

@@ -3,7 +3,7 @@
 use rusqlite::Connection;
 
 use super::StoreError;
-use super::load::each;
+use super::rows::{each, text};
 use crate::domain::alias::AliasId;
 use crate::domain::analysis::watch::Days;
 use crate::domain::watching::AliasWatch;
@@ -60,9 +60,9 @@ fn rows(connection: &Connection, prefix: &str) -> Result<Vec<(String, String)>, 
         prefix.len() + 1,
         prefix.len()
     );
+    // What is no text is no watch either, and is said with what cannot be read.
     each(connection, &sql, "read what is kept for the watch", |row| {
-        rows.push((row.get(0)?, row.get(1)?));
-        Ok(())
+        rows.push((text(row, 0).unwrap_or_default(), text(row, 1).unwrap_or_default()));
     })?;
     Ok(rows)
 }

@@ -1,15 +1,19 @@
 //! The writer thread: takes what is queued, commits it together, then answers.
+//!
+//! It looks once a second, and before every commit, whether the files it has open are those that are there. A store that
+//! could only be read when it was opened is taken over with the first change that the disk takes.
 
-use std::io::Write;
+use std::io::{ErrorKind, Write as _};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, mpsc};
+use std::sync::{Arc, Mutex, OnceLock, mpsc};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
 use rusqlite::{Connection, TransactionBehavior};
 
 use super::change::Commit;
+use super::open::{DATABASE_FILE, beside, connect_for_writing, epoch_in, take_over};
 use super::prune::{Pruned, prune};
 use super::{StoreError, apply, private};
 use crate::domain::time::Timestamp;
@@ -17,12 +21,20 @@ use crate::domain::time::Timestamp;
 /// Set aside on disk so that a rollback can be committed when nothing else can.
 const RESERVE_FILE: &str = "reserve";
 const RESERVE_BYTES: usize = 4 << 20;
+/// Written and removed to learn whether there is room: what the log and its index take at first, and more.
+const PROBE_FILE: &str = "probe";
+const PROBE_BYTES: usize = 256 << 10;
+/// A store that could not be had is tried again after so many looks.
+const LOOKS_BETWEEN_TRIES: u32 = 30;
+/// How often is looked whether the files are still there.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 type Answer<T> = mpsc::SyncSender<Result<T, StoreError>>;
 
 enum Job {
     Commit(Box<Commit>, Answer<()>),
     Prune { before: Timestamp, replies_before: Timestamp, answer: Answer<Pruned> },
+    TryOut(Answer<()>),
     End,
 }
 
@@ -30,20 +42,36 @@ enum Job {
 #[derive(Clone)]
 pub struct Writer {
     jobs: mpsc::Sender<Job>,
-    frozen: Arc<AtomicBool>,
+    frozen: Frozen,
     thread: Arc<Mutex<Option<JoinHandle<()>>>>,
 }
 
+/// Why nothing is written until a restart, once something has made that unsafe.
+type Frozen = Arc<OnceLock<String>>;
+
 impl Writer {
-    pub(super) fn start(connection: Connection, dir: &Path, epoch: i64) -> Result<Writer, StoreError> {
+    pub(super) fn start(mut desk: Desk, dir: &Path) -> Result<Writer, StoreError> {
         let (jobs, queue) = mpsc::channel();
-        let frozen = Arc::new(AtomicBool::new(false));
-        let mut desk =
-            Desk { connection, epoch, reserve: dir.join(RESERVE_FILE), frozen: Arc::clone(&frozen) };
-        desk.fill_reserve();
+        let frozen = Arc::clone(&desk.frozen);
+        if desk.connection.is_some() {
+            desk.fill_reserve();
+        }
         let thread = std::thread::Builder::new()
             .name("store-writer".to_owned())
             .spawn(move || desk.run(&queue))
+            .map_err(StoreError::file("start the writer thread for", dir))?;
+        Ok(Writer { jobs, frozen, thread: Arc::new(Mutex::new(Some(thread))) })
+    }
+
+    /// A writer for a store that cannot be had: it refuses everything, and its thread ends once the store can be.
+    pub fn without_store(dir: &Path, why: String) -> Result<Writer, StoreError> {
+        let (jobs, queue) = mpsc::channel();
+        let frozen = Frozen::default();
+        let _ = frozen.set(why.clone());
+        let in_dir = dir.to_owned();
+        let thread = std::thread::Builder::new()
+            .name("store-writer".to_owned())
+            .spawn(move || refuse_until_there(&queue, &in_dir, &why))
             .map_err(StoreError::file("start the writer thread for", dir))?;
         Ok(Writer { jobs, frozen, thread: Arc::new(Mutex::new(Some(thread))) })
     }
@@ -62,9 +90,14 @@ impl Writer {
         self.ask(|answer| Job::Prune { before, replies_before, answer })
     }
 
-    /// Whether a failed sync has made writing unsafe until a restart.
-    pub fn is_frozen(&self) -> bool {
-        self.frozen.load(Ordering::Acquire)
+    /// Why writing is unsafe until a restart, if it is: a sync failed, or the files are not those that are there.
+    pub fn frozen(&self) -> Option<String> {
+        self.frozen.get().cloned()
+    }
+
+    /// Makes sure that a change could be stored now, and that there is room for the log of another process.
+    pub fn try_out(&self) -> mpsc::Receiver<Result<(), StoreError>> {
+        self.ask(Job::TryOut)
     }
 
     /// Whether the thread has ended, be it by a fault.
@@ -103,33 +136,145 @@ pub(crate) fn wait_for<T>(
     }
 }
 
-struct Desk {
-    connection: Connection,
+/// Answers everything with why there is no store, until there is one, or it is told to end.
+fn refuse_until_there(queue: &mpsc::Receiver<Job>, dir: &Path, why: &str) {
+    let refusal = || StoreError::Frozen(why.to_owned());
+    let (mut seen, mut looks) = (None, 0_u32);
+    loop {
+        // Nobody may be waiting any more.
+        match queue.recv_timeout(LOOK_EVERY) {
+            Ok(Job::Commit(_, answer) | Job::TryOut(answer)) => {
+                let _ = answer.send(Err(refusal()));
+            }
+            Ok(Job::Prune { answer, .. }) => _ = answer.send(Err(refusal())),
+            Ok(Job::End) | Err(mpsc::RecvTimeoutError::Disconnected) => return,
+            Err(mpsc::RecvTimeoutError::Timeout) => {
+                let now = changed_at(&dir.join(DATABASE_FILE));
+                looks += 1;
+                // Opening a large store is work; what has changed is looked at soon, and the rest now and then.
+                let is_due = now != seen || looks.is_multiple_of(LOOKS_BETWEEN_TRIES);
+                if is_due
+                    && now.is_some()
+                    && super::Store::open(dir, "a look whether the store is back").is_ok()
+                {
+                    return;
+                }
+                seen = now;
+            }
+        }
+    }
+}
+
+fn changed_at(path: &Path) -> Option<(u64, i64, i64)> {
+    let meta = std::fs::metadata(path).ok()?;
+    Some((meta.ino(), meta.mtime(), meta.mtime_nsec()))
+}
+
+/// What the thread works with.
+pub(super) struct Desk {
+    dir: PathBuf,
+    /// There is none before a store that could only be read is taken over.
+    connection: Option<Connection>,
+    /// This daemon's epoch; before it took over, that of the one before.
     epoch: i64,
-    reserve: PathBuf,
-    frozen: Arc<AtomicBool>,
+    files: Option<Files>,
+    frozen: Frozen,
 }
 
 impl Desk {
+    /// For a store that was taken over.
+    pub(super) fn writing(connection: Connection, dir: &Path, epoch: i64) -> Desk {
+        let files = Files::of(dir);
+        Desk { connection: Some(connection), files: Some(files), ..Desk::waiting(dir, epoch) }
+    }
+
+    /// For a store that could only be read, at an epoch.
+    pub(super) fn waiting(dir: &Path, epoch: i64) -> Desk {
+        Desk { dir: dir.to_owned(), connection: None, epoch, files: None, frozen: Frozen::default() }
+    }
+
     fn run(&mut self, queue: &mpsc::Receiver<Job>) {
         let mut ends = false;
-        while !ends && let Ok(first) = queue.recv() {
+        while !ends {
+            let first = match queue.recv_timeout(LOOK_EVERY) {
+                Ok(first) => first,
+                Err(mpsc::RecvTimeoutError::Timeout) => {
+                    // Whoever asks next is told.
+                    let _ = self.check_files();
+                    continue;
+                }
+                Err(mpsc::RecvTimeoutError::Disconnected) => return,
+            };
             let mut group = Vec::new();
             for job in std::iter::once(first).chain(queue.try_iter()) {
+                if let Job::Commit(commit, answer) = job {
+                    group.push((commit, answer));
+                    continue;
+                }
+                self.commit_group(std::mem::take(&mut group));
+                // Nobody may be waiting any more.
                 match job {
-                    Job::Commit(commit, answer) => group.push((commit, answer)),
+                    Job::Commit(..) => {}
                     Job::Prune { before, replies_before, answer } => {
-                        self.commit_group(std::mem::take(&mut group));
-                        let _ = answer.send(prune(&mut self.connection, before, replies_before));
+                        let pruned =
+                            self.ready().and_then(|connection| prune(connection, before, replies_before));
+                        let _ = answer.send(pruned);
                     }
-                    Job::End => {
-                        ends = true;
-                        break;
+                    Job::TryOut(answer) => {
+                        let _ = answer.send(self.try_out());
                     }
+                    Job::End => ends = true,
+                }
+                if ends {
+                    break;
                 }
             }
             self.commit_group(group);
         }
+    }
+
+    /// A connection that this daemon may write by.
+    fn ready(&mut self) -> Result<&mut Connection, StoreError> {
+        self.check_files()?;
+        if self.connection.is_none() {
+            let mut connection = connect_for_writing(&self.dir.join(DATABASE_FILE))?;
+            self.epoch = take_over(&mut connection, self.epoch)?;
+            self.connection = Some(connection);
+            self.files = Some(Files::of(&self.dir));
+        }
+        self.connection.as_mut().ok_or(StoreError::Closed)
+    }
+
+    /// Freezes where the files that are open are not those that are there.
+    fn check_files(&mut self) -> Result<(), StoreError> {
+        if let Some(why) = self.frozen.get() {
+            return Err(StoreError::Frozen(why.clone()));
+        }
+        let (Some(files), Some(connection)) = (&mut self.files, &self.connection) else { return Ok(()) };
+        let Some(path) = files.displaced(&self.dir) else { return Ok(()) };
+        let error = StoreError::Displaced { saved: save(connection, &self.dir, &path), path };
+        tracing::error!("{error}");
+        // The first reason stays.
+        let _ = self.frozen.set(error.to_string());
+        Err(error)
+    }
+
+    fn try_out(&mut self) -> Result<(), StoreError> {
+        let transaction = self.ready()?.transaction_with_behavior(TransactionBehavior::Immediate);
+        let transaction = transaction.map_err(StoreError::sqlite("begin a transaction"))?;
+        let touch = "INSERT INTO meta (key, value) VALUES ('tried', '1')
+                     ON CONFLICT (key) DO UPDATE SET value = 1 - CAST(value AS INTEGER)";
+        transaction.execute(touch, []).map_err(StoreError::sqlite("write to the store"))?;
+        transaction.commit().map_err(StoreError::sqlite("commit a transaction"))?;
+        let probe = self.dir.join(PROBE_FILE);
+        let _ = std::fs::remove_file(&probe);
+        let written = private::new_file(&probe)
+            .and_then(|mut file| file.write_all(&vec![0; PROBE_BYTES]).and_then(|()| file.sync_all()));
+        let _ = std::fs::remove_file(&probe);
+        written.map_err(|why| match why.kind() {
+            ErrorKind::StorageFull | ErrorKind::QuotaExceeded => StoreError::Full,
+            _ => StoreError::file("write", &probe)(why),
+        })
     }
 
     /// Commits a group in one transaction; if that fails, each change alone, so that one cannot fail another.
@@ -148,7 +293,7 @@ impl Desk {
             let mut result = self.commit(&[&commit]);
             if commit.urgent
                 && matches!(result, Err(StoreError::Full))
-                && std::fs::remove_file(&self.reserve).is_ok()
+                && std::fs::remove_file(self.dir.join(RESERVE_FILE)).is_ok()
             {
                 result = self.commit(&[&commit]);
             }
@@ -158,24 +303,26 @@ impl Desk {
     }
 
     fn commit(&mut self, commits: &[&Commit]) -> Result<(), StoreError> {
-        if self.frozen.load(Ordering::Acquire) {
-            return Err(StoreError::Frozen);
-        }
+        self.ready()?;
         let result = self.transact(commits);
         if let Err(StoreError::Sqlite { source, .. }) = &result
             && source.sqlite_error_code() == Some(rusqlite::ErrorCode::SystemIoFailure)
         {
             // After a failed sync the kernel may have dropped dirty pages: what SQLite believes to be on disk may
-            // not be. Only a restart, with recovery from the WAL, can tell.
-            self.frozen.store(true, Ordering::Release);
+            // not be. Only a restart, with recovery from the log, can tell.
+            let _ = self.frozen.set(StoreError::sync_failed().to_string());
         }
         result
     }
 
     fn transact(&mut self, commits: &[&Commit]) -> Result<(), StoreError> {
-        let begun = self.connection.transaction_with_behavior(TransactionBehavior::Immediate);
+        let epoch = self.epoch;
+        let connection = self.connection.as_mut().ok_or(StoreError::Closed)?;
+        let begun = connection.transaction_with_behavior(TransactionBehavior::Immediate);
         let transaction = begun.map_err(StoreError::sqlite("begin a transaction"))?;
-        apply::check_epoch(&transaction, self.epoch)?;
+        if epoch_in(&transaction)? != epoch {
+            return Err(StoreError::Fenced);
+        }
         for commit in commits {
             apply::apply(&transaction, commit)?;
         }
@@ -184,13 +331,67 @@ impl Desk {
 
     /// Sets the reserve aside again; without space for it there is none, and the next round tries again.
     fn fill_reserve(&self) {
-        if self.reserve.metadata().is_ok_and(|meta| meta.len() == RESERVE_BYTES as u64) {
+        let reserve = self.dir.join(RESERVE_FILE);
+        if reserve.metadata().is_ok_and(|meta| meta.len() == RESERVE_BYTES as u64) {
             return;
         }
-        let _ = std::fs::remove_file(&self.reserve);
-        let made = private::new_file(&self.reserve);
+        let _ = std::fs::remove_file(&reserve);
+        let made = private::new_file(&reserve);
         if made.and_then(|mut file| file.write_all(&vec![0xa5; RESERVE_BYTES])).is_err() {
-            let _ = std::fs::remove_file(&self.reserve);
+            let _ = std::fs::remove_file(&reserve);
         }
+    }
+}
+
+/// Which files on disk the paths of the store are.
+struct Files {
+    database: Option<(u64, u64)>,
+    log: Option<(u64, u64)>,
+}
+
+impl Files {
+    fn of(dir: &Path) -> Files {
+        let database = dir.join(DATABASE_FILE);
+        Files { log: identity(&beside(&database, "-wal")), database: identity(&database) }
+    }
+
+    /// The path that is not the file any more that it was.
+    fn displaced(&mut self, dir: &Path) -> Option<PathBuf> {
+        let now = Files::of(dir);
+        let path = dir.join(DATABASE_FILE);
+        if now.database != self.database {
+            return Some(path);
+        }
+        // It is made with the first change.
+        self.log = self.log.or(now.log);
+        (now.log != self.log).then(|| beside(&path, "-wal"))
+    }
+}
+
+fn identity(path: &Path) -> Option<(u64, u64)> {
+    let meta = std::fs::metadata(path).ok()?;
+    Some((meta.dev(), meta.ino()))
+}
+
+/// Brings what was acknowledged to where the next start finds it, and says in words what came of it.
+fn save(connection: &Connection, dir: &Path, displaced: &Path) -> String {
+    if displaced != dir.join(DATABASE_FILE) {
+        // The log is still open, and the database is there: what only the log has goes over.
+        let moved = connection.query_row("PRAGMA wal_checkpoint(FULL)", [], |row| {
+            Ok((row.get::<_, i64>(0)?, row.get::<_, i64>(1)?, row.get::<_, i64>(2)?))
+        });
+        if matches!(moved, Ok((0, in_log, moved)) if in_log == moved) {
+            return "all that had been stored is in the database file".to_owned();
+        }
+    }
+    let copy = super::backup::unused(dir, "serin.db.rescued");
+    match super::backup::copy_whole(connection, &copy) {
+        Ok(()) => format!(
+            "all that had been stored is saved as {}, for `serin restore --from {} --data-dir {}`",
+            copy.display(),
+            copy.display(),
+            dir.display()
+        ),
+        Err(why) => format!("what had been stored could not be saved elsewhere ({why})"),
     }
 }

@@ -1,5 +1,7 @@
 //! `kill -9` at a hundred random moments of a ten-step rollout under load: one history, nothing lost, nothing doubled.
 
+mod stops;
+
 use std::collections::BTreeMap;
 use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};

@@ -1,5 +1,9 @@
 //! The store keeps what it acknowledged, refuses other hands, and rebuilds aliases from the journal.
 
+mod bytes;
+mod disk;
+mod kills;
+
 use std::path::Path;
 
 use rusqlite::Connection;

@@ -2,6 +2,7 @@
 //! and the binary itself.
 
 pub mod client;
+pub mod faults;
 pub mod functions;
 pub mod house;
 pub mod http2;

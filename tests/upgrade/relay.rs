@@ -170,6 +170,11 @@ impl Relay {
         ask(&self.agent, &format!("http://{}", self.api), "POST", path, Some(body), &[]).ok()
     }
 
+    /// Asks for a change that may be refused.
+    pub fn try_post(&self, path: &str, body: &Value) -> Reply {
+        ask(&self.agent, &format!("http://{}", self.api), "POST", path, Some(body), &[])
+    }
+
     /// Makes `f:live` of two versions, and begins a rollout by a plan of these lines.
     #[track_caller]
     pub fn roll_out(&self, one: SocketAddr, two: SocketAddr, plan: &str) {

@@ -18,6 +18,9 @@ use crate::domain::actor::Actor;
 /// A crash that could not be mended is tried to be mended again after this.
 const HEAL_EVERY: Duration = Duration::from_secs(5);
 
+/// How long the addresses of a process that has ended may be taken.
+const IN_PLACE_MAX: Duration = Duration::from_secs(5);
+
 /// A successor that serves, and what it was given.
 pub struct Begun {
     offer: Offer,
@@ -65,22 +68,31 @@ impl Upgrade {
             return;
         }
         if self.healed.replace(now).is_none() {
-            tracing::error!(
-                "the control plane has crashed: requests are answered by the last table, and a process that decides \
-                 again is started"
-            );
+            if daemon.is_standing() {
+                tracing::info!("there is a store again: a process that works with it is started");
+            } else {
+                tracing::error!(
+                    "the control plane has crashed: requests are answered by the last table, and a process that decides \
+                     again is started"
+                );
+            }
         }
-        let asked =
-            Asked { actor: Actor::daemon(), reason: Some("the control plane had crashed".to_owned()) };
+        let reason =
+            if daemon.is_standing() { "the store is there again" } else { "the control plane had crashed" };
+        let asked = Asked { actor: Actor::daemon(), reason: Some(reason.to_owned()) };
         self.begin(daemon, self.installed.running(), Some(asked));
     }
 
     fn begin(&mut self, daemon: &Daemon, image: Image, asked: Option<Asked>) {
         let (done, beginning) = oneshot::channel();
         let (installed, is_called_off) = (self.installed.clone(), Arc::clone(&self.is_called_off));
+        let trial = daemon.trial();
         let begun = daemon.offer().and_then(|offer| {
             let begin = move || {
-                let taken = offer.take_up(&image, &installed, asked, &is_called_off);
+                // Whoever takes over must be able to write; where nobody is, who decides already is the better one.
+                let refused = "the store takes no change now, and would take none from another process";
+                let tried = trial().context(refused);
+                let taken = tried.and_then(|()| offer.take_up(&image, &installed, asked, &is_called_off));
                 // Whoever waits for it may have been told to stop meanwhile.
                 if let Err(Ok(begun)) = done.send(taken.map(|taker| Begun { offer, taker })) {
                     begun.taker.call_off();
@@ -127,7 +139,10 @@ fn refuse() {
 
 /// Takes over from the process that started this one; `None` when it was told to stop before it was whole.
 pub async fn take_over(config: &ServeConfig, ears: &mut Ears) -> anyhow::Result<Option<Daemon>> {
-    let inheritance = Inheritance::take().context("cannot take over from the process before")?;
+    let inheritance = match Inheritance::take() {
+        Ok(inheritance) => inheritance,
+        Err(why) => return start_in_place(config, &why).map(Some),
+    };
     let rising = Rising::begin(config, inheritance)?;
     let is_stopping = Arc::new(AtomicBool::new(false));
     let (done, mut ended) = oneshot::channel();
@@ -157,6 +172,27 @@ pub async fn take_over(config: &ServeConfig, ears: &mut Ears) -> anyhow::Result<
                 tracing::info!(signal, "stopping: requests under way may end; a second signal cuts them");
             }
             () = ears.upgrade.next() => refuse(),
+        }
+    }
+}
+
+/// Starts where a process was to hand over and ended before it could: nobody else is there to serve.
+fn start_in_place(config: &ServeConfig, why: &std::io::Error) -> anyhow::Result<Daemon> {
+    if config.api.port() == 0 || config.router.port() == 0 {
+        bail!("cannot take over from the process before: {why}");
+    }
+    tracing::warn!(
+        "the process before has ended before it handed over ({why}); this one starts in its place"
+    );
+    let begun = clock::instant_now();
+    loop {
+        match Daemon::start(config) {
+            Ok(daemon) => return Ok(daemon),
+            // The kernel may not have taken it apart yet.
+            Err(_) if clock::instant_now().duration_since(begun) < IN_PLACE_MAX => {
+                std::thread::sleep(LOOK_EVERY)
+            }
+            Err(error) => return Err(error),
         }
     }
 }

@@ -13,7 +13,7 @@ use crate::domain::analysis::{Arms, Counts};
 use crate::domain::arn::VersionNumber;
 use crate::domain::function::Revision;
 use crate::domain::plan::Plan;
-use crate::domain::time::{Stopwatch, Timestamp};
+use crate::domain::time::{Stopwatch, Timestamp, Uptime};
 use crate::domain::weight::Weight;
 
 /// Names a rollout; sorts by the time it was made.
@@ -324,6 +324,14 @@ impl RolloutRecord {
     /// Whether it ever began: one that was cancelled while it waited never moved its alias.
     pub fn has_begun(&self) -> bool {
         self.committed.is_some()
+    }
+
+    /// Sees to it that no stopwatch began to run after `now`, as after an uptime was lost: it would stand until then.
+    pub fn rebase(&mut self, now: Uptime) {
+        let after = self.after.as_mut().map(|after| &mut after.served);
+        for watch in [&mut self.served, &mut self.baked, &mut self.waited].into_iter().chain(after) {
+            watch.rebase(now);
+        }
     }
 
     /// Whether harm would still clear the canary's weight: the alias names both versions and nothing has ended.

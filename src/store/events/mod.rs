@@ -96,14 +96,21 @@ impl Events {
                      carried out",
                     aside.display()
                 );
-                (open(&path)?, Some(problem))
+                (open(&path), Some(problem))
             }
-            other => (other?, None),
+            other => (other, None),
         };
+        if let Err(why) = &connection {
+            let why = super::in_full(why);
+            tracing::error!(
+                error = why,
+                "asynchronous invocations cannot be kept, and are refused; that is tried again"
+            );
+        }
         let (arrivals, waiting) = channel::unbounded_channel();
         let (jobs, queue) = mpsc::channel();
         let queued_bytes = Arc::new(AtomicU64::new(0));
-        let mut desk = write::Desk::new(connection, arrivals, Arc::clone(&queued_bytes));
+        let mut desk = write::Desk::new(&path, connection.ok(), arrivals, Arc::clone(&queued_bytes));
         let thread = std::thread::Builder::new()
             .name("event-writer".to_owned())
             .spawn(move || desk.run(&queue))
@@ -163,7 +170,7 @@ fn queue_bytes(event: &AsyncEvent) -> u64 {
     event.payload.len() as u64 + EVENT_BYTES
 }
 
-fn open(path: &Path) -> Result<Connection, StoreError> {
+pub(super) fn open(path: &Path) -> Result<Connection, StoreError> {
     let failed = StoreError::sqlite("open the events");
     super::private::database(path)?;
     let mut connection = Connection::open(path).map_err(&failed)?;

@@ -95,13 +95,14 @@ fn what_cannot_be_written_is_refused() {
 #[test]
 fn a_full_disk_refuses_events_and_forgets_no_change() {
     let dir = tempfile::tempdir().unwrap();
-    let connection = super::open(&dir.path().join(FILE)).unwrap();
+    let path = dir.path().join(FILE);
+    let connection = super::open(&path).unwrap();
     // As good as a full disk: SQLite says the same.
     let pages: i64 = connection.pragma_query_value(None, "page_count", |row| row.get(0)).unwrap();
     connection.pragma_update(None, "max_page_count", pages + 20).unwrap();
     let (arrivals, mut waiting) = channel::unbounded_channel();
     let (jobs, queue) = mpsc::channel();
-    let mut desk = write::Desk::new(connection, arrivals, Arc::default());
+    let mut desk = write::Desk::new(&path, Some(connection), arrivals, Arc::default());
     let accept = |payload: &str| {
         let (answer, answered) = oneshot::channel();
         jobs.send(Job::Accept(Box::new(event(payload)), answer)).unwrap();

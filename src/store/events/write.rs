@@ -1,5 +1,6 @@
 //! The writer of events: takes what is queued, commits it together, then answers.
 
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, mpsc};
 use std::time::Duration;
@@ -18,7 +19,9 @@ const GROUP_MAX: usize = 1024;
 const TRY_AGAIN: Duration = Duration::from_secs(1);
 
 pub(super) struct Desk {
-    connection: Connection,
+    path: PathBuf,
+    /// There is none before the file can be opened.
+    connection: Option<Connection>,
     arrivals: channel::UnboundedSender<Waiting>,
     queued_bytes: Arc<AtomicU64>,
     /// Changes that could not be written yet: what was done stays done, so they must be.
@@ -32,11 +35,21 @@ type Accepted = (Box<AsyncEvent>, oneshot::Sender<Result<(), StoreError>>);
 
 impl Desk {
     pub(super) fn new(
-        connection: Connection,
+        path: &Path,
+        connection: Option<Connection>,
         arrivals: channel::UnboundedSender<Waiting>,
         queued_bytes: Arc<AtomicU64>,
     ) -> Desk {
-        Desk { connection, arrivals, queued_bytes, undone: Vec::new(), is_frozen: false, is_failing: false }
+        let path = path.to_owned();
+        Desk {
+            path,
+            connection,
+            arrivals,
+            queued_bytes,
+            undone: Vec::new(),
+            is_frozen: false,
+            is_failing: false,
+        }
     }
 
     pub(super) fn run(&mut self, queue: &mpsc::Receiver<Job>) {
@@ -97,7 +110,8 @@ impl Desk {
     }
 
     fn apply(&mut self, changes: &[&Change]) -> Result<(), StoreError> {
-        let arrived = transact(&mut self.connection, self.is_frozen, |transaction| {
+        let is_frozen = self.is_frozen;
+        let arrived = transact(self.open()?, is_frozen, |transaction| {
             let mut arrived = Vec::new();
             for change in changes {
                 arrived.extend(apply(transaction, change)?);
@@ -135,10 +149,12 @@ impl Desk {
     }
 
     fn insert(&mut self, events: &[&AsyncEvent]) -> Result<Vec<Waiting>, StoreError> {
+        self.open()?;
         if self.bytes()? > FILE_BYTES_MAX {
             return Err(StoreError::Busy);
         }
-        let written = transact(&mut self.connection, self.is_frozen, |transaction| {
+        let is_frozen = self.is_frozen;
+        let written = transact(self.open()?, is_frozen, |transaction| {
             events.iter().map(|event| insert(transaction, event)).collect::<rusqlite::Result<Vec<_>>>()
         });
         if let Err(why) = &written {
@@ -172,9 +188,17 @@ impl Desk {
         }
     }
 
+    fn open(&mut self) -> Result<&mut Connection, StoreError> {
+        if self.connection.is_none() {
+            self.connection = Some(super::open(&self.path)?);
+        }
+        self.connection.as_mut().ok_or(StoreError::Closed)
+    }
+
     /// How much of the file is in use.
     fn bytes(&self) -> Result<u64, StoreError> {
-        let pragma = |name: &str| self.connection.pragma_query_value(None, name, |row| row.get::<_, i64>(0));
+        let Some(connection) = &self.connection else { return Ok(0) };
+        let pragma = |name: &str| connection.pragma_query_value(None, name, |row| row.get::<_, i64>(0));
         let pages = || Ok((pragma("page_count")? - pragma("freelist_count")?) * pragma("page_size")?);
         pages().map(|bytes: i64| bytes.max(0) as u64).map_err(StoreError::sqlite("measure the events"))
     }
@@ -186,7 +210,7 @@ fn transact<T>(
     work: impl FnOnce(&Transaction<'_>) -> rusqlite::Result<T>,
 ) -> Result<T, StoreError> {
     if is_frozen {
-        return Err(StoreError::Frozen);
+        return Err(StoreError::sync_failed());
     }
     let attempt = || -> rusqlite::Result<T> {
         let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;

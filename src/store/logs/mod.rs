@@ -68,15 +68,19 @@ impl Logs {
             Err(StoreError::Sqlite { source, .. }) if is_broken(&source) => {
                 let aside = set_aside(&path)?;
                 tracing::warn!(kept = %aside.display(), "the log file was broken, and is begun anew");
-                connect(&path)?
+                connect(&path)
             }
-            other => other?,
+            other => other,
         };
+        if let Err(why) = &connection {
+            // On a disk that takes nothing, traffic and decisions matter, and lines are dropped and counted.
+            tracing::warn!(error = super::in_full(why), "the log file cannot be opened; that is tried again");
+        }
         let (jobs, queue) = mpsc::sync_channel(QUEUE_LINES_MAX);
         let dropped = Arc::new(AtomicU64::new(0));
         let queued_bytes = Arc::new(AtomicU64::new(0));
         let counters = (Arc::clone(&queued_bytes), Arc::clone(&dropped));
-        let mut desk = write::Desk::new(connection, limits, counters);
+        let mut desk = write::Desk::new(&path, connection.ok(), limits, counters);
         let thread = std::thread::Builder::new()
             .name("log-writer".to_owned())
             .spawn(move || desk.run(&queue))
@@ -156,7 +160,7 @@ pub(super) fn set_aside(path: &Path) -> Result<PathBuf, StoreError> {
     Ok(aside)
 }
 
-fn connect(path: &Path) -> Result<Connection, StoreError> {
+pub(super) fn connect(path: &Path) -> Result<Connection, StoreError> {
     let failed = StoreError::sqlite("open the logs");
     super::private::database(path)?;
     let mut connection = Connection::open(path).map_err(&failed)?;

@@ -1,6 +1,7 @@
 //! The log writer's thread: takes what is queued, writes it together, and keeps the file within its limits.
 
 use std::collections::HashMap;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, mpsc};
 
@@ -9,6 +10,7 @@ use rusqlite::{Connection, Transaction, params};
 use super::{Job, Limits, MINUTES_KEPT, minutes};
 use crate::domain::log::LogLine;
 use crate::domain::time::Timestamp;
+use crate::store::StoreError;
 
 /// So many lines go into one transaction at most.
 const GROUP_MAX: usize = 4096;
@@ -20,7 +22,9 @@ const PRUNE_LINES: u32 = 500;
 const NICENESS: i32 = 10;
 
 pub(super) struct Desk {
-    connection: Connection,
+    path: PathBuf,
+    /// There is none before the file can be opened.
+    connection: Option<Connection>,
     limits: Limits,
     queued_bytes: Arc<AtomicU64>,
     dropped: Arc<AtomicU64>,
@@ -34,11 +38,13 @@ pub(super) struct Desk {
 
 impl Desk {
     pub(super) fn new(
-        connection: Connection,
+        path: &Path,
+        connection: Option<Connection>,
         limits: Limits,
         (queued_bytes, dropped): (Arc<AtomicU64>, Arc<AtomicU64>),
     ) -> Desk {
         Desk {
+            path: path.to_owned(),
             connection,
             limits,
             queued_bytes,
@@ -77,7 +83,8 @@ impl Desk {
             }
             self.is_failing = written.is_err();
             self.unchecked_bytes += bytes_of(&group);
-            if self.unchecked_bytes > self.limits.bytes_max / 16
+            if self.connection.is_some()
+                && self.unchecked_bytes > self.limits.bytes_max / 16
                 && let Err(why) = self.keep_bound()
             {
                 tracing::warn!(error = %why, "the log file may grow beyond its bound");
@@ -112,7 +119,9 @@ impl Desk {
         if group.is_empty() {
             return Ok(());
         }
-        let transaction = self.connection.transaction()?;
+        self.open()?;
+        let Some(connection) = &mut self.connection else { return Ok(()) };
+        let transaction = connection.transaction()?;
         let mut written = Ok(());
         for job in group {
             written = match job {
@@ -132,6 +141,20 @@ impl Desk {
         done
     }
 
+    fn open(&mut self) -> rusqlite::Result<()> {
+        if self.connection.is_none() {
+            self.connection = Some(super::connect(&self.path).map_err(|why| match why {
+                StoreError::Sqlite { source, .. } => source,
+                _ => rusqlite::Error::InvalidPath(self.path.clone()),
+            })?);
+        }
+        Ok(())
+    }
+
+    fn execute(&self, sql: &str, values: impl rusqlite::Params) -> rusqlite::Result<usize> {
+        self.connection.as_ref().map_or(Ok(0), |connection| connection.execute(sql, values))
+    }
+
     /// Removes lines and numbers that are too old, and the oldest lines while there are too many.
     fn prune(&mut self, now: Timestamp) -> rusqlite::Result<()> {
         let before_ms = now.0.saturating_sub(self.limits.kept.as_millis() as i64);
@@ -147,11 +170,11 @@ impl Desk {
                  SELECT series, minute FROM minutes WHERE minute < ?1 ORDER BY minute LIMIT ?2)",
             minutes_before,
         )?;
-        self.connection.execute(
+        self.execute(
             "DELETE FROM series WHERE NOT EXISTS (SELECT 1 FROM minutes m WHERE m.series = series.id)",
             [],
         )?;
-        let streams = self.connection.execute(
+        let streams = self.execute(
             "DELETE FROM streams WHERE last_id < (SELECT ifnull(min(id), last_id + 1) FROM lines)",
             [],
         )?;
@@ -165,7 +188,7 @@ impl Desk {
     fn keep_bound(&mut self) -> rusqlite::Result<()> {
         self.unchecked_bytes = 0;
         while self.bytes()? > self.limits.bytes_max {
-            let removed = self.connection.execute(
+            let removed = self.execute(
                 "DELETE FROM lines WHERE id IN (SELECT id FROM lines ORDER BY id LIMIT ?1)",
                 [PRUNE_LINES],
             )?;
@@ -178,13 +201,14 @@ impl Desk {
 
     /// Runs a removal, batch by batch, until it finds nothing more.
     fn remove(&self, sql: &str, before: i64) -> rusqlite::Result<()> {
-        while self.connection.execute(sql, params![before, PRUNE_LINES])? == PRUNE_LINES as usize {}
+        while self.execute(sql, params![before, PRUNE_LINES])? == PRUNE_LINES as usize {}
         Ok(())
     }
 
     /// How much of the file is in use.
     fn bytes(&self) -> rusqlite::Result<u64> {
-        let pragma = |name: &str| self.connection.pragma_query_value(None, name, |row| row.get::<_, i64>(0));
+        let Some(connection) = &self.connection else { return Ok(0) };
+        let pragma = |name: &str| connection.pragma_query_value(None, name, |row| row.get::<_, i64>(0));
         let pages = pragma("page_count")? - pragma("freelist_count")?;
         Ok((pages * pragma("page_size")?).max(0) as u64)
     }
