@@ -8,7 +8,16 @@ use std::path::Path;
 use super::StoreError;
 
 /// What files of serin's are called in a data directory, or begin with.
-const OURS: [&str; 6] = ["serin.", "logs.db", "events.db", "reserve", "run-directory", "seal.key"];
+const OURS: [&str; 8] = [
+    "serin.",
+    "logs.db",
+    "events.db",
+    "reserve",
+    "run-directory",
+    "seal.key",
+    "last-table",
+    "evidence-aside",
+];
 
 /// Makes a directory that nobody else may look into; in one that is there, what an older serin left readable by others is
 /// its owner's alone from here on.
