@@ -172,8 +172,13 @@ fn an_answer_after_the_body_has_come_leaves_the_connection_good() {
     let mut client = router.client();
     for round in 0..3 {
         for (target, status) in [("/shop:live/x", 502), ("/shop:nobody/x", 404)] {
-            for body in ["", "short", &"x".repeat(20_000)] {
-                let answer = client.post(target, &[], body);
+            for body in ["", "short", &"x".repeat(2_000)] {
+                // In one piece: what comes behind the head may come too late to be read away.
+                let length = body.len();
+                client.send(format!(
+                    "POST {target} HTTP/1.1\r\nHost: a\r\nContent-Length: {length}\r\n\r\n{body}"
+                ));
+                let answer = client.answer();
                 let told = (answer.status, answer.header("connection"));
                 assert_eq!(told, (status, None), "{round} {target} {}", body.len());
             }
