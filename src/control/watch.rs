@@ -64,8 +64,9 @@ pub fn watch(directory: PathBuf, tell: impl Fn(PlanBook) + Send + 'static) -> st
             }
             let now = identity(&directory);
             let is_another = now != seen;
-            if watcher.is_none() || is_another {
-                // It watches what the path led to when it was started.
+            if watcher.is_none() || is_another || reported {
+                // It watches what the path led to when it was started, and a directory that is made anew may have the number
+                // of the one before.
                 watcher = start_watcher(&directory, &wake);
                 seen = now;
             }

@@ -94,7 +94,7 @@ impl Store {
 
 /// Whether serin has had a store in the directory: it leaves these beside it, and none of them before it.
 pub fn is_used(dir: &Path) -> bool {
-    ["reserve", "events.db", "logs.db", "last-table"].iter().any(|name| dir.join(name).exists())
+    ["reserve", "last-table", "evidence-aside"].iter().any(|name| dir.join(name).exists())
 }
 
 fn open_to_write(dir: &Path, path: &Path) -> Result<(Loaded, Connection, i64), StoreError> {

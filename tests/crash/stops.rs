@@ -1,4 +1,5 @@
-//! A process that is stopped and continued again and again: nobody is served meanwhile, and no bake passes.
+//! A process that is stopped and continued again and again earns no bake, and one that is killed again and again keeps
+//! most of what it earned.
 
 use std::time::Duration;
 
@@ -26,4 +27,22 @@ fn a_process_that_is_stopped_and_continued_earns_no_bake() {
     until("the bake is served, and time that was served is credited", || {
         relay.rollout()["phase"] == "Succeeded"
     });
+}
+
+#[test]
+fn kills_every_other_second_stop_no_progress() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut relay = Relay::start(dir.path(), &[]);
+    relay.roll_out(service("1"), service("2"), "steps: [20%, 100%]\nbake: 4s\nanalysis: none");
+    for lives in 1.. {
+        assert!(lives < 40, "no bake is ever served");
+        std::thread::sleep(Duration::from_millis(1_500));
+        if relay.rollout()["phase"] == "Succeeded" {
+            break;
+        }
+        let pid = relay.pid();
+        send(pid, Signal::KILL);
+        until("it is dead", || !Relay::lives(pid));
+        relay.boot(&[]);
+    }
 }

@@ -131,6 +131,39 @@ fn a_faulty_file_says_so_and_leaves_the_old_plan_in_force() {
 }
 
 #[test]
+fn a_directory_that_is_another_one_now_starts_no_old_plan() {
+    let other = "function: f\nalias: live\nsteps: [7%, 100%]\nbake: 1h\nanalysis: none\n";
+    let house = House::start_with(|config| {
+        let root = config.data_dir.parent().unwrap();
+        for (release, text) in [("one", BY_HAND), ("two", other)] {
+            std::fs::create_dir_all(root.join(release)).unwrap();
+            std::fs::write(root.join(release).join("live.yaml"), text).unwrap();
+        }
+        std::os::unix::fs::symlink("one", root.join("plans")).unwrap();
+        config.plans = Some(root.join("plans"));
+    });
+    house.publish("f", "http://127.0.0.1:1");
+    house.publish("f", "http://127.0.0.1:2");
+    house.alias("f", "live", "1");
+    let link = house.plans();
+    // As deployments do: another link is made, and renamed over the one that is there.
+    std::os::unix::fs::symlink("two", link.with_extension("new")).unwrap();
+    std::fs::rename(link.with_extension("new"), &link).unwrap();
+    house.post("/v1/rollouts", &json!({ "plan": "live" })).ok();
+    assert_eq!(house.status("f:live")["weight"]["planned"], 0.07, "at once, and by the plan that is there");
+
+    // A directory that is removed and made anew.
+    let root = link.parent().unwrap();
+    std::fs::remove_dir_all(root.join("two")).unwrap();
+    std::fs::create_dir(root.join("two")).unwrap();
+    std::fs::write(root.join("two/fresh.yaml"), BY_HAND).unwrap();
+    until("it is noticed", || house.get("/v1/plans/fresh").status == 200);
+    assert_eq!(house.get("/v1/plans/live").status, 404);
+    std::fs::write(root.join("two/later.yaml"), BY_HAND).unwrap();
+    until("and watched", || house.get("/v1/plans/later").status == 200);
+}
+
+#[test]
 fn a_storm_of_renames_does_no_harm() {
     let house = house_with(&[("live.yaml", BY_HAND)]);
     let dir = house.plans();

@@ -228,6 +228,29 @@ fn a_store_that_is_refused_is_not_changed_at_all() {
 }
 
 #[test]
+fn a_restore_by_root_leaves_a_store_that_the_service_can_open() {
+    use std::os::unix::fs::MetadataExt;
+    if !rustix::process::geteuid().is_root() {
+        println!("skipped: only root can restore for another user");
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let (theirs, data) = (dir.path().join("theirs"), dir.path().join("data"));
+    drop(serin::store::Store::open(&theirs, "test").unwrap());
+    std::fs::create_dir(&data).unwrap();
+    std::os::unix::fs::chown(&data, Some(12_345), Some(12_345)).unwrap();
+    let backup = theirs.join("serin.db");
+    for _ in 0..2 {
+        serin(&["restore", "--from", backup.to_str().unwrap(), "--data-dir", data.to_str().unwrap()]).done();
+        for entry in std::fs::read_dir(&data).unwrap().map(|entry| entry.unwrap()) {
+            let meta = entry.metadata().unwrap();
+            assert_eq!((meta.uid(), meta.gid()), (12_345, 12_345), "{:?}", entry.path());
+            assert_eq!(meta.mode() & 0o077, 0, "{:?}", entry.path());
+        }
+    }
+}
+
+#[test]
 fn the_lock_of_a_dead_process_refuses_no_boot() {
     let dir = tempfile::tempdir().unwrap();
     let data = dir.path().join("data");
