@@ -101,6 +101,7 @@ mod tests {
         stepDeadline:
           after: 1d
           then: pause
+        watch: none
         routing:
           affinity: none
           override: none

@@ -248,14 +248,14 @@ impl Reader<'_> {
 
     /// Every metric that a step waits for is defined.
     pub fn check_metric_names(&mut self, steps: &[PlacedStep], analysis: Option<&Analysis>) {
-        let known: Vec<&str> = analysis.map_or_else(Vec::new, |analysis| {
-            analysis.metrics.iter().map(|metric| metric.name.as_str()).collect()
-        });
+        let metrics = analysis.map_or(&[][..], |analysis| &analysis.metrics);
+        let known: BTreeMap<&str, &Metric> =
+            metrics.iter().map(|metric| (metric.name.as_str(), metric)).collect();
         for PlacedStep { step, place } in steps {
             let Step::Analysis(step) = step else { continue };
             for name in &step.metrics {
-                let is_dry = |metric: &Metric| metric.name == *name && metric.dry_run;
-                if analysis.is_some_and(|analysis| analysis.metrics.iter().any(is_dry)) {
+                let metric = known.get(name.as_str());
+                if metric.is_some_and(|metric| metric.dry_run) {
                     self.faults
                         .error(
                             *place,
@@ -265,9 +265,9 @@ impl Reader<'_> {
                         )
                         .help("take it out of the step, or let it decide");
                 }
-                if !known.contains(&name.as_str()) {
+                if metric.is_none() {
                     let is_full = self.faults.is_full();
-                    let meant = nearest(name, known.iter().copied().filter(|_| !is_full));
+                    let meant = nearest(name, known.keys().copied().filter(|_| !is_full));
                     let help = match meant {
                         Some(meant) => format!("did you mean `{meant}`?"),
                         None => format!("define it: `analysis: {{metrics: [{{name: {name}, …}}]}}`"),

@@ -292,7 +292,6 @@ fn oddities_are_warned_of() {
         ("steps: [3%, 100%]\nanalysis: none", "no failure rolls this rollout back by itself"),
         ("steps: [3%, 100%]\nonFailure: report", "no failure rolls this rollout back by itself"),
         ("steps: [100%]", "`f:a` gets all traffic at once"),
-        ("preset: Canary10Percent5Minutes\nbake: 5m", "this `bake` has no effect: the preset brings its own"),
         ("steps: [3%, {bake: 1m}, 100%]\nbake: 5m", "this `bake` has no effect: every weight has its own"),
         (
             "steps: [3%, 100%]\ntimeZone: Europe/Paris",
@@ -307,6 +306,13 @@ fn oddities_are_warned_of() {
     ] {
         assert_eq!(warnings(&format!("function: f\nalias: a\n{lines}\n")), [warning], "{lines}");
     }
+    assert_eq!(
+        warnings("function: f\nalias: a\npreset: Canary10Percent5Minutes\nbake: 5m\n"),
+        [
+            "the canary gets 10% before anything is proven of it",
+            "this `bake` has no effect: the preset brings its own",
+        ]
+    );
     for lines in [
         "preset: AllAtOnce",
         "steps: [3%, {pause: {}}, 100%]\nanalysis: none\nbake: 0s\nmaxExposure: {failures: 5}",
