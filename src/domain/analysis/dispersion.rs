@@ -31,6 +31,13 @@
 //! `CLIPPED_ABOVE`), the larger of the two counts. Where seconds say nothing of clumps, longer ticks are not asked: their
 //! noise would damp evidence that needs no damping.
 //!
+//! Who has seen half a minute sees chance as well: with a failure a second, 35 s of independent ones give more than 1.25
+//! in one case of four, and then a canary that fails a fifth costs twenty failures instead of three. For independent
+//! counts of mean `l` a summand of `Q - S` has the variance `8 l^2` and `2 l^2` in common with either neighbour, and `S` is
+//! `2 l` a second, so in `n` seconds the deviation is about `S sqrt(3/n)`. An estimate above `CLIPPED_ABOVE` counts as such
+//! where `Q - S` of all blocks is more than two of these, and as `CLIPPED_ABOVE` elsewhere. Clumps of three are known so
+//! within half a minute.
+//!
 //! What several places share is bound to no arm. Where stable has three places or more, `learn_places` is told of each
 //! second what came of every place: given the failures `e` of all, `X = sum_g (e_g - e n_g/n)^2 / (n_g/n)` has the
 //! expectation `(G-1) e` if failures fall on places as requests do. The same blocks, left out by `X - (G-1) e`, give a
@@ -65,6 +72,8 @@ const PLACES_MIN: usize = 3;
 const TICK: Duration = Duration::from_secs(1);
 const LONG_TICK: Duration = Duration::from_secs(5);
 const DOUBT: f64 = 20.0;
+/// Independent failures seldom vary by more standard deviations than these.
+const DEVIATIONS: f64 = 2.0;
 
 /// Estimated dispersions above this also limit how much one second may say (`clip`).
 pub const CLIPPED_ABOVE: f64 = 1.25;
@@ -190,7 +199,24 @@ impl Dispersion {
     /// The estimate by time alone, whatever places say.
     fn phi_over_time(&self) -> f64 {
         let of_seconds = self.phi_of(|block| block.seconds);
-        if of_seconds > CLIPPED_ABOVE { of_seconds.max(self.phi_of(|block| block.spans)) } else { of_seconds }
+        if of_seconds <= CLIPPED_ABOVE {
+            of_seconds
+        } else if self.is_beyond_chance() {
+            of_seconds.max(self.phi_of(|block| block.spans))
+        } else {
+            CLIPPED_ABOVE
+        }
+    }
+
+    /// Whether failures that are independent would hardly ever vary as much as they did.
+    fn is_beyond_chance(&self) -> bool {
+        let (mut seconds, mut length_s) = (Sums::default(), 0.0);
+        for block in self.blocks() {
+            seconds.add(block.seconds);
+            length_s += block.length_s;
+        }
+        let deviation = seconds.expected * (3.0 / length_s.max(1.0)).sqrt();
+        seconds.squares - seconds.expected > DEVIATIONS * deviation
     }
 
     /// Whether places are known of nearly all failures that count. S counts each failure in two differences.
@@ -495,6 +521,25 @@ mod tests {
         }
         assert!((2.2..6.0).contains(&clumped.phi()), "{}", clumped.phi());
         assert!(single.phi() < 1.3, "{}", single.phi());
+    }
+
+    #[test]
+    fn chance_is_not_taken_for_clumps_after_half_a_minute() {
+        let mut draw = draws(5);
+        let (mut singles, mut clumps) = (0, 0);
+        for _ in 0..500 {
+            let hits: Vec<u64> =
+                (0..35).map(|_| (0..30).filter(|_| draw() < 1.0 / 30.0).count() as u64).collect();
+            let clips = |clump: u64| {
+                let mut dispersion = Dispersion::default();
+                learn_seconds(&mut dispersion, hits.iter().map(|hits| clump * hits));
+                dispersion.phi() > CLIPPED_ABOVE
+            };
+            singles += usize::from(clips(1));
+            clumps += usize::from(clips(3));
+        }
+        // By the estimate alone the singles were 117.
+        assert!(singles <= 20 && clumps >= 475, "{singles} singles, {clumps} clumps of 500");
     }
 
     #[test]
