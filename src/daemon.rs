@@ -374,6 +374,11 @@ pub fn check_store(dir: &Path, repair: bool) -> anyhow::Result<Vec<Finding>> {
     Ok(store::fsck(dir, Some((clock::wall_now(), &holder("fsck --repair"), &actor)))?)
 }
 
+/// From where on the chain of the journal vouches for the store of a data directory.
+pub fn notes_of_store(dir: &Path) -> anyhow::Result<Vec<String>> {
+    Ok(store::notes(dir)?)
+}
+
 /// A copy of the store of a data directory, whether or not a daemon runs on it; it has no name.
 pub fn copy_of_store(dir: &Path) -> anyhow::Result<File> {
     Ok(store::copy_of(dir)?)

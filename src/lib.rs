@@ -14,6 +14,7 @@ pub mod control;
 pub mod daemon;
 pub mod events;
 pub mod handover;
+pub mod key_file;
 pub mod log_queue;
 pub mod metrics;
 pub mod queues;

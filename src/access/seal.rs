@@ -2,17 +2,16 @@
 //!
 //! The key lies beside the store in a file of its own, so that no copy of the store can make seals.
 
-use std::fs::{self, File, OpenOptions, Permissions};
-use std::io::{self, Write};
-use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::io;
 use std::path::Path;
 
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
 
+use crate::key_file::{self, KEY_BYTES};
+
 /// The key's file within the data directory.
 const KEY_FILE: &str = "seal.key";
-const KEY_BYTES: usize = 32;
 
 /// Makes seals and knows them again; cheap to clone.
 #[derive(Clone)]
@@ -20,33 +19,8 @@ pub struct Seal(Hmac<Sha256>);
 
 impl Seal {
     /// Takes the key of a data directory, which is `fresh` where there is none yet.
-    ///
-    /// The file is its owner's alone, and whole from when it can be seen.
     pub fn of_directory(directory: &Path, fresh: [u8; KEY_BYTES]) -> io::Result<Seal> {
-        let path = directory.join(KEY_FILE);
-        if !path.exists() {
-            let mut draft = tempfile::NamedTempFile::with_prefix_in(".seal-", directory)?;
-            draft.write_all(&fresh)?;
-            draft.as_file().sync_all()?;
-            match draft.persist_noclobber(&path) {
-                Ok(_) => File::open(directory)?.sync_all()?,
-                // Another process on this directory was first, and its key counts.
-                Err(why) if why.error.kind() == io::ErrorKind::AlreadyExists => {}
-                Err(why) => return Err(why.error),
-            }
-        }
-        let file = OpenOptions::new().read(true).custom_flags(libc::O_NOFOLLOW).open(&path)?;
-        if file.metadata()?.permissions().mode() & 0o077 != 0 {
-            file.set_permissions(Permissions::from_mode(0o600))?;
-        }
-        let key = fs::read(&path)?;
-        if key.len() != KEY_BYTES {
-            let why = format!(
-                "it has {} bytes instead of {KEY_BYTES}; remove it, and a new one is made",
-                key.len()
-            );
-            return Err(io::Error::new(io::ErrorKind::InvalidData, why));
-        }
+        let (key, _) = key_file::take(directory, KEY_FILE, fresh)?;
         Ok(Seal(Hmac::new_from_slice(&key).expect("HMAC takes keys of any length")))
     }
 
@@ -64,6 +38,9 @@ impl Seal {
 
 #[cfg(test)]
 mod tests {
+    use std::fs::{self, Permissions};
+    use std::os::unix::fs::PermissionsExt;
+
     use super::*;
 
     #[test]

@@ -1,4 +1,4 @@
-//! `serin fsck`: checks a store against its own journal, and mends aliases from it.
+//! `serin fsck`: checks a store against its own journal and its chain, and mends aliases from it.
 
 use std::path::PathBuf;
 
@@ -16,7 +16,7 @@ pub struct Args {
     /// The data directory; `$XDG_STATE_HOME/serin` or `~/.local/state/serin` unless given.
     #[arg(long, value_name = "DIR", env = "SERIN_DATA_DIR")]
     data_dir: Option<PathBuf>,
-    /// Put aliases back to what the journal says; no daemon may run on the directory.
+    /// Put aliases back to what the journal says, and accept the rest as it is; no daemon may run on the directory.
     #[arg(long)]
     repair: bool,
     /// How it is printed.
@@ -28,6 +28,7 @@ pub struct Args {
 pub fn run(args: &Args, session: &Session) -> anyhow::Result<Exit> {
     let dir = data_dir(args.data_dir.clone())?;
     let findings = daemon::check_store(&dir, args.repair)?;
+    let notes = daemon::notes_of_store(&dir)?;
     let open = findings.iter().filter(|finding| !finding.repaired).count();
     let look = session.terminal.look();
     let text = match args.output {
@@ -36,7 +37,7 @@ pub fn run(args: &Args, session: &Session) -> anyhow::Result<Exit> {
                 .iter()
                 .map(|finding| serde_json::json!({ "text": finding.text, "repaired": finding.repaired }))
                 .collect();
-            json(&serde_json::json!({ "dataDir": dir, "findings": findings }))
+            json(&serde_json::json!({ "dataDir": dir, "findings": findings, "notes": notes }))
         }
         TextOrJson::Text => {
             let line = |finding: &daemon::Finding| {
@@ -45,6 +46,9 @@ pub fn run(args: &Args, session: &Session) -> anyhow::Result<Exit> {
                 format!("{}  {}\n", tone.paint(word, look.color), look.words(&finding.text))
             };
             let mut text: String = findings.iter().map(line).collect();
+            for note in &notes {
+                text.push_str(&format!("{}  {}\n", "note", look.words(note)));
+            }
             text.push_str(&match (findings.len(), open) {
                 (0, _) => format!("{} is in order\n", dir.display()),
                 (_, 0) => format!("{} is in order now\n", dir.display()),
@@ -55,7 +59,7 @@ pub fn run(args: &Args, session: &Session) -> anyhow::Result<Exit> {
     };
     session.terminal.print(&text)?;
     if open > 0 && !args.repair {
-        session.terminal.note("--repair puts aliases back to what the journal says; stop the daemon first");
+        session.terminal.note("--repair puts aliases back to what the journal says, and accepts what else was changed; stop the daemon first");
     } else if open > 0 {
         session.terminal.note("only aliases can be mended; restore a backup for the rest (`serin restore`)");
     }

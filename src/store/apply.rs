@@ -4,18 +4,26 @@ use rusqlite::{Transaction, params};
 use serde::Serialize;
 
 use super::StoreError;
+use super::chain::{self, Chain, Head, Key, Touched};
 use super::change::{Commit, Write};
 use super::load::{tells_alias, written_uptime};
 use super::watch;
-use crate::domain::alias::Alias;
+use crate::domain::alias::{Alias, AliasId};
 use crate::domain::arn::VersionNumber;
 use crate::domain::function::Revision;
 use crate::domain::journal::Entry;
 use crate::domain::policy::PolicyScope;
 use crate::domain::rollout::Ending;
 
-pub(super) fn apply(transaction: &Transaction<'_>, commit: &Commit) -> Result<(), StoreError> {
+/// Writes a change and what the chain says of it; gives the newest link if there is a new one.
+pub(super) fn apply(
+    transaction: &Transaction<'_>,
+    commit: &Commit,
+    chain: &Chain,
+) -> Result<Option<Head>, StoreError> {
+    let mut touched = Touched::default();
     for write in &commit.writes {
+        touch(transaction, write, &mut touched)?;
         apply_write(transaction, write)?;
     }
     for entry in &commit.entries {
@@ -35,6 +43,60 @@ pub(super) fn apply(transaction: &Transaction<'_>, commit: &Commit) -> Result<()
         "INSERT INTO meta (key, value) VALUES ('uptime_ms', ?1) ON CONFLICT (key) DO UPDATE SET value = excluded.value",
         params![written_uptime(commit.uptime)],
     )?;
+    let entries: Vec<i64> = commit.entries.iter().map(|entry| entry.seq.0 as i64).collect();
+    chain.append(transaction, &entries, &touched)
+}
+
+/// Notes which rows a write will have made or deleted, but for what the chain does not vouch for.
+fn touch(transaction: &Transaction<'_>, write: &Write, touched: &mut Touched) -> Result<(), StoreError> {
+    let of_alias = |id: &AliasId| Key::text(&[id.function.as_str(), id.alias.as_str()]);
+    let watch_of = |id: &AliasId| Key::text(&[&format!("watch/{}", watch::name(id))]);
+    match write {
+        Write::PutFunction(function) => touched.add(&chain::FUNCTIONS, Key::text(&[function.name.as_str()])),
+        Write::DeleteFunction(name) => touched.add(&chain::FUNCTIONS, Key::text(&[name.as_str()])),
+        Write::PutVersion(version) => {
+            let key = Key::text(&[version.function.as_str()]).and(number(version.number));
+            touched.add(&chain::VERSIONS, key);
+        }
+        Write::DeleteVersion(function, version) => {
+            touched.add(&chain::VERSIONS, Key::text(&[function.as_str()]).and(number(*version)));
+        }
+        Write::PutAlias { alias, .. } => touched.add(&chain::ALIASES, of_alias(&alias.id)),
+        Write::DeleteAlias(id) => {
+            touched.add(&chain::ALIASES, of_alias(id));
+            touched.add(&chain::WATCHES, watch_of(id));
+            let failed = StoreError::sqlite("read an alias's past");
+            let mut past = transaction
+                .prepare_cached("SELECT version FROM remembered WHERE function = ?1 AND alias = ?2")
+                .map_err(&failed)?;
+            let versions = past.query_map(params![id.function.as_str(), id.alias.as_str()], |row| row.get(0));
+            let versions = versions.and_then(Iterator::collect::<Result<Vec<i64>, _>>).map_err(&failed)?;
+            for version in versions {
+                touched.add(&chain::REMEMBERED, of_alias(id).and(version));
+            }
+        }
+        Write::PutPolicy(scope, policy) => {
+            let key = Key::text(&[policy.function.as_str(), scope_kind(scope), &scope.to_string()]);
+            touched.add(&chain::POLICIES, key);
+        }
+        Write::DeletePolicy(function, scope) => {
+            let key = Key::text(&[function.as_str(), scope_kind(scope), &scope.to_string()]);
+            touched.add(&chain::POLICIES, key);
+        }
+        Write::PutEventSource(source) => {
+            touched.add(&chain::EVENT_SOURCES, Key::text(&[&source.id.to_string()]));
+        }
+        Write::DeleteEventSource(id) => touched.add(&chain::EVENT_SOURCES, Key::text(&[&id.to_string()])),
+        Write::PutPlan(plan) => touched.add(&chain::PLANS, Key::text(&[&plan.digest])),
+        Write::PutRollout { record, .. } => {
+            touched.add(&chain::ROLLOUTS, Key::text(&[&record.id.to_string()]));
+        }
+        Write::PutWatch { alias, .. } => touched.add(&chain::WATCHES, watch_of(alias)),
+        Write::Remember { alias, version, .. } => {
+            touched.add(&chain::REMEMBERED, of_alias(alias).and(number(*version)));
+        }
+        Write::PutCounts { .. } | Write::PutDay { .. } => {}
+    }
     Ok(())
 }
 
@@ -112,7 +174,8 @@ fn apply_write(transaction: &Transaction<'_>, write: &Write) -> Result<(), Store
             "store a rollout",
             "INSERT INTO rollouts (id, function, alias, phase, live, updated_at, plan_digest, record, evidence)
              VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)
-             ON CONFLICT (id) DO UPDATE SET phase = excluded.phase, live = excluded.live,
+             ON CONFLICT (id) DO UPDATE SET function = excluded.function, alias = excluded.alias,
+                 phase = excluded.phase, live = excluded.live, plan_digest = excluded.plan_digest,
                  updated_at = excluded.updated_at, record = excluded.record,
                  evidence = coalesce(excluded.evidence, evidence)",
             params![

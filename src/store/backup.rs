@@ -13,6 +13,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use rusqlite::{Connection, OpenFlags};
 use rustix::fs::{CWD, RenameFlags, renameat_with};
 
+use super::chain::HEAD_FILE;
 use super::header;
 use super::open::{DATABASE_FILE, beside, connect_for_reading};
 use super::owner::{Ownership, own_like};
@@ -215,6 +216,8 @@ pub(super) fn finish_restore(dir: &Path) -> Result<Option<PathBuf>, StoreError> 
         std::fs::rename(&wal, &aside).map_err(StoreError::file("set the old log aside as", &aside))?;
     }
     let _ = std::fs::remove_file(beside(&database, "-shm"));
+    // It notes the newest link of the old store: without it the chain begins anew with what is put here.
+    let _ = std::fs::remove_file(dir.join(HEAD_FILE));
     sync_directory_of(&database)?;
     std::fs::rename(&ready, &database).map_err(StoreError::file("put the backup in place as", &database))?;
     sync_directory_of(&database)?;

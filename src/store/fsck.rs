@@ -5,10 +5,11 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use rusqlite::Connection;
+use rusqlite::{Connection, TransactionBehavior};
 
 use super::StoreError;
 use super::backup::{finish_restore, refuse_absent};
+use super::chain::{self, Chain};
 use super::header;
 use super::load::{
     ALIASES, EVENT_SOURCES, FUNCTIONS, POLICIES, REMEMBERED, Records, StoredAlias, Told, VERSIONS, alias_of,
@@ -66,7 +67,8 @@ pub fn fsck(dir: &Path, repair: Option<(Timestamp, &str, &Actor)>) -> Result<Vec
     let Some((at, holder, actor)) = repair else {
         refuse_absent(&path)?;
         header::check(&path)?;
-        return Ok(check(&connect_for_reading(&path)?)?.findings);
+        let connection = connect_for_reading(&path)?;
+        return Ok(check_whole(&connection, dir)?.findings);
     };
     header::check(&path)?;
     let _ownership = Ownership::take(dir, holder)?;
@@ -74,12 +76,14 @@ pub fn fsck(dir: &Path, repair: Option<(Timestamp, &str, &Actor)>) -> Result<Vec
     refuse_absent(&path)?;
     let mut connection = connect_for_writing(&path)?;
     migrate(&mut connection, dir, &path)?;
-    let before = check(&connection)?;
+    // Before anything of serin's own is written.
+    let before = check_whole(&connection, dir)?;
     let mut failures = mend(&mut connection, dir, &before, at, actor);
     // Mending an alias may have left a rollout behind that counts on something else, and is mended, too.
     let between = check(&connection)?;
     failures.extend(mend(&mut connection, dir, &between, at, actor));
-    let after = check(&connection)?;
+    accept_rest(&mut connection, dir)?;
+    let after = check_whole(&connection, dir)?;
     let mut findings = before.findings;
     findings
         .extend(between.findings.into_iter().filter(|found| !findings.contains(found)).collect::<Vec<_>>());
@@ -90,6 +94,35 @@ pub fn fsck(dir: &Path, repair: Option<(Timestamp, &str, &Actor)>) -> Result<Vec
     }
     findings.extend(failures.into_iter().map(|text| Finding { text, repaired: false }));
     Ok(findings)
+}
+
+/// What a check should tell that is not wrong: from where on the chain of the journal vouches for the store.
+pub fn notes(dir: &Path) -> Result<Vec<String>, StoreError> {
+    chain::notes(&connect_for_reading(&dir.join(DATABASE_FILE))?, dir)
+}
+
+/// Takes the chain up, or begins it, and accepts in it what was found and mended.
+fn accept_rest(connection: &mut Connection, dir: &Path) -> Result<(), StoreError> {
+    let failed = StoreError::sqlite("accept in the journal's chain what was mended");
+    let mut chain = Chain::of_directory(dir)?;
+    let transaction =
+        connection.transaction_with_behavior(TransactionBehavior::Immediate).map_err(&failed)?;
+    let (mut head, _) = chain.take_up(&transaction)?;
+    let unsealed = chain::check(&transaction, dir)?;
+    head = chain.accept(&transaction, unsealed)?.unwrap_or(head);
+    transaction.commit().map_err(&failed)?;
+    chain.note(&head);
+    Ok(())
+}
+
+fn check_whole(connection: &Connection, dir: &Path) -> Result<Found, StoreError> {
+    let mut found = check(connection)?;
+    let unsealed = chain::check(connection, dir)?;
+    if !unsealed.has_gaps {
+        check_numbers(connection, &mut found);
+    }
+    unsealed.findings.into_iter().for_each(|why| found.say(why));
+    Ok(found)
 }
 
 fn check(connection: &Connection) -> Result<Found, StoreError> {
@@ -219,15 +252,12 @@ fn check_event_sources(connection: &Connection, table: Records, found: &mut Foun
     Ok(())
 }
 
-/// Every entry can be read, and sequence numbers have no gap, unless pruning made it.
+/// Every entry can be read.
 fn check_journal(connection: &Connection, found: &mut Found) -> Result<(), StoreError> {
-    let pruned = each_count(connection, "SELECT count(*) FROM meta WHERE key = 'pruned'");
-    let (mut count, mut last) = (0_i64, 0_i64);
     let scan =
         Scan { select: "SELECT seq, entry FROM events NOT INDEXED", keys: &["seq"], what: "journal entries" };
     let trouble = scan.rows(connection, |row| {
         let seq = number(row, 0).unwrap_or(0);
-        (count, last) = (count + 1, last.max(seq));
         match json::<Entry>(row, 1) {
             Ok(entry) if entry.seq.0 as i64 == seq => {}
             Ok(entry) => found.say(format!("journal entry {seq} says that it is entry {}", entry.seq.0)),
@@ -235,10 +265,17 @@ fn check_journal(connection: &Connection, found: &mut Found) -> Result<(), Store
         }
     })?;
     trouble.into_iter().for_each(|why| found.say(why));
+    Ok(())
+}
+
+/// Sequence numbers have no gap, unless pruning made it.
+fn check_numbers(connection: &Connection, found: &mut Found) {
+    let pruned = each_count(connection, "SELECT count(*) FROM meta WHERE key = 'pruned'");
+    let count = each_count(connection, "SELECT count(*) FROM events NOT INDEXED");
+    let last = each_count(connection, "SELECT coalesce(max(seq), 0) FROM events NOT INDEXED");
     if pruned == 0 && count != last {
         found.say(format!("the journal has {count} entries and ends at {last}: entries are missing"));
     }
-    Ok(())
 }
 
 fn each_count(connection: &Connection, sql: &str) -> i64 {

@@ -6,6 +6,7 @@
 
 mod apply;
 mod backup;
+mod chain;
 mod change;
 pub mod events;
 mod fsck;
@@ -27,7 +28,7 @@ use std::path::PathBuf;
 
 pub use backup::{copy_of, restore};
 pub use change::{Commit, IdempotentReply, PinnedPlan, Write};
-pub use fsck::{Finding, fsck};
+pub use fsck::{Finding, fsck, notes};
 pub use load::{Loaded, StoredAlias, StoredRollout};
 pub use open::{Need, SCHEMA_VERSION, Store, is_used};
 pub use owner::holder_of;

@@ -7,6 +7,7 @@ use rusqlite::functions::FunctionFlags;
 use rusqlite::{Connection, OpenFlags, OptionalExtension, TransactionBehavior};
 use rusqlite_migration::{M, Migrations};
 
+use super::chain::Chain;
 use super::header::{self, Header};
 use super::load::{Loaded, load};
 use super::owner::Ownership;
@@ -26,11 +27,12 @@ static MIGRATIONS: LazyLock<Migrations<'static>> = LazyLock::new(|| {
         M::up(include_str!("../../migrations/0001_initial.sql")),
         M::up(include_str!("../../migrations/0002_counts.sql")),
         M::up(include_str!("../../migrations/0003_event_sources.sql")),
+        M::up(include_str!("../../migrations/0004_chain.sql")),
     ])
 });
 
 /// The newest schema this binary knows.
-pub const SCHEMA_VERSION: i64 = 3;
+pub const SCHEMA_VERSION: i64 = 4;
 
 /// What an opened store must be able to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -73,7 +75,7 @@ impl Store {
             return Err(StoreError::Gone { path, dir: dir.to_owned() });
         }
         let (loaded, desk) = match open_to_write(dir, &path) {
-            Ok((loaded, connection, epoch)) => (loaded, Desk::writing(connection, dir, epoch)),
+            Ok((loaded, connection, taken)) => (loaded, Desk::writing(connection, dir, taken)),
             Err(why) if need == Need::Write || why.is_refusal() => return Err(why),
             Err(why) => {
                 let (mut loaded, epoch) = open_to_read(&path)?;
@@ -97,13 +99,14 @@ pub fn is_used(dir: &Path) -> bool {
     ["reserve", "last-table", "evidence-aside"].iter().any(|name| dir.join(name).exists())
 }
 
-fn open_to_write(dir: &Path, path: &Path) -> Result<(Loaded, Connection, i64), StoreError> {
+fn open_to_write(dir: &Path, path: &Path) -> Result<(Loaded, Connection, Taken), StoreError> {
     let mut connection = connect_for_writing(path)?;
     migrate(&mut connection, dir, path)?;
     let before = epoch_in(&connection)?;
-    let epoch = take_over(&mut connection, before)?;
-    let loaded = load(&connection)?;
-    Ok((loaded, connection, epoch))
+    let taken = take_over(&mut connection, dir, before)?;
+    let mut loaded = load(&connection)?;
+    loaded.problems.extend(taken.problem.clone());
+    Ok((loaded, connection, taken))
 }
 
 /// Reads a store that cannot be written, and tells its epoch.
@@ -226,11 +229,22 @@ pub(super) fn epoch_in(connection: &Connection) -> Result<i64, StoreError> {
     Ok(found.unwrap_or(0))
 }
 
+/// A store that was taken over.
+pub(super) struct Taken {
+    /// This daemon's epoch.
+    pub(super) epoch: i64,
+    /// The chain, taken up.
+    pub(super) chain: Chain,
+    /// What is wrong with the chain.
+    problem: Option<String>,
+}
+
 /// Raises the epoch, so that a daemon that lost the directory without noticing can no longer commit; `before` is what
 /// it was when the store was read.
 ///
 /// Only what is committed is told: an epoch in memory that is ahead of the disk would fence this very daemon.
-pub(super) fn take_over(connection: &mut Connection, before: i64) -> Result<i64, StoreError> {
+pub(super) fn take_over(connection: &mut Connection, dir: &Path, before: i64) -> Result<Taken, StoreError> {
+    let mut chain = Chain::of_directory(dir)?;
     let failed = StoreError::sqlite("take over the store");
     let transaction =
         connection.transaction_with_behavior(TransactionBehavior::Immediate).map_err(&failed)?;
@@ -251,8 +265,14 @@ pub(super) fn take_over(connection: &mut Connection, before: i64) -> Result<i64,
             [],
         )
         .map_err(&failed)?;
+    // In the same step: a serin that kept no chain cannot write any more after it.
+    let (head, trouble) = chain.take_up(&transaction)?;
     transaction.commit().map_err(&failed)?;
-    Ok(epoch)
+    chain.note(&head);
+    let problem = trouble.map(|why| {
+        format!("{why}; somebody else changed the store: `serin fsck` says what, and `--repair` accepts it")
+    });
+    Ok(Taken { epoch, chain, problem })
 }
 
 /// A file beside another one: its name with an ending.

@@ -8,13 +8,15 @@ use std::path::Path;
 use super::StoreError;
 
 /// What files of serin's are called in a data directory, or begin with.
-const OURS: [&str; 8] = [
+const OURS: [&str; 10] = [
     "serin.",
     "logs.db",
     "events.db",
     "reserve",
     "run-directory",
     "seal.key",
+    "chain.key",
+    "chain-head",
     "last-table",
     "evidence-aside",
 ];

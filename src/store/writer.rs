@@ -12,8 +12,9 @@ use std::time::Duration;
 
 use rusqlite::{Connection, TransactionBehavior};
 
+use super::chain::Chain;
 use super::change::Commit;
-use super::open::{DATABASE_FILE, beside, connect_for_writing, epoch_in, take_over};
+use super::open::{DATABASE_FILE, Taken, beside, connect_for_writing, epoch_in, take_over};
 use super::prune::{Pruned, prune};
 use super::{StoreError, apply, private};
 use crate::domain::time::Timestamp;
@@ -175,6 +176,8 @@ pub(super) struct Desk {
     dir: PathBuf,
     /// There is none before a store that could only be read is taken over.
     connection: Option<Connection>,
+    /// There is one beside each connection.
+    chain: Option<Chain>,
     /// This daemon's epoch; before it took over, that of the one before.
     epoch: i64,
     files: Option<Files>,
@@ -183,14 +186,15 @@ pub(super) struct Desk {
 
 impl Desk {
     /// For a store that was taken over.
-    pub(super) fn writing(connection: Connection, dir: &Path, epoch: i64) -> Desk {
-        let files = Files::of(dir);
-        Desk { connection: Some(connection), files: Some(files), ..Desk::waiting(dir, epoch) }
+    pub(super) fn writing(connection: Connection, dir: &Path, taken: Taken) -> Desk {
+        let (files, chain) = (Some(Files::of(dir)), Some(taken.chain));
+        Desk { connection: Some(connection), chain, files, ..Desk::waiting(dir, taken.epoch) }
     }
 
     /// For a store that could only be read, at an epoch.
     pub(super) fn waiting(dir: &Path, epoch: i64) -> Desk {
-        Desk { dir: dir.to_owned(), connection: None, epoch, files: None, frozen: Frozen::default() }
+        let dir = dir.to_owned();
+        Desk { dir, connection: None, chain: None, epoch, files: None, frozen: Frozen::default() }
     }
 
     fn run(&mut self, queue: &mpsc::Receiver<Job>) {
@@ -216,8 +220,9 @@ impl Desk {
                 match job {
                     Job::Commit(..) => {}
                     Job::Prune { before, replies_before, answer } => {
-                        let pruned =
-                            self.ready().and_then(|connection| prune(connection, before, replies_before));
+                        let pruned = self
+                            .ready()
+                            .and_then(|(connection, chain)| prune(connection, chain, before, replies_before));
                         let _ = answer.send(pruned);
                     }
                     Job::TryOut(answer) => {
@@ -234,15 +239,16 @@ impl Desk {
     }
 
     /// A connection that this daemon may write by.
-    fn ready(&mut self) -> Result<&mut Connection, StoreError> {
+    fn ready(&mut self) -> Result<(&mut Connection, &mut Chain), StoreError> {
         self.check_files()?;
         if self.connection.is_none() {
             let mut connection = connect_for_writing(&self.dir.join(DATABASE_FILE))?;
-            self.epoch = take_over(&mut connection, self.epoch)?;
-            self.connection = Some(connection);
+            let taken = take_over(&mut connection, &self.dir, self.epoch)?;
+            self.epoch = taken.epoch;
+            (self.connection, self.chain) = (Some(connection), Some(taken.chain));
             self.files = Some(Files::of(&self.dir));
         }
-        self.connection.as_mut().ok_or(StoreError::Closed)
+        self.connection.as_mut().zip(self.chain.as_mut()).ok_or(StoreError::Closed)
     }
 
     /// Freezes where the files that are open are not those that are there.
@@ -260,7 +266,7 @@ impl Desk {
     }
 
     fn try_out(&mut self) -> Result<(), StoreError> {
-        let transaction = self.ready()?.transaction_with_behavior(TransactionBehavior::Immediate);
+        let transaction = self.ready()?.0.transaction_with_behavior(TransactionBehavior::Immediate);
         let transaction = transaction.map_err(StoreError::sqlite("begin a transaction"))?;
         let touch = "INSERT INTO meta (key, value) VALUES ('tried', '1')
                      ON CONFLICT (key) DO UPDATE SET value = 1 - CAST(value AS INTEGER)";
@@ -317,16 +323,20 @@ impl Desk {
 
     fn transact(&mut self, commits: &[&Commit]) -> Result<(), StoreError> {
         let epoch = self.epoch;
-        let connection = self.connection.as_mut().ok_or(StoreError::Closed)?;
+        let both = self.connection.as_mut().zip(self.chain.as_mut());
+        let (connection, chain) = both.ok_or(StoreError::Closed)?;
         let begun = connection.transaction_with_behavior(TransactionBehavior::Immediate);
         let transaction = begun.map_err(StoreError::sqlite("begin a transaction"))?;
         if epoch_in(&transaction)? != epoch {
             return Err(StoreError::Fenced);
         }
+        let mut head = None;
         for commit in commits {
-            apply::apply(&transaction, commit)?;
+            head = apply::apply(&transaction, commit, chain)?.or(head);
         }
-        transaction.commit().map_err(StoreError::sqlite("commit a transaction"))
+        transaction.commit().map_err(StoreError::sqlite("commit a transaction"))?;
+        head.iter().for_each(|head| chain.note(head));
+        Ok(())
     }
 
     /// Sets the reserve aside again; without space for it there is none, and the next round tries again.

@@ -19,7 +19,7 @@ use crate::support::until;
 use crate::support::users::service;
 
 /// Changes the file behind everybody's back, whatever the schema says to it.
-fn damage(data: &Path, sql: &str) {
+pub(super) fn damage(data: &Path, sql: &str) {
     let connection = Connection::open(data.join("serin.db")).unwrap();
     connection
         .create_scalar_function("serin_writer", 0, rusqlite::functions::FunctionFlags::SQLITE_UTF8, |_| Ok(1))
@@ -42,7 +42,7 @@ fn damage(data: &Path, sql: &str) {
 }
 
 /// A house with two functions, each with an alias that a rollout moves, and one that was rolled back before.
-fn house() -> House {
+pub(super) fn house() -> House {
     let house = House::start();
     for (function, first) in [("f", "1"), ("g", "3")] {
         for version in [first, "2"] {
@@ -67,7 +67,7 @@ fn house() -> House {
     house
 }
 
-const REPAIR: (Timestamp, &str) = (Timestamp(9), "test");
+pub(super) const REPAIR: (Timestamp, &str) = (Timestamp(9), "test");
 
 #[test]
 fn one_byte_that_is_not_utf_8_costs_no_other_alias_anything() {

@@ -12,7 +12,7 @@ use crate::support::faults::shim;
 use crate::support::serin::command;
 
 /// A store as a serin before the last migration left it: journal entries 1 to 4.
-fn older_store(dir: &Path) {
+pub(super) fn older_store(dir: &Path) {
     let newest = tempfile::tempdir().unwrap();
     {
         let (store, _) = open(newest.path());
@@ -48,7 +48,7 @@ fn older_store(dir: &Path) {
     }
 }
 
-fn copy(from: &Path, to: &Path) {
+pub(super) fn copy(from: &Path, to: &Path) {
     std::fs::create_dir_all(to).unwrap();
     for entry in std::fs::read_dir(from).unwrap().map(|entry| entry.unwrap()) {
         std::fs::copy(entry.path(), to.join(entry.file_name())).unwrap();

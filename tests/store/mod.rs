@@ -1,6 +1,7 @@
 //! The store keeps what it acknowledged, refuses other hands, and rebuilds aliases from the journal.
 
 mod bytes;
+mod chain;
 mod disk;
 mod kills;
 
@@ -192,6 +193,15 @@ fn another_hand_may_look_and_not_change() {
         "UPDATE events SET entry = '{}'",
         "UPDATE versions SET record = '{}'",
         "DELETE FROM versions WHERE number = 1",
+        "UPDATE functions SET record = '{}'",
+        "INSERT INTO policies VALUES ('checkout', 'function', '', '{}')",
+        "INSERT INTO plans VALUES ('d', 'p', x'00', NULL, NULL)",
+        "INSERT INTO remembered VALUES ('checkout', 'live', 2, 'aborted')",
+        "INSERT INTO event_sources VALUES ('x', '{}')",
+        "INSERT INTO idempotency VALUES ('k', 'f', 'r', 1)",
+        "UPDATE meta SET value = '9'",
+        "DELETE FROM chain",
+        "UPDATE row_digests SET digest = NULL",
     ] {
         let refused = other.execute_batch(sql).unwrap_err().to_string();
         assert!(
