@@ -2,6 +2,7 @@
 
 #![expect(clippy::disallowed_methods, reason = "no part of serin: its environment and its end are its own")]
 
+use std::io::{Read, Write};
 use std::time::Duration;
 
 use lambda_runtime::{Error, LambdaEvent, run, service_fn};
@@ -56,11 +57,41 @@ async fn handle(event: LambdaEvent<Value>) -> Result<Value, Error> {
         }
         "child" => {
             let child = std::process::Command::new("/bin/sleep").arg("1000").spawn()?;
-            Ok(json!({ "pid": std::process::id(), "child": child.id() }))
+            let mut found = itself();
+            found["child"] = json!(child.id());
+            Ok(found)
         }
-        "read" => Ok(json!(std::fs::read_to_string(payload["path"].as_str().unwrap_or_default())?)),
+        "list" => {
+            let entries = std::fs::read_dir(path(&payload))?.flatten();
+            Ok(json!(entries.map(|entry| entry.path()).collect::<Vec<_>>()))
+        }
+        "write" => Ok(json!(std::fs::write(path(&payload), payload["text"].as_str().unwrap_or_default())?)),
+        "ask" => {
+            let mut stream = std::net::TcpStream::connect(payload["address"].as_str().unwrap_or_default())?;
+            stream.set_read_timeout(Some(Duration::from_secs(10)))?;
+            stream.write_all(payload["text"].as_str().unwrap_or_default().as_bytes())?;
+            let mut answer = Vec::new();
+            if payload["waits"] != json!(false) {
+                // What came before it was cut off is the answer.
+                let _ = stream.read_to_end(&mut answer);
+            }
+            Ok(json!(String::from_utf8_lossy(&answer)))
+        }
+        "run" => {
+            let line = payload["line"].as_str().unwrap_or_default();
+            let ended = std::process::Command::new("/bin/sh").arg("-c").arg(line).output()?;
+            let words = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+            Ok(
+                json!({ "code": ended.status.code(), "out": words(&ended.stdout), "err": words(&ended.stderr) }),
+            )
+        }
+        "read" => Ok(json!(std::fs::read_to_string(path(&payload))?)),
         other => Err(format!("this function cannot {other}").into()),
     }
+}
+
+fn path(payload: &Value) -> &str {
+    payload["path"].as_str().unwrap_or_default()
 }
 
 /// What it finds of itself and around it.

@@ -30,7 +30,11 @@ pub fn network(text: &str) -> Result<IpNet, &'static str> {
     network.map_err(|_| "a proxy is an address or a network, as in 192.0.2.7, 10.0.0.0/8 or fd00::/8")
 }
 
-/// However long log lines are kept, together they take no more room than this; the oldest go first.
+/// The program that runs, even where another one has been put in its place since.
+pub const THIS_PROGRAM: &str = "/proc/self/exe";
+
+/// However long log lines are kept, together they take no more room than this, and those of one function an eighth of
+/// it; its own oldest go first.
 pub const LOGS_BYTES_MAX: u64 = 512 << 20;
 
 /// What `serin serve` runs with.
@@ -108,6 +112,10 @@ pub struct Processes {
     pub search: Vec<PathBuf>,
     /// Whose processes they are; the safest there is unless given.
     pub user: Option<ProcessUser>,
+    /// What they reach.
+    pub network: ProcessNetwork,
+    /// The program that becomes a process, which is this one.
+    pub stage: PathBuf,
     /// How long a process without work is kept.
     pub idle: Duration,
 }
@@ -119,8 +127,34 @@ pub enum ProcessUser {
     Own,
     /// All the same user and group; only root can have it so.
     Fixed(u32),
+    /// The daemon's own user, in a namespace of users that gives it nothing outside.
+    Namespace,
     /// The daemon's own user, who may read all that the daemon may.
     Same,
+}
+
+/// What functions' processes reach.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ProcessNetwork {
+    /// Whatever the machine reaches.
+    #[default]
+    Host,
+    /// Their Runtime API and nothing else.
+    None,
+}
+
+impl FromStr for ProcessNetwork {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<ProcessNetwork, &'static str> {
+        match text {
+            "host" => Ok(ProcessNetwork::Host),
+            "none" => Ok(ProcessNetwork::None),
+            _ => Err(
+                "write `host` (whatever the machine reaches) or `none` (the Runtime API and nothing else)",
+            ),
+        }
+    }
 }
 
 impl FromStr for ProcessUser {
@@ -129,9 +163,12 @@ impl FromStr for ProcessUser {
     fn from_str(text: &str) -> Result<ProcessUser, String> {
         match text {
             "own" => Ok(ProcessUser::Own),
+            "namespace" => Ok(ProcessUser::Namespace),
             "same" => Ok(ProcessUser::Same),
             number => number.parse().map(ProcessUser::Fixed).map_err(|_| {
-                "write `own` (each process a user of its own), `same` (the daemon's user) or a user's number".to_owned()
+                "write `own` (each process a user of its own), `namespace` (the daemon's user in a namespace), `same` (the \
+                 daemon's user) or a user's number"
+                    .to_owned()
             }),
         }
     }
@@ -361,7 +398,13 @@ mod tests {
             principals: None,
             keep_history: Duration::from_secs(1),
             keep_logs: Duration::from_secs(1),
-            processes: Processes { search: Vec::new(), user: None, idle: Duration::from_secs(1) },
+            processes: Processes {
+                search: Vec::new(),
+                user: None,
+                network: ProcessNetwork::Host,
+                stage: PathBuf::new(),
+                idle: Duration::from_secs(1),
+            },
             queues: QueueConfig::default(),
             event_retry_delay: Duration::from_secs(60),
             drain: Duration::from_secs(1),

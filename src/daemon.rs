@@ -44,7 +44,7 @@ use crate::queues::client::Sqs;
 use crate::queues::progress::Progress;
 use crate::router::server::RunningRouter;
 use crate::router::table::RoutingTable;
-use crate::runtime::RunningRuntimes;
+use crate::runtime::{RunningRuntimes, Runtimes};
 use crate::store::events::Events;
 use crate::store::logs::Logs;
 use crate::store::{self, Store, StoreError, Writer};
@@ -52,6 +52,7 @@ use ground::Ground;
 use opened::Opened;
 
 pub use crate::handover::{Asked, Image, Inheritance};
+pub use crate::runtime::as_stage;
 pub use crate::store::Finding;
 pub use make_way::{Offer, Taker};
 pub use take_over::{Risen, Rising};
@@ -81,6 +82,7 @@ pub struct Daemon {
     table: Arc<RoutingTable>,
     recorder: Arc<Recorder>,
     runtimes: RunningRuntimes,
+    runtimes_way: Runtimes,
     event_sources: EventSources,
     async_invocations: AsyncInvocations,
     /// The API's socket once more, so that it can be handed over.
@@ -142,6 +144,7 @@ impl Daemon {
                 tracing::warn!("code that nothing names could not be removed: {why}");
             }
         }
+        problems.extend(alarm(&ground.runtimes, &world));
         let book = config.plans.as_deref().map(plans_watch::read).unwrap_or_default();
         let outside = OutsideSettings { env: config.plan_env.clone(), ca: config.plan_ca.clone() };
         problems.extend(lacking(&outside, &book, &world));
@@ -192,7 +195,7 @@ impl Daemon {
             meter,
             place: ground.place,
             code: ground.code,
-            runtimes: ground.runtimes,
+            runtimes: ground.runtimes.clone(),
             addr: api_addr,
             clients: ground.clients,
             bodies: ground.bodies,
@@ -239,6 +242,7 @@ impl Daemon {
             table: ground.table,
             recorder: ground.recorder,
             runtimes: ground.running_runtimes,
+            runtimes_way: ground.runtimes,
             event_sources,
             async_invocations,
             api_listener: ground.api_listener,
@@ -300,6 +304,12 @@ impl Daemon {
     /// Whether everything wants to know who asks.
     pub fn wants_credentials(&self) -> bool {
         self.access.now().wants_credentials()
+    }
+
+    /// What this machine lacks that would keep functions apart, in sentences, and why none are made from zips if so.
+    pub fn lacking(&self) -> Vec<String> {
+        let refusal = self.runtimes_way.refusal();
+        self.runtimes_way.lacking().into_iter().chain(refusal).collect()
     }
 
     /// How many principals may do anything, and how many what policies allow.
@@ -405,6 +415,18 @@ fn lacking(outside: &OutsideSettings, book: &PlanBook, world: &World) -> Vec<Str
     of_files.chain(of_live).flat_map(lacks).collect()
 }
 
+/// What whoever runs functions from zips must know, where they are not kept apart as new ones would have to be.
+fn alarm(runtimes: &Runtimes, world: &World) -> Option<String> {
+    if world.named_code().is_empty() {
+        return None;
+    }
+    let refusal = runtimes.refusal()?;
+    let alarm =
+        format!("functions from zips that are here already go on without a wall around them: {refusal}");
+    tracing::error!("{alarm}");
+    Some(alarm)
+}
+
 /// Whom serin knows.
 fn access(config: &ServeConfig) -> anyhow::Result<Arc<AccessControl>> {
     config.check()?;
@@ -447,7 +469,8 @@ fn serve_api(
         let result = runtime.block_on(async {
             let listener = tokio::net::TcpListener::from_std(listener)?;
             let clients = Arc::clone(&api.clients);
-            let served = api::serve(listener, api::routes(api), clients, stopping.clone());
+            let runtimes = api.runtimes.clone();
+            let served = api::serve(listener, api::routes(api), clients, runtimes, stopping.clone());
             // Streams of events never end by themselves: what is open a moment after is cut.
             let cut = async move {
                 loop {

@@ -18,6 +18,7 @@ use super::lambda::actions::check;
 use super::lambda::call::Call;
 use super::lambda::error::LambdaError;
 use super::lambda::operations::INVOCATIONS;
+use super::peer::Peer;
 use super::{Api, aws};
 use crate::access::page::{Names, refuse_pages};
 use crate::access::{Asked, BodyHash, Stranger, Who, claimed_scope};
@@ -98,6 +99,9 @@ async fn admitted(api: &Api, request: Request, mut arrival: Arrival) -> Result<R
     let is_invoke = arrival.route == INVOCATIONS;
     let is_sealed = arrival.route == SEALED;
     let wants_credentials = api.access.now().wants_credentials();
+    if is_functions(&request) && !(is_invoke && wants_credentials) {
+        return Err(refused_function().on(Face::of(request.uri().path())).into_response());
+    }
     if wants_credentials && !is_open && !is_invoke && !is_sealed {
         return known(api, request, arrival).await;
     }
@@ -126,6 +130,20 @@ async fn admitted(api: &Api, request: Request, mut arrival: Arrival) -> Result<R
     let call = if is_invoke { None } else { arrival.call(&request).map_err(IntoResponse::into_response)? };
     let caller = Caller { actor, region: scope.map(|scope| scope.region), held: None };
     Ok(with_caller(request, caller, call))
+}
+
+/// The code of a function, which strangers may have written, must not be taken for whoever runs this serin.
+///
+/// With credentials of its own it may invoke, as from anywhere else.
+fn is_functions(request: &Request) -> bool {
+    request.extensions().get::<Peer>().is_some_and(|peer| peer.is_function)
+}
+
+fn refused_function() -> ApiError {
+    ApiError::forbidden(
+        "a function's process may do nothing on this listener but Invoke, and that with credentials of its own, where \
+         this serin asks for them (--principals)",
+    )
 }
 
 /// A request of somebody who is known and may do what they ask, once there is anybody to be known.

@@ -17,6 +17,7 @@ pub mod lambda;
 mod logs;
 mod metrics;
 mod openapi;
+pub mod peer;
 mod plans;
 mod rollouts;
 mod server;

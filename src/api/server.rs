@@ -25,6 +25,8 @@ use tokio::time::{Sleep, sleep};
 
 use super::clients::{Clients, Place, Stage, Turn};
 use super::error::{ApiError, Face};
+use super::peer::Peer;
+use crate::runtime::Runtimes;
 use crate::sockets::{Pause, linger};
 
 /// How long a client may take for the head of a request, from the connection's or the last answer's end on.
@@ -44,6 +46,7 @@ pub async fn serve(
     listener: TcpListener,
     routes: Router,
     clients: Arc<Clients>,
+    runtimes: Runtimes,
     mut stopping: watch::Receiver<Option<Duration>>,
 ) -> io::Result<()> {
     let service = TowerToHyperService::new(routes);
@@ -58,11 +61,19 @@ pub async fn serve(
         match accepted {
             Ok((stream, _)) => {
                 pause.ends();
+                // At once: whoever lets go of a connection is not to be known any more.
+                let peer = Peer::of(&stream, &runtimes);
                 let place = tokio::select! {
                     () = &mut stop => break,
                     place = clients.admit() => place,
                 };
-                tokio::spawn(speak(stream, service.clone(), Arc::clone(&clients), place, stopped.clone()));
+                tokio::spawn(speak(
+                    (stream, peer),
+                    service.clone(),
+                    Arc::clone(&clients),
+                    place,
+                    stopped.clone(),
+                ));
             }
             Err(error) => pause.after(&error).await,
         }
@@ -80,7 +91,7 @@ async fn stop(stopping: &mut watch::Receiver<Option<Duration>>) {
 
 /// Serves one connection until either side ends it, or its place is given to another.
 async fn speak(
-    stream: TcpStream,
+    (stream, peer): (TcpStream, Peer),
     routes: TowerToHyperService<Router>,
     clients: Arc<Clients>,
     place: Place,
@@ -92,7 +103,7 @@ async fn speak(
     let turn = Arc::clone(&place.turn);
     let service = service_fn(|request: Request<Incoming>| {
         let (routes, clients, turn) = (routes.clone(), Arc::clone(&clients), Arc::clone(&turn));
-        async move { Ok::<_, Infallible>(answer(&routes, &clients, turn, request).await) }
+        async move { Ok::<_, Infallible>(answer(&routes, &clients, turn, with_peer(request, peer)).await) }
     });
     let mut connection = http1::Builder::new()
         .timer(TokioTimer::new())
@@ -117,6 +128,11 @@ async fn speak(
         () = place.turn.cut() => {}
         () = linger(stream) => {}
     }
+}
+
+fn with_peer(mut request: Request<Incoming>, peer: Peer) -> Request<Incoming> {
+    request.extensions_mut().insert(peer);
+    request
 }
 
 async fn answer(

@@ -8,6 +8,7 @@ use miette::{
     SourceCode, SourceSpan, SpanContents,
 };
 
+use super::render::words::is_hidden;
 use crate::domain::plan::{Fault, Related, Severity, Source};
 
 /// Draws faults, each with an excerpt of its file, and counts them in a last line; nothing for no faults.
@@ -244,11 +245,9 @@ fn visible(line: &[u8]) -> Vec<(usize, char)> {
     let mut offset = 0;
     for chunk in line.utf8_chunks() {
         for character in chunk.valid().chars() {
-            let is_direction = matches!(character, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
-            let is_hidden = character.is_control() || is_direction || character == '\u{feff}';
             let shown = match character {
                 '\t' => '→',
-                _ if is_hidden => '\u{fffd}',
+                _ if is_hidden(character) => '\u{fffd}',
                 _ => character,
             };
             characters.push((offset, shown));

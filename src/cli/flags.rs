@@ -3,6 +3,7 @@
 use std::str::FromStr;
 use std::time::Duration;
 
+use super::render::words;
 use crate::chance;
 use crate::client::Change;
 use crate::clock;
@@ -148,7 +149,7 @@ pub enum TextOrJson {
 
 /// A value as indented JSON with a line's end.
 pub fn json(value: &impl serde::Serialize) -> String {
-    serde_json::to_string_pretty(value).expect("what is printed is plain data") + "\n"
+    words::escaped(&serde_json::to_string_pretty(value).expect("what is printed is plain data")) + "\n"
 }
 
 #[cfg(test)]

@@ -5,6 +5,7 @@ use std::time::Duration;
 use super::exit::Exit;
 use super::flags::{TableOrJson, Target, json};
 use super::render::history::{Columns, entry};
+use super::render::words;
 use super::session::Session;
 use super::wait::Outage;
 use crate::api::wire::{CountsView, EventView};
@@ -143,7 +144,7 @@ fn follow(
 
 fn print(event: &EventView, args: &Args, columns: &mut Columns, session: &Session) -> anyhow::Result<()> {
     let text = match args.output {
-        TableOrJson::Json => serde_json::to_string(event)? + "\n",
+        TableOrJson::Json => words::escaped(&serde_json::to_string(event)?) + "\n",
         TableOrJson::Table => {
             let look = session.terminal.look();
             columns.fit(std::slice::from_ref(event), &look);

@@ -92,7 +92,7 @@ fn print(lines: &[LogLineView], args: &Args, session: &Session) -> anyhow::Resul
     let mut text = String::new();
     for line in lines {
         match args.output {
-            TableOrJson::Json => text += &(serde_json::to_string(line)? + "\n"),
+            TableOrJson::Json => text += &(words::escaped(&serde_json::to_string(line)?) + "\n"),
             TableOrJson::Table => text += &look.print(&[in_words(line, &look)]),
         }
     }
@@ -102,8 +102,8 @@ fn print(lines: &[LogLineView], args: &Args, session: &Session) -> anyhow::Resul
 fn in_words(line: &LogLineView, look: &Look) -> Line {
     let version =
         if line.version.starts_with('$') { line.version.clone() } else { format!("v{}", line.version) };
-    // What a function says must not move anybody's cursor.
-    let harmless: String = line.text.chars().map(|char| if char.is_control() { ' ' } else { char }).collect();
+    // What a function says must neither move anybody's cursor nor turn what stands beside it.
+    let harmless = words::harmless(&line.text);
     let mut words = Line::new();
     words.tone(Tone::Quiet, words::clock(&line.at, look)).add("  ");
     words.tone(Tone::Strong, &version).add("  ").add(harmless.trim_end());
@@ -132,9 +132,9 @@ mod tests {
             text: text.to_owned(),
         };
         let shown = look.print(&[
-            in_words(&line("7", "START\u{1b}[2J\tx\n"), &look),
+            in_words(&line("7", "START\u{1b}[2J\t\u{202e}x\n"), &look),
             in_words(&line("$LATEST", "y"), &look),
         ]);
-        assert_eq!(shown, "11:59:58  v7  START [2J x\n11:59:58  $LATEST  y\n");
+        assert_eq!(shown, "11:59:58  v7  START?[2J ?x\n11:59:58  $LATEST  y\n");
     }
 }

@@ -51,6 +51,7 @@ use clap::builder::Resettable;
 use clap::{Arg, ArgMatches, CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use crate::config;
+use crate::daemon;
 use exit::Exit;
 use session::Session;
 use terminal::{Colors, Terminal};
@@ -150,6 +151,10 @@ enum Command {
 
 /// Reads what was typed, does it, says what went wrong if so, and tells how it ended.
 pub fn run(typed: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let typed: Vec<OsString> = typed.into_iter().collect();
+    if let Some(ended) = daemon::as_stage(&typed) {
+        return ended;
+    }
     let (cli, url) = match read(typed) {
         Ok(read) => read,
         Err(usage) => {

@@ -9,7 +9,7 @@ mod unpack;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
 use std::io::Write;
-use std::os::unix::fs::DirBuilderExt;
+use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -173,13 +173,15 @@ impl CodeDirectory {
     }
 
     /// Unpacks a zip to a directory that does not exist yet, and holds it for whoever runs it. Blocks on the disk.
-    pub fn unpack(&self, digest: CodeSha256, place: &Path) -> Result<Held, CodeError> {
+    ///
+    /// The daemon's user and the group of `readers` may read it, and nobody may write it.
+    pub fn unpack(&self, digest: CodeSha256, place: &Path, readers: Option<u32>) -> Result<Held, CodeError> {
         let held = self.hold(digest);
         let zip = self.read(digest)?;
-        fs::create_dir(place).map_err(CodeError::file("make", place))?;
-        if let Err(why) = unpack::unpack(&zip, place) {
+        fs::DirBuilder::new().mode(0o700).create(place).map_err(CodeError::file("make", place))?;
+        if let Err(why) = unpack::unpack(&zip, place, readers) {
             // What was half unpacked serves nobody; that it stays behind is the lesser fault.
-            let _ = fs::remove_dir_all(place);
+            let _ = remove_unpacked(place);
             return Err(why);
         }
         Ok(held)
@@ -211,6 +213,29 @@ fn digest_of(path: &Path) -> Option<CodeSha256> {
     path.file_name()?.to_str()?.strip_suffix(".zip").and_then(CodeSha256::from_hex)
 }
 
+/// Removes a tree of which the owner may not write every directory, as unpacked code is.
+pub fn remove_unpacked(place: &Path) -> std::io::Result<()> {
+    match fs::remove_dir_all(place) {
+        Err(why) if why.kind() == std::io::ErrorKind::PermissionDenied => {
+            open_to_owner(place);
+            fs::remove_dir_all(place)
+        }
+        removed => removed,
+    }
+}
+
+/// Opens directories to their owner, as far as they are ours; links are not followed.
+fn open_to_owner(place: &Path) {
+    if !fs::symlink_metadata(place).is_ok_and(|found| found.is_dir()) {
+        return;
+    }
+    // Whatever cannot be opened cannot be removed, which is told then.
+    let _ = fs::set_permissions(place, fs::Permissions::from_mode(0o700));
+    for entry in fs::read_dir(place).into_iter().flatten().flatten() {
+        open_to_owner(&entry.path());
+    }
+}
+
 fn remove(path: &Path) -> Result<(), CodeError> {
     let is_directory = fs::symlink_metadata(path).is_ok_and(|found| found.is_dir());
     let removed = if is_directory { fs::remove_dir_all(path) } else { fs::remove_file(path) };
@@ -232,7 +257,7 @@ mod tests {
         let digest = held.digest();
         assert_eq!((digest, code.read(digest).unwrap()), (CodeSha256::of(&zip), zip));
         let place = dir.path().join("unpacked");
-        let running = code.unpack(digest, &place).unwrap();
+        let running = code.unpack(digest, &place, None).unwrap();
         assert_eq!(fs::read_to_string(place.join("bootstrap")).unwrap(), "#!/bin/sh\n");
         drop((held, again));
         assert_eq!(code.sweep(BTreeSet::new).unwrap(), 0, "it runs");
@@ -240,7 +265,7 @@ mod tests {
         assert_eq!(code.sweep(|| [digest].into()).unwrap(), 0, "it is named");
         assert_eq!(code.sweep(BTreeSet::new).unwrap(), 1);
         assert_eq!(fs::read_dir(dir.path().join("code")).unwrap().count(), 0);
-        assert!(matches!(code.unpack(digest, &place), Err(CodeError::Absent(_))));
+        assert!(matches!(code.unpack(digest, &place, None), Err(CodeError::Absent(_))));
     }
 
     #[test]
@@ -255,6 +280,6 @@ mod tests {
         // What is no longer what it was is found before it runs.
         fs::write(code.zip_path(held.digest()), "other").unwrap();
         let place = dir.path().join("unpacked");
-        assert!(matches!(code.unpack(held.digest(), &place), Err(CodeError::Damaged(_))));
+        assert!(matches!(code.unpack(held.digest(), &place, None), Err(CodeError::Damaged(_))));
     }
 }

@@ -7,7 +7,7 @@
 use std::collections::BTreeSet;
 use std::fs::{self, OpenOptions};
 use std::io::{self, Cursor, Read, Write};
-use std::os::unix::fs::{OpenOptionsExt, PermissionsExt, symlink};
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt, chown, symlink};
 use std::path::{Component, Path, PathBuf};
 
 use zip::ZipArchive;
@@ -66,9 +66,12 @@ pub(super) fn check(zip: &[u8]) -> Result<(), ZipFault> {
     })
 }
 
-/// Unpacks a zip into an empty directory.
-pub(super) fn unpack(zip: &[u8], into: &Path) -> Result<(), CodeError> {
-    walk(zip, &mut Disk { root: into })
+/// Unpacks a zip into an empty directory, for the daemon's user and a group to read and for nobody to write.
+pub(super) fn unpack(zip: &[u8], into: &Path, readers: Option<u32>) -> Result<(), CodeError> {
+    let mut disk = Disk { root: into, readers, directories: BTreeSet::new() };
+    disk.make(Path::new(""))?;
+    walk(zip, &mut disk)?;
+    disk.close()
 }
 
 /// What is done with the entries of a zip, whose names were found harmless.
@@ -98,35 +101,46 @@ impl Taker for Sink {
 /// Writes below a directory.
 struct Disk<'a> {
     root: &'a Path,
+    /// The group that may read; nobody's but the daemon's unless given.
+    readers: Option<u32>,
+    /// All that were made, and stay the daemon's alone until everything is in them.
+    directories: BTreeSet<PathBuf>,
 }
 
 impl Disk<'_> {
-    fn make_parent(&self, path: &Path) -> Result<PathBuf, CodeError> {
+    fn make_parent(&mut self, path: &Path) -> Result<PathBuf, CodeError> {
         if let Some(parent) = path.parent() {
             self.make(parent)?;
         }
         Ok(self.root.join(path))
     }
 
-    /// Makes directories that others may enter: the code may run as another user.
-    fn make(&self, path: &Path) -> Result<(), CodeError> {
+    fn make(&mut self, path: &Path) -> Result<(), CodeError> {
         let mut place = self.root.to_owned();
-        open_to_all(&place, 0o755).map_err(CodeError::file("open to readers", &place))?;
+        self.directories.insert(place.clone());
         for part in path.components() {
             place.push(part);
-            match fs::create_dir(&place) {
-                Ok(()) => open_to_all(&place, 0o755),
-                Err(why) if why.kind() == io::ErrorKind::AlreadyExists => Ok(()),
-                Err(why) => Err(why),
+            if self.directories.insert(place.clone()) {
+                fs::create_dir(&place).map_err(CodeError::file("make", &place))?;
             }
-            .map_err(CodeError::file("make", &place))?;
         }
         Ok(())
     }
-}
 
-fn open_to_all(path: &Path, mode: u32) -> io::Result<()> {
-    fs::set_permissions(path, fs::Permissions::from_mode(mode))
+    /// Lets readers in; the innermost directories first, for what is closed to writing is so to its owner, too.
+    fn close(&self) -> Result<(), CodeError> {
+        for place in self.directories.iter().rev() {
+            self.give(place, 0o550).map_err(CodeError::file("open to readers", place))?;
+        }
+        Ok(())
+    }
+
+    fn give(&self, place: &Path, mode: u32) -> io::Result<()> {
+        if let Some(group) = self.readers {
+            chown(place, None, Some(group))?;
+        }
+        fs::set_permissions(place, fs::Permissions::from_mode(mode))
+    }
 }
 
 impl Taker for Disk<'_> {
@@ -136,11 +150,11 @@ impl Taker for Disk<'_> {
 
     fn file(&mut self, path: &Path, mode: u32) -> Result<Box<dyn Write>, CodeError> {
         let place = self.make_parent(path)?;
-        // Set-user-id and the like are left out; everybody may read.
-        let mode = (mode & 0o777) | 0o444;
-        let opened = OpenOptions::new().write(true).create_new(true).mode(mode).open(&place);
+        let opened = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&place);
         let file = opened.map_err(CodeError::file("write", &place))?;
-        open_to_all(&place, mode).map_err(CodeError::file("open to readers", &place))?;
+        // Whatever the zip says of it: whether it may be run is the only thing that is taken from there.
+        let mode = if mode & 0o111 == 0 { 0o440 } else { 0o550 };
+        self.give(&place, mode).map_err(CodeError::file("open to readers", &place))?;
         Ok(Box::new(file))
     }
 
@@ -158,6 +172,7 @@ fn walk(zip: &[u8], taker: &mut dyn Taker) -> Result<(), CodeError> {
     if archive.len() > ENTRIES_MAX {
         return Err(broken(format!("{} entries", archive.len())).into());
     }
+    refuse_names_twice(zip, archive.central_directory_start())?;
     let mut budget = UNPACKED_BYTES_MAX;
     let mut files = BTreeSet::new();
     let mut directories = BTreeSet::new();
@@ -200,6 +215,26 @@ fn walk(zip: &[u8], taker: &mut dyn Taker) -> Result<(), CodeError> {
     }
     for (path, target) in links {
         taker.link(&path, &target)?;
+    }
+    Ok(())
+}
+
+/// Refuses a zip whose directory has a name twice, which readers read differently: ours keeps the last of them alone.
+fn refuse_names_twice(zip: &[u8], directory_at: u64) -> Result<(), CodeError> {
+    const HEADER: &[u8] = b"PK\x01\x02";
+    const HEADER_BYTES: usize = 46;
+    let directory = usize::try_from(directory_at).ok().and_then(|at| zip.get(at..));
+    let mut rest = directory.ok_or_else(|| broken("its directory is not where it says"))?;
+    let mut names = BTreeSet::new();
+    while rest.starts_with(HEADER) && rest.len() >= HEADER_BYTES {
+        let length = |at: usize| usize::from(u16::from_le_bytes([rest[at], rest[at + 1]]));
+        let (name, beyond) = (length(28), length(30) + length(32));
+        let name_end = HEADER_BYTES + name;
+        let name = rest.get(HEADER_BYTES..name_end).ok_or_else(|| broken("its directory ends early"))?;
+        if !names.insert(name) {
+            return Err(ZipFault::entry(name, "is there twice").into());
+        }
+        rest = rest.get(name_end + beyond..).unwrap_or_default();
     }
     Ok(())
 }
@@ -310,11 +345,39 @@ pub(super) mod tests {
         ]);
         check(&zip).unwrap();
         let dir = tempfile::tempdir().unwrap();
-        unpack(&zip, dir.path()).unwrap();
+        unpack(&zip, dir.path(), None).unwrap();
         let mode = |name: &str| fs::metadata(dir.path().join(name)).unwrap().permissions().mode() & 0o7777;
-        assert_eq!((mode("bootstrap"), mode("lib/deep/one.py"), mode("lib/deep")), (0o744, 0o644, 0o755));
+        assert_eq!((mode("bootstrap"), mode("lib/deep/one.py"), mode("lib/deep")), (0o550, 0o440, 0o550));
         assert_eq!(fs::read_to_string(dir.path().join("lib/link")).unwrap(), "1");
         assert_eq!(fs::read_to_string(dir.path().join("bin/up/one.py")).unwrap(), "1");
+    }
+
+    #[test]
+    fn nobody_may_write_what_a_zip_opens_to_all_and_only_a_group_may_read_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let zip = zip_of(&[("data", "x", 0o666), ("run/it", "x", 0o777), ("run/hidden", "x", 0o000)]);
+        unpack(&zip, dir.path(), None).unwrap();
+        for (name, expected) in
+            [("data", 0o440), ("run/it", 0o550), ("run/hidden", 0o440), ("run", 0o550), ("", 0o550)]
+        {
+            let mode = fs::metadata(dir.path().join(name)).unwrap().permissions().mode() & 0o7777;
+            assert_eq!(mode, expected, "{name}");
+        }
+        crate::code::remove_unpacked(&dir.path().join("run")).unwrap();
+        assert!(!dir.path().join("run").exists());
+    }
+
+    #[test]
+    fn a_name_that_is_there_twice_is_refused() {
+        // The crate that writes zips refuses it, too, so it is made of two names that are as long.
+        let mut zip = zip_of(&[("bootstrap", "good", 0o755), ("bootstraq", "bad", 0o755)]);
+        while let Some(at) = zip.windows(9).position(|name| name == b"bootstraq") {
+            zip[at + 8] = b'p';
+        }
+        let refused = check(&zip).unwrap_err().to_string();
+        assert!(refused.contains("\"bootstrap\" is there twice"), "{refused}");
+        let refused = outcome(&[("a", "", 0o644), ("./a", "", 0o644)]).unwrap_err();
+        assert!(refused.contains("is there twice"), "{refused}");
     }
 
     #[test]

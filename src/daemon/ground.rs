@@ -1,6 +1,7 @@
 //! What carries traffic and needs no store: sockets, router, table, counters, and who runs functions.
 
 use std::net::TcpListener;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use anyhow::Context;
@@ -21,7 +22,7 @@ use crate::router::names::SystemResolver;
 use crate::router::server::{Router, RunningRouter};
 use crate::router::settings::{RouterConfig, Shows, Timeouts, TlsConfig, TlsFiles};
 use crate::router::table::RoutingTable;
-use crate::runtime::{self, RunningRuntimes, RuntimeConfig, Runtimes};
+use crate::runtime::{RunningRuntimes, RuntimeConfig, Runtimes};
 use crate::store::events::{Events, Opened, Waiting};
 use crate::store::logs::{Limits, Logs};
 
@@ -82,7 +83,11 @@ impl Ground {
         let code = CodeDirectory::open_beside(&config.data_dir)?;
         let settings = RuntimeConfig {
             search: config.processes.search.clone(),
-            user: config.processes.user.unwrap_or_else(runtime::best_user),
+            user: config.processes.user,
+            network: config.processes.network,
+            stage: config.processes.stage.clone(),
+            api_asks: access.now().wants_credentials(),
+            hidden: secrets_of(config),
             idle: config.processes.idle,
             place: place.clone(),
             log: Some(logs.sink()),
@@ -148,6 +153,12 @@ impl Ground {
             traffic,
         })
     }
+}
+
+/// The files whose contents are nobody's but the daemon's.
+fn secrets_of(config: &ServeConfig) -> Vec<PathBuf> {
+    let key = config.tls.as_ref().map(|tls| tls.key.clone());
+    key.into_iter().chain(config.principals.clone()).collect()
 }
 
 /// Keeps events of asynchronous invocations on disk.

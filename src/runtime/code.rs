@@ -4,13 +4,14 @@ use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
-use crate::code::{CodeDirectory, CodeError, Held};
+use super::sandbox::{Readers, Sandbox};
+use crate::code::{CodeDirectory, CodeError, Held, remove_unpacked};
 use crate::domain::process::CodeSha256;
 
 /// Where code is unpacked, and what of it is in use.
 pub(super) struct UnpackedCode {
     zips: CodeDirectory,
-    root: PathBuf,
+    sandbox: Sandbox,
     known: Mutex<Known>,
 }
 
@@ -24,12 +25,14 @@ struct Known {
 pub(super) struct Unpacked {
     /// The directory.
     pub(super) place: PathBuf,
+    /// The group of those who run it, which alone may read it.
+    pub(super) readers: Option<Readers>,
     _held: Held,
 }
 
 impl UnpackedCode {
-    pub(super) fn new(zips: CodeDirectory, root: PathBuf) -> UnpackedCode {
-        UnpackedCode { zips, root, known: Mutex::default() }
+    pub(super) fn new(zips: CodeDirectory, sandbox: Sandbox) -> UnpackedCode {
+        UnpackedCode { zips, sandbox, known: Mutex::default() }
     }
 
     /// The directory of a zip's code, unpacked now unless it is in use; blocks on the disk, one zip at a time.
@@ -41,9 +44,14 @@ impl UnpackedCode {
         known.places.retain(|_, unpacked| unpacked.strong_count() > 0);
         known.count += 1;
         // A name of its own each time: the one before may still be being removed.
-        let place = self.root.join(format!("{}-{}", &digest.hex()[..16], known.count));
-        let held = self.zips.unpack(digest, &place)?;
-        let unpacked = Arc::new(Unpacked { place, _held: held });
+        let place = self.sandbox.code().join(format!("{}-{}", &digest.hex()[..16], known.count));
+        let readers = self.sandbox.readers().map_err(|source| CodeError::File {
+            attempt: "find a group for the readers of",
+            path: place.clone(),
+            source,
+        })?;
+        let held = self.zips.unpack(digest, &place, readers.as_ref().map(|readers| readers.group))?;
+        let unpacked = Arc::new(Unpacked { place, readers, _held: held });
         known.places.insert(digest, Arc::downgrade(&unpacked));
         Ok(unpacked)
     }
@@ -51,7 +59,7 @@ impl UnpackedCode {
 
 impl Drop for Unpacked {
     fn drop(&mut self) {
-        if let Err(error) = std::fs::remove_dir_all(&self.place) {
+        if let Err(error) = remove_unpacked(&self.place) {
             tracing::warn!(%error, place = %self.place.display(), "unpacked code stays behind");
         }
     }

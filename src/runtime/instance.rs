@@ -11,9 +11,10 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use hyper::header::{HeaderMap, HeaderName, HeaderValue};
 use rustix::process::{Pid, Signal, kill_process_group};
+use tokio::net::TcpListener;
 use tokio::process::Child;
 use tokio::sync::mpsc;
-use tokio::task::AbortHandle;
+use tokio::task::{AbortHandle, spawn_blocking};
 use tokio::time::{sleep, sleep_until, timeout};
 use uuid::Uuid;
 
@@ -25,7 +26,8 @@ use super::output::Output;
 use super::pools::{House, Job, Next, Seat};
 use super::report::{self, Report};
 use super::sandbox::Cell;
-use super::spawn::{Limits, Plan, spawn};
+use super::spawn::{NotSpawned, Spawned, Stage};
+use super::stage::order::{self, Limits, Order, Step};
 use super::{Failure, Invocation, Outcome, Unavailable};
 use crate::chance;
 use crate::clock;
@@ -35,9 +37,6 @@ use crate::domain::process::ProcessTarget;
 /// How long a process may take to begin; what a function's own time limit is comes on top, as AWS starts it a second
 /// time within that.
 const INIT_MAX: Duration = Duration::from_secs(10);
-/// How often a program that is still open for writing is tried again, and after how long.
-const BUSY_TRIES: u32 = 200;
-const BUSY_PAUSE: Duration = Duration::from_millis(10);
 /// How long an answer waits for its process to be ready for the next one.
 const SETTLE_MAX: Duration = Duration::from_secs(1);
 /// How long a process has to end by itself.
@@ -190,6 +189,8 @@ impl NotStarted {
 /// A process that runs.
 struct Process {
     child: Child,
+    /// The number of the function's own process; the child may stand for it.
+    pid: u32,
     group: Pid,
     api: Rc<Api>,
     serving: AbortHandle,
@@ -224,7 +225,7 @@ impl Process {
             memory_mb: 0,
         };
         let begun = begin(house, seat, target, &stream, is_provisioned).await;
-        let Begun { child, pipe, api, said, serving, group, cell, code } = match begun {
+        let Begun { child, pid, pipe, api, said, serving, group, cell, code } = match begun {
             Ok(begun) => begun,
             Err(why) => return Err(fail(why, silent)),
         };
@@ -234,6 +235,7 @@ impl Process {
         };
         let mut process = Process {
             child,
+            pid,
             group,
             api,
             serving,
@@ -381,8 +383,7 @@ impl Process {
 
     /// Looks how much memory it has used; what it used before stays, where it is gone.
     fn measure(&mut self) {
-        let status =
-            self.child.id().and_then(|pid| std::fs::read_to_string(format!("/proc/{pid}/status")).ok());
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid)).ok();
         let peak = status.as_deref().and_then(|status| {
             let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
             line.split_whitespace().next()?.parse::<u64>().ok()
@@ -417,7 +418,7 @@ impl Process {
         self.last_words().await;
         self.serving.abort();
         let holds = self.holds.take();
-        tokio::task::spawn_blocking(move || drop(holds));
+        spawn_blocking(move || drop(holds));
         self.output
     }
 }
@@ -431,6 +432,7 @@ enum Ended {
 /// The pieces of a process that has just begun.
 struct Begun {
     child: Child,
+    pid: u32,
     pipe: std::io::PipeReader,
     api: Rc<Api>,
     said: mpsc::UnboundedReceiver<Said>,
@@ -451,7 +453,7 @@ async fn begin(
         |attempt: &str, why: String| Cause::Unavailable(format!("serin cannot {attempt}: {why}"));
     let (codes, availability) = (Arc::clone(&house.code), Arc::clone(&house.availability));
     let (digest, runtime, architecture) = (target.code_sha256, target.runtime, target.architecture);
-    let prepared = tokio::task::spawn_blocking(move || {
+    let prepared = spawn_blocking(move || {
         availability.launcher(runtime, architecture).map(|launcher| (launcher, codes.get(digest)))
     });
     let (launcher, code) = match prepared.await {
@@ -461,23 +463,28 @@ async fn begin(
         Err(why) => return Err(unavailable("prepare the function", why.to_string())),
     };
     let code = code.map_err(|why| unavailable("unpack the function's code", why.to_string()))?;
-    let (listener, address) =
-        api::listen().await.map_err(|why| unavailable("open a Runtime API", why.to_string()))?;
+    let apart = Arc::clone(&house.apart);
+    let found = spawn_blocking(move || apart.found()).await;
+    let found = found.map_err(|why| unavailable("keep the process apart", why.to_string()))?;
+    let has_own_network = found.means.network;
+    let (listener, address) = if has_own_network {
+        (None, order::API.to_owned())
+    } else {
+        let (listener, address) =
+            api::listen().await.map_err(|why| unavailable("open a Runtime API", why.to_string()))?;
+        (Some(listener), address)
+    };
     let cell = house.sandbox.cell().map_err(|why| unavailable("make room for a process", why.to_string()))?;
     let (function, version) = &seat.key;
-    let root = code.place.as_path();
-    let facts = Facts {
-        function,
-        version: *version,
-        target,
-        api: address,
-        root,
-        scratch: &cell.scratch,
-        stream,
-        is_provisioned,
+    let (root, scratch) = match found.means.mounts {
+        true => (Path::new(order::TASK), Path::new(order::TMP)),
+        false => (code.place.as_path(), cell.scratch.as_path()),
     };
+    let facts =
+        Facts { function, version: *version, target, api: address, root, scratch, stream, is_provisioned };
     let environment = environment(&facts, &house.config);
-    let bootstrap = root.join("bootstrap");
+    let bootstrap = code.place.join("bootstrap");
+    let mut programs = Vec::new();
     let (program, arguments) = match &launcher {
         Launcher::Bootstrap if !bootstrap.exists() => {
             let words = "Couldn't find valid bootstrap(s): [/var/task/bootstrap /opt/bootstrap]";
@@ -486,36 +493,60 @@ async fn begin(
         Launcher::Bootstrap if !is_executable_here(&bootstrap) => {
             return Err(Cause::Entrypoint("fork/exec /var/task/bootstrap: exec format error".to_owned()));
         }
-        Launcher::Bootstrap => (bootstrap.as_path(), Vec::new()),
+        Launcher::Bootstrap => (root.join("bootstrap"), Vec::new()),
         Launcher::Interpreter(program, before) => {
+            let words = before.iter().map(Path::new).filter(|word| word.is_absolute());
+            for word in words.chain([program.as_path()]) {
+                let places = [Some(word.to_owned()), word.canonicalize().ok()];
+                programs.extend(places.iter().flatten().filter_map(|place| order::home_of(place)));
+            }
             let mut arguments = before.clone();
             arguments.push((&target.handler).into());
-            (program.as_path(), arguments)
+            (program.clone(), arguments)
         }
     };
-    let limits =
-        Limits { data_bytes: u64::from(target.memory_mb) * MIB, counts_threads: house.sandbox.tells_apart() };
-    let plan = Plan { program, arguments, environment, root, cell: &cell, limits };
-    let mut busy = 0;
-    let (child, pipe) = loop {
-        match spawn(&plan) {
-            // Code that was just unpacked is still open for writing in whatever another thread is about to start.
-            Err(why) if why.kind() == std::io::ErrorKind::ExecutableFileBusy && busy < BUSY_TRIES => {
-                busy += 1;
-                sleep(BUSY_PAUSE).await;
-            }
-            spawned => break spawned.map_err(|why| not_spawned(program, &why))?,
-        }
+    let sandbox = &house.sandbox;
+    let view = || house.apart.view(sandbox, found.user, &code.place, &cell.scratch, programs);
+    let group = code.readers.as_ref().map(|readers| readers.group);
+    let order = Order {
+        program: program.clone(),
+        arguments,
+        environment,
+        directory: root.to_owned(),
+        user: cell.id.map(|id| (id, group.unwrap_or(id))),
+        limits: Limits {
+            data_bytes: u64::from(target.memory_mb) * MIB,
+            counts_threads: sandbox.tells_apart() || found.means.users,
+        },
+        means: found.means,
+        view: found.means.mounts.then(view),
+        daemon: std::process::id(),
+        is_trial: false,
     };
-    let Some(group) = child.id().and_then(|pid| Pid::from_raw(pid.cast_signed())) else {
+    // On this thread, with which the kernel ends what it starts.
+    let stage = Stage::start(house.apart.stage());
+    let stage = stage.map_err(|why| unavailable("start a process", why.to_string()))?;
+    let Some(group) = stage.child.id().and_then(|pid| Pid::from_raw(pid.cast_signed())) else {
         return Err(unavailable("run the function", "it has no process id".to_owned()));
+    };
+    let begun = stage.become_process(&order).await;
+    let Spawned { child, output: pipe, pid, listener: own } =
+        begun.map_err(|not| not_spawned(&program, &not))?;
+    let listener = match own {
+        Some(own) => (own.set_nonblocking(true).and_then(|()| TcpListener::from_std(own)))
+            .map_err(|why| unavailable("take over the Runtime API", why.to_string()))?,
+        None => {
+            let why = || unavailable("open a Runtime API", "the process told of none".to_owned());
+            listener.ok_or_else(why)?
+        }
     };
     house.watchdog.borrow_mut().watch(group);
     let (sender, said) = mpsc::unbounded_channel();
     let api = Api::new(sender);
-    let uid = cell.id.filter(|_| house.sandbox.tells_apart());
+    // In a network of its own nobody else can connect.
+    let uid = cell.id.filter(|_| sandbox.tells_apart() && !has_own_network);
     let serving = tokio::task::spawn_local(Rc::clone(&api).serve(listener, uid)).abort_handle();
-    Ok(Begun { child, pipe, api, said, serving, group, cell, code })
+    Ok(Begun { child, pid, pipe, api, said, serving, group, cell, code })
 }
 
 /// Whether the kernel can run a file: a script that names its interpreter, or a program for this processor.
@@ -534,12 +565,17 @@ fn is_executable_here(path: &Path) -> bool {
 }
 
 /// Tells code that cannot be run from a machine that cannot run it.
-fn not_spawned(program: &Path, why: &std::io::Error) -> Cause {
+fn not_spawned(program: &Path, not: &NotSpawned) -> Cause {
     use std::io::ErrorKind::{NotFound, PermissionDenied};
-    let words = match why.kind() {
-        NotFound => "no such file or directory",
-        PermissionDenied => "permission denied",
-        _ => return Cause::Unavailable(format!("serin cannot start {}: {why}", program.display())),
+    let NotSpawned { step, why } = not;
+    let words = match (step, why.kind()) {
+        (Some(Step::Run), NotFound) => "no such file or directory",
+        (Some(Step::Run), PermissionDenied) => "permission denied",
+        (Some(step), _) => {
+            let name = program.display();
+            return Cause::Unavailable(format!("serin cannot start {name}: cannot {step}: {why}"));
+        }
+        (None, _) => return Cause::Unavailable(format!("serin cannot start {}: {why}", program.display())),
     };
     let name = program.file_name().unwrap_or_default().to_string_lossy();
     Cause::Entrypoint(format!("fork/exec /var/task/{name}: {words}"))

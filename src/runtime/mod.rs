@@ -8,20 +8,27 @@
 //! Deliberately absent: weights, counting and retries. Who asks, and what a failure means, is the caller's business.
 
 mod admission;
+mod apart;
 mod api;
 mod availability;
 mod code;
 mod environment;
 mod instance;
 mod output;
+mod peer;
 mod pools;
 mod report;
 mod sandbox;
+mod seldom;
 mod spawn;
+mod stage;
 mod watchdog;
 
+use std::ffi::OsString;
 use std::io;
+use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::Mutex;
 use std::thread::JoinHandle;
@@ -36,12 +43,14 @@ pub use availability::Why;
 pub use sandbox::best_user;
 
 use crate::code::CodeDirectory;
-use crate::config::ProcessUser;
+use crate::config::{ProcessNetwork, ProcessUser};
 use crate::domain::arn::{FunctionName, Place, VersionId};
 use crate::domain::log::LogSink;
 use crate::domain::process::ProcessTarget;
 use admission::Admission;
+use apart::{Apart, Wish};
 use availability::Availability;
+use peer::Owner;
 use pools::Message;
 
 /// The largest answer of a function: 6 MiB and a hundred bytes, as on Lambda.
@@ -52,8 +61,16 @@ pub const ANSWER_BYTES_MAX: usize = 6 * 1024 * 1024 + 100;
 pub struct RuntimeConfig {
     /// Where `python3.N`, `node` and `aws-lambda-ric` are looked for, in order.
     pub search: Vec<PathBuf>,
-    /// Whose processes they are.
-    pub user: ProcessUser,
+    /// Whose processes they are; the safest unless given.
+    pub user: Option<ProcessUser>,
+    /// What they reach.
+    pub network: ProcessNetwork,
+    /// The program that becomes a process: serin.
+    pub stage: PathBuf,
+    /// Whether the API asks who asks.
+    pub api_asks: bool,
+    /// Files and directories that no function is to see, wherever they are.
+    pub hidden: Vec<PathBuf>,
     /// How long a process without work is kept, unless it is provisioned.
     pub idle: Duration,
     /// Region and account, for the processes' environment.
@@ -137,6 +154,7 @@ pub struct Runtimes {
     messages: mpsc::UnboundedSender<Message>,
     admission: Admission,
     availability: Arc<Availability>,
+    apart: Arc<Apart>,
 }
 
 /// The thread that owns the processes; ended by `shut_down`.
@@ -153,9 +171,25 @@ impl Runtimes {
         data_dir: PathBuf,
     ) -> io::Result<(Runtimes, RunningRuntimes)> {
         let (messages, received) = mpsc::unbounded_channel();
-        let availability = Arc::new(Availability::new(config.search.clone(), config.user));
-        let runtimes =
-            Runtimes { messages, admission: Admission::default(), availability: Arc::clone(&availability) };
+        let apart = Arc::new(Apart::new(Wish {
+            stage: config.stage.clone(),
+            user: config.user,
+            network: config.network,
+            api_asks: config.api_asks,
+            hidden: config
+                .hidden
+                .iter()
+                .chain([&data_dir])
+                .filter_map(|place| place.canonicalize().ok())
+                .collect(),
+        }));
+        let availability = Arc::new(Availability::new(config.search.clone(), apart.wanted_user()));
+        let runtimes = Runtimes {
+            messages,
+            admission: Admission::default(),
+            availability: Arc::clone(&availability),
+            apart: Arc::clone(&apart),
+        };
         let (started, starting) = std::sync::mpsc::channel();
         let thread = std::thread::Builder::new().name("runtime".to_owned()).spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread()
@@ -171,7 +205,7 @@ impl Runtimes {
                 }
             };
             runtime.block_on(async move {
-                match pools::House::open(config, code, availability, &data_dir) {
+                match pools::House::open(config, code, (availability, apart), &data_dir) {
                     Ok(house) => {
                         let _ = started.send(Ok(()));
                         house.work(received).await;
@@ -229,10 +263,41 @@ impl Runtimes {
         let _ = self.messages.send(Message::Forget(function.clone(), version));
     }
 
+    /// Whether the connection that was accepted at `here` is of a function's process, of this daemon's or another's.
+    ///
+    /// Of this machine's processes nobody else lets go of a connection that is still to be answered, so that one which is
+    /// nobody's any more is a function's, too. Where functions are the daemon's own user, none can be told apart.
+    pub fn is_function(&self, peer: SocketAddr, here: SocketAddr) -> bool {
+        let user = self.apart.wanted_user();
+        if !sandbox::has_users_apart(user) {
+            return false;
+        }
+        match peer::owner(peer, here) {
+            Ok(Owner::User(uid)) => sandbox::is_function(user, uid),
+            Ok(Owner::Nobody) | Err(_) => true,
+            Ok(Owner::Elsewhere) => false,
+        }
+    }
+
+    /// Why no functions are made from zips here; blocks on finding out, the first time.
+    pub fn refusal(&self) -> Option<String> {
+        self.apart.found().refusal.clone()
+    }
+
+    /// What the kernel lacks that would keep functions apart, in sentences; blocks as above.
+    pub fn lacking(&self) -> Vec<String> {
+        self.apart.found().lacking.clone()
+    }
+
     /// Whether this machine can run a version; blocks on asking the interpreter, the first time.
     pub fn availability(&self, target: &ProcessTarget) -> Result<(), Why> {
         self.availability.launcher(target.runtime, target.architecture).map(|_| ())
     }
+}
+
+/// Becomes a function's process, if that is what a command line says: the daemon runs its own program for it.
+pub fn as_stage(typed: &[OsString]) -> Option<ExitCode> {
+    spawn::is_stage(typed).then(stage::run)
 }
 
 impl RunningRuntimes {

@@ -15,6 +15,7 @@ use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::task::spawn_local;
 use tokio::time::{sleep, timeout};
 
+use super::apart::Apart;
 use super::availability::Availability;
 use super::code::UnpackedCode;
 use super::instance;
@@ -98,6 +99,7 @@ pub(super) struct House {
     pub(super) sandbox: Sandbox,
     pub(super) code: Arc<UnpackedCode>,
     pub(super) availability: Arc<Availability>,
+    pub(super) apart: Arc<Apart>,
     pub(super) watchdog: RefCell<Watchdog>,
     state: RefCell<State>,
     somebody_left: Notify,
@@ -127,14 +129,15 @@ impl House {
     pub(super) fn open(
         config: RuntimeConfig,
         code: CodeDirectory,
-        availability: Arc<Availability>,
+        (availability, apart): (Arc<Availability>, Arc<Apart>),
         data_dir: &Path,
     ) -> io::Result<Rc<House>> {
-        let sandbox = Sandbox::open(config.user, data_dir, config.is_beside)?;
-        let code = Arc::new(UnpackedCode::new(code, sandbox.code()));
+        let sandbox = Sandbox::open(apart.wanted_user(), data_dir, config.is_beside)?;
+        apart.try_in(sandbox.clone());
+        let code = Arc::new(UnpackedCode::new(code, sandbox.clone()));
         let watchdog = RefCell::new(Watchdog::start()?);
         let (state, somebody_left) = (RefCell::default(), Notify::new());
-        Ok(Rc::new(House { config, sandbox, code, availability, watchdog, state, somebody_left }))
+        Ok(Rc::new(House { config, sandbox, code, availability, apart, watchdog, state, somebody_left }))
     }
 
     /// Does what it is told until it is told to stop.

@@ -10,6 +10,7 @@ use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt, chown};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use crate::code::remove_unpacked;
 use crate::config::ProcessUser;
 use rustix::fs::{FlockOperation, flock};
 use rustix::process::{Pid, Signal, getuid, kill_process};
@@ -29,7 +30,7 @@ const PREFIX: &str = "serin-run-";
 
 /// The safest that this daemon may have.
 pub fn best_user() -> ProcessUser {
-    if getuid().is_root() && may_be_any_user() { ProcessUser::Own } else { ProcessUser::Same }
+    if getuid().is_root() && may_be_any_user() { ProcessUser::Own } else { ProcessUser::Namespace }
 }
 
 /// A user as functions have it, to see whether they may run something; `None` is the daemon's.
@@ -37,8 +38,22 @@ pub(super) fn sample_of(user: ProcessUser) -> Option<u32> {
     match user {
         ProcessUser::Own => Some(FIRST_UID + BLOCKS * UIDS),
         ProcessUser::Fixed(id) => Some(id),
-        ProcessUser::Same => None,
+        ProcessUser::Namespace | ProcessUser::Same => None,
     }
+}
+
+/// Whether functions are other users than the daemon.
+pub(super) fn has_users_apart(user: ProcessUser) -> bool {
+    match user {
+        ProcessUser::Own => true,
+        ProcessUser::Fixed(id) => id != getuid().as_raw(),
+        ProcessUser::Namespace | ProcessUser::Same => false,
+    }
+}
+
+/// Whether a user is one that functions run as, be it another daemon's.
+pub(super) fn is_function(user: ProcessUser, uid: u32) -> bool {
+    (FIRST_UID..=FIRST_UID + BLOCKS * UIDS).contains(&uid) || user == ProcessUser::Fixed(uid)
 }
 
 /// Takes users that no other daemon on this machine has, for as long as the file is open.
@@ -66,6 +81,9 @@ fn claim_users() -> io::Result<(u32, File)> {
 
 /// Whether the range exists where this daemon runs: containers often have the first 65 536 users alone.
 fn may_be_any_user() -> bool {
+    if !has_capabilities() {
+        return false;
+    }
     let Ok(map) = fs::read_to_string("/proc/self/uid_map") else { return false };
     map.lines().any(|line| {
         let mut numbers = line.split_whitespace().filter_map(|number| number.parse::<u64>().ok());
@@ -74,6 +92,17 @@ fn may_be_any_user() -> bool {
         };
         first <= u64::from(FIRST_UID) && u64::from(FIRST_UID + BLOCKS * UIDS) < first.saturating_add(count)
     })
+}
+
+/// Whether this daemon may give files away, and become and end other users, as root may unless it was taken from it.
+fn has_capabilities() -> bool {
+    // CAP_CHOWN, CAP_KILL, CAP_SETGID and CAP_SETUID of `linux/capability.h`.
+    const NEEDED: u64 = 1 << 0 | 1 << 5 | 1 << 6 | 1 << 7;
+    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let effective = status.lines().find_map(|line| line.strip_prefix("CapEff:"));
+    effective
+        .and_then(|bits| u64::from_str_radix(bits.trim(), 16).ok())
+        .is_some_and(|bits| bits & NEEDED == NEEDED)
 }
 
 /// The run directory, and who is who in it.
@@ -86,19 +115,32 @@ struct Shared {
     users: Option<(u32, File)>,
     root: PathBuf,
     free: Mutex<Free>,
+    free_groups: Mutex<Numbers>,
 }
 
 #[derive(Default)]
 struct Free {
+    users: Numbers,
+    scratches: u64,
+}
+
+/// Which of a block's numbers are nobody's.
+#[derive(Default)]
+struct Numbers {
     next: u32,
     returned: BTreeSet<u32>,
-    scratches: u64,
+}
+
+/// The group of the processes that run some code, given back when dropped.
+pub(super) struct Readers {
+    shared: Arc<Shared>,
+    pub(super) group: u32,
 }
 
 /// What one process has: a user and a directory, taken back when dropped.
 pub(super) struct Cell {
     shared: Arc<Shared>,
-    /// User and group; `None` is the daemon's.
+    /// Its user; `None` is the daemon's.
     pub(super) id: Option<u32>,
     /// Where it may write.
     pub(super) scratch: PathBuf,
@@ -119,7 +161,7 @@ impl Sandbox {
         // Strangers' code runs on this machine from now on, as other users.
         fs::set_permissions(data_dir, Permissions::from_mode(0o700))?;
         let root = tempfile::Builder::new().prefix(PREFIX).tempdir()?.keep();
-        for place in [root.clone(), root.join("code"), root.join("scratch")] {
+        for place in [root.clone(), root.join("code"), root.join("scratch"), root.join("view")] {
             if place != root {
                 fs::create_dir(&place)?;
             }
@@ -130,12 +172,28 @@ impl Sandbox {
         let lines: Vec<String> = others.map(str::to_owned).chain([root.display().to_string()]).collect();
         fs::write(&note, lines.join("\n"))?;
         fs::set_permissions(&note, Permissions::from_mode(0o600))?;
-        Ok(Sandbox(Arc::new(Shared { user, users, root, free: Mutex::default() })))
+        Ok(Sandbox(Arc::new(Shared {
+            user,
+            users,
+            root,
+            free: Mutex::default(),
+            free_groups: Mutex::default(),
+        })))
     }
 
     /// Where code is unpacked.
     pub(super) fn code(&self) -> PathBuf {
         self.0.root.join("code")
+    }
+
+    /// An empty directory to mount on.
+    pub(super) fn view(&self) -> PathBuf {
+        self.0.root.join("view")
+    }
+
+    /// What no process is to see of it, nor of other daemons.
+    pub(super) fn hidden(&self) -> Vec<PathBuf> {
+        vec![self.0.root.clone(), PathBuf::from(CLAIMS)]
     }
 
     /// Whether processes can be told apart by their users.
@@ -149,9 +207,9 @@ impl Sandbox {
             let mut free = self.0.free.lock().unwrap_or_else(PoisonError::into_inner);
             free.scratches += 1;
             let id = match (self.0.user, &self.0.users) {
-                (_, Some((first, _))) => Some(first + free.take()?),
+                (_, Some((first, _))) => Some(first + free.users.take()?),
                 (ProcessUser::Fixed(id), None) => Some(id),
-                (ProcessUser::Own | ProcessUser::Same, None) => None,
+                (ProcessUser::Own | ProcessUser::Namespace | ProcessUser::Same, None) => None,
             };
             (id, free.scratches)
         };
@@ -160,29 +218,42 @@ impl Sandbox {
         fs::create_dir(&cell.scratch)?;
         fs::set_permissions(&cell.scratch, Permissions::from_mode(0o700))?;
         if let Some(id) = cell.id {
-            chown(&cell.scratch, Some(id), Some(id))?;
+            chown(&cell.scratch, Some(id), None)?;
         }
         Ok(cell)
     }
 
+    /// A group that only the processes of one code will have; `None` where they are the daemon's user.
+    pub(super) fn readers(&self) -> io::Result<Option<Readers>> {
+        let group = match (self.0.user, &self.0.users) {
+            (_, Some((first, _))) => {
+                let mut free = self.0.free_groups.lock().unwrap_or_else(PoisonError::into_inner);
+                Some(first + free.take()?)
+            }
+            (ProcessUser::Fixed(id), None) => Some(id),
+            (ProcessUser::Own | ProcessUser::Namespace | ProcessUser::Same, None) => None,
+        };
+        Ok(group.map(|group| Readers { shared: Arc::clone(&self.0), group }))
+    }
+
     /// Removes everything; nothing runs any more.
     pub(super) fn close(&self) {
-        if let Err(error) = fs::remove_dir_all(&self.0.root) {
+        if let Err(error) = remove_unpacked(&self.0.root) {
             tracing::warn!(%error, place = %self.0.root.display(), "the run directory stays behind");
         }
     }
 }
 
-impl Free {
+impl Numbers {
     fn take(&mut self) -> io::Result<u32> {
         if self.next < UIDS {
             self.next += 1;
             return Ok(self.next - 1);
         }
         // The one longest unused is not known; the least does.
-        self.returned
-            .pop_first()
-            .ok_or_else(|| io::Error::other("more processes than there are users for them"))
+        self.returned.pop_first().ok_or_else(|| {
+            io::Error::other("more processes or codes than there are users and groups for them")
+        })
     }
 }
 
@@ -191,10 +262,19 @@ impl Drop for Cell {
         if let (Some((first, _)), Some(id)) = (&self.shared.users, self.id) {
             kill_all_of(id);
             let mut free = self.shared.free.lock().unwrap_or_else(PoisonError::into_inner);
-            free.returned.insert(id - first);
+            free.users.returned.insert(id - first);
         }
         if let Err(error) = fs::remove_dir_all(&self.scratch) {
             tracing::warn!(%error, place = %self.scratch.display(), "a function's files stay behind");
+        }
+    }
+}
+
+impl Drop for Readers {
+    fn drop(&mut self) {
+        if let Some((first, _)) = &self.shared.users {
+            let mut free = self.shared.free_groups.lock().unwrap_or_else(PoisonError::into_inner);
+            free.returned.insert(self.group - first);
         }
     }
 }
@@ -217,7 +297,7 @@ fn remove_left_behind(left: &Path) {
     let is_ours = left.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(PREFIX.as_bytes()))
         && left.parent() == Some(std::env::temp_dir().as_path())
         && fs::symlink_metadata(left).is_ok_and(|found| found.is_dir() && found.uid() == getuid().as_raw());
-    if is_ours && let Err(error) = fs::remove_dir_all(left) {
+    if is_ours && let Err(error) = remove_unpacked(left) {
         tracing::warn!(%error, place = %left.display(), "the run directory of the daemon before stays behind");
     }
 }

@@ -45,7 +45,7 @@ impl Watchdog {
         let mut command = Command::new("/bin/sh");
         command.args(["-c", SCRIPT, "serin-watchdog"]).env_clear().current_dir("/");
         command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null());
-        inherit_nothing(&mut command, None);
+        inherit_nothing(&mut command, false);
         let mut shell = command.spawn()?;
         let told = shell.stdin.take();
         if let Some(told) = &told {

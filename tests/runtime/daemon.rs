@@ -7,7 +7,7 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
-use crate::support::functions::{failing_function, runs, rust_function};
+use crate::support::functions::{failing_function, running, rust_function, stream};
 use crate::support::house::House;
 use crate::support::serin::{Daemon, command};
 use crate::support::until;
@@ -141,9 +141,9 @@ fn a_killed_daemon_leaves_no_processes_and_no_function_ever_sees_its_secrets() {
     assert!(found["environment"].as_object().is_some_and(|environment| environment.len() > 10), "{found}");
     assert!(!found.to_string().contains(SECRET), "{found}");
     let started = invoke(&json!({ "do": "child" }));
-    let [pid, child] = ["pid", "child"].map(|name| started[name].as_u64().unwrap());
-    assert!(runs(pid) && runs(child));
+    let stream = stream(&started);
+    assert_eq!(running(&stream), 2);
     daemon.signal(Signal::KILL);
     daemon.ended();
-    until("the function and what it started are gone", || !runs(pid) && !runs(child));
+    until("the function and what it started are gone", || running(&stream) == 0);
 }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use serde_json::{Value, json};
 use serin::domain::process::ProcessTarget;
 
-use crate::support::functions::{Functions, runs};
+use crate::support::functions::{Functions, invocation, running, rust_program, stream, zip_of};
 use crate::support::until;
 
 fn ask(functions: &Functions, target: &Arc<ProcessTarget>, payload: &Value) -> Value {
@@ -62,8 +62,8 @@ fn a_function_has_lambdas_environment_and_its_own_and_no_other() {
         assert_eq!(environment[name], value, "{name}");
     }
     assert_eq!(environment["LAMBDA_TASK_ROOT"], found["directory"]);
-    let stream = &functions.lines.lock().unwrap()[0].stream;
-    assert_eq!(environment["AWS_LAMBDA_LOG_STREAM_NAME"], **stream);
+    let logged = &functions.lines.lock().unwrap()[0].stream;
+    assert_eq!(environment["AWS_LAMBDA_LOG_STREAM_NAME"], **logged);
 }
 
 #[test]
@@ -111,10 +111,59 @@ fn a_function_is_a_user_of_its_own_and_reads_nothing_of_the_daemon() {
     }
     // Two at once are two users, who cannot read each other either.
     let both = functions.invoke_all(&target, &json!({ "do": "self" }), 2);
-    let pids: Vec<Value> = both.iter().map(|one| serde_json::from_slice(&one.payload).unwrap()).collect();
-    if pids[0]["pid"] != pids[1]["pid"] {
-        assert_ne!(pids[0]["users"], pids[1]["users"]);
+    let both: Vec<Value> = both.iter().map(|one| serde_json::from_slice(&one.payload).unwrap()).collect();
+    if stream(&both[0]) != stream(&both[1]) {
+        assert_ne!(both[0]["users"], both[1]["users"]);
     }
+}
+
+#[test]
+fn a_function_cannot_change_its_code_nor_read_or_change_anothers() {
+    if !rustix::process::getuid().is_root() {
+        return;
+    }
+    let functions = Functions::start();
+    let code = |secret: &[u8]| {
+        let files: [(&str, &[u8], u32); 3] =
+            [("bootstrap", rust_program(), 0o777), ("data", secret, 0o666), ("lib/more", secret, 0o777)];
+        Arc::new(functions.target(&zip_of(&files)))
+    };
+    let (ours, theirs) = (code(b"ours"), code(b"theirs"));
+    let asked = |target: &Arc<ProcessTarget>, payload: Value| {
+        // Two functions at once, so that both have processes.
+        let mut invocation = invocation(target, &payload);
+        if Arc::ptr_eq(target, &theirs) {
+            invocation.function = "g".parse().unwrap();
+        }
+        let permit = functions.runtimes.admit(&invocation.function).unwrap();
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        runtime.block_on(functions.runtimes.invoke(invocation, permit)).unwrap()
+    };
+    let root = |target| {
+        let found: Value = serde_json::from_slice(&asked(target, json!({ "do": "self" })).payload).unwrap();
+        found["environment"]["LAMBDA_TASK_ROOT"].as_str().unwrap().to_owned()
+    };
+    let (our_root, their_root) = (root(&ours), root(&theirs));
+    for name in ["data", "lib/more", "bootstrap", "new", "lib/new"] {
+        let written =
+            asked(&ours, json!({ "do": "write", "path": format!("{our_root}/{name}"), "text": "x" }));
+        assert!(written.failure.is_some(), "it wrote its own {name}");
+    }
+    let own = asked(&ours, json!({ "do": "read", "path": format!("{our_root}/data") }));
+    assert_eq!(own.payload, "\"ours\"");
+    if our_root == their_root {
+        // Each sees its own alone at this place.
+        return;
+    }
+    for name in ["data", "lib/more", "bootstrap"] {
+        let path = format!("{their_root}/{name}");
+        assert!(
+            asked(&ours, json!({ "do": "write", "path": path, "text": "x" })).failure.is_some(),
+            "{path}"
+        );
+        assert!(asked(&ours, json!({ "do": "read", "path": path })).failure.is_some(), "{path}");
+    }
+    assert!(asked(&ours, json!({ "do": "list", "path": their_root })).failure.is_some());
 }
 
 #[test]
@@ -137,10 +186,10 @@ fn nobody_else_can_speak_to_a_functions_runtime_api() {
 fn what_a_function_started_ends_with_it() {
     let mut functions = Functions::start();
     let started = ask(&functions, &functions.rust(), &json!({ "do": "child" }));
-    let [pid, child] = ["pid", "child"].map(|name| started[name].as_u64().unwrap());
-    assert!(runs(pid) && runs(child));
+    let stream = stream(&started);
+    assert_eq!(running(&stream), 2);
     functions.stop();
-    until("both are gone", || !runs(pid) && !runs(child));
+    until("both are gone", || running(&stream) == 0);
     let left: Vec<_> = std::fs::read_dir(functions.data.join("code")).unwrap().flatten().collect();
     assert_eq!(left.len(), 1, "only the zip: {left:?}");
     let run_directory = std::fs::read_to_string(functions.data.join("run-directory")).unwrap();

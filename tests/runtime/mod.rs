@@ -6,3 +6,4 @@ mod errors;
 mod isolation;
 mod pools;
 mod python;
+mod reach;

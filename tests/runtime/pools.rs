@@ -8,21 +8,21 @@ use serde_json::{Value, json};
 use serin::domain::process::ProcessTarget;
 use serin::runtime::Outcome;
 
-use crate::support::functions::{Functions, function, runs, version};
+use crate::support::functions::{Functions, function, running, stream, version};
 use crate::support::until;
 
-fn pid(outcome: &Outcome) -> u64 {
-    let body: Value = serde_json::from_slice(&outcome.payload).unwrap();
-    body["pid"].as_u64().unwrap()
+/// Which process answered.
+fn which(outcome: &Outcome) -> String {
+    stream(&serde_json::from_slice(&outcome.payload).unwrap())
 }
 
 #[test]
 fn whoever_comes_alone_finds_the_same_process() {
     let functions = Functions::start();
     let target = functions.rust();
-    let pids: BTreeSet<u64> =
-        (0..200).map(|_| pid(&functions.invoke(&target, &json!({ "do": "self" })))).collect();
-    assert_eq!(pids.len(), 1);
+    let processes: BTreeSet<String> =
+        (0..200).map(|_| which(&functions.invoke(&target, &json!({ "do": "self" })))).collect();
+    assert_eq!(processes.len(), 1);
 }
 
 #[test]
@@ -37,10 +37,10 @@ fn those_who_come_at_once_run_at_once_and_the_processes_are_kept() {
 #[test]
 fn idle_processes_are_ended() {
     let functions = Functions::start_with(|config| config.idle = Duration::from_millis(200));
-    let first = pid(&functions.invoke(&functions.rust(), &json!({ "do": "self" })));
-    until("it is gone", || functions.ready() == 0 && !runs(first));
+    let first = which(&functions.invoke(&functions.rust(), &json!({ "do": "self" })));
+    until("it is gone", || functions.ready() == 0 && running(&first) == 0);
     let second = functions.invoke(&functions.rust(), &json!({ "do": "self" }));
-    assert!(pid(&second) != first && second.init.is_some());
+    assert!(which(&second) != first && second.init.is_some());
 }
 
 #[test]
@@ -66,27 +66,27 @@ fn a_provisioned_process_that_ends_is_replaced() {
     let target = functions.rust();
     functions.runtimes.provision(&function(), vec![(version(), Arc::clone(&target), 1)]);
     until("it is ready", || functions.ready() == 1);
-    let first = pid(&functions.invoke(&target, &json!({ "do": "self" })));
+    let first = which(&functions.invoke(&target, &json!({ "do": "self" })));
     functions.invoke(&target, &json!({ "do": "exit", "number": 1 }));
     until("another is ready", || functions.ready() == 1);
-    assert_ne!(pid(&functions.invoke(&target, &json!({ "do": "self" }))), first);
+    assert_ne!(which(&functions.invoke(&target, &json!({ "do": "self" }))), first);
 }
 
 #[test]
 fn changed_code_runs_at_once_and_deleted_code_no_more() {
     let functions = Functions::start();
     let old = functions.rust();
-    let first = pid(&functions.invoke(&old, &json!({ "do": "self" })));
+    let first = which(&functions.invoke(&old, &json!({ "do": "self" })));
     let mut changed = (*old).clone();
     changed.environment.insert("CHANGED".to_owned(), "yes".to_owned());
     let new = Arc::new(ProcessTarget { ..changed });
     let outcome = functions.invoke(&new, &json!({ "do": "self" }));
     let body: Value = serde_json::from_slice(&outcome.payload).unwrap();
     assert_eq!(body["environment"]["CHANGED"], "yes");
-    until("the process of before is gone", || !runs(first));
-    let second = pid(&outcome);
+    until("the process of before is gone", || running(&first) == 0);
+    let second = which(&outcome);
     functions.runtimes.forget(&function(), Some(version()));
-    until("its process is gone", || functions.ready() == 0 && !runs(second));
+    until("its process is gone", || functions.ready() == 0 && running(&second) == 0);
 }
 
 #[test]

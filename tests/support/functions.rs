@@ -9,10 +9,11 @@ use std::time::Duration;
 use bytes::Bytes;
 use serde_json::Value;
 use serin::code::{CodeDirectory, Held};
+use serin::config::ProcessNetwork;
 use serin::domain::arn::{FunctionName, Place, VersionId, VersionNumber};
 use serin::domain::log::LogLine;
 use serin::domain::process::{Architecture, ProcessTarget, Runtime};
-use serin::runtime::{Invocation, Outcome, RunningRuntimes, RuntimeConfig, Runtimes, Unavailable, best_user};
+use serin::runtime::{Invocation, Outcome, RunningRuntimes, RuntimeConfig, Runtimes, Unavailable};
 use tempfile::TempDir;
 use uuid::Uuid;
 use zip::ZipWriter;
@@ -40,7 +41,8 @@ pub fn failing_function() -> Vec<u8> {
     zip_of(&[("bootstrap", bootstrap, 0o755), ("function", rust_program(), 0o755)])
 }
 
-fn rust_program() -> &'static [u8] {
+/// The program of `examples/function.rs`.
+pub fn rust_program() -> &'static [u8] {
     static PROGRAM: LazyLock<Vec<u8>> = LazyLock::new(|| {
         let tests = std::env::current_exe().unwrap();
         let program = tests.parent().unwrap().with_file_name("examples").join("function");
@@ -92,7 +94,11 @@ impl Functions {
         let mut config = RuntimeConfig {
             is_beside: false,
             search: vec!["/usr/bin".into()],
-            user: best_user(),
+            user: None,
+            network: ProcessNetwork::Host,
+            stage: env!("CARGO_BIN_EXE_serin").into(),
+            api_asks: false,
+            hidden: Vec::new(),
             idle: Duration::from_secs(60),
             place: Place { region: Place::REGION.to_owned(), account: Place::ACCOUNT.to_owned() },
             log: Some(Arc::new(move |line| kept.lock().unwrap().push(line))),
@@ -189,8 +195,26 @@ pub fn invocation(target: &Arc<ProcessTarget>, payload: &Value) -> Invocation {
     }
 }
 
-/// Whether a process runs; one that has ended and is not buried does not.
-pub fn runs(pid: u64) -> bool {
-    let status = std::fs::read_to_string(Path::new("/proc").join(pid.to_string()).join("status"));
-    status.is_ok_and(|status| !status.contains("State:\tZ"))
+/// How many processes run that were told this log stream, which no other function's process was: the one that logs to
+/// it, and what it started.
+///
+/// Numbers of processes tell nothing: each function sees its own ones alone. One that has ended and is not buried does not
+/// run.
+pub fn running(stream: &str) -> usize {
+    let told = format!("AWS_LAMBDA_LOG_STREAM_NAME={stream}");
+    let processes = std::fs::read_dir("/proc").unwrap().flatten().map(|entry| entry.path());
+    let is_told = |process: &PathBuf| {
+        let environment = std::fs::read(process.join("environ")).unwrap_or_default();
+        environment.split(|byte| *byte == 0).any(|variable| variable == told.as_bytes())
+    };
+    let runs = |process: &PathBuf| {
+        let status = std::fs::read_to_string(process.join("status"));
+        status.is_ok_and(|status| !status.contains("State:\tZ"))
+    };
+    processes.filter(is_told).filter(runs).count()
+}
+
+/// The log stream of a function that answered what `self` or `child` asks, by which it is known.
+pub fn stream(answer: &Value) -> String {
+    answer["environment"]["AWS_LAMBDA_LOG_STREAM_NAME"].as_str().unwrap().to_owned()
 }

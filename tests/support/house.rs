@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
-use serin::config::{Processes, QueueConfig, ServeConfig};
+use serin::config::{ProcessNetwork, Processes, QueueConfig, ServeConfig};
 use serin::control::data_plane::DataPlane;
 use serin::daemon::Daemon;
 use serin::router::table::RoutingTable;
@@ -74,7 +74,13 @@ pub fn config(dir: &Path) -> ServeConfig {
         principals: None,
         keep_history: Duration::from_secs(400 * 86_400),
         keep_logs: Duration::from_secs(14 * 86_400),
-        processes: Processes { search: vec!["/usr/bin".into()], user: None, idle: Duration::from_secs(60) },
+        processes: Processes {
+            search: vec!["/usr/bin".into()],
+            user: None,
+            network: ProcessNetwork::Host,
+            stage: env!("CARGO_BIN_EXE_serin").into(),
+            idle: Duration::from_secs(60),
+        },
         queues: QueueConfig::default(),
         event_retry_delay: Duration::from_secs(60),
         drain: Duration::from_secs(2),

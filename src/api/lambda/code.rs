@@ -198,8 +198,12 @@ async fn take(api: &Api, source: &Body, operation: &'static str) -> Result<(Held
     let Some(text) = source.text("ZipFile")? else {
         return Err(LambdaError::invalid("Please provide a source for function code."));
     };
-    let code = api.code.clone();
+    let (code, runtimes) = (api.code.clone(), api.runtimes.clone());
     let kept = tokio::task::spawn_blocking(move || {
+        // What runs already goes on; what comes anew wants walls around it.
+        if let Some(refusal) = runtimes.refusal() {
+            return Err(LambdaError::invalid(refusal));
+        }
         let zip = BASE64
             .decode(text.as_bytes())
             .map_err(|why| LambdaError::serialization(format!("ZipFile is not base64: {why}")))?;

@@ -16,7 +16,7 @@ use crate::chance;
 use crate::cli::signals::Signals;
 use crate::client::{Change, Client, Transport};
 use crate::clock;
-use crate::config::{Processes, QueueConfig, ServeConfig, claimed_actor};
+use crate::config::{self, ProcessNetwork, Processes, QueueConfig, ServeConfig, claimed_actor};
 use crate::daemon::Daemon;
 use crate::domain::arn::Place;
 
@@ -206,7 +206,13 @@ fn config(directory: &Path, plans: &Path) -> ServeConfig {
         principals: None,
         keep_history: Duration::from_secs(24 * 60 * 60),
         keep_logs: Duration::from_secs(24 * 60 * 60),
-        processes: Processes { search: Vec::new(), user: None, idle: Duration::from_secs(60) },
+        processes: Processes {
+            search: Vec::new(),
+            user: None,
+            network: ProcessNetwork::Host,
+            stage: config::THIS_PROGRAM.into(),
+            idle: Duration::from_secs(60),
+        },
         queues: QueueConfig::default(),
         event_retry_delay: Duration::from_secs(60),
         drain: Duration::from_secs(2),

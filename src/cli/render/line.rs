@@ -4,6 +4,7 @@ use anstyle::{AnsiColor, Style};
 use unicode_width::UnicodeWidthStr;
 
 use super::Look;
+use super::words::{harmless, is_hidden};
 
 /// What a piece of text means; what it looks like is decided in one place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -67,7 +68,9 @@ impl Line {
 
     /// A line of plain text.
     pub fn of(text: impl Into<String>) -> Line {
-        Line { parts: vec![(Tone::Plain, text.into())] }
+        let mut line = Line::new();
+        line.add(text);
+        line
     }
 
     /// Goes on with plain text.
@@ -75,9 +78,11 @@ impl Line {
         self.tone(Tone::Plain, text)
     }
 
-    /// Goes on in a tone.
+    /// Goes on in a tone; whatever would hide in the text, or turn what is beside it, is seen instead.
     pub fn tone(&mut self, tone: Tone, text: impl Into<String>) -> &mut Line {
-        self.parts.push((tone, text.into()));
+        let text = text.into();
+        let text = if text.contains(is_hidden) { harmless(&text) } else { text };
+        self.parts.push((tone, text));
         self
     }
 

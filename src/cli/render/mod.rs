@@ -96,10 +96,9 @@ impl Look {
     pub fn words(&self, text: &str) -> String {
         let mut shown = String::with_capacity(text.len());
         for char in words::localized(text, self).chars() {
-            let is_direction = matches!(char, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
             match char {
                 '\n' | '\t' => shown.push(' '),
-                char if char.is_control() || is_direction => shown.push('?'),
+                char if words::is_hidden(char) => shown.push('?'),
                 char if char.is_ascii() || self.unicode => shown.push(char),
                 '→' => shown.push_str(ASCII.arrow),
                 '…' => shown.push_str(ASCII.dots),

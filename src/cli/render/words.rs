@@ -8,6 +8,47 @@ use crate::api::wire::{RolloutStatus, TimeoutsView};
 use crate::domain::time::Timestamp;
 use crate::domain::weight::Weight;
 
+/// Whether a character shows nothing and changes how others are shown: controls, marks of direction, and the unseen.
+pub fn is_hidden(char: char) -> bool {
+    char.is_control()
+        || matches!(
+            char,
+            '\u{061c}'
+                | '\u{200b}'
+                | '\u{200e}'
+                | '\u{200f}'
+                | '\u{2028}'..='\u{202e}'
+                | '\u{2060}'..='\u{206f}'
+                | '\u{feff}'
+                | '\u{fff9}'..='\u{fffb}'
+                | '\u{e0000}'..='\u{e007f}'
+        )
+}
+
+/// A text in which nothing hides: a space for what is space, a question mark for what would move or turn others.
+pub fn harmless(text: &str) -> String {
+    let shown = text.chars().map(|char| match char {
+        '\n' | '\t' => ' ',
+        char if is_hidden(char) => '?',
+        char => char,
+    });
+    shown.collect()
+}
+
+/// JSON that means the same and in which nothing hides.
+pub fn escaped(json: &str) -> String {
+    let mut shown = String::with_capacity(json.len());
+    for char in json.chars() {
+        if is_hidden(char) && !matches!(char, '\n' | '\t') {
+            let mut units = [0; 2];
+            char.encode_utf16(&mut units).iter().for_each(|unit| shown.push_str(&format!("\\u{unit:04x}")));
+        } else {
+            shown.push(char);
+        }
+    }
+    shown
+}
+
 /// A count with a comma between thousands.
 pub fn count(number: u64) -> String {
     let digits = number.to_string();

@@ -69,6 +69,7 @@ impl Facts {
         if config.router_is_open() {
             notes.push(shown_to_others(config, daemon.wants_credentials()));
         }
+        notes.extend(daemon.lacking());
         Facts {
             api: format!("http://{}", daemon.api_addr),
             example: format!("{router}/{{function}}:{{alias}}/path"),

@@ -18,8 +18,8 @@ use super::flags::span;
 use super::session::Session;
 use super::signals::{ReloadSignal, Signals, UpgradeSignal};
 use crate::config::{
-    self, Endpoint, PlanCa, PlanEnv, PlanVariable, ProcessUser, Processes, QueueConfig, ServeConfig,
-    TlsSettings,
+    self, Endpoint, PlanCa, PlanEnv, PlanVariable, ProcessNetwork, ProcessUser, Processes, QueueConfig,
+    ServeConfig, TlsSettings,
 };
 use crate::daemon::{Daemon, Image};
 use crate::domain::arn::Place;
@@ -135,16 +135,20 @@ pub struct Args {
     /// How long history is kept.
     #[arg(long, value_name = "SPAN", env = "SERIN_KEEP_HISTORY", default_value = "400d", value_parser = span)]
     keep_history: Duration,
-    /// How long log lines of invocations are kept; never more than 512 MiB of them.
+    /// How long log lines of invocations are kept; never more than 512 MiB of them, nor 64 MiB of one function's.
     #[arg(long, value_name = "SPAN", env = "SERIN_KEEP_LOGS", default_value = "14d", value_parser = span)]
     keep_logs: Duration,
     /// Directories where `python3.N`, `node` and `aws-lambda-ric` are looked for before those of PATH.
     #[arg(long, value_name = "DIRS", env = "SERIN_RUNTIME_PATH")]
     runtime_path: Option<std::ffi::OsString>,
-    /// Whose processes functions are: `own` (each a user of its own; what root has by default), a user's number, or
+    /// Whose processes functions are: `own` (each a user of its own; what root has by default), `namespace` (the daemon's
+    /// own user in a namespace that shows it nothing of the daemon's; what others have by default), a user's number, or
     /// `same` (the daemon's own user, whose files they can read).
     #[arg(long, value_name = "USER", env = "SERIN_PROCESS_USER")]
     process_user: Option<ProcessUser>,
+    /// What functions' processes reach: `host` (whatever the machine does) or `none` (their Runtime API and nothing else).
+    #[arg(long, value_name = "NETWORK", env = "SERIN_PROCESS_NETWORK", default_value = "host")]
+    process_network: ProcessNetwork,
     /// How long a function's process is kept without work.
     #[arg(long, value_name = "SPAN", env = "SERIN_PROCESS_IDLE", default_value = "10m", value_parser = span)]
     process_idle: Duration,
@@ -205,6 +209,8 @@ pub fn run(args: &Args, session: &Session) -> anyhow::Result<Exit> {
                 .chain(config::search_path())
                 .collect(),
             user: args.process_user,
+            network: args.process_network,
+            stage: config::THIS_PROGRAM.into(),
             idle: args.process_idle,
         },
         queues: QueueConfig { endpoint: args.sqs_endpoint.clone(), keys: config::aws_keys() },

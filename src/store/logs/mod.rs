@@ -37,7 +37,7 @@ const MINUTES_KEPT: Duration = Duration::from_secs(15 * 86_400);
 pub struct Limits {
     /// Lines older than this go.
     pub kept: Duration,
-    /// When the file holds more than this, the oldest lines go.
+    /// The file holds no more than this, nor any function more than an eighth of it.
     pub bytes_max: u64,
 }
 

@@ -16,8 +16,12 @@ use crate::store::StoreError;
 const GROUP_MAX: usize = 4096;
 /// No line is longer, as on CloudWatch; what is longer is cut.
 const LINE_BYTES_MAX: usize = 256 * 1024;
+/// What a line takes beside its text: numbers, and its place in the index.
+const LINE_BYTES_BESIDE: i64 = 48;
 /// So many lines are removed in one go, so that new ones never wait long, nor more go than must.
 const PRUNE_LINES: u32 = 500;
+/// A function that has more than this share of the room goes first when it is full.
+const SHARE: u64 = 8;
 /// How nice the thread is to those that carry traffic.
 const NICENESS: i32 = 10;
 
@@ -184,19 +188,58 @@ impl Desk {
         Ok(())
     }
 
-    /// Removes the oldest lines while the file holds too much.
+    /// Keeps every function within its share, and the file within its bound.
+    ///
+    /// A function that says much loses its own oldest lines and nobody else's: each has an eighth of the room. Where
+    /// there are so many functions that the file is full all the same, the one that holds most loses some.
     fn keep_bound(&mut self) -> rusqlite::Result<()> {
         self.unchecked_bytes = 0;
+        if self.bytes()? <= self.limits.bytes_max / SHARE {
+            return Ok(());
+        }
+        let mut held = self.held_by_function()?;
+        let share = self.limits.bytes_max / SHARE;
+        for (function, held) in &mut held {
+            while *held > share {
+                let removed = self.remove_oldest_of(*function)?;
+                if removed == 0 {
+                    break;
+                }
+                *held = held.saturating_sub(removed);
+            }
+        }
         while self.bytes()? > self.limits.bytes_max {
-            let removed = self.execute(
-                "DELETE FROM lines WHERE id IN (SELECT id FROM lines ORDER BY id LIMIT ?1)",
-                [PRUNE_LINES],
-            )?;
+            let Some((function, held)) = held.iter_mut().max_by_key(|(_, held)| *held) else { break };
+            let removed = self.remove_oldest_of(*function)?;
             if removed == 0 {
                 break;
             }
+            *held = held.saturating_sub(removed);
         }
         Ok(())
+    }
+
+    /// How many bytes the lines of each function take, about.
+    fn held_by_function(&self) -> rusqlite::Result<Vec<(i64, u64)>> {
+        let sql = "SELECT function, sum(octet_length(text) + ?1) FROM lines GROUP BY function";
+        let Some(connection) = &self.connection else { return Ok(Vec::new()) };
+        let mut statement = connection.prepare_cached(sql)?;
+        let rows = statement
+            .query_map([LINE_BYTES_BESIDE], |row| Ok((row.get(0)?, row.get::<_, i64>(1)?.max(0) as u64)))?;
+        rows.collect()
+    }
+
+    /// Removes some of a function's oldest lines, and tells how many bytes they took, about.
+    fn remove_oldest_of(&self, function: i64) -> rusqlite::Result<u64> {
+        let sql = "DELETE FROM lines WHERE id IN (
+                       SELECT id FROM lines WHERE function = ?1 ORDER BY at, id LIMIT ?2)
+                   RETURNING octet_length(text) + ?3";
+        let Some(connection) = &self.connection else { return Ok(0) };
+        let mut statement = connection.prepare_cached(sql)?;
+        let removed = statement.query_map(params![function, PRUNE_LINES, LINE_BYTES_BESIDE], |row| {
+            Ok(row.get::<_, i64>(0)?.max(0) as u64)
+        })?;
+        removed.sum()
     }
 
     /// Runs a removal, batch by batch, until it finds nothing more.
