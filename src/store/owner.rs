@@ -15,6 +15,9 @@ const LOCK_FILE: &str = "serin.lock";
 /// A process that was killed keeps its lock until the kernel has taken it apart, or until a child that it was just making
 /// runs its own program.
 const DYING_MAX: Duration = Duration::from_secs(10);
+/// Between taking the signal and being marked as exiting a killed process looks alive for a moment, so it must look so for
+/// longer.
+const LIVING_MIN: Duration = Duration::from_millis(300);
 const LOOK_EVERY: Duration = Duration::from_millis(10);
 
 /// Who holds a directory, as they said; `None` when nobody does.
@@ -42,7 +45,7 @@ pub struct Ownership {
 }
 
 impl Ownership {
-    /// Takes the directory or says at once who has it; a holder that is dead or dying is waited for.
+    /// Takes the directory or says within a second who has it; a holder that is dead or dying is waited for.
     pub fn take(dir: &Path, holder: &str) -> Result<Ownership, StoreError> {
         let path = dir.join(LOCK_FILE);
         let mut options = OpenOptions::new();
@@ -51,10 +54,11 @@ impl Ownership {
         // On a disk that takes nothing, a lock file that is there can be locked all the same.
         let opened = opened.or_else(|why| File::open(&path).map_err(|_| why));
         let mut file = opened.map_err(StoreError::file("open the lock file", &path))?;
-        let mut waited = Duration::ZERO;
+        let (mut waited, mut lived) = (Duration::ZERO, Duration::ZERO);
         while flock(&file, FlockOperation::NonBlockingLockExclusive).is_err() {
             let note = note_in(&mut file);
-            if waited >= DYING_MAX || !is_of_the_dying(&note) {
+            lived = if is_of_the_dying(&note) { Duration::ZERO } else { lived + LOOK_EVERY };
+            if waited >= DYING_MAX || lived >= LIVING_MIN {
                 return Err(StoreError::Held { dir: dir.to_owned(), holder: note });
             }
             std::thread::sleep(LOOK_EVERY);
@@ -107,7 +111,8 @@ fn is_of_the_dying(note: &str) -> bool {
     let Some(Some(pid)) = pid else { return false };
     let Ok(stat) = std::fs::read_to_string(format!("/proc/{pid}/stat")) else { return true };
     // The name before it may hold anything, parentheses too.
-    let Some((_, rest)) = stat.rsplit_once(')') else { return false };
+    // Of a process that is just being taken apart nothing may be left to read.
+    let Some((_, rest)) = stat.rsplit_once(')') else { return true };
     let fields: Vec<&str> = rest.split_ascii_whitespace().collect();
     let is_dead = matches!(fields.first(), Some(&("Z" | "X" | "x")));
     let flags: u64 = fields.get(6).and_then(|flags| flags.parse().ok()).unwrap_or(0);
