@@ -10,8 +10,18 @@ use tokio::time::{sleep, timeout};
 const PAUSE_MIN: Duration = Duration::from_millis(5);
 const PAUSE_MAX: Duration = Duration::from_secs(1);
 /// How long, and for how much, a client is listened to after its last answer.
-const LINGER_MAX: Duration = Duration::from_secs(1);
-const LINGER_BYTES_MAX: usize = 16 * 1024 * 1024;
+#[derive(Clone, Copy, Debug)]
+pub struct Linger {
+    /// In all.
+    pub time_max: Duration,
+    /// From the answer on.
+    pub bytes_max: usize,
+}
+
+impl Linger {
+    /// For clients that send on for a moment.
+    pub const SHORT: Linger = Linger { time_max: Duration::from_secs(1), bytes_max: 16 * 1024 * 1024 };
+}
 
 /// How long a listener pauses after it could not accept.
 #[derive(Debug)]
@@ -51,16 +61,16 @@ fn is_of_one_connection(error: &io::Error) -> bool {
 /// Reads away what a client still sends after its last answer.
 ///
 /// A connection that is closed with bytes unread ends with a reset, and that may overtake the answer.
-pub async fn linger(mut stream: impl AsyncRead + AsyncWrite + Unpin) {
+pub async fn linger(mut stream: impl AsyncRead + AsyncWrite + Unpin, how: Linger) {
     let ending = async {
         // Both fail where the client is gone, which is as good.
         let _ = stream.shutdown().await;
         let (mut piece, mut sum) = (vec![0; 16 * 1024], 0);
-        while sum < LINGER_BYTES_MAX
+        while sum < how.bytes_max
             && let Ok(count @ 1..) = stream.read(&mut piece).await
         {
             sum += count;
         }
     };
-    let _ = timeout(LINGER_MAX, ending).await;
+    let _ = timeout(how.time_max, ending).await;
 }

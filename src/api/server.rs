@@ -27,7 +27,7 @@ use super::clients::{Clients, Place, Stage, Turn};
 use super::error::{ApiError, Face};
 use super::peer::Peer;
 use crate::runtime::Runtimes;
-use crate::sockets::{Pause, linger};
+use crate::sockets::{Linger, Pause, linger};
 
 /// How long a client may take for the head of a request, from the connection's or the last answer's end on.
 const HEAD_MAX: Duration = Duration::from_secs(30);
@@ -36,6 +36,9 @@ const PIECE_MAX: Duration = Duration::from_secs(30);
 const BODY_MAX: Duration = Duration::from_secs(600);
 /// How long it may take nothing of an answer.
 const TAKE_MAX: Duration = Duration::from_secs(60);
+/// What may still come of a body that was refused: clients that send all of a zip before they look for an answer, as most
+/// do, would read of a broken pipe instead.
+const REFUSED: Linger = Linger { time_max: Duration::from_secs(10), bytes_max: 128 * 1024 * 1024 };
 /// How long a head may be.
 const HEAD_BYTES_MAX: usize = 64 * 1024;
 /// What is answered however much there is to do.
@@ -126,7 +129,7 @@ async fn speak(
     let stream = connection.into_parts().io.into_inner();
     tokio::select! {
         () = place.turn.cut() => {}
-        () = linger(stream) => {}
+        () = linger(stream, REFUSED) => {}
     }
 }
 

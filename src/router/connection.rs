@@ -45,7 +45,7 @@ use super::tls::Tls;
 use super::tunnel::{self, Tunnel};
 use super::worker::Worker;
 use crate::metrics::connections::{Permit, Refused};
-use crate::sockets::linger;
+use crate::sockets::{Linger, linger};
 
 /// When a client that sent less than a preface, and nothing else so far, is looked at again, at first and at most.
 const LOOK_AGAIN_MIN: Duration = Duration::from_millis(5);
@@ -239,7 +239,7 @@ async fn serve_tls(
             drop(guard);
             // Whoever is gone by now needs no advice.
             let _ = stream.write_all(&wants_tls().last_words()).await;
-            return linger(stream).await;
+            return linger(stream, Linger::SHORT).await;
         }
         Waited::Done(Err(why)) => {
             tracing::debug!(client = ?client.address, "a TLS handshake failed: {why}");
@@ -303,7 +303,7 @@ async fn serve_http2(worker: Rc<Worker>, stream: TcpStream, client: Client, guar
     http2::serve(worker, io, client, &guard, permit).await;
     drop(guard);
     // The GOAWAY at the end is not to be overtaken either.
-    linger(TokioIo::new(socket)).await;
+    linger(TokioIo::new(socket), Linger::SHORT).await;
 }
 
 async fn serve_http1<I: ClientIo>(
@@ -364,7 +364,7 @@ async fn serve_http1<I: ClientIo>(
     }
     // What follows keeps no drain waiting.
     drop(guard);
-    linger(stream).await;
+    linger(stream, Linger::SHORT).await;
 }
 
 /// Answers one request, by whichever face it asks for.
