@@ -6,6 +6,7 @@ use std::convert::Infallible;
 use std::io;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -104,9 +105,11 @@ async fn speak(
     let _ = stream.set_nodelay(true);
     let _ = SockRef::from(&stream).set_tcp_user_timeout(Some(TAKE_MAX));
     let turn = Arc::clone(&place.turn);
+    let is_body_left = Arc::new(AtomicBool::new(false));
     let service = service_fn(|request: Request<Incoming>| {
         let (routes, clients, turn) = (routes.clone(), Arc::clone(&clients), Arc::clone(&turn));
-        async move { Ok::<_, Infallible>(answer(&routes, &clients, turn, with_peer(request, peer)).await) }
+        let request = with_peer(request, peer).map(|body| Upload::new(body, &turn, &is_body_left));
+        async move { Ok::<_, Infallible>(answer(&routes, &clients, turn, request).await) }
     });
     let mut connection = http1::Builder::new()
         .timer(TokioTimer::new())
@@ -127,9 +130,15 @@ async fn speak(
         }
     }
     let stream = connection.into_parts().io.into_inner();
+    let how = match (is_body_left.load(Ordering::Relaxed), is_closing) {
+        (true, _) => REFUSED,
+        (false, false) => Linger::SHORT,
+        // Nothing was to come, and whoever ends the daemon waits.
+        (false, true) => return,
+    };
     tokio::select! {
         () = place.turn.cut() => {}
-        () = linger(stream, REFUSED) => {}
+        () = linger(stream, how) => {}
     }
 }
 
@@ -142,7 +151,7 @@ async fn answer(
     routes: &TowerToHyperService<Router>,
     clients: &Arc<Clients>,
     turn: Arc<Turn>,
-    request: Request<Incoming>,
+    request: Request<Upload>,
 ) -> Response {
     turn.reach(Stage::Working);
     let path = request.uri().path();
@@ -151,8 +160,7 @@ async fn answer(
         let error = ApiError::unavailable("serin works on as many requests as it may; try again later");
         return error.on(Face::of(path)).into_response();
     }
-    let request = request.map(|body| Body::new(Upload::new(body, Arc::clone(&turn))));
-    let response = routes.call(request).await.unwrap_or_else(|never| match never {});
+    let response = routes.call(request.map(Body::new)).await.unwrap_or_else(|never| match never {});
     drop(work);
     turn.reach(Stage::Answering);
     response.map(|body| Body::new(Download { body, turn }))
@@ -162,6 +170,9 @@ async fn answer(
 struct Upload {
     body: Incoming,
     turn: Arc<Turn>,
+    /// Whether some of the last body of the connection was not read.
+    is_left: Arc<AtomicBool>,
+    has_ended: bool,
     /// Until when all of it must be here.
     whole: Pin<Box<Sleep>>,
     /// Until when the next piece must be.
@@ -169,8 +180,16 @@ struct Upload {
 }
 
 impl Upload {
-    fn new(body: Incoming, turn: Arc<Turn>) -> Upload {
-        Upload { body, turn, whole: Box::pin(sleep(BODY_MAX)), piece: None }
+    fn new(body: Incoming, turn: &Arc<Turn>, is_left: &Arc<AtomicBool>) -> Upload {
+        let (turn, is_left) = (Arc::clone(turn), Arc::clone(is_left));
+        Upload { body, turn, is_left, has_ended: false, whole: Box::pin(sleep(BODY_MAX)), piece: None }
+    }
+}
+
+impl Drop for Upload {
+    fn drop(&mut self) {
+        let is_left = !self.has_ended && !body::Body::is_end_stream(&self.body);
+        self.is_left.store(is_left, Ordering::Relaxed);
     }
 }
 
@@ -190,6 +209,7 @@ impl body::Body for Upload {
         if let Poll::Ready(frame) = Pin::new(&mut self.body).poll_frame(cx) {
             self.piece = None;
             self.turn.reach(Stage::Working);
+            self.has_ended = frame.is_none();
             return Poll::Ready(frame.map(|frame| frame.map_err(Into::into)));
         }
         self.turn.reach(Stage::Waiting);
