@@ -1,11 +1,11 @@
 //! The Runtime API of one process, `/2018-06-01/runtime/…`, on a listener of its own.
 //!
-//! Only the process it was made for may speak to it: where processes are users of their own, the user at the other end
-//! of a connection is looked up, and others are cut off.
+//! Only the process it was made for, and what that has started, may speak to it: whose the other end of a connection is
+//! is looked up, and others are cut off.
 
 use std::cell::{Cell, RefCell};
 use std::convert::Infallible;
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -73,6 +73,30 @@ pub(super) enum Answer {
     TooLarge,
 }
 
+/// Who may speak to a process's Runtime API.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Speaker {
+    /// Whoever reaches it.
+    Anybody,
+    /// Processes of this user.
+    User(u32),
+    /// This process, and those that are in its namespace of processes.
+    Process(u32),
+}
+
+impl Speaker {
+    fn is_at(self, peer: SocketAddr, here: SocketAddr) -> bool {
+        match (self, peer::owner(peer, here)) {
+            (Speaker::Anybody, _) => true,
+            (Speaker::User(user), Ok(Owner::Process { user: owner, .. })) => user == owner,
+            (Speaker::Process(process), Ok(Owner::Process { socket, .. })) => {
+                peer::is_held_by(process, socket)
+            }
+            (Speaker::User(_) | Speaker::Process(_), Ok(Owner::Nobody | Owner::Elsewhere) | Err(_)) => false,
+        }
+    }
+}
+
 /// One process's Runtime API.
 pub(super) struct Api {
     state: RefCell<State>,
@@ -128,8 +152,8 @@ impl Api {
         };
     }
 
-    /// Serves until it is dropped; `uid` is the only user whose connections are taken.
-    pub(super) async fn serve(self: Rc<Api>, listener: TcpListener, uid: Option<u32>) {
+    /// Serves until it is dropped.
+    pub(super) async fn serve(self: Rc<Api>, listener: TcpListener, speaker: Speaker) {
         let mut connections = JoinSet::new();
         loop {
             tokio::select! {
@@ -139,14 +163,11 @@ impl Api {
                         tokio::time::sleep(std::time::Duration::from_millis(50)).await;
                         continue;
                     };
-                    if let Some(uid) = uid {
-                        let owner = stream.local_addr().and_then(|here| peer::owner(peer, here));
-                        if owner.ok() != Some(Owner::User(uid)) {
-                            FOREIGN.happened(|count| {
-                                tracing::warn!(%peer, count, "another process spoke to a function's Runtime API and was cut off");
-                            });
-                            continue;
-                        }
+                    if !stream.local_addr().is_ok_and(|here| speaker.is_at(peer, here)) {
+                        FOREIGN.happened(|count| {
+                            tracing::warn!(%peer, count, "another process spoke to a function's Runtime API and was cut off");
+                        });
+                        continue;
                     }
                     connections.spawn_local(Rc::clone(&self).speak(stream));
                 }
@@ -440,7 +461,7 @@ mod tests {
         let (said, _hears) = mpsc::unbounded_channel();
         let (listener, address) = listen().await.unwrap();
         let api = Api::new(said);
-        let serving = tokio::task::spawn_local(Rc::clone(&api).serve(listener, None));
+        let serving = tokio::task::spawn_local(Rc::clone(&api).serve(listener, Speaker::Anybody));
         let mut half = Vec::new();
         for _ in 0..100 {
             let mut stream = TcpStream::connect(&address).await.unwrap();

@@ -18,7 +18,7 @@ use tokio::task::{AbortHandle, spawn_blocking};
 use tokio::time::{sleep, sleep_until, timeout};
 use uuid::Uuid;
 
-use super::api::{self, Answer, Api, Event, Said};
+use super::api::{self, Answer, Api, Event, Said, Speaker};
 use super::availability::Launcher;
 use super::code::Unpacked;
 use super::environment::{Facts, environment};
@@ -543,9 +543,14 @@ async fn begin(
     house.watchdog.borrow_mut().watch(group);
     let (sender, said) = mpsc::unbounded_channel();
     let api = Api::new(sender);
-    // In a network of its own nobody else can connect.
-    let uid = cell.id.filter(|_| sandbox.tells_apart() && !has_own_network);
-    let serving = tokio::task::spawn_local(Rc::clone(&api).serve(listener, uid)).abort_handle();
+    let speaker = match cell.id {
+        // In a network of its own nobody else can connect.
+        _ if has_own_network => Speaker::Anybody,
+        Some(user) if sandbox.tells_apart() => Speaker::User(user),
+        _ if found.means.processes => Speaker::Process(pid),
+        _ => Speaker::Anybody,
+    };
+    let serving = tokio::task::spawn_local(Rc::clone(&api).serve(listener, speaker)).abort_handle();
     Ok(Begun { child, pid, pipe, api, said, serving, group, cell, code })
 }
 

@@ -273,7 +273,7 @@ impl Runtimes {
             return false;
         }
         match peer::owner(peer, here) {
-            Ok(Owner::User(uid)) => sandbox::is_function(user, uid),
+            Ok(Owner::Process { user: owner, .. }) => sandbox::is_function(user, owner),
             Ok(Owner::Nobody) | Err(_) => true,
             Ok(Owner::Elsewhere) => false,
         }

@@ -6,6 +6,7 @@
 
 use std::io;
 use std::net::{IpAddr, SocketAddr, UdpSocket};
+use std::path::{Path, PathBuf};
 
 use rustix::io::Errno;
 use rustix::net::netlink::{self, SocketAddrNetlink};
@@ -14,8 +15,13 @@ use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType};
 /// At the other end of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Owner {
-    /// A process of this user.
-    User(u32),
+    /// A process of this user, by a socket of this number.
+    Process {
+        /// The user.
+        user: u32,
+        /// The socket's inode.
+        socket: u32,
+    },
     /// A process of this machine that has let go of the connection already.
     Nobody,
     /// Another machine.
@@ -30,11 +36,30 @@ pub(super) fn owner(peer: SocketAddr, here: SocketAddr) -> io::Result<Owner> {
         Err(_) => look_up(peer, here)?,
     };
     Ok(match found {
-        Some((uid, inode)) if inode != 0 => Owner::User(uid),
+        Some((user, socket)) if socket != 0 => Owner::Process { user, socket },
         Some(_) => Owner::Nobody,
         None if is_of_this_machine(peer.ip()) => Owner::Nobody,
         None => Owner::Elsewhere,
     })
+}
+
+/// Whether a process holds a socket, or another one in its namespace of processes does.
+///
+/// Fails closed: what cannot be looked into holds nothing.
+pub(super) fn is_held_by(process: u32, socket: u32) -> bool {
+    let wanted = PathBuf::from(format!("socket:[{socket}]"));
+    let holds = |process: &Path| {
+        let files = std::fs::read_dir(process.join("fd")).into_iter().flatten().flatten();
+        files.map(|file| file.path()).any(|file| std::fs::read_link(file).is_ok_and(|file| file == wanted))
+    };
+    let process = Path::new("/proc").join(process.to_string());
+    if holds(&process) {
+        return true;
+    }
+    let namespace = |process: &Path| std::fs::read_link(process.join("ns/pid")).ok();
+    let Some(own) = namespace(&process) else { return false };
+    let others = std::fs::read_dir("/proc").into_iter().flatten().flatten().map(|entry| entry.path());
+    others.filter(|other| namespace(other).as_ref() == Some(&own)).any(|other| holds(&other))
 }
 
 /// An address of IPv4 as one, also where a listener of IPv6 names it.
@@ -163,7 +188,10 @@ mod tests {
             let client = TcpStream::connect((here, port)).unwrap();
             let (server, peer) = listener.accept().unwrap();
             let here = server.local_addr().unwrap();
-            assert_eq!(owner(peer, here).unwrap(), Owner::User(user), "{address}");
+            let Ok(Owner::Process { user: found, socket }) = owner(peer, here) else { panic!("{address}") };
+            assert_eq!(found, user, "{address}");
+            assert!(is_held_by(std::process::id(), socket), "{address}");
+            assert!(!is_held_by(std::process::id(), u32::MAX), "{address}");
             let (plain_peer, plain_here) = (plain(peer), plain(here));
             let by_kernel = ask_kernel(plain_peer, plain_here).unwrap();
             assert_eq!(look_up(plain_peer, plain_here).unwrap(), by_kernel, "{address}");

@@ -3,6 +3,7 @@
 mod bounds;
 mod daemon;
 mod errors;
+mod escapes;
 mod isolation;
 mod pools;
 mod python;

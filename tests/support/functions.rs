@@ -43,18 +43,21 @@ pub fn failing_function() -> Vec<u8> {
 
 /// The program of `examples/function.rs`.
 pub fn rust_program() -> &'static [u8] {
-    static PROGRAM: LazyLock<Vec<u8>> = LazyLock::new(|| {
-        let tests = std::env::current_exe().unwrap();
-        let program = tests.parent().unwrap().with_file_name("examples").join("function");
-        let changed_at = |path: &Path| std::fs::metadata(path).and_then(|found| found.modified()).ok();
-        assert!(
-            changed_at(&program) >= changed_at(&super::root().join("examples/function.rs")),
-            "{} is old: cargo build --example function (cargo test without --test does it by itself)",
-            program.display()
-        );
-        std::fs::read(&program).unwrap_or_else(|why| panic!("{}: {why}", program.display()))
-    });
+    static PROGRAM: LazyLock<Vec<u8>> = LazyLock::new(|| program("function"));
     &PROGRAM
+}
+
+/// A program of `examples`, which cargo has built beside the tests.
+pub fn program(name: &str) -> Vec<u8> {
+    let tests = std::env::current_exe().unwrap();
+    let program = tests.parent().unwrap().with_file_name("examples").join(name);
+    let changed_at = |path: &Path| std::fs::metadata(path).and_then(|found| found.modified()).ok();
+    assert!(
+        changed_at(&program) >= changed_at(&super::root().join("examples").join(name).with_extension("rs")),
+        "{} is old: cargo build --example {name} (cargo test without --test does it by itself)",
+        program.display()
+    );
+    std::fs::read(&program).unwrap_or_else(|why| panic!("{}: {why}", program.display()))
 }
 
 /// The processor of this machine.

@@ -6,6 +6,8 @@
 
 use std::io;
 
+use super::order::Means;
+
 /// As `EPERM`: it may not.
 const NOT_PERMITTED: u32 = libc::EPERM as u32;
 /// As `ENOSYS`: there is no such call, so that C libraries take the older one.
@@ -37,8 +39,11 @@ const NAMESPACES: libc::c_int = libc::CLONE_NEWNS
     | libc::CLONE_NEWNET;
 /// Puts a character into a terminal's input, and what the console does beside.
 const TERMINAL_TRICKS: [u32; 2] = [0x5412, 0x541c];
-/// The networks of a machine that functions are on: Unix, IPv4, IPv6, and what addresses are asked of.
-const FAMILIES: [libc::c_int; 4] = [libc::AF_UNIX, libc::AF_INET, libc::AF_INET6, libc::AF_NETLINK];
+/// The networks of a machine that functions are on: IPv4, IPv6, what addresses are asked of, and Unix.
+const FAMILIES: [libc::c_int; 4] = [libc::AF_INET, libc::AF_INET6, libc::AF_NETLINK, libc::AF_UNIX];
+/// The same for whoever is the daemon's user to everybody on the machine's network: of Unix's sockets some are no files,
+/// so that no view hides them, and whoever listens there takes it for the daemon's user. Pairs of them are left.
+const FAMILIES_OF_SAME_USER: [libc::c_int; 3] = [libc::AF_INET, libc::AF_INET6, libc::AF_NETLINK];
 
 const REFUSED: &[libc::c_long] = &[
     // Namespaces, mounts, roots.
@@ -108,9 +113,9 @@ const REFUSED: &[libc::c_long] = &[
 ];
 
 /// Filters this thread's system calls from now on; what it runs keeps the filter.
-pub(super) fn apply(shares_ports: bool) -> io::Result<()> {
+pub(super) fn apply(means: Means) -> io::Result<()> {
     let Some(processor) = PROCESSOR else { return Err(io::ErrorKind::Unsupported.into()) };
-    let mut program = program(processor, shares_ports);
+    let mut program = program(processor, means);
     let length = program.len().try_into().map_err(io::Error::other)?;
     let program = libc::sock_fprog { len: length, filter: program.as_mut_ptr() };
     // SAFETY: the program and what it points to live through the call, which copies both.
@@ -119,7 +124,7 @@ pub(super) fn apply(shares_ports: bool) -> io::Result<()> {
     if done == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
-fn program(processor: u32, shares_ports: bool) -> Vec<libc::sock_filter> {
+fn program(processor: u32, means: Means) -> Vec<libc::sock_filter> {
     let mut code = Code(Vec::new());
     code.load(PROCESSOR_AT);
     code.unless_equal(processor, NOT_KNOWN);
@@ -138,13 +143,15 @@ fn program(processor: u32, shares_ports: bool) -> Vec<libc::sock_filter> {
     });
     code.of_call(libc::SYS_socket, |code| {
         code.load(argument_at(0));
-        code.unless_among(&FAMILIES.map(i32::cast_unsigned), libc::EAFNOSUPPORT as u32);
+        let is_same_user = means.users && !means.network;
+        let families: &[libc::c_int] = if is_same_user { &FAMILIES_OF_SAME_USER } else { &FAMILIES };
+        code.unless_among(families, libc::EAFNOSUPPORT as u32);
     });
     code.of_call(libc::SYS_ioctl, |code| {
         code.load(argument_at(1));
         TERMINAL_TRICKS.iter().for_each(|trick| code.if_equal(*trick, NOT_PERMITTED));
     });
-    if !shares_ports {
+    if !means.shares_ports {
         code.of_call(libc::SYS_setsockopt, |code| {
             code.load(argument_at(2));
             code.when_equal(libc::SO_REUSEPORT.cast_unsigned(), |code| {
@@ -188,13 +195,14 @@ impl Code {
     }
 
     fn unless_equal(&mut self, value: u32, errno: u32) {
-        self.unless_among(&[value], errno);
+        self.say(libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K, (1, 0), value);
+        self.refuse(errno);
     }
 
-    fn unless_among(&mut self, values: &[u32], errno: u32) {
+    fn unless_among(&mut self, values: &[libc::c_int], errno: u32) {
         for (index, value) in values.iter().enumerate() {
             let beyond = u8::try_from(values.len() - index).expect("few values");
-            self.say(libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K, (beyond, 0), *value);
+            self.say(libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K, (beyond, 0), value.cast_unsigned());
         }
         self.refuse(errno);
     }

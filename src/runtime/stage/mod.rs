@@ -167,7 +167,7 @@ fn run_program(line: &Line, order: &Order) -> Done {
     limit(order).map_err(at(Step::Limits))?;
     set_no_new_privs(true).map_err(|why| Failure(Step::Limits, why.into()))?;
     if order.means.filter {
-        filter::apply(order.means.shares_ports).map_err(at(Step::Filter))?;
+        filter::apply(order.means).map_err(at(Step::Filter))?;
     }
     line.say(&Word::Began);
     if order.is_trial {
