@@ -94,6 +94,8 @@ impl RouterConfig {
 #[derive(Clone, Copy, Debug)]
 pub struct Timeouts {
     /// For a connection to a version, the look-up of its name included.
+    ///
+    /// More than a second: where a burst of new connections overflows a version's queue, the kernel asks again after one.
     pub connect: Duration,
     /// For the head of a version's answer, once it has the whole request; a version or a plan may say otherwise.
     pub response_head: Duration,
@@ -120,7 +122,7 @@ pub struct Timeouts {
 impl Default for Timeouts {
     fn default() -> Timeouts {
         Timeouts {
-            connect: Duration::from_secs(1),
+            connect: Duration::from_millis(1500),
             response_head: Duration::from_secs(30),
             body_idle: Duration::from_secs(60),
             client_header: Duration::from_secs(30),

@@ -36,7 +36,8 @@ pub struct TestRouter {
 
 /// Timeouts that no well-behaved test meets.
 pub fn patient() -> Timeouts {
-    Timeouts { response_head: Duration::from_secs(20), ..Timeouts::default() }
+    let (connect, response_head) = (Duration::from_secs(10), Duration::from_secs(20));
+    Timeouts { connect, response_head, ..Timeouts::default() }
 }
 
 impl TestRouter {

@@ -54,12 +54,12 @@ fn whoever_is_killed_somebody_serves() {
             until("they are dead", || !victims.iter().any(|pid| Relay::lives(*pid)));
             let place = format!("{victim:?} killed after {after} ms");
             until(&place, || {
-                // One process, which holds the store: nobody is left of the upgrade. Or nobody at all: a new process
-                // that had not been given everything has nothing to go on with.
+                // One process, which holds the store and is a whole daemon: nobody is left of the upgrade. Or nobody at
+                // all: a new process that had not been given everything has nothing to go on with.
                 let processes = relay.processes();
                 match processes.as_slice() {
                     [] => holder(&relay).is_none(),
-                    [alone] => holder(&relay) == Some(*alone),
+                    [alone] => holder(&relay) == Some(*alone) && relay.running().contains(alone),
                     _ => false,
                 }
             });
