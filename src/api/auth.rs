@@ -160,7 +160,7 @@ async fn known(api: &Api, request: Request, mut arrival: Arrival) -> Result<Requ
             let (parts, body) = request.into_parts();
             let bytes_max = super::bytes_max(parts.uri.path());
             let received = api.bodies.receive(body, bytes_max).await;
-            let received = received.map_err(|why| why.response(api, face))?;
+            let received = received.map_err(|why| why.response(api, parts.uri.path()))?;
             let mut request = Request::from_parts(parts, Body::empty());
             let hash = BodyHash::Known(received.sha256);
             let who = access.who(&asked(&request, hash, name), clock::wall_now()).map_err(strange)?;

@@ -88,10 +88,12 @@ pub enum NotReceived {
 
 impl NotReceived {
     /// As it is answered.
-    pub fn response(self, api: &Api, face: Face) -> Response {
-        let text = self.to_string();
+    pub fn response(self, api: &Api, path: &str) -> Response {
+        let (text, face) = (self.to_string(), Face::of(path));
         match self {
-            NotReceived::TooLarge(_) if face == Face::Lambda => LambdaError::too_large(None).into_response(),
+            NotReceived::TooLarge(_) if face == Face::Lambda => {
+                LambdaError::too_large(super::code_operation(path)).into_response()
+            }
             NotReceived::TooLarge(_) | NotReceived::Broken(_) => {
                 ApiError::invalid(text).on(face).into_response()
             }
@@ -215,9 +217,8 @@ async fn blocking<T: Send + 'static>(
 ///
 /// A body that was read before, because a signature covers it, comes as an extension.
 pub async fn hold(State(api): State<Api>, mut request: Request, next: Next) -> Response {
-    let path = request.uri().path();
-    let (face, is_invoke) = (Face::of(path), path.ends_with("/invocations"));
-    let bytes_max = bytes_max(path);
+    let path = request.uri().path().to_owned();
+    let (is_invoke, bytes_max) = (path.ends_with("/invocations"), bytes_max(&path));
     let received = match request.extensions_mut().remove::<Received>() {
         Some(received) => Ok(received),
         None if request.body().is_end_stream() => return next.run(request).await,
@@ -236,7 +237,7 @@ pub async fn hold(State(api): State<Api>, mut request: Request, next: Next) -> R
             drop(room);
             response
         }
-        Err(why) => why.response(&api, face),
+        Err(why) => why.response(&api, &path),
     }
 }
 

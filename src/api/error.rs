@@ -126,9 +126,10 @@ impl From<Refusal> for ApiError {
             Refusal::InUse(_) | Refusal::Busy(_) => (S::CONFLICT, "inUse"),
             Refusal::Conflict(_) => (S::CONFLICT, "conflict"),
             Refusal::Quarantined(_) => (S::CONFLICT, "quarantined"),
-            Refusal::Routing(..) | Refusal::Invalid(_) | Refusal::Configuration(_) => {
-                (S::BAD_REQUEST, "invalid")
-            }
+            Refusal::Routing(..)
+            | Refusal::Invalid(_)
+            | Refusal::ConcurrencyLimit(_)
+            | Refusal::Configuration(_) => (S::BAD_REQUEST, "invalid"),
             Refusal::Forbidden(_) => (S::FORBIDDEN, "forbidden"),
             Refusal::ReasonWanted(_) => (S::CONFLICT, "reasonWanted"),
             Refusal::Unavailable(_) => (S::SERVICE_UNAVAILABLE, "unavailable"),

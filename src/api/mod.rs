@@ -63,13 +63,21 @@ const CODE_BYTES_MAX: usize = 70_167_211;
 /// A payload may be 6 MiB; the router refuses what is longer in Lambda's words, so a little more is let through.
 const INVOKE_BYTES_MAX: usize = (6 << 20) + (1 << 16);
 
+/// The operation that takes a zip at a path, if one does.
+fn code_operation(path: &str) -> Option<&'static str> {
+    match path.trim_end_matches('/') {
+        path if path.ends_with("/functions") => Some("CreateFunction"),
+        path if path.ends_with("/code") => Some("UpdateFunctionCode"),
+        _ => None,
+    }
+}
+
 /// How long the body of a request to a path may be: only where a zip comes in as long as a zip.
 fn bytes_max(path: &str) -> usize {
     let path = path.trim_end_matches('/');
-    let takes_code = path.ends_with("/functions") || path.ends_with("/code");
     match () {
-        () if takes_code => CODE_BYTES_MAX,
-        () if path.ends_with("/invocations") => INVOKE_BYTES_MAX,
+        () if code_operation(path).is_some() => CODE_BYTES_MAX,
+        () if path.ends_with("/invocations") || path.ends_with("/invoke-async") => INVOKE_BYTES_MAX,
         () => BODY_BYTES_MAX,
     }
 }
@@ -232,6 +240,8 @@ pub fn routes(api: Api) -> Router {
                 .put(lambda::event_sources::update)
                 .delete(lambda::event_sources::delete),
         )
+        .route("/2020-06-30/functions/{function}/code-signing-config", get(lambda::functions::code_signing))
+        .route("/2024-08-31/functions/{function}/recursion-config", get(lambda::functions::recursion))
         .route("/2016-08-19/account-settings", get(lambda::concurrency::account))
         .route("/code/{file}", get(lambda::code::download));
     // Older clients end these two with a slash.
@@ -260,6 +270,7 @@ pub fn routes(api: Api) -> Router {
         .route("/2015-03-31/functions/{function}/policy/{sid}", delete(lambda::permissions::remove));
     let invocations = Router::new()
         .route("/2015-03-31/functions/{function}/invocations", any(lambda::invoke::invoke))
+        .route("/2014-11-13/functions/{function}/invoke-async", post(lambda::invoke::invoke_async))
         .layer(DefaultBodyLimit::max(INVOKE_BYTES_MAX));
     ours.merge(lambda)
         .merge(functions)

@@ -112,6 +112,8 @@ pub enum RevisionOf {
     Alias,
     /// A policy.
     Policy,
+    /// `$LATEST` of a function while it is being made or changed: its being done is a change, too.
+    Unsettled,
 }
 
 impl World {

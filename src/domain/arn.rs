@@ -252,6 +252,17 @@ pub struct Place {
     pub account: String,
 }
 
+/// The first letters of regions that are not of the partition `aws`.
+const PARTITIONS: [(&str, &str); 7] = [
+    ("cn-", "aws-cn"),
+    ("us-gov-", "aws-us-gov"),
+    ("us-iso-", "aws-iso"),
+    ("us-isob-", "aws-iso-b"),
+    ("eu-isoe-", "aws-iso-e"),
+    ("us-isof-", "aws-iso-f"),
+    ("eusc-", "aws-eusc"),
+];
+
 impl Place {
     /// The account serin answers for unless configured otherwise.
     pub const ACCOUNT: &str = "000000000000";
@@ -260,7 +271,19 @@ impl Place {
 
     /// The unqualified function ARN.
     pub fn function_arn(&self, function: &str) -> String {
-        format!("arn:aws:lambda:{}:{}:function:{function}", self.region, self.account)
+        let Place { region, account } = self;
+        format!("arn:{}:lambda:{region}:{account}:function:{function}", self.partition())
+    }
+
+    /// The ARN of an event source mapping.
+    pub fn event_source_arn(&self, id: impl fmt::Display) -> String {
+        let Place { region, account } = self;
+        format!("arn:{}:lambda:{region}:{account}:event-source-mapping:{id}", self.partition())
+    }
+
+    /// What ARNs of the region begin with: `aws`, and another word where AWS is run apart.
+    pub fn partition(&self) -> &'static str {
+        PARTITIONS.iter().find(|(prefix, _)| self.region.starts_with(prefix)).map_or("aws", |(_, name)| name)
     }
 
     /// The ARN of a version or an alias.
@@ -298,39 +321,96 @@ impl FunctionRef {
     }
 }
 
+/// A text that has the form of a function's name, as AWS's pattern has it; there may be none that is called so.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Called<'a> {
+    /// The name: letters, digits, hyphens, underscores and full stops.
+    pub name: &'a str,
+    /// What follows it.
+    pub qualifier: Option<&'a str>,
+    /// The account, where the text names one.
+    pub account: Option<&'a str>,
+    /// The region, where the text names one.
+    pub region: Option<&'a str>,
+}
+
+impl<'a> Called<'a> {
+    /// Reads a text by AWS's pattern, every part of which but the name may be missing:
+    /// `(arn:aws:lambda:)?(region:)?(account:)?(function:)?name(:qualifier)?`.
+    pub fn read(text: &'a str) -> Option<Called<'a>> {
+        let all: Vec<&str> = text.split(':').collect();
+        let mut parts = all.as_slice();
+        if let ["arn", partition, "lambda", rest @ ..] = parts
+            && is_partition(partition)
+        {
+            parts = rest;
+        }
+        let mut part = |is_one: fn(&str) -> bool| match parts {
+            // The last part is the name, whatever it looks like.
+            [first, rest @ ..] if !rest.is_empty() && is_one(first) => {
+                parts = rest;
+                Some(*first)
+            }
+            _ => None,
+        };
+        let region = part(is_region);
+        let account = part(is_account);
+        part(|text| text == "function");
+        let (name, qualifier) = match parts {
+            [name] => (*name, None),
+            [name, qualifier] => (*name, Some(*qualifier)),
+            _ => return None,
+        };
+        let is_name = !name.is_empty()
+            && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte));
+        let is_qualifier = |text: &str| matches!(text, "$LATEST" | "$LATEST.PUBLISHED") || is_name_text(text);
+        (is_name && qualifier.is_none_or(is_qualifier)).then_some(Called { name, qualifier, account, region })
+    }
+}
+
+fn is_partition(text: &str) -> bool {
+    let is_plain = |rest: &str| rest.bytes().all(|byte| byte.is_ascii_alphabetic() || byte == b'-');
+    text.is_empty() || text.strip_prefix("aws").is_some_and(is_plain)
+}
+
+fn is_account(text: &str) -> bool {
+    text.len() == 12 && text.bytes().all(|byte| byte.is_ascii_digit())
+}
+
+/// `us-east-1`, `us-gov-west-1`, `us-isob-east-1`, `eusc-de-east-1`.
+fn is_region(text: &str) -> bool {
+    let text = text.strip_prefix("eusc-").unwrap_or(text);
+    let is_word = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_lowercase());
+    let is_digit = |text: &str| text.len() == 1 && text.bytes().all(|byte| byte.is_ascii_digit());
+    let is_isolated = |text: &str| text.strip_prefix("iso").is_some_and(|rest| rest.len() < 2);
+    match text.split('-').collect::<Vec<_>>().as_slice() {
+        [country, direction, number] => {
+            country.len() == 2 && is_word(country) && is_word(direction) && is_digit(number)
+        }
+        [country, kind, direction, number] => {
+            country.len() == 2
+                && (*kind == "gov" || is_isolated(kind))
+                && is_word(country)
+                && is_word(kind)
+                && is_word(direction)
+                && is_digit(number)
+        }
+        _ => false,
+    }
+}
+
 /// Reads a decoded `{F}` path segment.
 impl FromStr for FunctionRef {
     type Err = NameError;
 
     fn from_str(text: &str) -> Result<FunctionRef, NameError> {
-        let parts: Vec<&str> = text.split(':').collect();
-        let (region, account, rest) = match parts.as_slice() {
-            ["arn", partition, "lambda", region, account, "function", rest @ ..]
-                if partition.starts_with("aws") =>
-            {
-                (Some(*region), Some(*account), rest)
-            }
-            [account, "function", rest @ ..] => (None, Some(*account), rest),
-            rest => (None, None, rest),
-        };
-        let is_account = |text: &str| text.len() == 12 && text.bytes().all(|byte| byte.is_ascii_digit());
-        if account.is_some_and(|account| !is_account(account)) || region.is_some_and(str::is_empty) {
-            return Err(NameError("an account is twelve digits, and a region is not empty"));
-        }
-        let (name, qualifier) = match rest {
-            [name] => (name, None),
-            [name, qualifier] => (name, Some(*qualifier)),
-            _ => {
-                return Err(NameError(
-                    "a function is named by name, name:qualifier, partial ARN or full ARN",
-                ));
-            }
-        };
+        let called = Called::read(text)
+            .ok_or(NameError("a function is named by name, name:qualifier, partial ARN or full ARN"))?;
         Ok(FunctionRef {
-            name: name.parse()?,
-            qualifier: qualifier.map(str::to_owned),
-            account: account.map(str::to_owned),
-            region: region.map(str::to_owned),
+            name: called.name.parse()?,
+            qualifier: called.qualifier.map(str::to_owned),
+            account: called.account.map(str::to_owned),
+            region: called.region.map(str::to_owned),
         })
     }
 }
@@ -363,13 +443,42 @@ mod tests {
             "f:",
             ":live",
             "f:live:x",
+            "f:$LATES",
             "a b",
+            "a.b",
             "arn:aws:lambda:eu:1:function:f",
+            "arn:aws:lambda:invalid-region:123456789012:function:f",
             "arn:aws:s3:::bucket",
             "f/g",
         ] {
-            let read = text.parse::<FunctionRef>();
-            assert!(read.is_err() || read.unwrap().qualifier.as_deref() == Some(""), "{text}");
+            assert!(text.parse::<FunctionRef>().is_err(), "{text}");
+        }
+        // What ends early is a name all the same, as AWS reads it.
+        let early = Called::read("arn:aws:lambda:us-east-1:123456789012:function").unwrap();
+        assert_eq!((early.name, early.account), ("function", Some("123456789012")));
+        assert_eq!(Called::read("a.b:$LATEST.PUBLISHED").map(|called| called.name), Some("a.b"));
+    }
+
+    #[test]
+    fn regions_have_partitions() {
+        for (region, partition) in [
+            ("us-east-1", "aws"),
+            ("eu-central-1", "aws"),
+            ("cn-northwest-1", "aws-cn"),
+            ("us-gov-west-1", "aws-us-gov"),
+            ("us-isob-east-1", "aws-iso-b"),
+            ("us-iso-east-1", "aws-iso"),
+            ("eusc-de-east-1", "aws-eusc"),
+        ] {
+            assert!(is_region(region), "{region}");
+            let place = Place { region: region.to_owned(), account: Place::ACCOUNT.to_owned() };
+            assert_eq!(
+                place.function_arn("f"),
+                format!("arn:{partition}:lambda:{region}:000000000000:function:f")
+            );
+        }
+        for text in ["invalid-region", "us-east-12", "us--1", "usa-east-1", "us-gov-1-1", "eusc-1"] {
+            assert!(!is_region(text), "{text}");
         }
     }
 

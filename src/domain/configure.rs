@@ -1,6 +1,5 @@
 //! Changing what a function is: the members of CreateFunction and UpdateFunctionConfiguration, and what a rule says.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::function::{Configuration, Target};
@@ -25,8 +24,10 @@ pub struct ConfigurationChange {
     pub timeout_s: Option<u32>,
     /// The memory limit, in MB.
     pub memory_mb: Option<u32>,
-    /// All environment variables.
-    pub environment: Option<BTreeMap<String, String>>,
+    /// All environment variables, in the order they were given.
+    pub environment: Option<Vec<(String, String)>>,
+    /// Whether the environment is shown where it has no variables.
+    pub keeps_empty_environment: bool,
     /// Where failed events go; `Some(None)` takes it away.
     pub dead_letter: Option<Option<String>>,
     /// ARNs of layer versions.
@@ -118,7 +119,9 @@ impl ConfigurationChange {
                 set(&mut process.memory_mb, self.memory_mb.as_ref());
                 if let Some(environment) = &self.environment {
                     check_environment(environment)?;
-                    process.environment = environment.clone();
+                    process.environment = environment.iter().cloned().collect();
+                    next.settings.has_empty_environment =
+                        environment.is_empty() && self.keeps_empty_environment;
                 }
             }
         }
@@ -127,7 +130,10 @@ impl ConfigurationChange {
         set(&mut next.dead_letter, self.dead_letter.as_ref());
         let settings = &mut next.settings;
         set(&mut settings.layers, self.layers.as_ref());
-        set(&mut settings.vpc, self.vpc.as_ref());
+        if let Some(vpc) = &self.vpc {
+            settings.was_in_vpc = vpc.is_none() && (settings.was_in_vpc || settings.vpc.is_some());
+            settings.vpc.clone_from(vpc);
+        }
         set(&mut settings.tracing_is_active, self.tracing_is_active.as_ref());
         if let Some(size) = self.ephemeral_storage_mb {
             settings.ephemeral_storage_mb = Some(size);
@@ -160,12 +166,13 @@ fn set<T: Clone>(place: &mut T, value: Option<&T>) {
     }
 }
 
-fn check_environment(environment: &BTreeMap<String, String>) -> Result<(), ConfigurationFault> {
-    let measured = serde_json::json!(environment).to_string();
+fn check_environment(environment: &[(String, String)]) -> Result<(), ConfigurationFault> {
+    let member = |(name, value): &(String, String)| (name.clone(), serde_json::Value::from(value.as_str()));
+    let measured = serde_json::Value::Object(environment.iter().map(member).collect()).to_string();
     if measured.len() > ENVIRONMENT_BYTES_MAX {
         return Err(ConfigurationFault::EnvironmentTooLarge(measured));
     }
-    let is_reserved = |name: &&String| RESERVED_VARIABLES.contains(&name.as_str());
-    let reserved: Vec<&str> = environment.keys().filter(is_reserved).map(String::as_str).collect();
+    let is_reserved = |name: &&str| RESERVED_VARIABLES.contains(name);
+    let reserved: Vec<&str> = environment.iter().map(|(name, _)| name.as_str()).filter(is_reserved).collect();
     if reserved.is_empty() { Ok(()) } else { Err(ConfigurationFault::ReservedVariables(reserved.join(", "))) }
 }

@@ -1,5 +1,6 @@
 //! Event source mappings: a queue whose messages are handed to a function, a version or an alias.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::str::FromStr;
 
@@ -36,6 +37,9 @@ pub struct EventSource {
     /// Patterns that messages must match, as JSON text; none means all do.
     #[serde(skip_serializing_if = "Vec::is_empty", default)]
     pub filters: Vec<String>,
+    /// Names and values that its owner gave it.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty", default)]
+    pub tags: BTreeMap<String, String>,
     /// When it was last changed.
     pub modified_at: Timestamp,
 }
@@ -110,6 +114,12 @@ impl TryFrom<String> for QueueArn {
 }
 
 impl EventSource {
+    /// Whether it polls just as another does: tags are only words about it.
+    pub fn polls_as(&self, other: &EventSource) -> bool {
+        EventSource { tags: BTreeMap::new(), ..self.clone() }
+            == EventSource { tags: BTreeMap::new(), ..other.clone() }
+    }
+
     /// The alias or version that is invoked; `None` is `$LATEST`.
     pub fn invoked(&self) -> Option<Qualifier> {
         self.qualifier.as_deref().and_then(|text| text.parse().ok())

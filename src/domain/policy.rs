@@ -71,6 +71,9 @@ pub struct Statement {
     /// Only for function URLs of this kind of authorization.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub function_url_auth_type: Option<String>,
+    /// Only for requests that come through a function URL, or only for those that do not.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub invoked_via_function_url: Option<bool>,
 }
 
 /// The statements attached to one scope, in the order they were added.
@@ -157,6 +160,22 @@ impl Principal {
     }
 }
 
+/// Whether a text is a principal that AddPermission takes: everybody, an account, an IAM or STS ARN, or a service of AWS's.
+pub fn is_grantee(text: &str) -> bool {
+    let parts: Vec<&str> = text.splitn(6, ':').collect();
+    match parts.as_slice() {
+        ["*"] => true,
+        [account] if account.bytes().all(|byte| byte.is_ascii_digit()) => account.len() == 12,
+        [service] => SERVICE_DOMAINS
+            .iter()
+            .any(|domain| service.strip_suffix(domain).is_some_and(|name| !name.is_empty())),
+        _ => matches!(text.parse(), Ok(Principal::Identity { .. })),
+    }
+}
+
+/// What the names of AWS's services end with.
+const SERVICE_DOMAINS: [&str; 4] = [".amazonaws.com", ".amazonaws.com.cn", ".amazonaws.eu", ".amazon.com"];
+
 /// The account of `arn:aws:iam::123456789012:root`.
 fn root_account(arn: &str) -> Option<&str> {
     match arn.split(':').collect::<Vec<_>>().as_slice() {
@@ -203,6 +222,7 @@ pub fn allows(statements: &[Statement], asking: &Asking<'_>) -> bool {
             && statement.principal_org_id.is_none()
             && statement.event_source_token.is_none()
             && statement.function_url_auth_type.is_none()
+            && statement.invoked_via_function_url != Some(true)
     })
 }
 
@@ -262,6 +282,7 @@ mod tests {
             principal_org_id: None,
             event_source_token: None,
             function_url_auth_type: None,
+            invoked_via_function_url: None,
         }
     }
 
@@ -345,10 +366,11 @@ mod tests {
             assert_eq!(found, expected, "{account:?} {source:?}");
         }
         type Change = fn(&mut Statement);
-        let never: [Change; 3] = [
+        let never: [Change; 4] = [
             |statement| statement.principal_org_id = Some("o-1".to_owned()),
             |statement| statement.event_source_token = Some("t".to_owned()),
             |statement| statement.function_url_auth_type = Some("NONE".to_owned()),
+            |statement| statement.invoked_via_function_url = Some(true),
         ];
         for change in never {
             let mut statement = statement("*", "*");
@@ -380,6 +402,32 @@ mod tests {
             ("arn:aws:sqs:::", "arn:aws:sqs:::", true),
         ] {
             assert_eq!(is_arn_like(pattern, Some(arn)), expected, "{pattern} for {arn}");
+        }
+    }
+
+    #[test]
+    fn grantees_are_everybody_accounts_identities_and_services() {
+        for good in [
+            ANA,
+            SESSION,
+            S3,
+            "*",
+            "123456789012",
+            "alexa-appkit.amazon.com",
+            "arn:aws-cn:iam::123456789012:root",
+        ] {
+            assert!(is_grantee(good), "{good}");
+        }
+        for bad in [
+            "",
+            "ana",
+            "invalid.nonaws.com",
+            "1234",
+            ".amazonaws.com",
+            "arn:aws:s3:::b",
+            "arn:aws:iam::1:root",
+        ] {
+            assert!(!is_grantee(bad), "{bad}");
         }
     }
 

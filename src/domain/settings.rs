@@ -33,6 +33,12 @@ pub struct Settings {
     /// The key that would encrypt the environment.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub kms_key_arn: Option<String>,
+    /// Whether it was made with an environment that has no variables, which is shown as such.
+    #[serde(skip_serializing_if = "is_false")]
+    pub has_empty_environment: bool,
+    /// Whether it was attached to a VPC and no longer is, which is shown as one without subnets.
+    #[serde(skip_serializing_if = "is_false")]
+    pub was_in_vpc: bool,
 }
 
 fn is_false(value: &bool) -> bool {

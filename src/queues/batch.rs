@@ -44,21 +44,19 @@ impl Message {
             attribute.insert("dataType".to_owned(), value.get("DataType").cloned().unwrap_or_default());
             (name.clone(), Value::Object(attribute))
         };
-        let mut record = json!({
+        json!({
             "messageId": self.message_id,
             "receiptHandle": self.receipt_handle,
             "body": self.body,
             "attributes": self.attributes,
             "messageAttributes": self.message_attributes.iter().map(attribute).collect::<Map<_, _>>(),
+            // As on Lambda, null where the message has no attributes.
+            "md5OfMessageAttributes": self.md5_of_message_attributes,
             "md5OfBody": self.md5_of_body,
             "eventSource": "aws:sqs",
             "eventSourceARN": queue,
             "awsRegion": queue.region(),
-        });
-        if let Some(md5) = &self.md5_of_message_attributes {
-            record["md5OfMessageAttributes"] = json!(md5);
-        }
-        record
+        })
     }
 
     /// Whether one of a mapping's filters wants it; without filters every message is wanted.
@@ -173,6 +171,7 @@ mod tests {
             reports_item_failures: true,
             concurrency_max: None,
             filters: Vec::new(),
+            tags: Default::default(),
             modified_at: Timestamp(0),
         }
     }
@@ -187,7 +186,7 @@ mod tests {
             "messageAttributes": {"kind": {
                 "stringValue": "x", "stringListValues": [], "binaryListValues": [], "dataType": "String",
             }},
-            "md5OfBody": "m", "eventSource": "aws:sqs",
+            "md5OfMessageAttributes": null, "md5OfBody": "m", "eventSource": "aws:sqs",
             "eventSourceARN": "arn:aws:sqs:eu-west-1:000000000000:q", "awsRegion": "eu-west-1",
         }]});
         assert_eq!(event, expected);

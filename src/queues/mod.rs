@@ -141,7 +141,7 @@ fn reconcile(shared: &Arc<Shared>, running: &mut BTreeMap<Uuid, Running>) {
     let world = shared.control.world();
     running.retain(|id, poller| {
         let wanted = world.event_sources.get(id);
-        if wanted.is_none_or(|wanted| **wanted != *poller.source) {
+        if wanted.is_none_or(|wanted| !wanted.polls_as(&poller.source)) {
             poller.stop.send_replace(true);
         }
         // A changed mapping gets its new poller when the old one's invocations have ended: one limit, not two.

@@ -9,10 +9,12 @@ use percent_encoding::percent_decode_str;
 use super::invoke_error::InvokeError;
 use crate::access::claimed_scope;
 use crate::access::parameters::Parameters;
-use crate::domain::arn::{FunctionName, FunctionRef, Place};
+use crate::domain::arn::{Called, FunctionName, FunctionRef, Place};
 
 const PREFIX: &str = "/2015-03-31/";
-const FUNCTION_PATTERN: &str = r"Member must satisfy regular expression pattern: (arn:(aws[a-zA-Z-]*)?:lambda:)?([a-z]{2}((-gov)|(-iso([a-z]?)))?-[a-z]+-\d{1}:)?(\d{12}:)?(function:)?([a-zA-Z0-9-_\.]+)(:(\$LATEST(\.PUBLISHED)?|[a-zA-Z0-9-_]+))?";
+/// The longest text that names a function.
+const NAME_CHARS_MAX: usize = 256;
+const FUNCTION_PATTERN: &str = r"Member must satisfy regular expression pattern: (arn:(aws[a-zA-Z-]*)?:lambda:)?((eusc-)?[a-z]{2}((-gov)|(-iso([a-z]?)))?-[a-z]+-\d{1}:)?(\d{12}:)?(function:)?([a-zA-Z0-9-_\.]+)(:(\$LATEST(\.PUBLISHED)?|[a-zA-Z0-9-_]+))?";
 const QUALIFIER_PATTERN: &str =
     r"Member must satisfy regular expression pattern: \$(LATEST(\.PUBLISHED)?)|[a-zA-Z0-9-_$]+";
 
@@ -65,28 +67,20 @@ impl Call {
             .filter(|segment| !segment.contains('/') && *method == Method::POST)
             .ok_or(InvokeError::UnknownOperation)?;
         let text = percent_decode_str(segment).decode_utf8_lossy();
-        let invalid_name = |value: &str| InvokeError::Validation {
-            value: value.to_owned(),
-            member: "functionName",
-            constraint: FUNCTION_PATTERN.to_owned(),
-        };
-        let function = FunctionRef::from_str(&text).map_err(|_| invalid_name(&text))?;
-        if let Some(derived) = &function.qualifier
-            && !is_qualifier(derived)
-        {
-            return Err(invalid_name(&text));
-        }
+        let called = (text.chars().count() <= NAME_CHARS_MAX).then(|| Called::read(&text)).flatten();
+        let called = called.ok_or_else(|| {
+            let constraint = if text.chars().count() > NAME_CHARS_MAX {
+                format!("Member must have length less than or equal to {NAME_CHARS_MAX}")
+            } else {
+                FUNCTION_PATTERN.to_owned()
+            };
+            InvokeError::Validation { value: text.clone().into_owned(), member: "functionName", constraint }
+        })?;
         let parameters = Parameters::read(uri.query()).and_then(|read| read.without_repeats(&[]));
         let parameters = parameters.map_err(|why| InvokeError::InvalidParameterValue(why.to_string()))?;
         let given = parameters.get("Qualifier").map(str::to_owned);
-        if let Some(given) = &given
-            && !is_qualifier(given)
-        {
-            return Err(InvokeError::Validation {
-                value: given.clone(),
-                member: "qualifier",
-                constraint: QUALIFIER_PATTERN.to_owned(),
-            });
+        if let Some(given) = &given {
+            check_qualifier(given)?;
         }
         let wants_log = match header(headers, "x-amz-log-type")? {
             None | Some("None") => false,
@@ -101,6 +95,13 @@ impl Call {
                 return Err(not_in_enum(other, "invocationType", "[Event, RequestResponse, DryRun]"));
             }
         };
+        let function = FunctionRef::from_str(&text).map_err(|_| {
+            // No function here can be called so.
+            let region = called.region.unwrap_or(&place.region).to_owned();
+            let place = Place { region, account: place.account.clone() };
+            let qualifier = called.qualifier.or(given.as_deref()).unwrap_or("$LATEST");
+            InvokeError::FunctionNotFound(place.qualified_arn(called.name, qualifier))
+        })?;
         let function = function
             .with_qualifier(given.as_deref())
             .map_err(|why| InvokeError::InvalidParameterValue(why.to_string()))?;
@@ -141,9 +142,16 @@ impl Call {
     }
 }
 
-fn is_qualifier(text: &str) -> bool {
+/// Holds a qualifier to its constraints.
+fn check_qualifier(text: &str) -> Result<(), InvokeError> {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_$".contains(&byte);
-    (1..=128).contains(&text.len()) && (text == "$LATEST.PUBLISHED" || text.bytes().all(plain))
+    let constraint = match text.len() {
+        0 => "Member must have length greater than or equal to 1".to_owned(),
+        129.. => "Member must have length less than or equal to 128".to_owned(),
+        _ if text == "$LATEST.PUBLISHED" || text.bytes().all(plain) => return Ok(()),
+        _ => QUALIFIER_PATTERN.to_owned(),
+    };
+    Err(InvokeError::Validation { value: text.to_owned(), member: "qualifier", constraint })
 }
 
 fn header<'a>(headers: &'a HeaderMap, name: &'static str) -> Result<Option<&'a str>, InvokeError> {

@@ -4,6 +4,7 @@ mod aws;
 mod conformance;
 mod durable;
 mod events;
+mod fields;
 mod first_day;
 mod queues;
 mod recorded;

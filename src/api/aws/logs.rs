@@ -76,7 +76,7 @@ fn function(reader: &LogReader, name: Option<&str>, identifier: Option<&str>) ->
 }
 
 fn group_arn(place: &Place, function: &str) -> String {
-    format!("arn:aws:logs:{}:{}:log-group:{PREFIX}{function}", place.region, place.account)
+    format!("arn:{}:logs:{}:{}:log-group:{PREFIX}{function}", place.partition(), place.region, place.account)
 }
 
 #[derive(Deserialize)]

@@ -11,7 +11,7 @@ use serde_json::{Map, Value, json};
 use super::error::LambdaError;
 use super::request::{Asked, Body, Payload};
 use super::validate::{Violations, is_word};
-use super::{NAME_CHARS_MAX, Scope, ask};
+use super::{Naming, Scope, ask};
 use crate::api::Api;
 use crate::control::door::{Action, Reply};
 use crate::control::world::{RevisionOf, World};
@@ -126,7 +126,7 @@ fn target(
 ) -> Result<(Scope, AliasId), LambdaError> {
     let alias = asked.path("alias");
     let mut violations = Violations::default();
-    let scope = asked.scope(api, "function", NAME_CHARS_MAX, &mut violations);
+    let scope = asked.scope(api, "function", Naming::Plain, &mut violations);
     check_name(alias, &mut violations);
     others(&mut violations);
     violations.refuse()?;
@@ -172,7 +172,7 @@ pub async fn create(
 ) -> Result<Response, LambdaError> {
     let body = AliasBody::read(&bytes)?;
     let mut violations = Violations::default();
-    let scope = asked.scope(&api, "function", NAME_CHARS_MAX, &mut violations);
+    let scope = asked.scope(&api, "function", Naming::Plain, &mut violations);
     match &body.name {
         Some(name) => check_name(name, &mut violations),
         None => violations.missing("name"),
@@ -231,7 +231,7 @@ pub async fn get(State(api): State<Api>, asked: Asked) -> Result<Response, Lambd
 /// ListAliases.
 pub async fn list(State(api): State<Api>, asked: Asked) -> Result<Response, LambdaError> {
     let mut violations = Violations::default();
-    let scope = asked.scope(&api, "function", NAME_CHARS_MAX, &mut violations);
+    let scope = asked.scope(&api, "function", Naming::Plain, &mut violations);
     let max_items = asked.page_items(10_000, 10_000, &mut violations);
     violations.refuse()?;
     let Some(scope) = scope else { return Err(LambdaError::invalid("no such function")) };

@@ -50,6 +50,10 @@ impl Call {
         let Some(operation) = operations.find(is_marked) else { return Ok(None) };
         let query = query.without_repeats(operation.lists).map_err(|why| invalid(&why))?;
         let named = path.iter().find(|(name, _)| name == "function" || name == "resource");
+        // What has tags may be something else than a function.
+        let is_function =
+            |name: &str, text: &str| name != "resource" || text.split(':').nth(5) == Some("function");
+        let named = named.filter(|(name, text)| is_function(name, text));
         let function: Option<FunctionRef> = named.and_then(|(_, text)| text.parse().ok());
         let given = query.get("Qualifier");
         let has_qualifier =

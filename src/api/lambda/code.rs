@@ -15,8 +15,8 @@ use super::error::LambdaError;
 use super::functions::configured;
 use super::request::{Asked, Body, Payload};
 use super::shape::Stage;
-use super::validate::{Violations, is_word};
-use super::{NAME_CHARS_MAX, Scope, ask, configuration, tags};
+use super::validate::Violations;
+use super::{Naming, Scope, ask, configuration, tags};
 use crate::access::parameters::Parameters;
 use crate::api::Api;
 use crate::clock;
@@ -30,6 +30,9 @@ use crate::domain::settings::Settings;
 /// How long a URL to a function's code is good, in milliseconds; AWS's are good for ten minutes.
 const LOCATION_MS: i64 = 600_000;
 
+/// The longest name of a new function.
+const NEW_NAME_CHARS_MAX: usize = 64;
+
 /// CreateFunction.
 pub async fn create(
     State(api): State<Api>,
@@ -41,7 +44,8 @@ pub async fn create(
     drop(bytes);
     let mut violations = Violations::default();
     let scope = function_of(&api, &asked, &body, &mut violations)?;
-    let change = configuration::read(&body, &mut violations)?;
+    let mut change = configuration::read(&body, &mut violations)?;
+    change.keeps_empty_environment = true;
     if change.role.is_none() {
         violations.missing("role");
     }
@@ -75,7 +79,7 @@ pub async fn create(
     }
     check_dead_letter(&change)?;
     check_targets(&api, &asked.caller, change.dead_letter.iter().flatten().map(String::as_str))?;
-    let (held, code_bytes) = take(&api, &source, "CreateFunction").await?;
+    let (held, code_bytes) = take(&api, &source).await?;
     let made = made(&scope, &change, runtime, architecture, held.digest(), code_bytes)?;
     let publish = body.flag("Publish")?.unwrap_or_default();
     let function = scope.function.clone();
@@ -133,17 +137,19 @@ fn function_of(
         violations.missing("functionName");
         return Ok(None);
     };
-    if is_word(&name) && (65..=NAME_CHARS_MAX).contains(&name.len()) {
-        violations.length("functionName", &name, 1, 64);
+    let scope = Scope::named(api, &asked.caller, &name, Naming::Plain, violations);
+    if scope.as_ref().is_some_and(|scope| scope.qualifier.is_some()) {
+        violations.pattern("functionName", &name, Naming::Unqualified.pattern());
         return Ok(None);
     }
-    let scope = Scope::named(api, &asked.caller, &name, NAME_CHARS_MAX, violations);
-    match scope {
-        Some(scope) if scope.qualifier.is_some() => {
-            Err(LambdaError::invalid("A new function is named without a version or an alias."))
-        }
-        scope => Ok(scope),
+    // Among the constraints AWS has forgotten this one, and says so in their words.
+    if Naming::Plain.read(&name).is_some_and(|called| called.name.len() > NEW_NAME_CHARS_MAX) {
+        violations.instead(LambdaError::invalid(format!(
+            "1 validation error detected: Value '{name}' at 'functionName' failed to satisfy constraint: Member must have \
+             length less than or equal to {NEW_NAME_CHARS_MAX}"
+        )));
     }
+    Ok(scope)
 }
 
 fn architecture(body: &Body, violations: &mut Violations) -> Result<Option<Architecture>, LambdaError> {
@@ -182,7 +188,7 @@ fn check_dead_letter(change: &ConfigurationChange) -> Result<(), LambdaError> {
 }
 
 /// Keeps the zip that a request brings, and holds it until the commit names it.
-async fn take(api: &Api, source: &Body, operation: &'static str) -> Result<(Held, u64), LambdaError> {
+async fn take(api: &Api, source: &Body) -> Result<(Held, u64), LambdaError> {
     for member in ["S3Bucket", "S3Key", "S3ObjectVersion"] {
         if source.has(member) {
             return Err(LambdaError::invalid(format!(
@@ -211,7 +217,7 @@ async fn take(api: &Api, source: &Body, operation: &'static str) -> Result<(Held
             return Err(LambdaError::invalid("Uploaded file must be a non-empty zip"));
         }
         if zip.len() > ZIP_BYTES_MAX {
-            return Err(LambdaError::too_large(None).of_operation(operation));
+            return Err(LambdaError::zip_too_large(ZIP_BYTES_MAX));
         }
         let held = code.put(&zip).map_err(unkept)?;
         Ok((held, zip.len() as u64))
@@ -243,7 +249,7 @@ pub async fn update(
     let body = Body::read(&bytes)?;
     drop(bytes);
     let mut read = Ok(None);
-    let scope = asked.function(&api, NAME_CHARS_MAX, |violations| read = architecture(&body, violations))?;
+    let scope = asked.function(&api, Naming::Plain, |violations| read = architecture(&body, violations))?;
     let architecture = read?;
     let (publish, dry_run) =
         (body.flag("Publish")?.unwrap_or_default(), body.flag("DryRun")?.unwrap_or_default());
@@ -258,13 +264,18 @@ pub async fn update(
         }
         Some(_) => {}
     }
-    let (held, code_bytes) = take(&api, &body, "UpdateFunctionCode").await?;
+    let (held, code_bytes) = take(&api, &body).await?;
     let change = Change::Code { code_sha256: held.digest(), code_bytes, architecture, publish, dry_run };
     let action = Action::UpdateFunction { function: scope.function.clone(), change, belief };
     let reply = ask(&api, &asked.caller, &scope, action).await;
     release(&api, held);
     let reply = reply?;
-    let stage = if publish || dry_run { Stage::Settled } else { Stage::Updating };
+    let stage = match (dry_run, publish) {
+        (true, _) => Stage::Settled,
+        // A version is made, and `$LATEST` is changed.
+        (false, true) => Stage::Creating,
+        (false, false) => Stage::Updating,
+    };
     configured(&api, &scope, reply, StatusCode::OK, stage, publish && !dry_run)
 }
 
@@ -277,7 +288,7 @@ pub async fn update_configuration(
     let body = Body::read(&bytes)?;
     let mut read = Ok(ConfigurationChange::default());
     let scope =
-        asked.function(&api, NAME_CHARS_MAX, |violations| read = configuration::read(&body, violations))?;
+        asked.function(&api, Naming::Plain, |violations| read = configuration::read(&body, violations))?;
     let mut change = read?;
     configuration::refuse_foreign(&body)?;
     check_dead_letter(&change)?;

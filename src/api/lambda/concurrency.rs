@@ -15,7 +15,7 @@ use super::functions::{listed, page};
 use super::request::{Asked, Body, Payload};
 use super::shape::lambda_time;
 use super::validate::Violations;
-use super::{NAME_CHARS_MAX, Scope, ask, unexpected};
+use super::{Naming, Scope, ask, unexpected};
 use crate::api::Api;
 use crate::code::{UNPACKED_BYTES_MAX, ZIP_BYTES_MAX};
 use crate::control::door::{Action, Reply, Upkeep};
@@ -34,7 +34,7 @@ pub async fn reserve(
     Payload(bytes): Payload,
 ) -> Result<Response, LambdaError> {
     let asked_for = Body::read(&bytes)?.integer("ReservedConcurrentExecutions")?;
-    let scope = asked.function(&api, NAME_CHARS_MAX, |violations| match asked_for {
+    let scope = asked.function(&api, Naming::Plain, |violations| match asked_for {
         None => violations.missing("reservedConcurrentExecutions"),
         Some(executions) => violations.range("reservedConcurrentExecutions", executions, 0, i64::MAX),
     })?;
@@ -49,7 +49,7 @@ pub async fn reserve(
 
 /// GetFunctionConcurrency.
 pub async fn reserved(State(api): State<Api>, asked: Asked) -> Result<Response, LambdaError> {
-    let scope = asked.function(&api, NAME_CHARS_MAX, |_| {})?;
+    let scope = asked.function(&api, Naming::Plain, |_| {})?;
     match api.control.world().function(&scope.function) {
         None => Err(LambdaError::not_found(format!("Function not found: {}", scope.arn(None)))),
         Some(state) => Ok(Json(match state.function.reserved_concurrency {
@@ -62,19 +62,26 @@ pub async fn reserved(State(api): State<Api>, asked: Asked) -> Result<Response, 
 
 /// DeleteFunctionConcurrency.
 pub async fn unreserve(State(api): State<Api>, asked: Asked) -> Result<Response, LambdaError> {
-    let scope = asked.function(&api, NAME_CHARS_MAX, |_| {})?;
+    let scope = asked.function(&api, Naming::Plain, |_| {})?;
     let action = Action::Upkeep(scope.function.clone(), Upkeep::Reserve(None));
     ask(&api, &asked.caller, &scope, action).await?;
     Ok(StatusCode::NO_CONTENT.into_response())
 }
 
+/// What is said of `$LATEST` to whoever wants processes kept ready for it.
+const UNPUBLISHED: &str =
+    "Provisioned Concurrency Configs cannot be applied to unpublished function versions.";
+/// What is said of it to whoever asks for them.
+const NOT_PROVISIONED: &str = "The function resource provided must be an alias or a published version.";
+
 /// The version or alias that processes are kept ready for.
 fn provisionable(
     api: &Api,
     asked: &Asked,
+    unpublished: &str,
     check: impl FnOnce(&mut Violations),
 ) -> Result<(Scope, Qualifier), LambdaError> {
-    let scope = asked.function(api, NAME_CHARS_MAX, |violations| {
+    let scope = asked.function(api, Naming::Plain, |violations| {
         match asked.query("Qualifier") {
             None => violations.missing("qualifier"),
             Some(_) => asked.check_qualifier(violations),
@@ -83,16 +90,14 @@ fn provisionable(
     })?;
     let text = scope.qualifier.clone().unwrap_or_default();
     if text == "$LATEST" {
-        return Err(LambdaError::invalid(
-            "Provisioned Concurrency Configs cannot be applied to unpublished function versions.",
-        ));
+        return Err(LambdaError::invalid(unpublished));
     }
     let absent = |arn: String| LambdaError::not_found(format!("Function not found: {arn}"));
     let qualifier: Qualifier = text.parse().map_err(|_| absent(scope.arn(Some(&text))))?;
     let world = api.control.world();
-    let state = world.function(&scope.function).ok_or_else(|| absent(scope.arn(Some(&text))))?;
+    let state = world.function(&scope.function);
     match &qualifier {
-        Qualifier::Version(version) if state.configuration(*version).is_none() => {
+        Qualifier::Version(version) if state.is_none_or(|state| state.configuration(*version).is_none()) => {
             Err(absent(scope.arn(Some(&text))))
         }
         Qualifier::Alias(alias)
@@ -104,14 +109,18 @@ fn provisionable(
     }
 }
 
-fn shape(provisioned: &Provisioned, ready: u32, status: &str) -> Value {
-    json!({
+fn shape(provisioned: &Provisioned, ready: u32, status: &str, reason: Option<&str>) -> Value {
+    let mut shape = json!({
         "RequestedProvisionedConcurrentExecutions": provisioned.executions,
         "AvailableProvisionedConcurrentExecutions": ready,
         "AllocatedProvisionedConcurrentExecutions": ready,
         "Status": status,
-        "LastModified": lambda_time(provisioned.modified_at),
-    })
+    });
+    if let Some(reason) = reason {
+        shape["StatusReason"] = json!(reason);
+    }
+    shape["LastModified"] = json!(lambda_time(provisioned.modified_at));
+    shape
 }
 
 /// What is kept ready, as it is at this moment: processes that have begun, up to as many as were asked for.
@@ -123,20 +132,18 @@ async fn shape_now(api: &Api, function: &FunctionName, qualifier: &str, provisio
         .world()
         .invoked_version(function, Some(qualifier))
         .and_then(|(version, found)| Some((version, Arc::clone(found.target.process()?))));
-    let Some((version, target)) = target else { return shape(provisioned, provisioned.executions, "READY") };
+    let Some((version, target)) = target else {
+        return shape(provisioned, provisioned.executions, "READY", None);
+    };
     let ready = api.runtimes.processes(function, version).await.begun.min(provisioned.executions);
     if ready == provisioned.executions {
-        return shape(provisioned, ready, "READY");
+        return shape(provisioned, ready, "READY", None);
     }
     let runtimes = api.runtimes.clone();
     let why = tokio::task::spawn_blocking(move || runtimes.availability(&target).err()).await;
     match why.ok().flatten() {
-        None => shape(provisioned, ready, "IN_PROGRESS"),
-        Some(why) => {
-            let mut shape = shape(provisioned, ready, "FAILED");
-            shape["StatusReason"] = json!(why.to_string());
-            shape
-        }
+        None => shape(provisioned, ready, "IN_PROGRESS", None),
+        Some(why) => shape(provisioned, ready, "FAILED", Some(&why.to_string())),
     }
 }
 
@@ -147,7 +154,7 @@ pub async fn provision(
     Payload(bytes): Payload,
 ) -> Result<Response, LambdaError> {
     let asked_for = Body::read(&bytes)?.integer("ProvisionedConcurrentExecutions")?;
-    let (scope, qualifier) = provisionable(&api, &asked, |violations| match asked_for {
+    let (scope, qualifier) = provisionable(&api, &asked, UNPUBLISHED, |violations| match asked_for {
         None => violations.missing("provisionedConcurrentExecutions"),
         Some(executions) => violations.range("provisionedConcurrentExecutions", executions, 1, i64::MAX),
     })?;
@@ -155,7 +162,7 @@ pub async fn provision(
     let action = Action::Upkeep(scope.function.clone(), Upkeep::Provision(qualifier, Some(executions)));
     match ask(&api, &asked.caller, &scope, action).await? {
         Reply::Provisioned(provisioned) => {
-            Ok((StatusCode::ACCEPTED, Json(shape(&provisioned, 0, "IN_PROGRESS"))).into_response())
+            Ok((StatusCode::ACCEPTED, Json(shape(&provisioned, 0, "IN_PROGRESS", None))).into_response())
         }
         other => Err(unexpected(&other)),
     }
@@ -166,7 +173,7 @@ pub async fn provisioned(State(api): State<Api>, asked: Asked) -> Result<Respons
     if asked.operation() == "ListProvisionedConcurrencyConfigs" {
         return list(&api, &asked).await;
     }
-    let (scope, qualifier) = provisionable(&api, &asked, |_| {})?;
+    let (scope, qualifier) = provisionable(&api, &asked, NOT_PROVISIONED, |_| {})?;
     let (world, qualifier) = (api.control.world(), qualifier.to_string());
     let state = world.function(&scope.function);
     match state.and_then(|state| state.function.provisioned.get(&qualifier)) {
@@ -180,7 +187,7 @@ pub async fn provisioned(State(api): State<Api>, asked: Asked) -> Result<Respons
 async fn list(api: &Api, asked: &Asked) -> Result<Response, LambdaError> {
     let mut count = 50;
     let scope =
-        asked.function(api, NAME_CHARS_MAX, |violations| count = asked.page_items(50, 50, violations))?;
+        asked.function(api, Naming::Plain, |violations| count = asked.page_items(50, 50, violations))?;
     let world = api.control.world();
     let Some(state) = world.function(&scope.function) else {
         return Err(LambdaError::not_found(format!("Function not found: {}", scope.arn(None))));
@@ -193,16 +200,20 @@ async fn list(api: &Api, asked: &Asked) -> Result<Response, LambdaError> {
     let (found, next) = page(all, asked.query("Marker"), count);
     let mut items = Vec::new();
     for (qualifier, provisioned) in found {
-        let mut shape = shape_now(api, &scope.function, qualifier, provisioned).await;
-        shape["FunctionArn"] = json!(scope.arn(Some(qualifier)));
-        items.push(shape);
+        let mut item = json!({ "FunctionArn": scope.arn(Some(qualifier)) });
+        if let (Value::Object(item), Value::Object(shape)) =
+            (&mut item, shape_now(api, &scope.function, qualifier, provisioned).await)
+        {
+            item.extend(shape);
+        }
+        items.push(item);
     }
     Ok(listed("ProvisionedConcurrencyConfigs", items, next))
 }
 
 /// DeleteProvisionedConcurrencyConfig; deleting what is not there succeeds.
 pub async fn unprovision(State(api): State<Api>, asked: Asked) -> Result<Response, LambdaError> {
-    let (scope, qualifier) = provisionable(&api, &asked, |_| {})?;
+    let (scope, qualifier) = provisionable(&api, &asked, NOT_PROVISIONED, |_| {})?;
     let action = Action::Upkeep(scope.function.clone(), Upkeep::Provision(qualifier, None));
     ask(&api, &asked.caller, &scope, action).await?;
     Ok(StatusCode::NO_CONTENT.into_response())

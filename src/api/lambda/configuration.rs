@@ -1,8 +1,6 @@
 //! The members that CreateFunction and UpdateFunctionConfiguration share: read, held to their constraints, or refused
 //! by name where serin cannot keep them.
 
-use std::collections::BTreeMap;
-
 use super::error::LambdaError;
 use super::request::Body;
 use super::validate::{self, Violations};
@@ -20,6 +18,29 @@ const VARIABLE_PATTERN: &str = "[a-zA-Z]([a-zA-Z0-9_])+";
 const RUNTIMES: &str = "nodejs20.x, provided.al2023, python3.12, java17, nodejs22.x, java21, python3.13, java25, \
                         provided.al2, dotnet8, dotnet10, python3.10, python3.11, python3.14, python3.9, ruby3.2, \
                         ruby3.3, ruby3.4, nodejs18.x, nodejs24.x, java8.al2, java11";
+
+/// The runtimes with which AWS no longer makes or changes functions.
+const DEPRECATED: [&str; 19] = [
+    "nodejs",
+    "nodejs4.3",
+    "nodejs4.3-edge",
+    "nodejs6.10",
+    "nodejs8.10",
+    "nodejs10.x",
+    "nodejs12.x",
+    "nodejs14.x",
+    "python2.7",
+    "python3.6",
+    "python3.7",
+    "dotnetcore1.0",
+    "dotnetcore2.0",
+    "dotnetcore2.1",
+    "dotnetcore3.1",
+    "ruby2.5",
+    "ruby2.7",
+    "java8",
+    "go1.x",
+];
 
 /// Members that serin refuses, and what to do instead.
 const REFUSED: [(&str, &str); 10] = [
@@ -68,14 +89,16 @@ pub fn read(body: &Body, violations: &mut Violations) -> Result<ConfigurationCha
     change.timeout_s = number(body, "Timeout", "timeout", 1, 900, violations)?;
     change.memory_mb = number(body, "MemorySize", "memorySize", 128, 10_240, violations)?;
     if let Some(environment) = body.object("Environment")? {
-        let variables = environment.map("Variables")?.unwrap_or_default();
+        let variables = environment.pairs("Variables")?.unwrap_or_default();
         check_variables(&variables, violations);
         change.environment = Some(variables);
     }
     if let Some(dead_letter) = body.object("DeadLetterConfig")? {
-        let target = dead_letter.text("TargetArn")?.unwrap_or_default();
-        check_arn("deadLetterConfig.targetArn", &target, violations);
-        change.dead_letter = Some((!target.is_empty()).then_some(target));
+        // One that names no target changes nothing; an empty target takes the queue away.
+        if let Some(target) = dead_letter.text("TargetArn")? {
+            check_arn("deadLetterConfig.targetArn", &target, violations);
+            change.dead_letter = Some((!target.is_empty()).then_some(target));
+        }
     }
     if let Some(key) = body.text("KMSKeyArn")? {
         check_arn("kmsKeyArn", &key, violations);
@@ -190,6 +213,12 @@ fn read_file_systems(systems: &[Body], violations: &mut Violations) -> Result<Ve
 
 /// A runtime that AWS knows and serin runs.
 pub fn runtime(text: &str) -> Result<Runtime, LambdaError> {
+    if DEPRECATED.contains(&text) {
+        return Err(LambdaError::invalid(format!(
+            "The runtime parameter of {text} is no longer supported for creating or updating AWS Lambda functions. We \
+             recommend you use a supported runtime while creating or updating functions."
+        )));
+    }
     if let Ok(runtime) = text.parse() {
         return Ok(runtime);
     }
@@ -235,14 +264,15 @@ fn choice(
     Ok(text)
 }
 
-fn check_variables(variables: &BTreeMap<String, String>, violations: &mut Violations) {
+fn check_variables(variables: &[(String, String)], violations: &mut Violations) {
     let is_name = |name: &String| {
         let mut chars = name.chars();
         chars.next().is_some_and(|first| first.is_ascii_alphabetic())
             && name.len() >= 2
             && chars.all(|char| char.is_ascii_alphanumeric() || char == '_')
     };
-    if let Some(name) = variables.keys().find(|name| !is_name(name) && name.as_str() != "_HANDLER") {
+    if let Some((name, _)) = variables.iter().find(|(name, _)| !is_name(name) && name.as_str() != "_HANDLER")
+    {
         violations.add(
             "environment.variables",
             &format!("{{{name}=…}}"),
@@ -268,7 +298,8 @@ fn check_ids(
     };
     if !ids.iter().all(is_id) {
         let constraint = format!(
-            "Member must satisfy constraint: [Member must satisfy regular expression pattern: {pattern}]"
+            "Member must satisfy constraint: [Member must have length less than or equal to 1024, Member must have length \
+             greater than or equal to 0, Member must satisfy regular expression pattern: {pattern}, Member must not be null]"
         );
         violations.add(member, &shown(), &constraint);
     }

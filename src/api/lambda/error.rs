@@ -72,6 +72,12 @@ impl LambdaError {
         )
     }
 
+    /// RequestEntityTooLargeException: a zip above its limit.
+    pub fn zip_too_large(bytes_max: usize) -> LambdaError {
+        let text = format!("Zipped size must be smaller than {bytes_max} bytes");
+        LambdaError::new(StatusCode::PAYLOAD_TOO_LARGE, "RequestEntityTooLargeException", text)
+    }
+
     /// The same error, if it is one of size, with the operation that it exceeds.
     pub fn of_operation(self, operation: &str) -> LambdaError {
         if self.status == StatusCode::PAYLOAD_TOO_LARGE {
@@ -213,6 +219,8 @@ impl LambdaError {
                 LambdaError::invalid(refusal.to_string())
             }
             Refusal::Absent(_) => LambdaError::not_found(ABSENT),
+            // AWS gives these no Type.
+            Refusal::ConcurrencyLimit(text) => LambdaError { fault_of: None, ..LambdaError::invalid(text) },
             Refusal::Invalid(text) => LambdaError::invalid(text),
             Refusal::Forbidden(text) => LambdaError::plain(StatusCode::FORBIDDEN, text),
             other => LambdaError::conflict(other.to_string()),

@@ -11,7 +11,7 @@ use super::error::LambdaError;
 use super::functions::{listed, page};
 use super::request::{Asked, Body, Payload};
 use super::validate::{Violations, is_arn};
-use super::{NAMESPACED_CHARS_MAX, Scope, ask, unexpected};
+use super::{Naming, Scope, ask, unexpected};
 use crate::api::Api;
 use crate::control::door::{Action, EventInvokeChange, Reply, Upkeep};
 use crate::domain::arn::{Qualifier, VersionId};
@@ -35,7 +35,7 @@ fn addressed(
     asked: &Asked,
     check: impl FnOnce(&mut Violations),
 ) -> Result<(Scope, String), LambdaError> {
-    let scope = asked.function(api, NAMESPACED_CHARS_MAX, |violations| {
+    let scope = asked.function(api, Naming::Namespaced, |violations| {
         asked.check_qualifier(violations);
         check(violations);
     })?;
@@ -146,13 +146,13 @@ async fn store(
     let (scope, qualifier) = addressed(api, asked, |violations| result = Some(read(bytes, violations)))?;
     let Some(read) = result else { return Err(function_absent()) };
     let read = read?;
-    let parsed: Qualifier = qualifier.parse().map_err(|_| function_absent())?;
-    if api.control.world().function(&scope.function).is_none() {
-        return Err(function_absent());
-    }
     if !read.names_something {
         let text = "You must specify at least one of error handling or destination setting.";
         return Err(LambdaError::invalid(text));
+    }
+    let parsed: Qualifier = qualifier.parse().map_err(|_| function_absent())?;
+    if api.control.world().function(&scope.function).is_none() {
+        return Err(function_absent());
     }
     check_services(&read)?;
     let targets = read.destinations.iter().flat_map(|(success, failure)| [success, failure]);
@@ -216,7 +216,7 @@ pub async fn delete(State(api): State<Api>, asked: Asked) -> Result<Response, La
 /// ListFunctionEventInvokeConfigs.
 pub async fn list(State(api): State<Api>, asked: Asked) -> Result<Response, LambdaError> {
     let mut count = 50;
-    let scope = asked.function(&api, NAMESPACED_CHARS_MAX, |violations| {
+    let scope = asked.function(&api, Naming::Namespaced, |violations| {
         count = asked.page_items(50, 50, violations);
     })?;
     let world = api.control.world();

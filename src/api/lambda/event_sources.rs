@@ -11,7 +11,7 @@ use super::error::LambdaError;
 use super::functions::{listed, page};
 use super::request::{Asked, Body, Payload};
 use super::validate::{Violations, is_arn};
-use super::{NAMESPACED_CHARS_MAX, Scope, unexpected};
+use super::{Naming, Scope, tags, unexpected};
 use crate::api::Api;
 use crate::control::door::{Action, EventSourceChange, Reply};
 use crate::domain::arn::Place;
@@ -24,10 +24,9 @@ const ARN_PATTERN: &str = r"arn:(aws[a-zA-Z0-9-]*):([a-zA-Z0-9\-])+:((eusc-)?[a-
 const PAGE_ITEMS_MAX: usize = 100;
 
 /// Members for sources that serin does not poll, or that it would not heed.
-const REFUSED: [&str; 20] = [
+const REFUSED: [&str; 18] = [
     "AmazonManagedKafkaEventSourceConfig",
     "BisectBatchOnFunctionError",
-    "DestinationConfig",
     "DocumentDBEventSourceConfig",
     "KMSKeyArn",
     "LoggingConfig",
@@ -42,7 +41,6 @@ const REFUSED: [&str; 20] = [
     "SourceAccessConfigurations",
     "StartingPosition",
     "StartingPositionTimestamp",
-    "Tags",
     "Topics",
     "TumblingWindowInSeconds",
 ];
@@ -87,6 +85,11 @@ fn read(body: &Body, violations: &mut Violations) -> Result<EventSourceChange, L
 
 /// What breaks no constraint and still cannot be.
 fn check(body: &Body, change: &EventSourceChange) -> Result<(), LambdaError> {
+    if body.has("DestinationConfig") {
+        return Err(LambdaError::invalid(
+            "Unsupported DestinationConfig parameter for given event source mapping type.",
+        ));
+    }
     if let Some(member) = REFUSED.iter().find(|member| body.has(member)) {
         return Err(LambdaError::invalid(format!("{member} is not supported for SQS queues by serin.")));
     }
@@ -116,21 +119,20 @@ fn shape(place: &Place, source: &EventSource, state: &str, course: Course) -> Va
             source.filters.iter().map(|pattern| json!({ "Pattern": pattern })).collect();
         put("FilterCriteria", json!({ "Filters": filters }));
     }
+    if let Some(concurrency) = source.concurrency_max {
+        put("ScalingConfig", json!({ "MaximumConcurrency": concurrency }));
+    }
     put("FunctionArn", json!(arn));
     put("LastModified", json!(source.modified_at.0 as f64 / 1000.0));
-    // As on AWS, a queue's mapping has none before there was something to process.
-    if let Some(result) = course.last_result {
+    // As on AWS, a queue's mapping tells of nothing while all is well.
+    if let Some(result) = course.last_result.filter(|result| result != "OK") {
         put("LastProcessingResult", json!(result));
     }
     put("State", json!(state));
     put("StateTransitionReason", json!("USER_INITIATED"));
     let types = if source.reports_item_failures { vec!["ReportBatchItemFailures"] } else { Vec::new() };
     put("FunctionResponseTypes", json!(types));
-    if let Some(concurrency) = source.concurrency_max {
-        put("ScalingConfig", json!({ "MaximumConcurrency": concurrency }));
-    }
-    let mapping =
-        format!("arn:aws:lambda:{}:{}:event-source-mapping:{}", place.region, place.account, source.id);
+    let mapping = place.event_source_arn(source.id);
     put("EventSourceMappingArn", json!(mapping));
     Value::Object(shape)
 }
@@ -139,10 +141,16 @@ fn settled(source: &EventSource) -> &'static str {
     if source.is_enabled { "Enabled" } else { "Disabled" }
 }
 
-async fn answered(api: &Api, asked: &Asked, action: Action, state: &str) -> Result<Response, LambdaError> {
+async fn answered(
+    api: &Api,
+    asked: &Asked,
+    action: Action,
+    state: impl FnOnce(&EventSource) -> &'static str,
+) -> Result<Response, LambdaError> {
     let place = asked.place(api);
     match super::submit(api, &asked.caller, action).await? {
         Ok(Reply::EventSource(source)) => {
+            let state = state(&source);
             Ok((StatusCode::ACCEPTED, Json(shape(&place, &source, state, api.event_sources.of(source.id))))
                 .into_response())
         }
@@ -164,13 +172,16 @@ pub async fn create(
         violations.missing("functionName");
     }
     let scope =
-        name.and_then(|name| Scope::named(&api, &asked.caller, &name, NAMESPACED_CHARS_MAX, &mut violations));
+        name.and_then(|name| Scope::named(&api, &asked.caller, &name, Naming::Namespaced, &mut violations));
     let arn = body.text("EventSourceArn")?;
     if let Some(arn) = arn.as_deref().filter(|arn| !is_arn(arn)) {
         violations.pattern("eventSourceArn", arn, ARN_PATTERN);
     }
     let change = read(&body, &mut violations)?;
+    let tags = body.map("Tags")?.unwrap_or_default();
+    tags::check(&tags, &mut violations);
     violations.refuse()?;
+    tags::check_count(&tags)?;
     let (Some(scope), Some(arn)) = (scope, arn) else {
         return Err(LambdaError::invalid("Unrecognized event source."));
     };
@@ -191,9 +202,13 @@ pub async fn create(
         reports_item_failures: change.reports_item_failures.unwrap_or(false),
         concurrency_max: change.concurrency_max.flatten(),
         filters: change.filters.unwrap_or_default(),
+        tags,
         modified_at: Timestamp(0),
     };
-    answered(&api, &asked, Action::CreateEventSource(Box::new(source)), "Creating").await
+    answered(&api, &asked, Action::CreateEventSource(Box::new(source)), |source| {
+        if source.is_enabled { "Creating" } else { "Disabled" }
+    })
+    .await
 }
 
 /// The mapping that a path names.
@@ -224,20 +239,27 @@ pub async fn update(
     let mut violations = Violations::default();
     let name = body.text("FunctionName")?;
     let scope =
-        name.and_then(|name| Scope::named(&api, &asked.caller, &name, NAMESPACED_CHARS_MAX, &mut violations));
+        name.and_then(|name| Scope::named(&api, &asked.caller, &name, Naming::Namespaced, &mut violations));
     let mut change = read(&body, &mut violations)?;
     violations.refuse()?;
-    if !api.control.world().event_sources.contains_key(&id) {
-        return Err(absent());
-    }
+    let before = api.control.world().event_sources.get(&id).map(|source| source.is_enabled);
+    let was_enabled = before.ok_or_else(absent)?;
     check(&body, &change)?;
     change.function = scope.map(|scope| (scope.function, scope.qualifier));
-    answered(&api, &asked, Action::UpdateEventSource(id, Box::new(change)), "Updating").await
+    answered(&api, &asked, Action::UpdateEventSource(id, Box::new(change)), |source| {
+        match (was_enabled, source.is_enabled) {
+            (false, true) => "Enabling",
+            (true, false) => "Disabling",
+            (true, true) => "Updating",
+            (false, false) => "Disabled",
+        }
+    })
+    .await
 }
 
 /// DeleteEventSourceMapping.
 pub async fn delete(State(api): State<Api>, asked: Asked) -> Result<Response, LambdaError> {
-    answered(&api, &asked, Action::DeleteEventSource(id(&asked)?), "Deleting").await
+    answered(&api, &asked, Action::DeleteEventSource(id(&asked)?), |_| "Deleting").await
 }
 
 /// ListEventSourceMappings.
@@ -246,7 +268,7 @@ pub async fn list(State(api): State<Api>, asked: Asked) -> Result<Response, Lamb
     let count = asked.page_items(10_000, PAGE_ITEMS_MAX, &mut violations);
     let scope = asked
         .query("FunctionName")
-        .and_then(|name| Scope::named(&api, &asked.caller, name, NAMESPACED_CHARS_MAX, &mut violations));
+        .and_then(|name| Scope::named(&api, &asked.caller, name, Naming::Namespaced, &mut violations));
     if let Some(arn) = asked.query("EventSourceArn").filter(|arn| !is_arn(arn)) {
         violations.pattern("eventSourceArn", arn, ARN_PATTERN);
     }

@@ -10,7 +10,7 @@ use super::error::LambdaError;
 use super::request::{Asked, Body, Payload};
 use super::shape::{Shown, Stage};
 use super::validate::Violations;
-use super::{NAME_CHARS_MAX, NAMESPACED_CHARS_MAX, Scope, ask, code};
+use super::{Naming, Scope, ask, code};
 use crate::api::Api;
 use crate::control::door::{Action, Belief, Reply};
 use crate::control::world::{FunctionState, World};
@@ -44,7 +44,7 @@ fn find<'a>(
 }
 
 fn asked_version(api: &Api, asked: &Asked) -> Result<(Scope, Option<String>), LambdaError> {
-    let scope = asked.function(api, NAMESPACED_CHARS_MAX, |violations| asked.check_qualifier(violations))?;
+    let scope = asked.function(api, Naming::Namespaced, |violations| asked.check_qualifier(violations))?;
     let qualifier = scope.qualifier.clone();
     Ok((scope, qualifier))
 }
@@ -145,7 +145,7 @@ pub async fn list(State(api): State<Api>, asked: Asked) -> Result<Response, Lamb
 /// ListVersionsByFunction.
 pub async fn versions(State(api): State<Api>, asked: Asked) -> Result<Response, LambdaError> {
     let mut count = PAGE_ITEMS_MAX;
-    let scope = asked.function(&api, NAMESPACED_CHARS_MAX, |violations| {
+    let scope = asked.function(&api, Naming::Namespaced, |violations| {
         count = asked.page_items(10_000, PAGE_ITEMS_MAX, violations);
     })?;
     let world = api.control.world();
@@ -192,7 +192,7 @@ pub async fn publish(
     let body = Body::read(&bytes)?;
     let description = body.text("Description")?;
     let belief = Belief { revision_id: body.text("RevisionId")?, code_sha256: body.text("CodeSha256")? };
-    let scope = asked.function(&api, NAME_CHARS_MAX, |violations| {
+    let scope = asked.function(&api, Naming::Plain, |violations| {
         description.iter().for_each(|text| violations.length("description", text, 0, 256));
     })?;
     super::configuration::refuse_foreign(&body)?;
@@ -200,6 +200,27 @@ pub async fn publish(
     let action = Action::PublishLatest { function: scope.function.clone(), description, belief };
     let reply = ask(&api, &asked.caller, &scope, action).await?;
     configured(&api, &scope, reply, StatusCode::CREATED, Stage::Settled, true)
+}
+
+/// GetFunctionCodeSigningConfig: no function has one.
+pub async fn code_signing(State(api): State<Api>, asked: Asked) -> Result<Json<Value>, LambdaError> {
+    check_known(&api, &asked, Naming::Namespaced)?;
+    Ok(Json(json!({})))
+}
+
+/// GetFunctionRecursionConfig: as on AWS where nobody has said otherwise.
+pub async fn recursion(State(api): State<Api>, asked: Asked) -> Result<Json<Value>, LambdaError> {
+    check_known(&api, &asked, Naming::Unqualified)?;
+    Ok(Json(json!({ "RecursiveLoop": "Terminate" })))
+}
+
+/// Makes sure that a function is there.
+fn check_known(api: &Api, asked: &Asked, naming: Naming) -> Result<(), LambdaError> {
+    let scope = asked.function(api, naming, |_| {})?;
+    match api.control.world().function(&scope.function) {
+        Some(_) => Ok(()),
+        None => Err(LambdaError::not_found(format!("Function not found: {}", scope.arn(None)))),
+    }
 }
 
 /// DeleteFunction: the whole function, or one version of it.

@@ -27,7 +27,7 @@ use crate::chance;
 use crate::clock;
 use crate::control::door::{Action, Command, Refusal, Reply};
 use crate::control::handle::DoorError;
-use crate::domain::arn::{FunctionName, FunctionRef, Place};
+use crate::domain::arn::{Called, FunctionName, FunctionRef, Place};
 use error::LambdaError;
 use validate::Violations;
 
@@ -41,46 +41,97 @@ pub(super) struct Scope {
     pub place: Place,
 }
 
-/// The longest function reference that most operations take.
-const NAME_CHARS_MAX: usize = 140;
-/// The longest that operations take which also read a version or an alias from it.
-const NAMESPACED_CHARS_MAX: usize = 256;
+/// How an operation takes a function's name; operations differ, and their refusals quote what they take.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Naming {
+    /// A name without full stops, and perhaps a qualifier.
+    Plain,
+    /// The same without a qualifier.
+    Unqualified,
+    /// A name that may have full stops, and perhaps a qualifier.
+    Namespaced,
+}
+
+impl Naming {
+    /// The longest text that is taken.
+    fn chars_max(self) -> usize {
+        match self {
+            Naming::Plain | Naming::Unqualified => 140,
+            Naming::Namespaced => 256,
+        }
+    }
+
+    /// AWS's pattern.
+    pub fn pattern(self) -> &'static str {
+        match self {
+            Naming::Plain => {
+                r"(arn:(aws[a-zA-Z-]*)?:lambda:)?((eusc-)?[a-z]{2}((-gov)|(-iso([a-z]?)))?-[a-z]+-\d{1}:)?(\d{12}:)?(function:)?([a-zA-Z0-9-_]+)(:(\$LATEST|[a-zA-Z0-9-_]+))?"
+            }
+            Naming::Unqualified => {
+                r"(arn:(aws[a-zA-Z-]*)?:lambda:)?((eusc-)?[a-z]{2}((-gov)|(-iso([a-z]?)))?-[a-z]+-\d{1}:)?(\d{12}:)?(function:)?([a-zA-Z0-9-_]+)"
+            }
+            Naming::Namespaced => {
+                r"(arn:(aws[a-zA-Z-]*)?:lambda:)?((eusc-)?[a-z]{2}((-gov)|(-iso([a-z]?)))?-[a-z]+-\d{1}:)?(\d{12}:)?(function:)?([a-zA-Z0-9-_\.]+)(:(\$LATEST(\.PUBLISHED)?|[a-zA-Z0-9-_]+))?"
+            }
+        }
+    }
+
+    /// What a text names, if it matches the pattern.
+    fn read(self, text: &str) -> Option<Called<'_>> {
+        let called = Called::read(text)?;
+        let fits = match self {
+            Naming::Namespaced => true,
+            Naming::Plain => !called.name.contains('.') && called.qualifier != Some("$LATEST.PUBLISHED"),
+            Naming::Unqualified => !called.name.contains('.') && called.qualifier.is_none(),
+        };
+        fits.then_some(called)
+    }
+}
 
 impl Scope {
-    /// Reads what a body or a filter takes for a function, `chars_max` long at most.
+    /// Reads what a body or a filter takes for a function.
     fn named(
         api: &Api,
         caller: &Caller,
         text: &str,
-        chars_max: usize,
+        naming: Naming,
         violations: &mut Violations,
     ) -> Option<Scope> {
-        Scope::of(api, caller, (text, text.parse().ok()), chars_max, violations)
+        Scope::of(api, caller, (text, text.parse().ok()), naming, violations)
     }
 
-    /// What a text names, read already; a text that names none breaks AWS's pattern.
+    /// What a text names, read already; a text that names none breaks AWS's pattern, or is no function's name here.
     fn of(
         api: &Api,
         caller: &Caller,
         (text, read): (&str, Option<FunctionRef>),
-        chars_max: usize,
+        naming: Naming,
         violations: &mut Violations,
     ) -> Option<Scope> {
         let place = place(api, caller);
-        violations.length("functionName", text, 1, chars_max);
-        let Some(read) = read else {
-            violations.pattern("functionName", text, FUNCTION_PATTERN);
+        violations.length("functionName", text, 1, naming.chars_max());
+        let Some(called) = naming.read(text) else {
+            violations.pattern("functionName", text, naming.pattern());
             return None;
         };
-        if let Some(region) = read.region.filter(|region| *region != place.region) {
+        if let Some(region) = called.region.filter(|region| *region != place.region) {
             violations.then(LambdaError::not_found(format!(
                 "Functions from '{region}' are not reachable in this region ('{}')",
                 place.region
             )));
         }
-        if read.account.is_some_and(|account| account != place.account) {
+        if called.account.is_some_and(|account| account != place.account) {
             violations.then(LambdaError::of_another_account());
         }
+        let Some(read) = read else {
+            // No function here can be called so.
+            let arn = match called.qualifier {
+                None => place.function_arn(called.name),
+                Some(qualifier) => place.qualified_arn(called.name, qualifier),
+            };
+            violations.then(LambdaError::not_found(format!("Function not found: {arn}")));
+            return None;
+        };
         Some(Scope { function: read.name, qualifier: read.qualifier, place })
     }
 
@@ -92,9 +143,6 @@ impl Scope {
         }
     }
 }
-
-/// AWS's pattern for what may stand in a path as a function.
-const FUNCTION_PATTERN: &str = r"(arn:(aws[a-zA-Z-]*)?:lambda:)?([a-z]{2}(-gov)?-[a-z]+-\d{1}:)?(\d{12}:)?(function:)?([a-zA-Z0-9-_]+)(:(\$LATEST|[a-zA-Z0-9-_]+))?";
 
 /// Whose ARNs an answer speaks of: the caller's region, this house's account.
 fn place(api: &Api, caller: &Caller) -> Place {

@@ -48,12 +48,17 @@ const PROVISIONED: &str = "/2019-09-30/functions/{function}/provisioned-concurre
 const EVENT_INVOKE: &str = "/2019-09-25/functions/{function}/event-invoke-config";
 const EVENT_INVOKES: &str = "/2019-09-25/functions/{function}/event-invoke-config/list";
 
+const CODE_SIGNING: &str = "/2020-06-30/functions/{function}/code-signing-config";
+const RECURSION: &str = "/2024-08-31/functions/{function}/recursion-config";
+const INVOKE_ASYNC: &str = "/2014-11-13/functions/{function}/invoke-async";
+
 /// Where Invoke is asked; the router alone answers it, on both listeners.
 pub const INVOCATIONS: &str = "/2015-03-31/functions/{function}/invocations";
 
 /// Every operation that serin has.
 pub const OPERATIONS: &[Operation] = &[
     on_qualified("InvokeFunction", "POST", INVOCATIONS),
+    on_qualified("InvokeAsync", "POST", INVOKE_ASYNC),
     on_function("ListFunctions", "GET", FUNCTIONS),
     on_function("CreateFunction", "POST", FUNCTIONS),
     on_qualified("GetFunction", "GET", FUNCTION),
@@ -91,6 +96,8 @@ pub const OPERATIONS: &[Operation] = &[
     on_function("GetEventSourceMapping", "GET", MAPPING),
     on_function("UpdateEventSourceMapping", "PUT", MAPPING),
     on_function("DeleteEventSourceMapping", "DELETE", MAPPING),
+    on_qualified("GetFunctionCodeSigningConfig", "GET", CODE_SIGNING),
+    on_function("GetFunctionRecursionConfig", "GET", RECURSION),
     on_function("GetAccountSettings", "GET", "/2016-08-19/account-settings"),
     on_function("ListTags", "GET", TAGS),
     on_function("TagResource", "POST", TAGS),

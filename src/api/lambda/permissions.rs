@@ -9,13 +9,13 @@ use serde_json::{Map, Value, json};
 use super::error::LambdaError;
 use super::request::{Asked, Body, Payload};
 use super::validate::{Violations, is_word};
-use super::{NAMESPACED_CHARS_MAX, Scope, ask};
+use super::{Naming, Scope, ask};
 use crate::api::Api;
 use crate::control::door::{Action, Reply};
 use crate::control::world::RevisionOf;
 use crate::domain::alias::AliasId;
 use crate::domain::arn::{Qualifier, VersionId};
-use crate::domain::policy::{PolicyScope, Statement};
+use crate::domain::policy::{PolicyScope, Statement, is_grantee};
 
 const SID_PATTERN: &str = "([a-zA-Z0-9-_]+)";
 const ACTION_PATTERN: &str = r"(lambda:[*]|lambda:[a-zA-Z]+|[*])";
@@ -31,6 +31,7 @@ struct PermissionBody {
     revision_id: Option<String>,
     principal_org_id: Option<String>,
     function_url_auth_type: Option<String>,
+    invoked_via_function_url: Option<bool>,
 }
 
 impl PermissionBody {
@@ -46,6 +47,7 @@ impl PermissionBody {
             revision_id: body.text("RevisionId")?,
             principal_org_id: body.text("PrincipalOrgID")?,
             function_url_auth_type: body.text("FunctionUrlAuthType")?,
+            invoked_via_function_url: body.flag("InvokedViaFunctionUrl")?,
         })
     }
 
@@ -103,6 +105,7 @@ impl PermissionBody {
             principal_org_id: self.principal_org_id,
             event_source_token: self.event_source_token,
             function_url_auth_type: self.function_url_auth_type,
+            invoked_via_function_url: self.invoked_via_function_url,
         }
     }
 }
@@ -135,7 +138,7 @@ fn shape(scope: &Scope, policy: &PolicyScope, statement: &Statement) -> Value {
     let mut shape = Map::new();
     shape.insert("Sid".into(), json!(statement.sid));
     shape.insert("Effect".into(), json!("Allow"));
-    shape.insert("Principal".into(), principal(&statement.principal));
+    shape.insert("Principal".into(), principal(scope, &statement.principal));
     shape.insert("Action".into(), json!(statement.action));
     shape.insert("Resource".into(), json!(resource));
     let mut equals = Map::new();
@@ -157,18 +160,21 @@ fn shape(scope: &Scope, policy: &PolicyScope, statement: &Statement) -> Value {
     if let Some(arn) = &statement.source_arn {
         condition.insert("ArnLike".into(), json!({ "AWS:SourceArn": arn }));
     }
+    if let Some(via_url) = statement.invoked_via_function_url {
+        condition.insert("Bool".into(), json!({ "lambda:InvokedViaFunctionUrl": via_url.to_string() }));
+    }
     if !condition.is_empty() {
         shape.insert("Condition".into(), Value::Object(condition));
     }
     Value::Object(shape)
 }
 
-fn principal(text: &str) -> Value {
+fn principal(scope: &Scope, text: &str) -> Value {
     let is_account = text.len() == 12 && text.bytes().all(|byte| byte.is_ascii_digit());
     if text == "*" {
         json!("*")
     } else if is_account {
-        json!({ "AWS": format!("arn:aws:iam::{text}:root") })
+        json!({ "AWS": format!("arn:{}:iam::{text}:root", scope.place.partition()) })
     } else if text.starts_with("arn:") {
         json!({ "AWS": text })
     } else {
@@ -184,12 +190,17 @@ pub async fn add(
 ) -> Result<Response, LambdaError> {
     let body = PermissionBody::read(&bytes)?;
     let mut violations = Violations::default();
-    let scope = asked.scope(&api, "function", NAMESPACED_CHARS_MAX, &mut violations);
+    let scope = asked.scope(&api, "function", Naming::Namespaced, &mut violations);
     asked.check_qualifier(&mut violations);
     body.check(&mut violations);
     violations.refuse()?;
     let Some(scope) = scope else { return Err(LambdaError::invalid("no such function")) };
     let policy = policy_scope(&scope)?;
+    if !body.principal.as_deref().is_some_and(is_grantee) {
+        return Err(LambdaError::invalid(
+            "The provided principal was invalid. Please check the principal and try again.",
+        ));
+    }
     let revision_id = body.revision_id.clone();
     let action = Action::AddPermission {
         function: scope.function.clone(),
@@ -220,7 +231,7 @@ fn reword_stale(error: LambdaError) -> LambdaError {
 /// RemovePermission.
 pub async fn remove(State(api): State<Api>, asked: Asked) -> Result<Response, LambdaError> {
     let mut violations = Violations::default();
-    let scope = asked.scope(&api, "function", NAMESPACED_CHARS_MAX, &mut violations);
+    let scope = asked.scope(&api, "function", Naming::Namespaced, &mut violations);
     asked.check_qualifier(&mut violations);
     let sid = asked.path("sid").to_owned();
     violations.length("statementId", &sid, 1, 100);
@@ -245,14 +256,14 @@ pub async fn remove(State(api): State<Api>, asked: Asked) -> Result<Response, La
 /// GetPolicy.
 pub async fn get(State(api): State<Api>, asked: Asked) -> Result<Response, LambdaError> {
     let mut violations = Violations::default();
-    let scope = asked.scope(&api, "function", NAMESPACED_CHARS_MAX, &mut violations);
+    let scope = asked.scope(&api, "function", Naming::Namespaced, &mut violations);
     asked.check_qualifier(&mut violations);
     violations.refuse()?;
     let Some(scope) = scope else { return Err(LambdaError::invalid("no such function")) };
     let policy_scope = policy_scope(&scope)?;
     let world = api.control.world();
     let Some(state) = world.function(&scope.function) else {
-        return Err(LambdaError::not_found(format!("Function not found: {}", scope.arn(None))));
+        return Err(LambdaError::not_found("The resource you requested does not exist."));
     };
     if let PolicyScope::Alias(alias) = &policy_scope {
         let id = AliasId { function: scope.function.clone(), alias: alias.clone() };

@@ -10,10 +10,10 @@ use axum::http::header;
 use axum::http::request::Parts;
 use serde_json::{Map, Value};
 
-use super::Scope;
 use super::call::Call;
 use super::error::LambdaError;
 use super::validate::{Violations, check_qualifier};
+use super::{Naming, Scope};
 use crate::api::Api;
 use crate::api::auth::Caller;
 use crate::domain::arn::Place;
@@ -70,11 +70,11 @@ impl Asked {
         &self,
         api: &Api,
         part: &str,
-        chars_max: usize,
+        naming: Naming,
         violations: &mut Violations,
     ) -> Option<Scope> {
         let read = (self.path(part), self.call.function.clone());
-        Scope::of(api, &self.caller, read, chars_max, violations)
+        Scope::of(api, &self.caller, read, naming, violations)
     }
 
     /// Whose ARNs the answer speaks of.
@@ -86,11 +86,11 @@ impl Asked {
     pub(super) fn function(
         &self,
         api: &Api,
-        name_chars_max: usize,
+        naming: Naming,
         check: impl FnOnce(&mut Violations),
     ) -> Result<Scope, LambdaError> {
         let mut violations = Violations::default();
-        let scope = self.scope(api, "function", name_chars_max, &mut violations);
+        let scope = self.scope(api, "function", naming, &mut violations);
         check(&mut violations);
         violations.refuse()?;
         scope.ok_or_else(|| LambdaError::invalid("no such function"))
@@ -196,11 +196,16 @@ impl Body {
         }
     }
 
-    /// A map of texts, in the order of its keys.
-    pub fn map(&self, name: &str) -> Result<Option<BTreeMap<String, String>>, LambdaError> {
+    /// A map of texts, in the order they were given.
+    pub fn pairs(&self, name: &str) -> Result<Option<Vec<(String, String)>>, LambdaError> {
         let Some(members) = self.object(name)? else { return Ok(None) };
         let pair = |(key, value): (&String, &Value)| text_of(value).map(|value| (key.clone(), value));
         members.0.iter().map(pair).collect::<Result<_, _>>().map(Some)
+    }
+
+    /// A map of texts, in the order of its keys.
+    pub fn map(&self, name: &str) -> Result<Option<BTreeMap<String, String>>, LambdaError> {
+        Ok(self.pairs(name)?.map(|pairs| pairs.into_iter().collect()))
     }
 
     /// A map of numbers, in the order of its keys; a number may be null.

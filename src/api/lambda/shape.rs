@@ -94,7 +94,10 @@ impl<'a> Shown<'a> {
         put("CodeSha256", json!(configuration.code_sha256()));
         put("Version", json!(self.version));
         match &configuration.target {
-            Target::Process(process) => process_members(process, place, stage, &mut put),
+            Target::Process(process) => {
+                let has_empty_environment = configuration.settings.has_empty_environment;
+                process_members(process, has_empty_environment, place, stage, &mut put);
+            }
             Target::Http { .. } => {
                 put("CodeSize", json!(0));
                 put("PackageType", json!("Image"));
@@ -105,14 +108,59 @@ impl<'a> Shown<'a> {
             put("DeadLetterConfig", json!({ "TargetArn": target }));
         }
         settings_members(&configuration.settings, name, &mut put);
-        let of = match self.version {
-            VersionId::Latest => RevisionOf::Latest,
-            VersionId::Number(_) => RevisionOf::Version,
+        let of = match (self.version, stage) {
+            (VersionId::Latest, Stage::Creating | Stage::Updating) => RevisionOf::Unsettled,
+            (VersionId::Latest, Stage::Listed | Stage::Settled) => RevisionOf::Latest,
+            // A version's becoming active changes none.
+            (VersionId::Number(_), _) => RevisionOf::Version,
         };
         put("RevisionId", json!(world.revision_id(of, self.revision)));
         state_members(api, configuration, stage, &mut put);
-        shape
+        in_order(shape)
     }
+}
+
+/// The members of FunctionConfiguration, in the order in which AWS has them.
+const MEMBERS: [&str; 32] = [
+    "FunctionName",
+    "FunctionArn",
+    "Runtime",
+    "Role",
+    "Handler",
+    "CodeSize",
+    "Description",
+    "Timeout",
+    "MemorySize",
+    "LastModified",
+    "CodeSha256",
+    "Version",
+    "VpcConfig",
+    "DeadLetterConfig",
+    "Environment",
+    "KMSKeyArn",
+    "TracingConfig",
+    "RevisionId",
+    "Layers",
+    "State",
+    "StateReason",
+    "StateReasonCode",
+    "LastUpdateStatus",
+    "LastUpdateStatusReason",
+    "LastUpdateStatusReasonCode",
+    "FileSystemConfigs",
+    "PackageType",
+    "Architectures",
+    "EphemeralStorage",
+    "SnapStart",
+    "RuntimeVersionConfig",
+    "LoggingConfig",
+];
+
+fn in_order(mut shape: Map<String, Value>) -> Map<String, Value> {
+    let taken = MEMBERS.into_iter().filter_map(|name| Some((name.to_owned(), shape.remove(name)?)));
+    let ordered: Map<String, Value> = taken.collect();
+    debug_assert!(shape.is_empty(), "every member has its place: {shape:?}");
+    ordered
 }
 
 /// A time as FunctionConfiguration writes it.
@@ -120,13 +168,19 @@ pub fn lambda_time(at: Timestamp) -> String {
     at.to_string().replace('Z', "+0000")
 }
 
-fn process_members(process: &ProcessTarget, place: &Place, stage: Stage, put: &mut impl FnMut(&str, Value)) {
+fn process_members(
+    process: &ProcessTarget,
+    has_empty_environment: bool,
+    place: &Place,
+    stage: Stage,
+    put: &mut impl FnMut(&str, Value),
+) {
     put("Runtime", json!(process.runtime));
     put("Handler", json!(process.handler));
     put("CodeSize", json!(process.code_bytes));
     put("Timeout", json!(process.timeout_s));
     put("MemorySize", json!(process.memory_mb));
-    if !process.environment.is_empty() {
+    if !process.environment.is_empty() || has_empty_environment {
         put("Environment", json!({ "Variables": process.environment }));
     }
     put("PackageType", json!("Zip"));
@@ -134,12 +188,19 @@ fn process_members(process: &ProcessTarget, place: &Place, stage: Stage, put: &m
     if stage != Stage::Listed {
         let digest = Sha256::digest(process.runtime.to_string().as_bytes());
         let hex: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
-        let arn = format!("arn:aws:lambda:{}::runtime:{hex}", place.region);
+        let arn = format!("arn:{}:lambda:{}::runtime:{hex}", place.partition(), place.region);
         put("RuntimeVersionConfig", json!({ "RuntimeVersionArn": arn }));
     }
 }
 
 fn settings_members(settings: &Settings, name: &str, put: &mut impl FnMut(&str, Value)) {
+    if settings.was_in_vpc && settings.vpc.is_none() {
+        let none: [&str; 0] = [];
+        put(
+            "VpcConfig",
+            json!({ "SubnetIds": none, "SecurityGroupIds": none, "VpcId": "", "Ipv6AllowedForDualStack": false }),
+        );
+    }
     if let Some(vpc) = &settings.vpc {
         put(
             "VpcConfig",

@@ -62,6 +62,11 @@ impl Violations {
         self.otherwise.get_or_insert(fault);
     }
 
+    /// The same, in the place of what was noted before.
+    pub fn instead(&mut self, fault: LambdaError) {
+        self.otherwise = Some(fault);
+    }
+
     /// Refuses the request if anything was noted.
     pub fn refuse(self) -> Result<(), LambdaError> {
         let count = self.found.len();

@@ -1,9 +1,11 @@
 //! Event source mappings: made, changed and deleted.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use uuid::Uuid;
 
+use super::upkeep::TAGS_MAX;
 use super::{Refusal, Reply};
 use crate::control::draft::{About, By, Draft};
 use crate::domain::arn::FunctionName;
@@ -28,6 +30,15 @@ pub struct EventSourceChange {
     pub concurrency_max: Option<Option<u32>>,
     /// Patterns that messages must match.
     pub filters: Option<Vec<String>>,
+}
+
+/// What of a mapping's tags is to change.
+#[derive(Clone, Debug)]
+pub enum TagChange {
+    /// Add tags, over those of the same name.
+    Tag(BTreeMap<String, String>),
+    /// Take tags away; one that is not there is no error.
+    Untag(Vec<String>),
 }
 
 fn check_function(draft: &Draft<'_>, source: &EventSource) -> Result<(), Refusal> {
@@ -98,11 +109,25 @@ pub(super) fn update(
         reports_item_failures: change.reports_item_failures.unwrap_or(known.reports_item_failures),
         concurrency_max: change.concurrency_max.unwrap_or(known.concurrency_max),
         filters: change.filters.clone().unwrap_or_else(|| known.filters.clone()),
+        tags: known.tags.clone(),
         modified_at: draft.at.wall,
     };
     check_function(draft, &next)?;
     check_batches(&next)?;
     Ok(put(draft, by, next, "changed"))
+}
+
+pub(super) fn tag(draft: &mut Draft<'_>, by: By<'_>, id: Uuid, change: &TagChange) -> Result<Reply, Refusal> {
+    let known = draft.world.event_sources.get(&id).cloned().ok_or_else(|| absent(id))?;
+    let mut next = EventSource::clone(&known);
+    match change {
+        TagChange::Tag(tags) => next.tags.extend(tags.clone()),
+        TagChange::Untag(keys) => keys.iter().for_each(|key| _ = next.tags.remove(key)),
+    }
+    if next.tags.len() > TAGS_MAX {
+        return Err(Refusal::Invalid("Number of tags exceeds resource tag limit.".to_owned()));
+    }
+    Ok(put(draft, by, next, "tagged"))
 }
 
 fn put(draft: &mut Draft<'_>, by: By<'_>, source: EventSource, what: &str) -> Reply {

@@ -40,7 +40,7 @@ use crate::domain::time::Timestamp;
 pub use super::target::RolloutRef;
 pub use after::{settle, with_facts};
 pub use code::{Belief, Change};
-pub use event_sources::EventSourceChange;
+pub use event_sources::{EventSourceChange, TagChange};
 pub use start::Trigger;
 pub use upkeep::{EventInvokeChange, Upkeep};
 
@@ -122,6 +122,8 @@ pub enum Action {
     CreateEventSource(Box<EventSource>),
     /// Change a mapping of an event source.
     UpdateEventSource(Uuid, Box<EventSourceChange>),
+    /// Change the tags of a mapping of an event source.
+    TagEventSource(Uuid, TagChange),
     /// Delete a mapping of an event source.
     DeleteEventSource(Uuid),
     /// Delete a function with its versions, aliases and policies.
@@ -387,6 +389,9 @@ pub enum Refusal {
     /// The value is not acceptable.
     #[error("{0}")]
     Invalid(String),
+    /// More concurrency is asked for than the account has left.
+    #[error("{0}")]
+    ConcurrencyLimit(String),
     /// The state does not allow it.
     #[error("{0}")]
     Conflict(String),
@@ -508,6 +513,7 @@ fn act(draft: &mut Draft<'_>, command: &Command, by: By<'_>) -> Result<Reply, Re
         Action::TakeOver { from, to } => Ok(take_over::tell(draft, by, from, to)),
         Action::CreateEventSource(source) => event_sources::create(draft, by, source, command.fresh),
         Action::UpdateEventSource(id, change) => event_sources::update(draft, by, *id, change),
+        Action::TagEventSource(id, change) => event_sources::tag(draft, by, *id, change),
         Action::DeleteEventSource(id) => event_sources::delete(draft, by, *id),
         Action::DeleteFunction(function) => functions::delete(draft, by, function),
         Action::DeleteVersion(function, version) => functions::delete_version(draft, by, function, *version),

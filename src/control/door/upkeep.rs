@@ -38,8 +38,8 @@ pub enum EventInvokeChange {
     Delete,
 }
 
-/// How many tags a function may have.
-const TAGS_MAX: usize = 50;
+/// How many tags a function or a mapping may have.
+pub(super) const TAGS_MAX: usize = 50;
 
 pub(super) fn change(
     draft: &mut Draft<'_>,
@@ -105,7 +105,7 @@ fn unreserved(world: &World, except: &FunctionName) -> u32 {
 fn check_reservation(world: &World, name: &FunctionName, executions: Option<u32>) -> Result<(), Refusal> {
     let Some(executions) = executions else { return Ok(()) };
     if unreserved(world, name).saturating_sub(executions) < UNRESERVED_MIN {
-        return Err(Refusal::Invalid(format!(
+        return Err(Refusal::ConcurrencyLimit(format!(
             "Specified ReservedConcurrentExecutions for function decreases account's UnreservedConcurrentExecution below \
              its minimum value of [{UNRESERVED_MIN}]."
         )));
@@ -172,11 +172,11 @@ fn check_provisioned(
                 .to_owned(),
         )),
         Some(_) => Ok(()),
-        None if total > unreserved(world, &function.name) => Err(Refusal::Invalid(format!(
+        None if total > unreserved(world, &function.name) => Err(Refusal::ConcurrencyLimit(format!(
             "Specified ConcurrentExecutions for function is greater than account's unreserved concurrency [{}].",
             unreserved(world, &function.name)
         ))),
-        None if unreserved(world, &function.name) - total < UNRESERVED_MIN => Err(Refusal::Invalid(format!(
+        None if unreserved(world, &function.name) - total < UNRESERVED_MIN => Err(Refusal::ConcurrencyLimit(format!(
             "Specified ConcurrentExecutions for function decreases account's UnreservedConcurrentExecution below its \
              minimum value of [{UNRESERVED_MIN}]."
         ))),
