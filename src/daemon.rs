@@ -205,6 +205,7 @@ impl Daemon {
                 let table = Arc::clone(&ground.table);
                 Arc::new(move || table.upstreams())
             },
+            tunnels: Arc::clone(&ground.table) as _,
         };
         let event_sources =
             EventSources::start(&config.queues, control.clone(), router.invoke_handle(), progress)

@@ -29,6 +29,7 @@ use crate::log_queue::{self, LogQueue};
 use crate::metrics::certificate::CertificateState;
 use crate::metrics::connections::{Connections, Refused};
 use crate::metrics::recorder::{Counts, FailureKind, Recorder, VersionCounts};
+use crate::metrics::tunnels::Tunnels;
 use crate::metrics::upstreams::{UpstreamState, Upstreams};
 use crate::queues::progress::Progress;
 
@@ -41,6 +42,7 @@ struct Scrape {
     connections: Arc<Connections>,
     clients: Arc<Clients>,
     upstreams: Upstreams,
+    tunnels: Arc<dyn Tunnels>,
     certificate: Option<Arc<CertificateState>>,
     health: Arc<Health>,
     event_sources: Progress,
@@ -67,6 +69,7 @@ pub async fn serve(State(api): State<Api>) -> Result<Response, ApiError> {
         connections: Arc::clone(&api.connections),
         clients: Arc::clone(&api.clients),
         upstreams: Arc::clone(&api.upstreams),
+        tunnels: Arc::clone(&api.tunnels),
         certificate: api.certificate.clone(),
         health: api.control.health(),
         event_sources: api.event_sources.clone(),
@@ -381,6 +384,17 @@ impl Scrape {
         let open = "Open connections of the router's clients";
         Family::of(encoder, "serin_connections_open", open, None, MetricType::Gauge)?
             .gauge(&[], self.connections.open() as f64)?;
+        let help = "Open WebSockets and other tunnels of an alias to a version, whether or not it still gets requests";
+        let mut family = Family::of(encoder, "serin_tunnels_open", help, None, MetricType::Gauge)?;
+        for (alias, version, open) in self.tunnels.all() {
+            let version = version.to_string();
+            let labels = [
+                ("function", alias.function.as_str()),
+                ("alias", alias.alias.as_str()),
+                ("executed_version", &*version),
+            ];
+            family.gauge(&labels, open as f64)?;
+        }
         let mut refused = Family::of(
             encoder,
             "serin_connections_refused",

@@ -22,6 +22,7 @@ mod plans;
 mod rollouts;
 mod server;
 mod status;
+mod tunnels;
 pub mod wire;
 
 use std::net::SocketAddr;
@@ -43,6 +44,7 @@ use crate::events::progress::Progress as AsyncProgress;
 use crate::metrics::certificate::CertificateState;
 use crate::metrics::connections::Connections;
 use crate::metrics::recorder::Recorder;
+use crate::metrics::tunnels::Tunnels;
 use crate::metrics::upstreams::Upstreams;
 use crate::queues::progress::Progress;
 use crate::router::handle::InvokeHandle;
@@ -125,6 +127,8 @@ pub struct Api {
     pub certificate: Option<Arc<CertificateState>>,
     /// How the places of versions stand.
     pub upstreams: Upstreams,
+    /// What is open through the router beside requests.
+    pub tunnels: Arc<dyn Tunnels>,
 }
 
 impl Api {

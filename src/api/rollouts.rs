@@ -12,6 +12,7 @@ use super::Api;
 use super::error::ApiError;
 use super::extract::{Asker, Body, Required};
 use super::status::{counts_view, event_view, explanation, failure_view, routing_view, status as status_of};
+use super::tunnels;
 use super::wire::{
     CountsView, DriftChoice, ErrorBody, EventList, Explanation, PromoteRequest, ResumeRequest,
     RollbackRequest, RolloutList, RolloutStatus, StartRequest, VerbReply, VerbRequest, WouldStart,
@@ -29,6 +30,7 @@ use crate::domain::plan::{Fault, Source};
 use crate::domain::rollout::{Resumption, Rollout, RolloutId, RolloutRecord};
 use crate::domain::time::Timestamp;
 use crate::metrics::recorder::RecentFailure;
+use crate::metrics::tunnels::Tunnels;
 use crate::store::{EntryFilter, Reader, RolloutFilter, StoreError};
 
 /// How long a start waits until the plan's file has been read as it is.
@@ -103,7 +105,8 @@ pub async fn status(
     State(api): State<Api>,
     Path(target): Path<String>,
 ) -> Result<Json<RolloutStatus>, ApiError> {
-    look(&api, &target, status_of).await.map(Json)
+    let tunnels = Arc::clone(&api.tunnels);
+    look(&api, &target, move |sight, rollout| status_of(sight, rollout, &*tunnels)).await.map(Json)
 }
 
 /// Why a rollout is where it is, what happens next and when.
@@ -114,9 +117,9 @@ pub async fn explain(
     State(api): State<Api>,
     Path(target): Path<String>,
 ) -> Result<Json<Explanation>, ApiError> {
-    let recorder = Arc::clone(&api.recorder);
+    let (recorder, tunnels) = (Arc::clone(&api.recorder), Arc::clone(&api.tunnels));
     let seen = look(&api, &target, move |sight, rollout| {
-        (explanation(sight, rollout, &recorder), rollout.record.clone())
+        (explanation(sight, rollout, &recorder, &*tunnels), rollout.record.clone())
     });
     let (mut explanation, record) = seen.await?;
     let id = record.id;
@@ -196,7 +199,8 @@ pub async fn list(
         .transpose()?;
     let plan_faults = plan_faults(&api);
     if query.live == Some(true) {
-        let rollouts = api.control.ask(live).await.ok_or_else(closing)?;
+        let tunnels = Arc::clone(&api.tunnels);
+        let rollouts = api.control.ask(move |sight| live(sight, &*tunnels)).await.ok_or_else(closing)?;
         let wanted = |status: &RolloutStatus| {
             let of_alias = alias.as_ref().is_none_or(|alias| {
                 status.function == alias.function.as_str() && status.alias == alias.alias.as_str()
@@ -214,20 +218,20 @@ pub async fn list(
         .flatten();
     let mut rollouts = Vec::with_capacity(records.len());
     for record in records {
-        let id = record.id;
+        let (id, tunnels) = (record.id, Arc::clone(&api.tunnels));
         let status = api.control.ask(move |sight| match sight.core.world.rollout(id) {
-            Some(rollout) => Some(status_of(sight, rollout)),
-            None => (sight.outside.past)(id).map(|rollout| status_of(sight, &rollout)),
+            Some(rollout) => Some(status_of(sight, rollout, &*tunnels)),
+            None => (sight.outside.past)(id).map(|rollout| status_of(sight, &rollout, &*tunnels)),
         });
         rollouts.extend(status.await.ok_or_else(closing)?);
     }
     Ok(Json(RolloutList { rollouts, next, plan_faults }))
 }
 
-fn live(sight: &Sight<'_>) -> Vec<RolloutStatus> {
+fn live(sight: &Sight<'_>, tunnels: &dyn Tunnels) -> Vec<RolloutStatus> {
     let world = &sight.core.world;
     let rollouts = world.live.iter().filter_map(|id| world.rollout(*id));
-    let mut found: Vec<RolloutStatus> = rollouts.map(|rollout| status_of(sight, rollout)).collect();
+    let mut found: Vec<RolloutStatus> = rollouts.map(|rollout| status_of(sight, rollout, tunnels)).collect();
     found.reverse();
     found
 }
@@ -402,7 +406,7 @@ pub async fn start(
         })
         .into_response(),
         reply => {
-            let reply = verb_reply(reply)?;
+            let reply = verb_reply(&api, reply)?;
             Json(VerbReply { message: with_note(reply.message, note), ..reply }).into_response()
         }
     })
@@ -415,7 +419,7 @@ fn with_note(message: String, note: Option<String>) -> String {
     }
 }
 
-fn verb_reply(reply: Reply) -> Result<VerbReply, ApiError> {
+fn verb_reply(api: &Api, reply: Reply) -> Result<VerbReply, ApiError> {
     match reply {
         Reply::Rollout { id, alias, phase, step, changed, message, routing } => Ok(VerbReply {
             id: id.map(|id| id.to_string()),
@@ -425,7 +429,12 @@ fn verb_reply(reply: Reply) -> Result<VerbReply, ApiError> {
             step,
             changed,
             message: match routing {
-                Some(routing) => format!("{message}; {alias} is {routing} now"),
+                // Read when the router has it: what is still open there stays open, whatever the alias is now.
+                Some(routing) => [format!("{message}; {alias} is {routing} now")]
+                    .into_iter()
+                    .chain(tunnels::sentences(&*api.tunnels, &alias))
+                    .collect::<Vec<_>>()
+                    .join("; "),
                 None => message,
             },
             routing: routing.map(routing_view),
@@ -444,7 +453,7 @@ async fn operate(
 ) -> Result<Json<VerbReply>, ApiError> {
     let target = find(api, target).await?;
     let reply = asker.ask(api, Action::Operate { target, verb }, reason, body).await?;
-    verb_reply(reply).map(Json)
+    verb_reply(api, reply).map(Json)
 }
 
 /// Passes what the current step waits for, once, or goes to the end.

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::tunnels;
 use super::wire::{
     ArmView, CountsBlock, CountsView, DriftView, EventView, EvidenceView, Explanation, ExposureView,
     FailureView, GateView, LatencyView, PriorView, QuantileView, RollbackView, RolloutStatus, RoutingView,
@@ -24,6 +25,7 @@ use crate::domain::time::human;
 use crate::domain::watching::AliasWatch;
 use crate::domain::weight::Weight;
 use crate::metrics::recorder::{RecentFailure, Recorder};
+use crate::metrics::tunnels::Tunnels;
 
 /// A routing on the wire.
 pub fn routing_view(routing: Routing) -> RoutingView {
@@ -36,11 +38,17 @@ pub fn routing_view(routing: Routing) -> RoutingView {
 }
 
 /// A rollout's status as of now.
-pub fn status(sight: &Sight<'_>, rollout: &Rollout) -> RolloutStatus {
-    sight.core.with_facts(rollout, sight.at, sight.outside, |facts| status_by(sight, rollout, facts))
+pub fn status(sight: &Sight<'_>, rollout: &Rollout, tunnels: &dyn Tunnels) -> RolloutStatus {
+    let by = |facts: &Facts<'_>| status_by(sight, rollout, facts, tunnels);
+    sight.core.with_facts(rollout, sight.at, sight.outside, by)
 }
 
-fn status_by(sight: &Sight<'_>, rollout: &Rollout, facts: &Facts<'_>) -> RolloutStatus {
+fn status_by(
+    sight: &Sight<'_>,
+    rollout: &Rollout,
+    facts: &Facts<'_>,
+    tunnels: &dyn Tunnels,
+) -> RolloutStatus {
     let record = &rollout.record;
     let state = sight.core.world.alias(&record.alias);
     let committed = state.map_or(Weight::ZERO, |state| state.alias.routing.share_of(record.canary));
@@ -98,6 +106,7 @@ fn status_by(sight: &Sight<'_>, rollout: &Rollout, facts: &Facts<'_>) -> Rollout
             true => routing_view(state.alias.routing.without(record.canary, record.stable)),
             false => routing_view(state.alias.routing),
         }),
+        tunnels: tunnels::views(tunnels, &record.alias),
         started_at: record.started_at.to_string(),
         updated_at: record.updated_at.to_string(),
     }
@@ -168,12 +177,17 @@ fn planned(record: &RolloutRecord) -> Weight {
 }
 
 /// Why a rollout is where it is; history and failures are added by the caller.
-pub fn explanation(sight: &Sight<'_>, rollout: &Rollout, recorder: &Recorder) -> Explanation {
+pub fn explanation(
+    sight: &Sight<'_>,
+    rollout: &Rollout,
+    recorder: &Recorder,
+    tunnels: &dyn Tunnels,
+) -> Explanation {
     sight.core.with_facts(rollout, sight.at, sight.outside, |facts| {
         let gates = rollout.gates(facts);
         let rollback = rollback(sight, rollout);
         Explanation {
-            status: status_by(sight, rollout, facts),
+            status: status_by(sight, rollout, facts, tunnels),
             steps: steps(rollout),
             onward: rollout.onward(),
             gates: gates.iter().map(|gate| gate_view(rollout, facts, gate)).collect(),
@@ -181,7 +195,8 @@ pub fn explanation(sight: &Sight<'_>, rollout: &Rollout, recorder: &Recorder) ->
             canary_requests_per_s: facts.canary_requests_per_s,
             armed: rollout.record.is_armed() && rollout.plan.analysis.is_some(),
             proof_claim: proof_claim(rollout),
-            notices: notices(sight, rollout, facts),
+            notices: [notices(sight, rollout, facts), tunnels::sentences(tunnels, &rollout.record.alias)]
+                .concat(),
             recent_failures: Vec::new(),
             history: Vec::new(),
             commands: commands(sight, rollout, &rollback),

@@ -71,6 +71,9 @@ pub struct RolloutStatus {
     /// What the alias is now, whoever made it so; null if it is gone.
     #[serde(default)]
     pub routing: Option<RoutingView>,
+    /// Tunnels that are still open on versions that the alias sends nothing to any more; absent without any.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub tunnels: Vec<TunnelsView>,
     /// RFC 3339.
     pub started_at: String,
     /// RFC 3339.
@@ -88,6 +91,19 @@ impl RolloutStatus {
         let kind = self.waiting_for.as_ref().map(|waiting| waiting.kind.as_str());
         matches!(kind, Some("pause" | "approval" | "drift"))
     }
+}
+
+/// WebSockets and other tunnels that are open by an alias on a version that it sends nothing to any more.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct TunnelsView {
+    /// The version.
+    pub version: String,
+    /// How many.
+    pub open: usize,
+    /// Within which time each is closed, as plans write it; absent where they go on until either end closes them.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub close_within: Option<String>,
 }
 
 /// The watch over a promoted version.

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use crate::domain::alias::AliasId;
 use crate::domain::arn::VersionId;
@@ -10,6 +11,26 @@ use crate::domain::arn::VersionId;
 #[derive(Debug, Default)]
 pub struct OpenTunnels {
     open: Mutex<BTreeMap<(AliasId, VersionId), usize>>,
+}
+
+/// The tunnels that are open by an alias to a version that it sends nothing to any more.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LeftTunnels {
+    /// The version.
+    pub version: VersionId,
+    /// How many, at least one.
+    pub open: usize,
+    /// Within which time each is closed; never by serin, unless given.
+    pub close_within: Option<Duration>,
+}
+
+/// Tells of them, as the router that carries them has it.
+pub trait Tunnels: Send + Sync {
+    /// Those of an alias, by version.
+    fn left(&self, alias: &AliasId) -> Vec<LeftTunnels>;
+
+    /// All that are open, by alias and version, whether or not they are left.
+    fn all(&self) -> Vec<(AliasId, VersionId, usize)>;
 }
 
 /// A tunnel that is counted as open until this is dropped.
@@ -30,6 +51,13 @@ impl OpenTunnels {
     /// How many are open to a version by an alias.
     pub fn of(&self, alias: &AliasId, version: VersionId) -> usize {
         self.locked().get(&(alias.clone(), version)).copied().unwrap_or_default()
+    }
+
+    /// How many are open by an alias, by version; none of those without.
+    pub fn by(&self, alias: &AliasId) -> Vec<(VersionId, usize)> {
+        let locked = self.locked();
+        let of_alias = locked.iter().filter(|((of, _), _)| of == alias);
+        of_alias.map(|((_, version), count)| (*version, *count)).collect()
     }
 
     /// How many are open, by alias and version; none of those without.
@@ -66,6 +94,8 @@ mod tests {
         let [one, two] = [1, 2].map(|number| VersionId::from(VersionNumber(number)));
         let open = [one, two, two].map(|version| tunnels.begin(alias.clone(), version));
         assert_eq!((tunnels.of(&alias, one), tunnels.of(&alias, two)), (1, 2));
+        assert_eq!(tunnels.by(&alias), [(one, 1), (two, 2)]);
+        assert_eq!(tunnels.by(&"shop:test".parse().unwrap()), []);
         assert_eq!(tunnels.all(), [(alias.clone(), one, 1), (alias.clone(), two, 2)]);
         drop(open);
         assert_eq!((tunnels.of(&alias, two), tunnels.all().len()), (0, 0));

@@ -27,7 +27,7 @@ use crate::domain::policy::{PolicyScope, Statement};
 use crate::domain::process::ProcessTarget;
 use crate::domain::timeouts::UpstreamTimeouts;
 use crate::metrics::recorder::Recorder;
-use crate::metrics::tunnels::OpenTunnels;
+use crate::metrics::tunnels::{LeftTunnels, OpenTunnels, Tunnels};
 use crate::metrics::upstreams::UpstreamState;
 use crate::runtime::Runtimes;
 
@@ -349,6 +349,22 @@ impl RoutingTable {
                 }
             }
         }
+    }
+}
+
+impl Tunnels for RoutingTable {
+    fn left(&self, alias: &AliasId) -> Vec<LeftTunnels> {
+        let open = self.tunnels.by(alias);
+        let table = self.current.load();
+        // One that is gone has taken no decision about its tunnels along: they are left.
+        let route = table.route(&alias.to_string());
+        let left = open.into_iter().filter(|(version, _)| !route.is_some_and(|route| route.serves(*version)));
+        let close_within = route.and_then(|route| route.close_tunnels());
+        left.map(|(version, open)| LeftTunnels { version, open, close_within }).collect()
+    }
+
+    fn all(&self) -> Vec<(AliasId, VersionId, usize)> {
+        self.tunnels.all()
     }
 }
 

@@ -110,6 +110,7 @@ fn arm(version: &str, role: &str, share: f64, requests: u64, failures: u64, p99_
 pub fn waiting_for_proof() -> Explanation {
     Explanation {
         status: RolloutStatus {
+            tunnels: Vec::new(),
             id: "0193549c-0e00-7d2f-9c41-5a1be2c97f3a".to_owned(),
             plan: "checkout".to_owned(),
             plan_digest: "ab".repeat(32),

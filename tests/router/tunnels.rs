@@ -1,7 +1,6 @@
 //! WebSockets on a version that loses its traffic: they go on, or are closed within the time that the plan gives.
 
 use std::io::Read;
-use std::net::TcpStream;
 use std::time::Duration;
 
 use serin::domain::function::Revision;
@@ -11,22 +10,6 @@ use crate::support::client::Client;
 use crate::support::router::{ALIAS, TestRouter, spec};
 use crate::support::until;
 use crate::support::upstream::{Script, read_request, write};
-
-/// A version that says back what it hears on a WebSocket.
-fn echoing() -> Script {
-    Script::start(|mut stream: TcpStream, _| {
-        read_request(&mut stream);
-        write(
-            &mut stream,
-            "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n",
-        );
-        stream.set_read_timeout(None).unwrap();
-        let mut bytes = [0; 64];
-        while let Ok(count @ 1..) = stream.read(&mut bytes) {
-            write(&mut stream, &bytes[..count]);
-        }
-    })
-}
 
 fn opened(router: &TestRouter, target: &str) -> Client {
     let mut client = router.client();
@@ -55,7 +38,7 @@ fn open_to_two(router: &TestRouter) -> usize {
 
 #[test]
 fn a_tunnel_on_a_version_that_loses_its_traffic_is_left_unless_the_plan_says_otherwise() {
-    let (one, two) = (echoing(), echoing());
+    let (one, two) = (Script::echoing(), Script::echoing());
     let router = TestRouter::start();
     published(&router, [&one, &two], 1, 1_000_000, None);
     let mut tunnel = opened(&router, "/shop:live/chat");
@@ -69,7 +52,7 @@ fn a_tunnel_on_a_version_that_loses_its_traffic_is_left_unless_the_plan_says_oth
 
 #[test]
 fn tunnels_are_closed_within_the_time_the_plan_gives() {
-    let (one, two) = (echoing(), echoing());
+    let (one, two) = (Script::echoing(), Script::echoing());
     let router = TestRouter::start();
     let soon = Some(Duration::from_millis(200));
     published(&router, [&one, &two], 1, 1_000_000, soon);
@@ -95,7 +78,7 @@ fn tunnels_are_closed_within_the_time_the_plan_gives() {
 
 #[test]
 fn a_tunnel_whose_version_gets_traffic_again_in_time_stays() {
-    let (one, two) = (echoing(), echoing());
+    let (one, two) = (Script::echoing(), Script::echoing());
     let router = TestRouter::start();
     let late = Some(Duration::from_secs(3600));
     published(&router, [&one, &two], 1, 1_000_000, late);
@@ -121,7 +104,7 @@ fn a_tunnel_that_opens_just_as_its_version_loses_its_traffic_is_closed_too() {
         stream.set_read_timeout(None).unwrap();
         let _ = stream.read(&mut [0]);
     });
-    let one = echoing();
+    let one = Script::echoing();
     let router = TestRouter::start();
     published(&router, [&one, &two], 1, 1_000_000, Some(Duration::ZERO));
     let mut client = router.client();

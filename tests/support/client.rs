@@ -56,7 +56,11 @@ impl Answer {
 impl Client {
     /// Connects; whatever takes longer than ten seconds later fails.
     pub fn connect(addr: SocketAddr) -> Client {
-        let stream = TcpStream::connect(addr).expect("the server listens");
+        Client::on(TcpStream::connect(addr).expect("the server listens"))
+    }
+
+    /// Speaks over a connection that is open.
+    pub fn on(stream: TcpStream) -> Client {
         stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
         stream.set_nodelay(true).unwrap();
         Client { stream, buffer: Vec::new() }

@@ -320,6 +320,22 @@ impl Script {
         (script, answer_now)
     }
 
+    /// Starts one that says back what it hears on WebSockets.
+    pub fn echoing() -> Script {
+        Script::start(|mut stream: TcpStream, _| {
+            read_request(&mut stream);
+            write(
+                &mut stream,
+                "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n",
+            );
+            stream.set_read_timeout(None).unwrap();
+            let mut bytes = [0; 64];
+            while let Ok(count @ 1..) = stream.read(&mut bytes) {
+                write(&mut stream, &bytes[..count]);
+            }
+        })
+    }
+
     /// Starts one; the script gets each connection and its number, from 0.
     pub fn start(script: impl Fn(TcpStream, usize) + Send + Sync + 'static) -> Script {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
