@@ -30,9 +30,9 @@ use hyper::{Request, Response, header};
 use hyper_util::rt::TokioIo;
 use serde_json::{Value, json};
 use serin::control::plans::read_plan;
-use serin::domain::analysis::evidence::{Block, Evidence, Latencies, Pending, Settings};
+use serin::domain::analysis::cohort::{Cohorts, EDGES, Slot, Tally};
+use serin::domain::analysis::evidence::{Block, Evidence, Settings};
 use serin::domain::analysis::latency::LatencySpan;
-use serin::domain::analysis::mirror::Stratum;
 use serin::domain::analysis::past::Past;
 use serin::domain::analysis::{Arms, Counts};
 use serin::domain::function::Revision;
@@ -103,11 +103,12 @@ fn update(analysis: &str) -> String {
     evidence.seek_proof(Weight::FULL, Revision(1));
     let weight = Weight::from_ppm(30_000).expect("3 % is a weight");
     let mut histograms = [HistogramSnapshot::default(), HistogramSnapshot::default()];
+    let (mut totals, mut slots) = ([Tally::default(); 2], Vec::with_capacity(8));
     let (mut in_observe, mut allocations) = (Duration::ZERO, 0);
     for look in 1..=LOOKS {
         let before = histograms.clone();
         for (index, histogram) in histograms.iter_mut().enumerate() {
-            for request in 0..if index == 0 { 1 } else { 9 } {
+            for request in 0..if index == 0 { 9 } else { 1 } {
                 histogram.record(5_000 + (look * 7919 + request * 131) % 60_000);
             }
         }
@@ -116,14 +117,33 @@ fn update(analysis: &str) -> String {
             canary: Counts { requests: 1, failures },
             stable: Counts { requests: 9, failures: u64::from(look % 2 == 0) },
         };
-        let span = |index: usize| LatencySpan { now: &histograms[index], before: &before[index] };
+        // What was dispatched since the last look is under way; what was before has ended.
+        let ended = |counts: Counts| Tally {
+            dispatched: counts.requests,
+            answered: counts.requests,
+            ended: counts.requests,
+            failed: counts.failures,
+            refused: 0,
+            within: [counts.requests; EDGES],
+        };
+        let open = |counts: Counts| Tally { dispatched: counts.requests, ..Tally::default() };
+        if let Some(last) = slots.last_mut() {
+            let last: &mut Slot = last;
+            (last.stable, last.canary) = (ended(arms.stable), ended(arms.canary));
+            totals = [totals[0].plus(&last.stable), totals[1].plus(&last.canary)];
+        }
+        let since = evidence.needs_since(Revision(1));
+        slots.retain(|slot: &Slot| slot.end() > since);
+        for start in [look * 2 - 1, look * 2] {
+            slots.push(Slot { start, span: 1, ..Slot::default() });
+        }
+        let last = slots.len() - 1;
+        (slots[last].stable, slots[last].canary) = (open(arms.stable), open(arms.canary));
+        let told = [totals[0].plus(&slots[last].stable), totals[1].plus(&slots[last].canary)];
         let block = Block {
-            stratum: Stratum::Drawn,
-            epoch: Revision(1),
-            weight,
-            arms,
-            pending: Pending { canary: 1, stable: 4 },
-            latency: Some(Latencies { canary: span(0), stable: span(1) }),
+            latency: Some(LatencySpan { now: &histograms[0], before: &before[0] }),
+            cohorts: Some(Cohorts { now: look * 2, totals: told, slots: &slots, offset: 0 }),
+            ..Block::of_counts(Revision(1), weight, arms)
         };
         let (counted, began) = (ALLOCATIONS.load(Ordering::Relaxed), now());
         black_box(evidence.observe(&settings, Uptime(look * 100), [block]));

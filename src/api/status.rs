@@ -5,8 +5,9 @@ use std::sync::Arc;
 use super::tunnels;
 use super::wire::{
     ArmView, CountsBlock, CountsView, DriftView, EventView, EvidenceView, Explanation, ExposureView,
-    FailureView, GateView, LatencyView, PriorView, QuantileView, RollbackView, RolloutStatus, RoutingView,
-    SplitView, StableView, StepPosition, StepView, TriggerView, WaitingForView, WatchView, WeightView,
+    FailureView, GateView, LatencyView, OpenView, PriorView, QuantileView, RefusalsView, RollbackView,
+    RolloutStatus, RoutingView, SplitView, StableView, StepPosition, StepView, TriggerView, WaitingForView,
+    WarmingView, WatchView, WeightView,
 };
 use crate::control::handle::Sight;
 use crate::control::target;
@@ -124,6 +125,9 @@ fn evidence_at_end(rollout: &Rollout, closing: &Closing) -> Option<EvidenceView>
         phi: None,
         split: None,
         latency: None,
+        refusals: None,
+        warming: None,
+        open: None,
         stable: None,
     })
 }
@@ -147,6 +151,16 @@ fn evidence_view(evidence: &Evidence, settings: &Settings) -> EvidenceView {
             ln_mismatch: evidence.ln_split(),
         }),
         latency: evidence.ln_latency_harm(settings).map(latency),
+        refusals: evidence.ln_refusals_harm(settings).map(|ln_harm| {
+            let [stable_refused, canary_refused] = evidence.refused();
+            RefusalsView { ln_harm, stable_refused, canary_refused }
+        }),
+        warming: evidence
+            .cold(settings)
+            .map(|cold| WarmingView { requests: cold.requests, seconds: cold.span.as_secs_f64() }),
+        open: Some(evidence.open())
+            .filter(|open| *open != [0; 2])
+            .map(|[stable, canary]| OpenView { stable, canary }),
         stable: evidence
             .stable_hold(settings)
             .map(|hold| StableView { failing_share: hold.failing_share, better: hold.better }),

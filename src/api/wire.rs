@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 pub use counts::{CountsBlock, CountsView, PriorView};
-pub use evidence::{LatencyView, QuantileView, SplitView, StableView};
+pub use evidence::{LatencyView, OpenView, QuantileView, RefusalsView, SplitView, StableView, WarmingView};
 pub use logs::{LogLineView, LogList};
 pub use plans::{PlanList, PlanView};
 pub use verbs::{
@@ -202,6 +202,15 @@ pub struct EvidenceView {
     /// Whether requests are split as the weight says; absent before any.
     #[serde(default)]
     pub split: Option<SplitView>,
+    /// Refused requests; absent where the plan does not judge them, and once it has ended.
+    #[serde(default)]
+    pub refusals: Option<RefusalsView>,
+    /// What is left of the canary's warm-up; absent where it is over.
+    #[serde(default)]
+    pub warming: Option<WarmingView>,
+    /// Requests that are not judged yet; absent without any.
+    #[serde(default)]
+    pub open: Option<OpenView>,
     /// Latency; absent under `latency: none`.
     #[serde(default)]
     pub latency: Option<LatencyView>,

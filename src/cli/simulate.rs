@@ -16,7 +16,7 @@ use crate::domain::analysis::boundary::Margin;
 use crate::domain::analysis::floor;
 use crate::domain::plan::Plan;
 use crate::domain::weight::Weight;
-use crate::simulate::{self, Arm, Drift, Incident, Run, Traffic};
+use crate::simulate::{self, Arm, Cold, Drift, Incident, Manners, Run, Traffic};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -51,6 +51,21 @@ pub struct Args {
     /// The canary's: a multiple of the stable version's, as in x1.5, or so much more, as in +1s.
     #[arg(long, value_name = "xN|+TIME", default_value = "x1")]
     canary_latency: Slower,
+    /// The share of the stable version's good requests that it refuses with a 4xx status.
+    #[arg(long, value_name = "SHARE", default_value = "0%")]
+    stable_refusals: Share,
+    /// The same of the canary; as much as the stable version's unless given.
+    #[arg(long, value_name = "SHARE")]
+    canary_refusals: Option<Share>,
+    /// The share of the canary's good requests that it never answers; they fail after 30 s.
+    #[arg(long, value_name = "SHARE", default_value = "0%")]
+    canary_hangs: Share,
+    /// After how long failures show, on the stable version and on the canary, as in 20s/1s; as answers do unless given.
+    #[arg(long, value_name = "TIME/TIME")]
+    failures_show: Option<ShowFlag>,
+    /// The canary's first requests, at its start and at each rise, take longer: 200x3 is 200 of them, three times as long.
+    #[arg(long, value_name = "NxF")]
+    cold: Option<ColdFlag>,
     /// A share of both versions' requests breaks for a while: 30%@10m+3m is 30 % from minute 10 for 3 minutes.
     #[arg(long, value_name = "SHARE@START+SPAN")]
     incident: Vec<IncidentFlag>,
@@ -128,6 +143,35 @@ impl FromStr for IncidentFlag {
 }
 
 #[derive(Clone, Copy, Debug)]
+struct ShowFlag(Duration, Duration);
+
+impl FromStr for ShowFlag {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<ShowFlag, String> {
+        let Some((stable, canary)) = text.split_once('/') else {
+            return Err("when failures show is TIME/TIME, stable's and the canary's, as in 20s/1s".to_owned());
+        };
+        Ok(ShowFlag(span(stable)?, span(canary)?))
+    }
+}
+
+#[derive(Clone, Copy, Debug)]
+struct ColdFlag(Cold);
+
+impl FromStr for ColdFlag {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<ColdFlag, String> {
+        let parts = text.split_once('x').and_then(|(count, by)| Some((count.parse().ok()?, by.parse().ok()?)));
+        match parts.filter(|(_, factor)| (1.0..=1000.0).contains(factor)) {
+            Some((requests, factor)) => Ok(ColdFlag(Cold { requests, factor })),
+            None => Err("a cold start is NxF, as in 200x3: 200 requests that take three times as long".to_owned()),
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug)]
 struct DriftFlag(Drift);
 
 impl FromStr for DriftFlag {
@@ -159,7 +203,19 @@ impl Args {
             failures: self.canary_failures.unwrap_or(self.stable_failures).0,
             latency: self.canary_latency.than(self.stable_latency),
         };
+        let show = |of: fn(ShowFlag) -> Duration| self.failures_show.map(of);
         Traffic {
+            stable_manners: Manners {
+                refusals: self.stable_refusals.0,
+                failure_latency: show(|show| show.0),
+                ..Manners::default()
+            },
+            canary_manners: Manners {
+                refusals: self.canary_refusals.unwrap_or(self.stable_refusals).0,
+                hangs: self.canary_hangs.0,
+                failure_latency: show(|show| show.1),
+            },
+            cold: self.cold.map(|cold| cold.0),
             incidents: self.incident.iter().map(|incident| incident.0).collect(),
             drift: self.drift.map(|drift| drift.0),
             clump: self.clumps,

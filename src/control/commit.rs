@@ -63,6 +63,11 @@ impl Scheduler {
         });
         self.shared.world.store(Arc::new(self.core.world.clone()));
         if must_commit && !touched.is_empty() {
+            for touched in &touched {
+                if let Touched::Alias(id) = touched {
+                    self.tell_counters(id);
+                }
+            }
             self.data_plane.publish(publish::edits(&self.core.world, &touched));
             let routed = touched.iter().filter_map(|touched| match touched {
                 Touched::Alias(id) => Some(id.clone()),

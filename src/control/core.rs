@@ -8,7 +8,7 @@ use std::collections::{BTreeSet, HashMap};
 
 use super::door::{self, Command, Refusal, Reply, settle};
 use super::draft::{Draft, Finished, Surroundings, Touched};
-use super::judge::{EpochTally, Judge};
+use super::judge::{EpochTally, Judge, Tallies};
 use super::plans::PlanBook;
 use super::watched::Watched;
 use super::watcher::Watcher;
@@ -164,12 +164,12 @@ impl Core {
 
     /// Judges what the counters of an alias say; true if a canary failure was among it.
     ///
-    /// `tallies` is cumulative, oldest epoch first. Without a rollout to judge, what they say is remembered for the next.
-    pub fn observe(&mut self, id: &AliasId, at: Uptime, tallies: &[EpochTally]) -> bool {
-        let active = self.world.alias(id).and_then(|state| state.active);
-        if let Some(judge) = active.and_then(|active| self.judges.get_mut(&active)) {
+    /// Counts are cumulative, oldest epoch first. Without a rollout to judge, what they say is remembered for the next.
+    pub fn observe(&mut self, id: &AliasId, at: Uptime, tallies: &Tallies) -> bool {
+        if let Some(judge) = self.judge_of_mut(id) {
             return judge.observe(at, tallies);
         }
+        let tallies = &tallies.epochs;
         match self.watchers.get_mut(id) {
             Some(watcher) => watcher.observe(at, tallies),
             None => {
@@ -179,6 +179,17 @@ impl Core {
             }
         }
         false
+    }
+
+    /// The judge of an alias's active rollout.
+    pub fn judge_of(&self, id: &AliasId) -> Option<&Judge> {
+        self.judges.get(&self.world.alias(id)?.active?)
+    }
+
+    /// The same, to be told something.
+    pub fn judge_of_mut(&mut self, id: &AliasId) -> Option<&mut Judge> {
+        let active = self.world.alias(id)?.active?;
+        self.judges.get_mut(&active)
     }
 
     /// Aliases with a rollout that time alone may now move.

@@ -3,12 +3,14 @@
 //! Counters are cumulative within one process and belong to weight epochs; a judge remembers what it has seen of each
 //! and hands the difference to the analysis. Only epochs of its own rollout count, and only with exact weights.
 
+use std::ops::Range;
 use std::time::Duration;
 
 use super::watcher::Watcher;
 use crate::domain::alias::{AliasId, Routing};
-use crate::domain::analysis::evidence::{Block, Evidence, Latencies, Pending, Settings};
-use crate::domain::analysis::latency::LatencySpan;
+use crate::domain::analysis::cohort::{Cohorts, Slot, Tally};
+use crate::domain::analysis::evidence::{Block, Evidence, Settings};
+use crate::domain::analysis::latency::{Edges, LatencySpan};
 use crate::domain::analysis::ledger::{Ledger, Prior, StoredRow};
 use crate::domain::analysis::mirror::Stratum;
 use crate::domain::analysis::past::Past;
@@ -33,6 +35,30 @@ pub struct EpochTally {
     pub primary: ArmTally,
     /// The additional version's counts.
     pub additional: ArmTally,
+    /// Its cohorts, where they are kept.
+    pub cohorts: Option<KeptCohorts>,
+    /// Whether no request of it is under way, nor will be.
+    pub is_final: bool,
+}
+
+/// Where the cohorts of one epoch stand among the slots of all.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KeptCohorts {
+    /// The cohort that requests are dispatched in now.
+    pub now: u64,
+    /// All requests of the epoch: the function version's, the additional one's.
+    pub totals: [Tally; 2],
+    /// Which slots.
+    pub slots: Range<usize>,
+}
+
+/// All that is told of an alias at one look.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Tallies {
+    /// Oldest epoch first.
+    pub epochs: Vec<EpochTally>,
+    /// The cohorts of all of them that are still to be judged.
+    pub slots: Vec<Slot>,
 }
 
 /// Cumulative counts of one version in one weight epoch.
@@ -40,8 +66,8 @@ pub struct EpochTally {
 pub struct ArmTally {
     /// Requests and failures.
     pub counts: Counts,
-    /// How many of the requests are under way now.
-    pub in_flight: u64,
+    /// Requests that it refused.
+    pub refused: u64,
     /// Latencies of answers.
     pub latency: HistogramSnapshot,
 }
@@ -50,7 +76,8 @@ impl EpochTally {
     /// An epoch in which nothing was counted yet.
     pub fn empty(epoch: Revision, routing: Routing) -> EpochTally {
         let (primary, additional) = (ArmTally::default(), ArmTally::default());
-        EpochTally { epoch, routing, stratum: Stratum::Drawn, primary, additional }
+        let (stratum, cohorts, is_final) = (Stratum::Drawn, None, false);
+        EpochTally { epoch, routing, stratum, primary, additional, cohorts, is_final }
     }
 
     fn arm_of(&self, version: VersionNumber) -> Option<&ArmTally> {
@@ -108,6 +135,9 @@ const RATE_SPAN: Duration = Duration::from_secs(20);
 /// When counts begin to move after a rest, the rest is taken to have lasted until this long before.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
 
+/// Numbers of cohorts are shifted by whole stretches of tables.
+const OFFSET_UNIT: u64 = 1200;
+
 /// The evidence of one active rollout.
 #[derive(Clone, Debug)]
 pub struct Judge {
@@ -125,6 +155,10 @@ pub struct Judge {
     last_look: Uptime,
     rate: Rate,
     ledger: Ledger,
+    /// What is added to the numbers that the counters give to cohorts; known once they gave any.
+    offset: Option<u64>,
+    /// From which cohort on the counters know what to hold requests against.
+    known_until: Option<u64>,
 }
 
 /// A fading mean of requests per second.
@@ -165,18 +199,21 @@ impl Judge {
     ///
     /// Evidence that cannot be read is an error: to begin anew would grant fresh alpha.
     pub fn resume(rollout: &Rollout, stored: Option<&str>, at: Uptime) -> Result<Judge, serde_json::Error> {
-        let evidence = match stored {
+        let mut evidence = match stored {
             Some(text) => serde_json::from_str(text)?,
             None => Evidence::begin(at, Past::default()),
         };
+        if let Some(settings) = Settings::of(&rollout.plan) {
+            evidence.take_over(&settings);
+        }
         Ok(Judge::with_evidence(rollout, evidence, at))
     }
 
     fn with_evidence(rollout: &Rollout, evidence: Evidence, at: Uptime) -> Judge {
         Judge {
             alias: rollout.record.alias.clone(),
+            settings: Settings::of(&rollout.plan).map(|settings| evidence.settings_kept(settings)),
             evidence,
-            settings: Settings::of(&rollout.plan),
             stable: rollout.record.stable,
             canary: rollout.record.canary,
             // Counters begin with the process: after a restart there are none of earlier rollouts.
@@ -185,7 +222,37 @@ impl Judge {
             last_look: at,
             rate: Rate::default(),
             ledger: Ledger::begin(at, None),
+            offset: None,
+            known_until: None,
         }
+    }
+
+    /// The cohort from which on cohorts of an epoch are still to be told, by the counters' own numbers.
+    pub fn needs_since(&self, epoch: Revision) -> Option<u64> {
+        self.settings.as_ref()?;
+        Some(self.evidence.needs_since(epoch).saturating_sub(self.offset.unwrap_or(0)))
+    }
+
+    /// Whether it must look again though nothing more should happen: a request may be late already.
+    pub fn waits(&self) -> bool {
+        self.evidence.waits()
+    }
+
+    /// What the counters do not know yet of what requests must be held against, each from a cohort on.
+    pub fn news_for_counters(&mut self) -> impl Iterator<Item = (u64, Edges)> + use<> {
+        let mut news = [None, None];
+        if let Some(settings) = self.settings.filter(|settings| settings.latency.is_some()) {
+            let planned = self.evidence.edges(&settings);
+            // What comes next has a number in the counters once they gave one.
+            let told = if self.offset.is_some() { 2 } else { 1 };
+            for (news, (from, edges)) in news.iter_mut().zip(planned).take(told) {
+                if self.known_until.is_none_or(|known| from > known) {
+                    *news = Some((from.saturating_sub(self.offset.unwrap_or(0)), edges));
+                    self.known_until = Some(from);
+                }
+            }
+        }
+        news.into_iter().flatten()
     }
 
     /// What is stored with the rollout.
@@ -230,20 +297,27 @@ impl Judge {
 
     /// Judges what the counters say beyond what was seen; true if a canary failure was among it.
     ///
-    /// `tallies` is cumulative, oldest epoch first.
-    pub fn observe(&mut self, at: Uptime, tallies: &[EpochTally]) -> bool {
-        self.seen.align(tallies);
+    /// Counts are cumulative, oldest epoch first.
+    pub fn observe(&mut self, at: Uptime, tallies: &Tallies) -> bool {
+        self.seen.align(&tallies.epochs);
         if let Some(settings) = &self.settings
             && at.since(self.last_look) > 2 * LOOK_EVERY
         {
             let rested = Uptime(at.0.saturating_sub(LOOK_EVERY.as_millis() as u64));
             self.evidence.idle_until(settings, rested);
         }
+        if self.offset.is_none()
+            && let Some(now) = tallies.epochs.iter().find_map(|tally| Some(tally.cohorts.as_ref()?.now))
+        {
+            self.offset = Some(self.evidence.clock().saturating_sub(now).next_multiple_of(OFFSET_UNIT));
+        }
+        let offset = self.offset.unwrap_or(0);
         let (stable, canary, from) = (self.stable, self.canary, self.from);
+        let slots = &tallies.slots[..];
         let blocks = self
             .seen
-            .pairs(tallies)
-            .map(|(now, before)| block(stable, canary, now, before))
+            .pairs(&tallies.epochs)
+            .map(|(now, before)| block(stable, canary, (now, before), (slots, offset)))
             // The same canary may have been rolled back here before: its late failures are that rollout's.
             .filter(|block| block.epoch >= from || block.weight == Weight::ZERO);
         let requests = blocks.clone().map(|block: Block<'_>| block.arms.canary.requests).sum();
@@ -255,35 +329,50 @@ impl Judge {
             Some(settings) => self.evidence.observe(settings, at, blocks),
             None => self.evidence.expose(blocks),
         };
-        self.seen.note(tallies);
+        self.seen.note(&tallies.epochs);
         canary_failed
     }
 }
 
-/// What one epoch brought since it was last seen.
+/// What one epoch brought since it was last seen, and its cohorts.
 fn block<'a>(
     stable: VersionNumber,
     canary: VersionNumber,
-    now: &'a EpochTally,
-    before: &'a EpochTally,
+    (now, before): (&'a EpochTally, &'a EpochTally),
+    (slots, offset): (&'a [Slot], u64),
 ) -> Block<'a> {
     let since = |version: VersionNumber| match (now.arm_of(version), before.arm_of(version)) {
-        (Some(now), Some(before)) => now.counts.since(before.counts),
-        _ => Counts::default(),
+        (Some(now), Some(before)) => {
+            (now.counts.since(before.counts), now.refused.saturating_sub(before.refused))
+        }
+        _ => (Counts::default(), 0),
     };
-    let span = |version: VersionNumber| match (now.arm_of(version), before.arm_of(version)) {
-        (Some(now), Some(before)) => LatencySpan { now: &now.latency, before: &before.latency },
-        _ => LatencySpan { now: &now.primary.latency, before: &now.primary.latency },
+    let latency = match (now.arm_of(stable), before.arm_of(stable)) {
+        (Some(now), Some(before)) => Some(LatencySpan { now: &now.latency, before: &before.latency }),
+        _ => None,
     };
-    let in_flight = |version: VersionNumber| now.arm_of(version).map_or(0, |arm| arm.in_flight);
+    let ((of_canary, canary_refused), (of_stable, stable_refused)) = (since(canary), since(stable));
+    let cohorts = now.cohorts.as_ref().map(|kept| {
+        let slots = slots.get(kept.slots.clone()).unwrap_or_default();
+        Cohorts { now: kept.now, totals: kept.totals, slots, offset }
+    });
     Block {
         epoch: now.epoch,
         weight: weight_in(now.routing, stable, canary),
         stratum: now.stratum,
-        arms: Arms { canary: since(canary), stable: since(stable) },
-        pending: Pending { canary: in_flight(canary), stable: in_flight(stable) },
-        latency: Some(Latencies { canary: span(canary), stable: span(stable) }),
+        arms: Arms { canary: of_canary, stable: of_stable },
+        refused: [stable_refused, canary_refused],
+        latency,
+        // Where a foreign hand put another version beside, or nothing beside, sides are not what cohorts call them.
+        cohorts: cohorts.filter(|_| is_in_order(now.routing, stable, canary)),
+        is_final: now.is_final,
     }
+}
+
+/// Whether the function version is the stable one and the additional one the canary, and both are served.
+fn is_in_order(routing: Routing, stable: VersionNumber, canary: VersionNumber) -> bool {
+    routing.function_version == VersionId::Number(stable)
+        && routing.additional.is_some_and(|additional| additional.version == canary)
 }
 
 /// The canary's share among the two versions of the rollout.

@@ -15,7 +15,7 @@ use super::core::{Core, Outside};
 use super::data_plane::DataPlane;
 use super::door::{Action, Command, IdempotencyKey, Reply, Trigger};
 use super::handle::{Control, DoorError, Input, Parts, Question, Sight};
-use super::judge::{ArmTally, EpochTally, Judge};
+use super::judge::{ArmTally, EpochTally, Judge, KeptCohorts, Tallies};
 use super::plans::{PlanBook, PlanFile, reread_plan};
 use super::publish;
 use super::triggers::Schedules;
@@ -72,7 +72,7 @@ pub(super) struct Scheduler {
     pub(super) keep_history: Duration,
     pub(super) shared: Control,
     pub(super) counts: Vec<EpochCounts>,
-    pub(super) tallies: Vec<EpochTally>,
+    pub(super) tallies: Tallies,
     pub(super) alarms: BTreeSet<AliasId>,
     /// Aliases to look at in the next turn, whatever the clock says.
     pub(super) again: BTreeSet<AliasId>,
@@ -119,7 +119,7 @@ impl Scheduler {
             keep_history: parts.keep_history,
             shared: shared.clone(),
             counts: Vec::new(),
-            tallies: Vec::new(),
+            tallies: Tallies::default(),
             alarms: BTreeSet::new(),
             again: BTreeSet::new(),
             overlaid: BTreeSet::new(),
@@ -149,6 +149,9 @@ impl Scheduler {
         (self.looked, self.watched, self.booted, self.checkpointed) = (at.up, at.up, at.up, at.up);
         // Soon, because a process may not live for long, and not at once, because it has more urgent things to do.
         self.prune_at = at.up.plus(PRUNE_FIRST);
+        for id in self.live_aliases() {
+            self.tell_counters(&id);
+        }
         self.data_plane.publish(publish::whole_table(&self.core.world));
         self.core.keep_watched(&self.book.watching());
         let last_table = std::mem::take(&mut self.last_table);
@@ -324,7 +327,8 @@ impl Scheduler {
             self.looked = at.up;
             let watched: Vec<AliasId> = self.core.judges.values().map(|judge| judge.alias.clone()).collect();
             for id in watched {
-                if self.recorder.moved(&id) || alarmed.contains(&id) {
+                let waits = self.core.judge_of(&id).is_some_and(Judge::waits);
+                if self.recorder.moved(&id) || waits || alarmed.contains(&id) {
                     self.observe(&id, at);
                     worth.insert(id);
                 }
@@ -356,11 +360,14 @@ impl Scheduler {
         if self.overlaid.contains(id) {
             return;
         }
-        self.recorder.counts(id, &mut self.counts);
-        self.tallies.clear();
-        self.tallies.extend(self.counts.iter().map(tally));
+        let judge = self.core.judge_of(id);
+        let since = |epoch| judge.and_then(|judge| judge.needs_since(epoch));
+        self.recorder.counts(id, &mut self.counts, since, &mut self.tallies.slots);
+        self.tallies.epochs.clear();
+        self.tallies.epochs.extend(self.counts.iter().map(tally));
         self.core.observe(id, at.up, &self.tallies);
-        self.core.watch_over(id, at, &self.tallies);
+        self.core.watch_over(id, at, &self.tallies.epochs);
+        self.tell_counters(id);
         // An epoch has several counters where requests are mirrored: it is done with when all of them are.
         let unended = self.counts.iter().find(|epoch| !epoch.is_final).map(|epoch| epoch.epoch);
         let judged = self.counts.iter().rfind(|epoch| unended.is_none_or(|unended| epoch.epoch < unended));
@@ -369,6 +376,15 @@ impl Scheduler {
         }
         if let Some(active) = self.core.world.alias(id).and_then(|state| state.active) {
             self.dirty.insert(active);
+        }
+    }
+
+    /// Makes known to the counters what requests must be held against, before any such request is dispatched.
+    pub(super) fn tell_counters(&mut self, id: &AliasId) {
+        if let Some(judge) = self.core.judge_of_mut(id) {
+            for (from, edges) in judge.news_for_counters() {
+                self.recorder.hold_against(id, from, edges);
+            }
         }
     }
 
@@ -493,7 +509,7 @@ fn version_before(reader: &Reader, id: &AliasId, version: VersionNumber) -> Opti
 fn tally(epoch: &EpochCounts) -> EpochTally {
     let of = |counts: &crate::metrics::recorder::Counts, latency: &HistogramSnapshot| ArmTally {
         counts: Counts { requests: counts.dispatched, failures: counts.failures.total() },
-        in_flight: counts.in_flight(),
+        refused: counts.refused,
         latency: latency.clone(),
     };
     EpochTally {
@@ -502,5 +518,11 @@ fn tally(epoch: &EpochCounts) -> EpochTally {
         stratum: epoch.stratum,
         primary: of(&epoch.primary, &epoch.latency[0]),
         additional: of(&epoch.additional, &epoch.latency[1]),
+        cohorts: epoch.cohorts.clone().map(|kept| KeptCohorts {
+            now: kept.now,
+            totals: kept.totals,
+            slots: kept.slots,
+        }),
+        is_final: epoch.is_final,
     }
 }

@@ -111,7 +111,7 @@ impl Watched {
         };
         let evidence = self.evidence.get_or_insert_with(|| watch.evidence.clone());
         let since = at.up.since(watch.since);
-        evidence.pay_out_until(since.as_secs() / PERIOD.as_secs(), damping);
+        evidence.pay_out_until(since.as_secs() / PERIOD.as_secs());
         evidence.update(promoted, damping, since.as_secs());
         self.is_new |= !promoted.is_empty();
     }

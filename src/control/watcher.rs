@@ -8,7 +8,7 @@ use std::time::Duration;
 use super::judge::{EpochTally, Seen};
 use crate::domain::analysis::Counts;
 use crate::domain::analysis::evidence::PERIOD;
-use crate::domain::analysis::latency::LatencySpan;
+use crate::domain::analysis::latency::{LatencySpan, PROCESSES};
 use crate::domain::analysis::past::Past;
 use crate::domain::time::Uptime;
 
@@ -42,21 +42,29 @@ impl Watcher {
         }
         if at.since(self.looked) > 2 * WATCH_EVERY {
             let rested = Uptime(at.0.saturating_sub(WATCH_EVERY.as_millis() as u64));
-            self.past.learn(Counts::default(), Default::default(), self.looked, rested);
-            self.looked = rested;
+            self.learn(Counts::default(), 0, Default::default(), rested);
         }
-        let (mut sum, mut exceeded) = (Counts::default(), [0; _]);
+        let (mut sum, mut refused, mut exceeded) = (Counts::default(), 0, [0; PROCESSES]);
         for (now, before) in self.seen.pairs(tallies) {
             sum = sum.plus(now.primary.counts.since(before.primary.counts));
+            refused += now.primary.refused.saturating_sub(before.primary.refused);
             let span = LatencySpan { now: &now.primary.latency, before: &before.primary.latency };
-            for (sum, more) in exceeded.iter_mut().zip(self.past.latency.exceeding(span)) {
+            for (sum, more) in exceeded.iter_mut().zip(span.exceeding(self.past.latency.edges())) {
                 *sum += more;
             }
             self.past.latency.add(span);
         }
-        self.past.learn(sum, exceeded, self.looked, at);
+        self.learn(sum, refused, exceeded, at);
         self.past.refresh_after(PERIOD, at);
         self.seen.note(tallies);
+    }
+
+    fn learn(&mut self, stable: Counts, refused: u64, exceeded: [u64; PROCESSES], at: Uptime) {
+        self.past.learn(stable, refused, self.looked, at);
+        for (index, failures) in exceeded.into_iter().enumerate() {
+            let counts = Counts { requests: stable.requests, failures };
+            self.past.learn_excesses(index, counts, self.looked, at);
+        }
         self.looked = at;
     }
 }

@@ -236,6 +236,11 @@ impl Transit {
         });
     }
 
+    /// Counts that the version refused the request.
+    pub(super) fn refuse(&mut self) {
+        self.credit.refuse();
+    }
+
     /// Counts the latency of an answer that has come whole.
     pub(super) fn head(&mut self) {
         self.credit.head(clock::instant_now());
@@ -245,6 +250,7 @@ impl Transit {
     pub(super) fn conclude(mut self, call: Option<GrpcCall>) {
         match call {
             None | Some(GrpcCall::Ended(GrpcOutcome::Answered)) => {}
+            Some(GrpcCall::Ended(GrpcOutcome::Refused)) => self.refuse(),
             Some(GrpcCall::Ended(GrpcOutcome::Failed(code, name))) => {
                 self.fail(FailureKind::Status, &format!("grpc-status {code} {name}"));
             }
@@ -407,6 +413,8 @@ impl Transit {
             Face::Invoke if self.route.is_function_error(status) => {
                 self.fail(FailureKind::FunctionError, status.as_str());
             }
+            // 499 is what its client did, not what was wrong with the request.
+            Face::Http | Face::Invoke if status.is_client_error() && status.as_u16() != 499 => self.refuse(),
             Face::Http | Face::Invoke => {}
         }
     }

@@ -11,8 +11,10 @@ const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
 /// What a gRPC answer means for its version.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum GrpcOutcome {
-    /// The call was answered: well (0), or in a way that hangs on what was asked for.
+    /// The call was answered well.
     Answered,
+    /// The version refused it: what was asked for was wrong, it says (3, 5 to 11, 16).
+    Refused,
     /// The version failed, with this code and its name.
     Failed(u16, &'static str),
     /// The client called it off; it says nothing of the version.
@@ -60,8 +62,8 @@ fn outcome(status: &HeaderValue) -> GrpcOutcome {
     let code = status.to_str().ok().and_then(|status| status.trim().parse::<u16>().ok());
     match code.unwrap_or(2) {
         1 => GrpcOutcome::CalledOff,
-        // What hangs on the caller (3, 5 to 11, 16), and what nobody knows.
-        0 | 3 | 5..=11 | 16 => GrpcOutcome::Answered,
+        0 => GrpcOutcome::Answered,
+        3 | 5..=11 | 16 => GrpcOutcome::Refused,
         4 => GrpcOutcome::Failed(4, "DEADLINE_EXCEEDED"),
         12 => GrpcOutcome::Failed(12, "UNIMPLEMENTED"),
         13 => GrpcOutcome::Failed(13, "INTERNAL"),
@@ -91,9 +93,10 @@ mod tests {
                 "{code}"
             );
         }
-        for code in [0, 3, 5, 6, 7, 8, 9, 10, 11, 16] {
-            assert_eq!(status(&code.to_string()), GrpcOutcome::Answered, "{code}");
+        for code in [3, 5, 6, 7, 8, 9, 10, 11, 16] {
+            assert_eq!(status(&code.to_string()), GrpcOutcome::Refused, "{code}");
         }
+        assert_eq!(status("0"), GrpcOutcome::Answered);
         assert_eq!(status("1"), GrpcOutcome::CalledOff);
         for odd in ["", "OK", "-1", "1e1", "70000"] {
             assert_eq!(status(odd), GrpcOutcome::Failed(2, "UNKNOWN"), "{odd:?}");

@@ -1,7 +1,7 @@
 //! The virtual router: draws made-up traffic by the weights committed, and counts it as the recorder does.
 //!
 //! Requests count in the epoch they were dispatched in, when they were dispatched; failures and latencies count there
-//! when they become known.
+//! when they become known, and all of it by cohorts (`log`).
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -9,11 +9,17 @@ use std::time::Duration;
 
 use rand::rngs::SmallRng;
 
-use super::traffic::{Arm, Traffic, binomial, exponential, poisson, uniform};
-use crate::control::judge::{ArmTally, EpochTally};
+use super::log::{Fate, Log};
+use super::traffic::{Arm, Traffic, exponential, poisson, uniform};
+use crate::control::judge::{ArmTally, EpochTally, Tallies};
 use crate::domain::alias::Routing;
+use crate::domain::analysis::cohort::COHORT_MS;
+use crate::domain::analysis::latency::Edges;
 use crate::domain::arn::VersionNumber;
 use crate::domain::function::Revision;
+
+/// A request that is not answered fails after so long.
+const PATIENCE_US: u64 = 30_000_000;
 
 /// Failures of one clump lie within this of the first.
 const CLUMP_SPAN_US: f64 = 1e6;
@@ -27,10 +33,14 @@ pub(super) struct Arrivals<'a> {
     /// When the rollout starts.
     start_us: u64,
     /// One tally for each epoch, oldest first; the last one serves.
-    pub tallies: Vec<EpochTally>,
+    tallies: Tallies,
+    /// The cohorts of each epoch.
+    logs: Vec<Log>,
     due: BinaryHeap<Reverse<(u64, Due)>>,
-    /// What is under way in each epoch, of stable and of the canary; kept where answers are no events.
-    under_way: Vec<[UnderWay; 2]>,
+    /// What requests are held against, each from a cohort on.
+    edges: Vec<(u64, Edges)>,
+    /// How many requests of the canary will still be cold.
+    cold_left: u64,
     /// Whether counts moved since they were last looked at.
     pub moved: bool,
     pub requests: u64,
@@ -44,38 +54,7 @@ enum Due {
     /// A request that will fail, of a clump.
     Dispatch { canary: bool },
     /// What became of a request.
-    Answer { tally: usize, canary: bool, failed: bool, latency_us: u64 },
-}
-
-/// Requests of one version in one epoch that have not ended.
-#[derive(Clone, Copy, Debug, Default)]
-struct UnderWay {
-    /// Those that will fail; each of them is an event.
-    failing: u64,
-    /// Those that will not, as of `at_us`.
-    succeeding: u64,
-    at_us: u64,
-}
-
-impl UnderWay {
-    /// Lets those end that do until `now_us`; they have no memory of how long they took already.
-    fn pass(&mut self, arm: &Arm, now_us: u64, chance: &mut SmallRng) {
-        let mean_us = arm.latency.as_micros() as f64;
-        let passed_us = now_us.saturating_sub(self.at_us) as f64;
-        self.at_us = now_us;
-        let stays = if mean_us > 0.0 { (-passed_us / mean_us).exp() } else { 0.0 };
-        self.succeeding = binomial(chance, self.succeeding, stays);
-    }
-
-    /// Adds `count` that came evenly over the time until `now_us`, of which some have ended already.
-    fn join(&mut self, arm: &Arm, count: u64, from_us: u64, now_us: u64, chance: &mut SmallRng) {
-        self.pass(arm, now_us, chance);
-        let mean_us = arm.latency.as_micros() as f64;
-        let spans =
-            if mean_us > 0.0 { now_us.saturating_sub(from_us) as f64 / mean_us } else { f64::INFINITY };
-        let stays = if spans > 0.0 { (1.0 - (-spans).exp()) / spans } else { 1.0 };
-        self.succeeding += binomial(chance, count, stays);
-    }
+    Answer { tally: usize, canary: bool, fate: Fate, cohort: u64, latency_us: u64 },
 }
 
 /// Requests per second of each kind; failures are counted in clumps.
@@ -105,9 +84,11 @@ impl<'a> Arrivals<'a> {
             canary,
             with_latency,
             start_us: traffic.prior.as_micros() as u64,
-            tallies: Vec::new(),
+            tallies: Tallies::default(),
+            logs: Vec::new(),
             due: BinaryHeap::new(),
-            under_way: Vec::new(),
+            edges: Vec::new(),
+            cold_left: 0,
             moved: false,
             requests: 0,
             canary_requests: 0,
@@ -117,19 +98,32 @@ impl<'a> Arrivals<'a> {
 
     /// Serves by another routing from now on, unless the epoch is the one being served.
     pub(super) fn serve(&mut self, epoch: Revision, routing: Routing) -> bool {
-        let is_new = self.tallies.last().is_none_or(|last| last.epoch != epoch);
+        let is_new = self.tallies.epochs.last().is_none_or(|last| last.epoch != epoch);
         if is_new {
-            self.tallies.push(EpochTally::empty(epoch, routing));
-            self.under_way.push(Default::default());
+            let before = self.canary_share();
+            self.tallies.epochs.push(EpochTally::empty(epoch, routing));
+            self.logs.push(Log::default());
+            if self.canary_share() > before {
+                self.cold_left = self.traffic.cold.map_or(0, |cold| cold.requests);
+            }
         }
         is_new
     }
 
+    /// Holds requests dispatched from a cohort on against these edges.
+    pub(super) fn hold_against(&mut self, from: u64, edges: Edges) {
+        self.edges.retain(|(known, _)| *known < from);
+        self.edges.push((from, edges));
+        let superfluous = self.edges.len().saturating_sub(16);
+        self.edges.drain(..superfluous);
+    }
+
     /// Dies and begins anew: counters are gone, and so is every request under way.
     pub(super) fn restart(&mut self) {
-        let serving = self.tallies.last().map(|last| EpochTally::empty(last.epoch, last.routing));
-        self.tallies = serving.into_iter().collect();
-        self.under_way = vec![Default::default(); self.tallies.len()];
+        let serving = self.tallies.epochs.last().map(|last| EpochTally::empty(last.epoch, last.routing));
+        self.tallies.epochs = serving.into_iter().collect();
+        self.logs = self.tallies.epochs.iter().map(|_| Log::default()).collect();
+        self.edges.clear();
         self.due.clear();
         self.moved = false;
     }
@@ -149,9 +143,9 @@ impl<'a> Arrivals<'a> {
                 }
                 false
             }
-            Due::Answer { tally, canary, failed, latency_us } => {
-                self.answer(tally, canary, failed, latency_us);
-                canary && failed
+            Due::Answer { tally, canary, fate, cohort, latency_us } => {
+                self.answer(tally, canary, fate, cohort, latency_us);
+                canary && fate == Fate::Failed
             }
         }
     }
@@ -190,28 +184,42 @@ impl<'a> Arrivals<'a> {
         end_us
     }
 
-    /// The tallies as of now, with what is under way.
-    pub(super) fn look(&mut self, now_us: u64) -> &[EpochTally] {
-        let traffic = self.traffic;
-        for (tally, under_way) in self.tallies.iter_mut().zip(&mut self.under_way) {
-            let [stable, canary] = under_way;
-            let arms = [
-                (&mut tally.primary, stable, &traffic.stable),
-                (&mut tally.additional, canary, &traffic.canary),
-            ];
-            for (counted, under_way, arm) in arms {
-                under_way.pass(arm, now_us, &mut self.chance);
-                counted.in_flight = match self.with_latency {
-                    true => counted.counts.requests.saturating_sub(counted.latency.count()),
-                    false => under_way.failing + under_way.succeeding,
-                };
+    /// The tallies as of now, with the cohorts since the one that `since` names for an epoch.
+    pub(super) fn look(&mut self, now_us: u64, since: impl Fn(Revision) -> Option<u64>) -> &Tallies {
+        let (now, traffic) = (cohort_of(now_us), self.traffic);
+        self.tallies.slots.clear();
+        for (tally, log) in self.tallies.epochs.iter_mut().zip(&mut self.logs) {
+            log.pass([&traffic.stable, &traffic.canary], now_us, &mut self.chance);
+            tally.cohorts = since(tally.epoch).map(|since| log.kept(since, now, &mut self.tallies.slots));
+        }
+        // As the recorder does: epochs that nothing will happen in any more are told once more, and no longer.
+        let last = self.logs.len().saturating_sub(1);
+        for index in (0..last).rev() {
+            if self.tallies.epochs[index].is_final {
+                self.forget(index);
+            } else if self.logs[index].is_over() {
+                self.tallies.epochs[index].is_final = true;
             }
         }
         &self.tallies
     }
 
+    fn forget(&mut self, gone: usize) {
+        self.tallies.epochs.remove(gone);
+        self.logs.remove(gone);
+        let due = std::mem::take(&mut self.due);
+        let moved = due.into_iter().map(|Reverse((at_us, due))| match due {
+            Due::Answer { tally, canary, fate, cohort, latency_us } if tally > gone => {
+                Reverse((at_us, Due::Answer { tally: tally - 1, canary, fate, cohort, latency_us }))
+            }
+            due => Reverse((at_us, due)),
+        });
+        self.due = moved.collect();
+    }
+
     fn canary_share(&self) -> f64 {
-        self.tallies.last().map_or(0.0, |last| last.routing.share_of(self.canary).fraction())
+        let serving = self.tallies.epochs.last();
+        serving.map_or(0.0, |last| last.routing.share_of(self.canary).fraction())
     }
 
     fn rates(&self, since_start: Duration) -> Rates {
@@ -267,62 +275,82 @@ impl<'a> Arrivals<'a> {
 
     /// Dispatches a request that will fail; whatever is known of it by `end_us` is counted at once.
     fn fail(&mut self, canary: bool, at_us: u64, end_us: u64) {
-        self.dispatch(canary, 1);
-        self.under_way[self.tallies.len() - 1][usize::from(canary)].failing += 1;
+        self.dispatch(canary, at_us);
         self.canary_failures += u64::from(canary);
-        self.answer_later(canary, true, at_us, end_us);
+        let manners = self.traffic.manners(canary);
+        let latency_us = manners.failure_latency.map(|span| span.as_micros() as u64);
+        self.answer_later(canary, Fate::Failed, latency_us, at_us, end_us);
     }
 
     fn succeed(&mut self, canary: bool, count: u64, from_us: u64, to_us: u64) {
-        self.dispatch(canary, count);
-        if !self.with_latency {
-            let arm = if canary { &self.traffic.canary } else { &self.traffic.stable };
-            let under_way = &mut self.under_way[self.tallies.len() - 1][usize::from(canary)];
-            under_way.join(arm, count, from_us, to_us, &mut self.chance);
-        } else {
-            for _ in 0..count {
-                let at_us = self.between(from_us, to_us);
-                self.answer_later(canary, false, at_us, to_us);
+        let manners = *self.traffic.manners(canary);
+        for _ in 0..count {
+            let at_us = self.between(from_us, to_us);
+            self.dispatch(canary, at_us);
+            if manners.hangs > 0.0 && uniform(&mut self.chance) < manners.hangs {
+                self.canary_failures += u64::from(canary);
+                self.answer_later(canary, Fate::Failed, Some(PATIENCE_US), at_us, to_us);
+                continue;
             }
+            let is_refused = manners.refusals > 0.0 && uniform(&mut self.chance) < manners.refusals;
+            let fate = if is_refused { Fate::Refused } else { Fate::Good };
+            if self.with_latency || is_refused {
+                self.answer_later(canary, fate, None, at_us, to_us);
+                continue;
+            }
+            let arm = if canary { &self.traffic.canary } else { &self.traffic.stable };
+            let known_us = at_us + arm.latency_us(&mut self.chance);
+            let serving = self.logs.len() - 1;
+            self.logs[serving].succeed(cohort_of(at_us), canary, known_us <= to_us, to_us);
         }
     }
 
-    fn answer_later(&mut self, canary: bool, failed: bool, at_us: u64, end_us: u64) {
+    fn answer_later(&mut self, canary: bool, fate: Fate, latency_us: Option<u64>, at_us: u64, end_us: u64) {
         let arm = if canary { &self.traffic.canary } else { &self.traffic.stable };
-        let latency_us = arm.latency_us(&mut self.chance);
-        let (known_us, tally) = (at_us + latency_us, self.tallies.len() - 1);
+        let mut latency_us = latency_us.unwrap_or_else(|| arm.latency_us(&mut self.chance));
+        if let Some(cold) = self.traffic.cold.filter(|_| canary && self.cold_left > 0) {
+            self.cold_left -= 1;
+            latency_us = (latency_us as f64 * cold.factor) as u64;
+        }
+        let (known_us, tally, cohort) = (at_us + latency_us, self.logs.len() - 1, cohort_of(at_us));
         // A canary's failure is always an event of its own: it raises the alarm.
-        if known_us <= end_us && !(canary && failed) {
-            self.answer(tally, canary, failed, latency_us);
+        if known_us <= end_us && !(canary && fate == Fate::Failed) {
+            self.answer(tally, canary, fate, cohort, latency_us);
         } else {
-            self.due.push(Reverse((known_us, Due::Answer { tally, canary, failed, latency_us })));
+            self.due.push(Reverse((known_us, Due::Answer { tally, canary, fate, cohort, latency_us })));
         }
     }
 
-    fn dispatch(&mut self, canary: bool, count: u64) {
-        self.moved |= count > 0;
-        self.requests += count;
-        if canary {
-            self.canary_requests += count;
-        }
-        let serving = self.tallies.len() - 1;
-        self.arm(serving, canary).counts.requests += count;
-    }
-
-    fn answer(&mut self, tally: usize, canary: bool, failed: bool, latency_us: u64) {
+    fn dispatch(&mut self, canary: bool, at_us: u64) {
         self.moved = true;
-        self.under_way[tally][usize::from(canary)].failing -= u64::from(failed);
+        self.requests += 1;
+        self.canary_requests += u64::from(canary);
+        let serving = self.logs.len() - 1;
+        self.arm(serving, canary).counts.requests += 1;
+        self.logs[serving].dispatch(cohort_of(at_us), canary);
+    }
+
+    fn answer(&mut self, tally: usize, canary: bool, fate: Fate, cohort: u64, latency_us: u64) {
+        self.moved = true;
+        let in_force = self.edges.iter().rfind(|(from, _)| *from <= cohort);
+        let edges = in_force.map(|(_, edges)| if canary { &edges.canary } else { &edges.stable });
+        self.logs[tally].answer(cohort, canary, fate, edges.map(|edges| (latency_us, edges)));
         let with_latency = self.with_latency;
         let arm = self.arm(tally, canary);
-        arm.counts.failures += u64::from(failed);
+        arm.counts.failures += u64::from(fate == Fate::Failed);
+        arm.refused += u64::from(fate == Fate::Refused);
         if with_latency {
             arm.latency.record(latency_us);
         }
     }
 
     fn arm(&mut self, tally: usize, canary: bool) -> &mut ArmTally {
-        let tally = &mut self.tallies[tally];
+        let tally = &mut self.tallies.epochs[tally];
         let beside = tally.routing.additional.is_some();
         if canary && beside { &mut tally.additional } else { &mut tally.primary }
     }
+}
+
+fn cohort_of(at_us: u64) -> u64 {
+    at_us / (COHORT_MS * 1000)
 }

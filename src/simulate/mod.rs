@@ -5,6 +5,7 @@
 //! the same run. `replay` puts recorded counts through the same evidence.
 
 mod arrivals;
+mod log;
 mod many;
 pub mod replay;
 mod run;
@@ -13,4 +14,4 @@ mod traffic;
 pub use crate::control::plans::{ReadPlan, read_plan};
 pub use many::{Spread, many};
 pub use run::{Run, Script, agreeable, run, run_asking};
-pub use traffic::{Arm, Drift, Incident, Traffic};
+pub use traffic::{Arm, Cold, Drift, Incident, Manners, Traffic};

@@ -1,7 +1,7 @@
 //! Recorded counts through a plan's gates: what the evidence would have said, block by block.
 //!
-//! The judge is the production one; only the counters come from a file. There are no histograms in it, so harm is
-//! judged by failures alone. A block starts where the one before it ended, and its tables are those of its start.
+//! The judge is the production one; only the counters come from a file. There are no latencies and no refusals in
+//! it, so harm is judged by failures alone. A block starts where the one before it ended, and its tables are those of its start.
 
 use std::fmt;
 
@@ -134,7 +134,7 @@ impl Replay {
             within(what, found, 0.0..=1e15, expected)?;
         }
         let settings = Settings::of(plan).ok_or(ReplayError::NothingIsJudged)?;
-        let mut settings = Settings { latency: None, ..settings };
+        let mut settings = Settings { latency: None, refusals: None, ..settings };
         if let Dispersion::Constant(phi) = dispersion {
             within("dispersion", phi, 1.0..=1e6, "1 is independent failures, and less cannot be")?;
             settings.dispersion = DispersionRule::Constant(phi);

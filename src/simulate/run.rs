@@ -228,6 +228,8 @@ impl<'a> Simulation<'a> {
         self.core.absorb(finished, at, &outside);
         let Some(state) = self.core.world.alias(&self.alias) else { return };
         let (epoch, routing) = (state.alias.revision, state.alias.routing);
+        // What requests are held against is known before the first of them is dispatched.
+        self.tell_counters();
         let is_new = self.arrivals.serve(epoch, routing);
         if is_new && self.now_us >= self.start_us {
             self.weights.push((self.elapsed(), routing.share_of(CANARY).ppm()));
@@ -273,7 +275,8 @@ impl<'a> Simulation<'a> {
         let mut restart_us = self.restart_every_us.map(|every_us| self.now_us + every_us);
         while self.rollout().is_some_and(|rollout| !rollout.record.phase.is_final()) && self.now_us < end_us {
             let due_us = self.arrivals.next_due_us();
-            let look = self.arrivals.moved.then_some(look_us);
+            let waits = self.core.judge_of(&self.alias).is_some_and(Judge::waits);
+            let look = (self.arrivals.moved || waits).then_some(look_us);
             let wakes = [due_us, self.deadline_us(), look, restart_us, Some(end_us)];
             let wake_us = wakes.into_iter().flatten().min().unwrap_or(end_us).max(self.now_us);
             if wake_us > self.now_us {
@@ -346,6 +349,7 @@ impl<'a> Simulation<'a> {
         let judge =
             Judge::resume(&rollout, self.stored.as_deref(), up).expect("what a judge stored can be read");
         self.core = Core::new(self.core.world.clone(), HashMap::from([(self.rollout, judge)]));
+        self.tell_counters();
         self.settle();
         self.refresh_deadlines();
     }
@@ -353,7 +357,19 @@ impl<'a> Simulation<'a> {
     fn observe(&mut self) {
         self.arrivals.moved = false;
         let up = self.now().up;
-        self.core.observe(&self.alias, up, self.arrivals.look(self.now_us));
+        let judge = self.core.judge_of(&self.alias);
+        let since = |epoch| judge.and_then(|judge| judge.needs_since(epoch));
+        let tallies = self.arrivals.look(self.now_us, since);
+        self.core.observe(&self.alias, up, tallies);
+        self.tell_counters();
+    }
+
+    fn tell_counters(&mut self) {
+        if let Some(judge) = self.core.judge_of_mut(&self.alias) {
+            for (from, edges) in judge.news_for_counters() {
+                self.arrivals.hold_against(from, edges);
+            }
+        }
     }
 
     fn look(&mut self) {

@@ -18,6 +18,26 @@ pub struct Arm {
     pub latency: Duration,
 }
 
+/// What else one version does.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Manners {
+    /// The share of its good requests that it refuses with a 4xx status, 0 to 1.
+    pub refusals: f64,
+    /// The share of its good requests that it does not answer; they fail after 30 s.
+    pub hangs: f64,
+    /// How long it takes to show a failure; as long as an answer unless given.
+    pub failure_latency: Option<Duration>,
+}
+
+/// The canary's slow beginning, at its start and at each rise.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Cold {
+    /// So many requests.
+    pub requests: u64,
+    /// Take so many times as long.
+    pub factor: f64,
+}
+
 /// A time in which both versions fail more, such as the fault of something they share.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Incident {
@@ -47,6 +67,12 @@ pub struct Traffic {
     pub stable: Arm,
     /// The canary.
     pub canary: Arm,
+    /// What else the stable version does.
+    pub stable_manners: Manners,
+    /// What else the canary does.
+    pub canary_manners: Manners,
+    /// How the canary begins.
+    pub cold: Option<Cold>,
     /// Times in which both fail more.
     pub incidents: Vec<Incident>,
     /// A slow change of both failing shares.
@@ -71,6 +97,9 @@ impl Traffic {
             requests_per_s,
             stable,
             canary,
+            stable_manners: Manners::default(),
+            canary_manners: Manners::default(),
+            cold: None,
             incidents: Vec::new(),
             drift: None,
             clump: 1.0,
@@ -78,6 +107,11 @@ impl Traffic {
             prior: Duration::from_secs(600),
             restart_every: None,
         }
+    }
+
+    /// What else a version does.
+    pub(super) fn manners(&self, canary: bool) -> &Manners {
+        if canary { &self.canary_manners } else { &self.stable_manners }
     }
 
     /// Requests per second at a time after the start of the rollout.

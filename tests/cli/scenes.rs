@@ -142,6 +142,9 @@ pub fn waiting_for_proof() -> Explanation {
                 phi: Some(1.0),
                 split: None,
                 latency: None,
+                refusals: None,
+                warming: None,
+                open: None,
                 stable: None,
             }),
             watch: None,
@@ -296,6 +299,9 @@ pub fn paused_for_harm() -> Explanation {
         phi: Some(1.0),
         split: None,
         latency: None,
+        refusals: None,
+        warming: None,
+        open: None,
         stable: None,
     });
     scene.arms = vec![arm("41", "stable", 0.95, 1_160, 1, 88.0), arm("42", "canary", 0.05, 61, 6, 1_420.0)];

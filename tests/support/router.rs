@@ -134,7 +134,7 @@ impl TestRouter {
     /// What was counted for the alias, by epoch.
     pub fn epochs(&self) -> Vec<EpochCounts> {
         let mut counts = Vec::new();
-        self.recorder.counts(&ALIAS.parse().unwrap(), &mut counts);
+        self.recorder.counts(&ALIAS.parse().unwrap(), &mut counts, |_| None, &mut Vec::new());
         counts
     }
 

@@ -58,3 +58,35 @@ pub struct StableView {
     /// How far the proof is that the canary is better, 0 to 1.
     pub better: f64,
 }
+
+/// The evidence of refused requests: 4xx statuses and their gRPC counterparts.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct RefusalsView {
+    /// Harm found in refusals alone, a natural logarithm.
+    pub ln_harm: f64,
+    /// Stable requests refused so far.
+    pub stable_refused: u64,
+    /// Canary requests refused so far.
+    pub canary_refused: u64,
+}
+
+/// What is left of the canary's warm-up, in which its latency is held against a wide limit.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct WarmingView {
+    /// Canary requests.
+    pub requests: u64,
+    /// The least time, in seconds.
+    pub seconds: f64,
+}
+
+/// Requests that have not entered the evidence, because they or others of the same moment have not ended.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct OpenView {
+    /// The stable version's.
+    pub stable: u64,
+    /// The canary's.
+    pub canary: u64,
+}

@@ -4,7 +4,7 @@ use super::Look;
 use super::line::{Line, Tone, wrapped};
 use super::sections::{FailuresShown, Split, failures, gate_needs, history, onward, progress, time_left};
 use super::words;
-use crate::api::wire::{ArmView, Explanation, RolloutStatus};
+use crate::api::wire::{ArmView, EvidenceView, Explanation, RolloutStatus};
 
 const FAILURES_SHOWN: FailuresShown = FailuresShown { count_max: 5, whole_traces: true };
 const HISTORY_SHOWN: usize = 8;
@@ -185,12 +185,44 @@ fn evidence(page: &mut Page<'_>, explanation: &Explanation) {
             )
         }
     });
+    for line in beside(evidence) {
+        page.say(&line);
+    }
     if let (Some(ln_proof), Some(limit), Some(claim)) =
         (evidence.ln_proof, evidence.ln_proof_limit, &explanation.proof_claim)
     {
         let proof = words::percent(progress(ln_proof, limit));
         page.say(&format!("Proof: {proof} of the way to showing that it is {claim}."));
     }
+}
+
+/// What is refused, what the canary's warm-up excuses, and what is not judged yet.
+fn beside(evidence: &EvidenceView) -> Vec<String> {
+    let mut lines = Vec::new();
+    if let Some(refusals) = evidence.refusals.as_ref().filter(|refusals| refusals.canary_refused > 0) {
+        lines.push(format!(
+            "It refused {} with a 4xx status or its gRPC counterpart; stable refused {}.",
+            words::plural(refusals.canary_refused as usize, "request", "requests"),
+            words::count(refusals.stable_refused)
+        ));
+    }
+    if let Some(warming) = &evidence.warming {
+        lines.push(format!(
+            "It is warming up: for {} more requests and {:.0} s its latency is held against a wide limit, and the bake \
+             has not begun.",
+            words::count(warming.requests),
+            warming.seconds
+        ));
+    }
+    if let Some(open) = &evidence.open {
+        lines.push(format!(
+            "Not judged yet: {} of the canary and {} of stable, which or whose neighbours have not ended; until then \
+             stable's count as failed and the canary's as good.",
+            words::plural(open.canary as usize, "request", "requests"),
+            words::count(open.stable)
+        ));
+    }
+    lines
 }
 
 fn arm_in_words(arm: &ArmView, look: &Look) -> String {

@@ -5,11 +5,6 @@
 //! alpha. A reserve starts with a quarter of it and is paid out a little every period: capital that was not yet bet
 //! has not been lost, so a canary that breaks after a long health is still found soon. Paying out moves money from one
 //! pocket to another; the total stays a supermartingale.
-//!
-//! Requests count as good when they are dispatched, and turn when they fail (`harm`). A failure that becomes known after
-//! a payout gives back what its dispatch had cost, and would give it to capital that was never charged: at a thousand
-//! requests a second with 5 % failing after 50 ms that alone rolls back one healthy canary in seven. So what is paid
-//! out is charged for the requests under way.
 
 use serde::{Deserialize, Serialize};
 
@@ -24,7 +19,7 @@ const RESERVE: f64 = 0.25;
 const PAYOUT_PERIODS_MIN: u64 = 64;
 
 /// Capital over the alternatives of `SHIFTS`, and the reserve.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Capital {
     ln_capital: [f64; SHIFTS.len()],
     reserve: f64,
@@ -42,10 +37,7 @@ impl Default for Capital {
 
 impl Capital {
     /// Pays out of the reserve until `periods` periods have been paid for.
-    ///
-    /// `ln_growth` says what requests that are under way have brought an alternative so far. New capital joins in
-    /// that bet as if it had been there, for it will win or lose by how they end; but it may not win by joining.
-    pub fn pay_out_until(&mut self, periods: u64, phi: f64, ln_growth: impl Fn(usize) -> f64) {
+    pub fn pay_out_until(&mut self, periods: u64) {
         let before = self.reserve;
         while self.periods < periods {
             self.periods += 1;
@@ -54,17 +46,9 @@ impl Capital {
         let paid = before - self.reserve;
         if paid > 0.0 {
             let ln_each = (paid / SHIFTS.len() as f64).ln();
-            for (index, ln_capital) in self.ln_capital.iter_mut().enumerate() {
-                let joining = (ln_growth(index) / phi).min(0.0);
-                *ln_capital = ln_add(*ln_capital, ln_each + joining);
+            for ln_capital in &mut self.ln_capital {
+                *ln_capital = ln_add(*ln_capital, ln_each);
             }
-        }
-    }
-
-    /// Multiplies each alternative's capital by the exponential of what `ln_change` says for it.
-    pub fn adjust(&mut self, ln_change: impl Fn(usize) -> f64) {
-        for (index, ln_capital) in self.ln_capital.iter_mut().enumerate() {
-            *ln_capital += ln_change(index);
         }
     }
 
@@ -83,13 +67,6 @@ impl Capital {
 
     /// The logarithm of the total.
     pub fn ln_total(&self) -> f64 {
-        self.ln_total_less(|_| 0.0)
-    }
-
-    /// The logarithm of what the total would be without what `ln_open` says each alternative has only for now.
-    pub fn ln_total_less(&self, ln_open: impl Fn(usize) -> f64) -> f64 {
-        let settled =
-            self.ln_capital.iter().enumerate().map(|(index, ln_capital)| ln_capital - ln_open(index));
-        ln_add(self.reserve.ln(), ln_sum(settled))
+        ln_add(self.reserve.ln(), ln_sum(self.ln_capital.iter().copied()))
     }
 }

@@ -13,15 +13,15 @@ use super::dispersion::Damping;
 use super::harm::alternative_rate;
 
 /// The evidence that a version lies above a fixed rate.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Ceiling {
     capital: Capital,
 }
 
 impl Ceiling {
-    /// Pays out of the reserve for every period of evidence up to `periods`; `pending` are under way, counted as good.
-    pub fn pay_out_until(&mut self, periods: u64, pending: Counts, max: f64, damping: Damping) {
-        self.capital.pay_out_until(periods, damping.phi, |index| ln_growth(pending, max, index));
+    /// Pays out of the reserve for every period of evidence up to `periods`.
+    pub fn pay_out_until(&mut self, periods: u64) {
+        self.capital.pay_out_until(periods);
     }
 
     /// Judges counts of the version against `max`, a share between 0 and 1; `second` is for clipping.
@@ -32,11 +32,6 @@ impl Ceiling {
     /// The logarithm of the capital.
     pub fn ln(&self) -> f64 {
         self.capital.ln_total()
-    }
-
-    /// The logarithm of the capital, if `counts` came too.
-    pub fn ln_after(&self, counts: Counts, max: f64, damping: Damping) -> f64 {
-        self.capital.ln_total_less(|index| -ln_growth(counts, max, index) / damping.phi)
     }
 }
 

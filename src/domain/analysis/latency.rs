@@ -7,16 +7,14 @@
 //! at p90, p99 and p99.9, are supermartingales by the derivation there, and their mean is one. A stale or wrong `x`
 //! costs power, never validity. The canary's threshold is rounded up to the next edge, in its favour.
 //!
-//! The mean of the four and the evidence of failures are mixed half and half under the one alpha (`evidence`): a mean of
-//! supermartingales is one.
+//! A cohort (`cohort`) enters a comparison as soon as the comparison's limit has passed since it closed. By then every
+//! request of *both* arms is decided, for it was answered within its edge or it was not, whether it is still under way or
+//! has long ended: so nothing is pending, nothing turns, and a canary that hangs is found after one limit and not after
+//! the timeout. Edges are fixed before the requests they count are dispatched, and what is left of them enters before they
+//! go. A request that its client gave up, or that failed without any answer, within the edge was not slow.
 //!
-//! A request counts when its answer comes, once, and whole. Failures are counted by dispatch, as successes that may
-//! still turn; excesses may not be, for they are late by nature: a request dispatched before the reserve paid out, or
-//! before the tables changed, would give capital back that was never charged for it, and with a tenth of all requests
-//! exceeding that rolls back healthy canaries. Counting answers has a price of its own: after each change of weight the
-//! slower arm's first answers come later than the faster one's. For a canary within its limits that is a fraction of one
-//! latency, a heuristic's worth. A request without any answer is a failure and no latency. The first `warmup` of a
-//! canary, decided in advance, is left out for both arms: cold starts are not what it will be like.
+//! While the canary warms up (`warmup`) it is held against a wide limit, `5 x + added`, instead: the same null hypothesis
+//! with five in the place of `m`.
 //!
 //! Heuristic: excesses clump more than failures do (one slow garbage collection, one lock), so each process has a
 //! dispersion of its own; see `dispersion` for what that is worth.
@@ -29,15 +27,16 @@ use serde::{Deserialize, Serialize};
 
 use super::boundary::Margin;
 use super::ceiling::Ceiling;
+use super::cohort::{CEILING_EDGE, EDGES, QUANTILES_COMPARED, Tally};
 use super::dispersion::Damping;
 use super::harm::{Harm, HarmTable};
+use super::mixture::half_and_half;
 use super::past::LatencyPast;
-use super::spells::Kind;
-use super::{Arms, Counts, ln_add, ln_sum};
+use super::{Arms, Counts, ln_sum};
 use crate::domain::histogram::{HistogramSnapshot, bucket_of, upper_edge_us};
 
 /// The quantiles that are compared.
-pub const QUANTILES: [f64; 4] = [0.5, 0.9, 0.99, 0.999];
+pub const QUANTILES: [f64; QUANTILES_COMPARED] = [0.5, 0.9, 0.99, 0.999];
 
 /// How many they are.
 pub const PROCESSES: usize = QUANTILES.len();
@@ -54,7 +53,7 @@ pub struct LatencySettings {
     pub added_us: u64,
     /// The bucket above which a request is slower than `p99Max`.
     pub ceiling_bucket: Option<usize>,
-    /// What is left out at the beginning.
+    /// How long a canary warms up at least; nothing where it does not.
     pub warmup: Duration,
 }
 
@@ -68,14 +67,18 @@ pub struct LatencySpan<'a> {
 }
 
 impl LatencySpan<'_> {
-    /// How many latencies above a bucket came since the last look.
-    fn above(&self, bucket: usize) -> u64 {
-        self.now.count_above(bucket).saturating_sub(self.before.count_above(bucket))
-    }
-
     /// How many came since the last look.
     pub fn answers(&self) -> u64 {
         self.now.count().saturating_sub(self.before.count())
+    }
+
+    /// How many came since the last look that lie above each bucket.
+    pub fn exceeding(&self, buckets: [Option<usize>; PROCESSES]) -> [u64; PROCESSES] {
+        if self.is_empty() {
+            return [0; PROCESSES];
+        }
+        let above = |bucket| self.now.count_above(bucket).saturating_sub(self.before.count_above(bucket));
+        buckets.map(|bucket| bucket.map_or(0, above))
     }
 
     /// Whether none came since the last look.
@@ -89,93 +92,145 @@ pub fn bucket_up(latency_us: u64) -> usize {
     bucket_of(latency_us.saturating_sub(1))
 }
 
-/// One comparison: where each arm exceeds, and what that is worth.
+/// What one comparison holds each arm against.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Threshold {
+pub struct Comparison {
     /// Stable exceeds above this bucket.
     pub stable_bucket: usize,
     /// The canary exceeds above this one.
-    pub canary_bucket: usize,
+    pub near_bucket: usize,
+    /// While it warms up it exceeds above this one.
+    pub wide_bucket: usize,
     /// The share of stable's requests that probably exceeds.
     pub stable_rate: f64,
-    /// What stable's own slow spells excuse.
-    margin: Margin,
+}
+
+/// All comparisons, frozen for a while; absent where stable's past says nothing.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Comparisons {
+    of: [Option<Comparison>; PROCESSES],
+    ceiling_bucket: Option<usize>,
+}
+
+/// While the canary warms up, so many times stable is accepted.
+const WIDE_RATIO: f64 = 5.0;
+
+impl Comparisons {
+    /// Computes the comparisons from stable's past.
+    pub fn new(settings: &LatencySettings, past: &LatencyPast) -> Comparisons {
+        let of = |index: usize| {
+            let stable_bucket = past.edge(index)?;
+            let edge_us = upper_edge_us(stable_bucket)?;
+            let limit = |ratio: f64| bucket_up((edge_us as f64 * ratio).ceil() as u64 + settings.added_us);
+            Some(Comparison {
+                stable_bucket,
+                near_bucket: limit(settings.ratio),
+                wide_bucket: limit(WIDE_RATIO.max(settings.ratio)),
+                stable_rate: past.rate_above(index),
+            })
+        };
+        Comparisons { of: std::array::from_fn(of), ceiling_bucket: settings.ceiling_bucket }
+    }
+
+    /// What a request of each arm is held against, in microseconds; `u64::MAX` where it is against nothing.
+    pub fn edges(&self) -> Edges {
+        let edge = |bucket: Option<usize>| bucket.and_then(upper_edge_us).unwrap_or(u64::MAX);
+        let of = |bucket: fn(&Comparison) -> usize| self.of.map(|of| edge(of.as_ref().map(bucket)));
+        let (stable, near, wide) =
+            (of(|of| of.stable_bucket), of(|of| of.near_bucket), of(|of| of.wide_bucket));
+        let mut edges = Edges { stable: [u64::MAX; EDGES], canary: [u64::MAX; EDGES] };
+        edges.stable[..PROCESSES].copy_from_slice(&stable);
+        edges.canary[..PROCESSES].copy_from_slice(&near);
+        edges.canary[PROCESSES..CEILING_EDGE].copy_from_slice(&wide);
+        edges.canary[CEILING_EDGE] = edge(self.ceiling_bucket);
+        edges
+    }
+}
+
+/// What requests of each arm are held against, in microseconds: one is within an edge if it takes less.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Edges {
+    /// The function version's.
+    pub stable: [u64; EDGES],
+    /// The additional version's.
+    pub canary: [u64; EDGES],
+}
+
+impl Default for Edges {
+    fn default() -> Edges {
+        Edges { stable: [u64::MAX; EDGES], canary: [u64::MAX; EDGES] }
+    }
+}
+
+/// One comparison at one weight.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Threshold {
+    /// What it holds each arm against.
+    pub at: Comparison,
     table: HarmTable,
 }
 
 /// The comparisons of one weight epoch, frozen until the next refresh; absent where stable's past says nothing.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub struct LatencyTables(pub [Option<Threshold>; PROCESSES]);
-
-/// No more excesses than stable has, but for its own slow spells (`spells`).
-fn allowed(past: &LatencyPast, index: usize) -> Margin {
-    Margin { ratio: 1.0, added: past.spells[index].level(Kind::Excesses) }
+pub struct LatencyTables {
+    /// By comparison.
+    pub of: [Option<Threshold>; PROCESSES],
+    edges: Edges,
 }
+
+/// By how much the share of slow requests may differ where stable has no spells.
+#[cfg(test)]
+const NO_WORSE: Margin = Margin { ratio: 1.0, added: 0.0 };
 
 impl LatencyTables {
-    /// Computes the tables for a weight from stable's past.
-    pub fn new(settings: &LatencySettings, weight: f64, past: &LatencyPast) -> LatencyTables {
+    /// Computes the tables for a weight.
+    pub fn new(comparisons: &Comparisons, weight: f64, margins: [Margin; PROCESSES]) -> LatencyTables {
         let of = |index: usize| {
-            let stable_bucket = past.edge(index)?;
-            let edge_us = upper_edge_us(stable_bucket)?;
-            let limit_us = (edge_us as f64 * settings.ratio).ceil() as u64 + settings.added_us;
-            let stable_rate = past.rate_above(index);
-            Some(Threshold {
-                stable_bucket,
-                canary_bucket: bucket_up(limit_us),
-                stable_rate,
-                margin: allowed(past, index),
-                table: HarmTable::new(weight, stable_rate, allowed(past, index)),
-            })
+            let at = comparisons.of[index]?;
+            Some(Threshold { at, table: HarmTable::new(weight, at.stable_rate, margins[index]) })
         };
-        LatencyTables(std::array::from_fn(of))
-    }
-}
-
-/// What both arms' latencies brought since the last look, by comparison.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub struct Excesses {
-    /// Answers and excesses of each comparison.
-    pub arms: [Arms; PROCESSES],
-    /// The canary's answers, and how many were slower than `p99Max`.
-    pub ceiling: Counts,
-}
-
-impl Excesses {
-    /// Counts what exceeded of the answers that came.
-    pub fn count(
-        tables: &LatencyTables,
-        ceiling_bucket: Option<usize>,
-        canary: LatencySpan<'_>,
-        stable: LatencySpan<'_>,
-    ) -> Excesses {
-        let (canary_answers, stable_answers) = (canary.answers(), stable.answers());
-        let of = |requests: u64, span: &LatencySpan<'_>, bucket: usize| {
-            let failures = if requests == 0 { 0 } else { span.above(bucket) };
-            Counts { requests, failures }
-        };
-        let both = |threshold: Option<Threshold>| {
-            threshold.map_or_else(Arms::default, |threshold| Arms {
-                canary: of(canary_answers, &canary, threshold.canary_bucket),
-                stable: of(stable_answers, &stable, threshold.stable_bucket),
-            })
-        };
-        let ceiling = ceiling_bucket.map(|bucket| of(canary_answers, &canary, bucket)).unwrap_or_default();
-        Excesses { arms: tables.0.map(both), ceiling }
+        LatencyTables { of: std::array::from_fn(of), edges: comparisons.edges() }
     }
 
-    /// Adds what another look brought.
-    pub fn plus(&self, more: &Excesses) -> Excesses {
-        Excesses {
-            arms: std::array::from_fn(|index| self.arms[index].plus(more.arms[index])),
-            ceiling: self.ceiling.plus(more.ceiling),
+    /// After how many microseconds every request is decided in a comparison, or against `p99Max` after the last one.
+    pub fn decided_after_us(&self, index: usize, is_warming: bool) -> u64 {
+        if index == PROCESSES {
+            return finite(self.edges.canary[CEILING_EDGE]);
+        }
+        finite(self.edges.canary[edge_of(index, is_warming)]).max(finite(self.edges.stable[index]))
+    }
+
+    /// What exceeded in a comparison, of requests that are all decided.
+    pub fn excesses(&self, index: usize, is_warming: bool, stable: &Tally, canary: &Tally) -> Arms {
+        let over = |tally: &Tally, edges: &[u64; EDGES], edge: usize| {
+            let failures = match edges[edge] {
+                u64::MAX => 0,
+                _ => tally.dispatched.saturating_sub(tally.within[edge]),
+            };
+            Counts { requests: tally.dispatched, failures }
+        };
+        Arms {
+            canary: over(canary, &self.edges.canary, edge_of(index, is_warming)),
+            stable: over(stable, &self.edges.stable, index),
         }
     }
 
-    /// Whether any request of the canary exceeded anything.
-    pub fn canary_exceeded(&self) -> bool {
-        self.ceiling.failures > 0 || self.arms.iter().any(|arms| arms.canary.failures > 0)
+    /// The canary's requests, and how many were slower than `p99Max`.
+    pub fn beyond_ceiling(&self, canary: &Tally) -> Counts {
+        let within = match self.edges.canary[CEILING_EDGE] {
+            u64::MAX => canary.dispatched,
+            _ => canary.within[CEILING_EDGE],
+        };
+        Counts { requests: canary.dispatched, failures: canary.dispatched.saturating_sub(within) }
     }
+}
+
+fn edge_of(index: usize, is_warming: bool) -> usize {
+    if is_warming { PROCESSES + index } else { index }
+}
+
+fn finite(edge_us: u64) -> u64 {
+    if edge_us == u64::MAX { 0 } else { edge_us }
 }
 
 /// The evidence that a canary is slower, over a whole rollout.
@@ -188,47 +243,37 @@ pub struct LatencyHarm {
 }
 
 impl LatencyHarm {
-    /// Pays out of the reserves for every period of evidence up to `periods`.
-    pub fn pay_out_until(&mut self, periods: u64) {
-        // Only answers count here, whole and once: none is under way.
-        self.harm.iter_mut().for_each(|harm| harm.pay_out_until(periods, std::iter::empty(), Damping::NONE));
-        self.ceiling.pay_out_until(periods, Counts::default(), CEILING_SHARE, Damping::NONE);
+    /// Pays out of the reserve of one comparison, or of the ceiling after the last one, up to `periods`.
+    pub fn pay_out_until(&mut self, index: usize, periods: u64) {
+        match self.harm.get_mut(index) {
+            Some(harm) => harm.pay_out_until(periods),
+            None => self.ceiling.pay_out_until(periods),
+        }
     }
 
-    /// Judges what exceeded by tables fixed before it; `second` is for clipping.
-    pub fn update(
-        &mut self,
-        tables: &LatencyTables,
-        excesses: &Excesses,
-        damping: &[Damping; PROCESSES],
-        second: u64,
-    ) {
-        for (index, threshold) in tables.0.iter().enumerate() {
-            let Some(threshold) = threshold else { continue };
-            self.totals[index] = self.totals[index].plus(excesses.arms[index]);
-            self.harm[index].update(&threshold.table, excesses.arms[index], damping[index], second);
-        }
+    /// Judges what exceeded in one comparison by a table fixed before it; `second` is for clipping.
+    pub fn update(&mut self, index: usize, threshold: &Threshold, arms: Arms, damping: Damping, second: u64) {
+        self.totals[index] = self.totals[index].plus(arms);
+        self.harm[index].update(&threshold.table, arms, damping, second);
     }
 
     /// Judges a block by its own split of the requests (`split`).
     pub fn update_by_own_split(
         &mut self,
-        tables: &LatencyTables,
-        excesses: &Excesses,
-        damping: &[Damping; PROCESSES],
+        index: usize,
+        (threshold, margin): (&Threshold, Margin),
+        arms: Arms,
+        damping: Damping,
         second: u64,
     ) {
-        for (index, threshold) in tables.0.iter().enumerate() {
-            let (Some(threshold), arms) = (threshold, excesses.arms[index]) else { continue };
-            self.totals[index] = self.totals[index].plus(arms);
-            let table = HarmTable::new(arms.share(), threshold.stable_rate, threshold.margin);
-            self.harm[index].update(&table, arms, damping[index], second);
-        }
+        self.totals[index] = self.totals[index].plus(arms);
+        let table = HarmTable::new(arms.share(), threshold.at.stable_rate, margin);
+        self.harm[index].update(&table, arms, damping, second);
     }
 
     /// Judges the canary against `p99Max`.
-    pub fn update_ceiling(&mut self, excesses: &Excesses, damping: Damping, second: u64) {
-        self.ceiling.update(excesses.ceiling, CEILING_SHARE, damping, second);
+    pub fn update_ceiling(&mut self, canary: Counts, damping: Damping, second: u64) {
+        self.ceiling.update(canary, CEILING_SHARE, damping, second);
     }
 
     /// The logarithm of the capital: the mean of the four, and half and half with the ceiling where there is one.
@@ -236,7 +281,7 @@ impl LatencyHarm {
         let four = ln_sum(self.harm.iter().map(Harm::ln)) - (PROCESSES as f64).ln();
         match settings.ceiling_bucket {
             None => four,
-            Some(_) => ln_add(four, self.ceiling.ln()) - std::f64::consts::LN_2,
+            Some(_) => half_and_half(four, self.ceiling.ln()),
         }
     }
 
@@ -270,15 +315,17 @@ mod tests {
         let (seen, none) = (histogram((1..=1000).map(|index| index * 100)), HistogramSnapshot::default());
         past.add(LatencySpan { now: &seen, before: &none });
         past.refresh(0.0);
-        let tables = LatencyTables::new(&SETTINGS, 0.05, &past);
+        let comparisons = Comparisons::new(&SETTINGS, &past);
         for (index, quantile) in QUANTILES.into_iter().enumerate() {
-            let threshold = tables.0[index].unwrap();
-            let edge_us = upper_edge_us(threshold.stable_bucket).unwrap() as f64;
+            let at = comparisons.of[index].unwrap();
+            let edge_us = upper_edge_us(at.stable_bucket).unwrap() as f64;
             let exact_us = quantile * 100_000.0;
             assert!(edge_us >= exact_us && edge_us <= exact_us * 1.13, "{quantile}: {edge_us}");
-            let limit_us = upper_edge_us(threshold.canary_bucket).unwrap() as f64;
-            let exact_us = edge_us * 1.5 + 10_000.0;
-            assert!(limit_us >= exact_us && limit_us <= exact_us * 1.13, "{quantile}: {limit_us}");
+            for (bucket, ratio) in [(at.near_bucket, 1.5), (at.wide_bucket, 5.0)] {
+                let limit_us = upper_edge_us(bucket).unwrap() as f64;
+                let exact_us = edge_us * ratio + 10_000.0;
+                assert!(limit_us >= exact_us && limit_us <= exact_us * 1.13, "{quantile}: {limit_us}");
+            }
         }
     }
 
@@ -289,14 +336,22 @@ mod tests {
     }
 
     #[test]
-    fn only_what_came_since_the_last_look_exceeds() {
-        let before = histogram([10_u64, 500_000].into_iter());
-        let mut now = before.clone();
-        now.record(700_000);
-        now.record(20);
-        let span = LatencySpan { now: &now, before: &before };
-        assert_eq!(span.above(bucket_up(600_000)), 1);
-        assert_eq!(span.above(bucket_up(100_000)), 1);
-        assert_eq!(LatencySpan { now: &now, before: &now }.above(0), 0);
+    fn whoever_has_not_answered_within_the_edge_exceeds_and_nothing_exceeds_no_edge() {
+        let mut past = LatencyPast::default();
+        let (seen, none) = (histogram((1..=1000).map(|index| index * 100)), HistogramSnapshot::default());
+        past.add(LatencySpan { now: &seen, before: &none });
+        past.refresh(0.0);
+        let tables = LatencyTables::new(&Comparisons::new(&SETTINGS, &past), 0.05, [NO_WORSE; PROCESSES]);
+        let mut canary = Tally { dispatched: 10, ..Tally::default() };
+        (canary.within[0], canary.within[PROCESSES]) = (4, 9);
+        let stable = Tally { dispatched: 20, within: [20; EDGES], ..Tally::default() };
+        assert_eq!(tables.excesses(0, false, &stable, &canary).canary.failures, 6);
+        assert_eq!(tables.excesses(0, true, &stable, &canary).canary.failures, 1);
+        assert_eq!(tables.beyond_ceiling(&canary).failures, 0, "the plan names no ceiling");
+        assert!(tables.decided_after_us(0, true) > tables.decided_after_us(0, false));
+        let nothing_known = Comparisons::new(&SETTINGS, &LatencyPast::default());
+        let tables = LatencyTables::new(&nothing_known, 0.05, [NO_WORSE; PROCESSES]);
+        assert_eq!(tables.excesses(0, false, &stable, &canary).canary.failures, 0);
+        assert!(tables.of[0].is_none());
     }
 }

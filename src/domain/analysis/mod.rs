@@ -15,10 +15,12 @@
 //! in with probability at most beta at each step. What is a heuristic is said where it stands.
 
 pub mod baseline;
+pub mod bound;
 pub mod boundary;
 pub mod capital;
 pub mod ceiling;
 pub mod clip;
+pub mod cohort;
 pub mod dispersion;
 pub mod evidence;
 pub mod feasibility;
@@ -27,6 +29,7 @@ pub mod harm;
 pub mod latency;
 pub mod ledger;
 pub mod mirror;
+pub mod mixture;
 pub mod past;
 pub mod proof;
 pub mod ratio;
@@ -36,6 +39,7 @@ pub mod stable;
 pub mod users;
 #[cfg(test)]
 mod vectors;
+pub mod warmup;
 pub mod watch;
 
 use serde::{Deserialize, Serialize};

@@ -29,6 +29,12 @@ pub struct Past {
     /// Its own bad spells.
     #[serde(default)]
     pub spells: Spells,
+    /// How often it refuses requests.
+    #[serde(default)]
+    pub refusals: Baseline,
+    /// How unevenly it does.
+    #[serde(default)]
+    pub refusals_dispersion: Dispersion,
     /// How long it takes.
     pub latency: LatencyPast,
     refreshed: Option<Uptime>,
@@ -40,18 +46,20 @@ impl Past {
         Past { failures: Baseline::warmed(failures, requests), ..Past::default() }
     }
 
-    /// Learns what came between two looks; latencies were added one block after the other before.
-    pub fn learn(&mut self, stable: Counts, exceeded: [u64; PROCESSES], from: Uptime, to: Uptime) {
-        self.failures.learn(stable, to.since(from));
+    /// Learns how requests ended between two moments, and how many were refused.
+    pub fn learn(&mut self, stable: Counts, refused: u64, from: Uptime, to: Uptime) {
+        let span = to.since(from);
+        self.failures.learn(stable, span);
         self.dispersion.learn(stable.failures, from, to);
         self.spells.learn(Kind::Failures, stable, from, to);
-        for (dispersion, count) in self.latency.dispersion.iter_mut().zip(exceeded) {
-            dispersion.learn(count, from, to);
-        }
-        for (index, count) in
-            exceeded.into_iter().enumerate().filter(|(index, _)| self.latency.edges[*index].is_some())
-        {
-            let counts = Counts { requests: stable.requests, failures: count };
+        self.refusals.learn(Counts { requests: stable.requests, failures: refused }, span);
+        self.refusals_dispersion.learn(refused, from, to);
+    }
+
+    /// Learns how many of so many requests exceeded a frozen edge between two moments; `add` learnt their latencies.
+    pub fn learn_excesses(&mut self, index: usize, counts: Counts, from: Uptime, to: Uptime) {
+        self.latency.dispersion[index].learn(counts.failures, from, to);
+        if self.latency.edges[index].is_some() {
             self.latency.spells[index].learn(Kind::Excesses, counts, from, to);
         }
     }
@@ -59,6 +67,7 @@ impl Past {
     /// What comes next is another weight, and not to be compared with what came before.
     pub fn skip(&mut self) {
         self.dispersion.skip();
+        self.refusals_dispersion.skip();
         self.latency.dispersion.iter_mut().for_each(Dispersion::skip);
     }
 
@@ -112,13 +121,9 @@ impl LatencyPast {
         }
     }
 
-    /// How many latencies above the frozen edges came since the last look.
-    pub fn exceeding(&self, span: LatencySpan<'_>) -> [u64; PROCESSES] {
-        if span.is_empty() {
-            return [0; PROCESSES];
-        }
-        let above = |bucket| span.now.count_above(bucket).saturating_sub(span.before.count_above(bucket));
-        self.edges.map(|edge| edge.map_or(0, above))
+    /// The buckets whose upper edges are the frozen quantiles.
+    pub fn edges(&self) -> [Option<usize>; PROCESSES] {
+        self.edges
     }
 
     /// Fades what is known by the seconds since the last time, and freezes the edges anew.

@@ -210,22 +210,6 @@ impl Proof {
         self.total_of(self.ln_capital.iter().copied())
     }
 
-    /// The same without the requests under way, which are given with the tables they were counted as good by.
-    pub fn ln_settled<'a>(
-        &self,
-        under_way: impl Iterator<Item = (&'a ProofTable, Arms)> + Clone,
-        damping: Damping,
-    ) -> f64 {
-        let open =
-            |index: usize| under_way.clone().map(|(table, arms)| table.factors[index].of(arms)).sum::<f64>();
-        self.total_of(
-            self.ln_capital
-                .iter()
-                .enumerate()
-                .map(|(index, ln_capital)| ln_capital - open(index) / damping.phi),
-        )
-    }
-
     fn total_of(&self, components: impl Iterator<Item = f64> + Clone) -> f64 {
         ln_add(ln_sum(components), self.reserve.ln())
     }

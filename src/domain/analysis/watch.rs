@@ -130,9 +130,9 @@ impl Watch {
     }
 
     /// Pays out of the reserve until `periods` periods of ten seconds have been paid for.
-    pub fn pay_out_until(&mut self, periods: u64, damping: Damping) {
+    pub fn pay_out_until(&mut self, periods: u64) {
         self.periods = self.periods.max(periods);
-        self.ceiling.pay_out_until(self.periods, Counts::default(), self.limit, damping);
+        self.ceiling.pay_out_until(self.periods);
     }
 
     /// The logarithm of the capital; at `ln(1/alpha)` it is an alarm.
@@ -177,7 +177,7 @@ mod tests {
                     Ok(tick) => watch.update(counts(tick), Damping::NONE, 0),
                     Err(_) => {
                         periods += 1;
-                        watch.pay_out_until(periods, Damping::NONE);
+                        watch.pay_out_until(periods);
                     }
                 }
                 vectors::assert_close(watch.ln(), expected, &run.name);
@@ -220,7 +220,7 @@ mod tests {
         for at in 0..3600_u64 {
             let seen = second(rate(at));
             failed += seen.failures;
-            watch.pay_out_until(at / 10, Damping::NONE);
+            watch.pay_out_until(at / 10);
             watch.update(seen, Damping::NONE, at);
             if watch.ln() >= 100_f64.ln() {
                 return Some(failed);

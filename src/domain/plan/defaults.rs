@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use super::model::{
-    Analysis, FailureLimits, LatencyLimits, OnAlarm, Proof, StableUnhealthy, StepDeadline, Timeout, WatchPlan,
+    Analysis, FailureLimits, LatencyLimits, OnAlarm, Proof, RefusalLimits, StableUnhealthy, StepDeadline,
+    Timeout, WatchPlan,
 };
 use crate::domain::weight::Weight;
 
@@ -29,6 +30,7 @@ impl Default for Analysis {
         Analysis {
             failures: FailureLimits::default(),
             latency: Some(LatencyLimits::default()),
+            refusals: Some(RefusalLimits::default()),
             false_rollback_rate: 0.01,
             proof: Some(Proof::default()),
             failure_status: vec![(500, 599)],
@@ -52,6 +54,12 @@ impl Default for LatencyLimits {
             p99_max: None,
             warmup: Duration::from_secs(60),
         }
+    }
+}
+
+impl Default for RefusalLimits {
+    fn default() -> RefusalLimits {
+        RefusalLimits { max_ratio: 1.5, max_added: 0.01 }
     }
 }
 

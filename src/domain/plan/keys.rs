@@ -123,6 +123,7 @@ pub(super) static ANALYSIS: Table = Table {
     keys: &[
         key("failures", "failures: {maxRatio: 1.2, maxAdded: 0.05pp}"),
         key("latency", "latency: {maxRatio: 1.5, maxAdded: 10ms}"),
+        key("refusals", "refusals: {maxRatio: 1.5, maxAdded: 1pp}"),
         key("falseRollbackRate", "falseRollbackRate: 1%"),
         key("proof", "proof: {addedFailures: 0.5pp, falseAdvanceRate: 5%}"),
         key("failureStatus", "failureStatus: [\"500-599\"]"),
@@ -147,6 +148,11 @@ pub(super) static LATENCY: Table = Table {
         key("p99Max", "p99Max: 800ms"),
         key("warmup", "warmup: 1m"),
     ],
+};
+
+pub(super) static REFUSALS: Table = Table {
+    name: "`analysis.refusals`",
+    keys: &[key("maxRatio", "maxRatio: 1.5"), key("maxAdded", "maxAdded: 1pp")],
 };
 
 pub(super) static PROOF: Table = Table {
@@ -258,6 +264,7 @@ pub(super) static TABLES: &[&Table] = &[
     &ANALYSIS,
     &FAILURES,
     &LATENCY,
+    &REFUSALS,
     &PROOF,
     &METRIC,
     &PROMETHEUS,

@@ -221,6 +221,8 @@ pub struct Analysis {
     pub failures: FailureLimits,
     /// Latency against stable's; `None` for `latency: none`.
     pub latency: Option<LatencyLimits>,
+    /// Refused requests against stable's; `None` for `refusals: none`.
+    pub refusals: Option<RefusalLimits>,
     /// The probability of rolling back a harmless canary, over the whole rollout: alpha.
     pub false_rollback_rate: f64,
     /// What must be proven before the next weight; `None` for `proof: none`.
@@ -244,6 +246,15 @@ pub struct FailureLimits {
     pub max: Option<f64>,
 }
 
+/// What share of refused requests is accepted of the canary: `rho * stable + delta`.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct RefusalLimits {
+    /// rho, at least 1.
+    pub max_ratio: f64,
+    /// delta, as a share: 1pp is 0.01.
+    pub max_added: f64,
+}
+
 /// What latency is accepted of the canary.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct LatencyLimits {
@@ -253,7 +264,7 @@ pub struct LatencyLimits {
     pub max_added: Duration,
     /// An absolute ceiling for the 99th percentile.
     pub p99_max: Option<Duration>,
-    /// What is left out at the start of each version.
+    /// The least time that the canary warms up from its start and from each rise; nothing for no warm-up.
     pub warmup: Duration,
 }
 

@@ -36,6 +36,9 @@ pub struct Facts<'a> {
     pub ahead: Option<RolloutId>,
 }
 
+/// A bake waits for the warm-up so many times its own length at most.
+const BAKES_OF_WARM_UP: u32 = 3;
+
 /// One thing the next step needs.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Need {
@@ -200,7 +203,7 @@ impl Rollout {
         let mut gates = Vec::new();
         match self.current_step() {
             Some(Step::Bake(of)) => {
-                let served = record.baked.elapsed(facts.at.up);
+                let served = self.warmed(facts, *of, record.baked.elapsed(facts.at.up));
                 gates.push(Gate { need: Need::Bake { served, of: *of }, met: served >= *of });
             }
             Some(Step::Pause) => gates.push(Gate { need: Need::Resume, met: record.released }),
@@ -233,7 +236,7 @@ impl Rollout {
         let weight_step = landing.passed.map_or(record.weight_step, |(step, _)| step);
         let of = self.plan.default_bake_after(weight_step);
         if self.share() > Weight::ZERO && of > Duration::ZERO {
-            let served = record.served.elapsed(facts.at.up);
+            let served = self.warmed(facts, of, record.served.elapsed(facts.at.up));
             gates.push(Gate { need: Need::Bake { served, of }, met: served >= of });
         }
         if self.share() > Weight::ZERO {
@@ -242,6 +245,21 @@ impl Rollout {
         }
         gates.extend(self.calendar_gate(facts.at));
         gates
+    }
+
+    /// What counts of the time served towards a bake, which begins when the canary has warmed up.
+    fn warmed(&self, facts: &Facts<'_>, bake: Duration, served: Duration) -> Duration {
+        served.saturating_sub(self.bake_delay(facts, bake))
+    }
+
+    /// How long a bake waits for the canary's warm-up: three times as long as itself at most.
+    fn bake_delay(&self, facts: &Facts<'_>, bake: Duration) -> Duration {
+        let longest = BAKES_OF_WARM_UP * bake;
+        match facts.evidence {
+            Some((evidence, settings)) if evidence.cold(settings).is_some() => longest,
+            Some((evidence, settings)) => evidence.warmed_for(settings).min(longest),
+            None => Duration::ZERO,
+        }
     }
 
     /// One gate for every metric that decides; an answer counts until the next one is due.
@@ -386,7 +404,7 @@ impl Rollout {
                         Some(Step::Bake(_)) => &record.baked,
                         _ => &record.served,
                     };
-                    up.extend(watch.reaches(*of));
+                    up.extend(watch.reaches(*of + self.bake_delay(facts, *of)));
                 }
                 Need::After { of, .. } => {
                     up.extend(record.after.as_ref().and_then(|after| after.served.reaches(*of)));
@@ -546,6 +564,16 @@ impl Rollout {
         match need {
             Need::Served => "the router to confirm the weight".to_owned(),
             Need::Bake { served, of } => {
+                let cold = facts.evidence.and_then(|(evidence, settings)| evidence.cold(settings));
+                if let Some(cold) = cold.filter(|_| served.is_zero()) {
+                    return format!(
+                        "the canary to warm up at {}: {} more requests and {}, then the bake ({})",
+                        self.share(),
+                        cold.requests,
+                        human(whole_seconds(cold.span)),
+                        human(*of)
+                    );
+                }
                 format!(
                     "{} more at {} (bake {})",
                     human(whole_seconds(of.saturating_sub(*served))),

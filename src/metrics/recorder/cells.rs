@@ -9,10 +9,15 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering, fence};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Instant;
 
-use super::counts::{Counts, FailureKind, VersionCounts};
+use arc_swap::ArcSwap;
+
+use super::counts::{Counts, FailureKind, KeptCohorts, VersionCounts};
 use super::recent::{FailureLog, FailureNote, RecentFailure};
+use super::ring::{Happened, Ring};
 use crate::clock;
 use crate::domain::alias::{AliasId, Routing};
+use crate::domain::analysis::cohort::{COHORT_MS, EDGES, Slot, Tally, ladder};
+use crate::domain::analysis::latency::Edges;
 use crate::domain::analysis::mirror::Stratum;
 use crate::domain::arn::{VersionId, VersionNumber};
 use crate::domain::function::Revision;
@@ -27,6 +32,9 @@ pub enum Arm {
     Additional,
 }
 
+/// So many slots are read without allocating.
+const FEW_SLOTS: usize = 16;
+
 /// Whom the recorder calls when a canary fails.
 pub type Alarm = Arc<dyn Fn(&AliasId) + Send + Sync>;
 
@@ -34,7 +42,20 @@ pub type Alarm = Arc<dyn Fn(&AliasId) + Send + Sync>;
 pub(super) struct Common {
     pub(super) worker_count: usize,
     pub(super) alarm: Alarm,
+    /// When the first cohort began.
+    pub(super) origin: Instant,
 }
+
+impl Common {
+    /// The cohort of a moment.
+    pub(super) fn cohort_of(&self, at: Instant) -> u64 {
+        let since = at.saturating_duration_since(self.origin);
+        since.as_secs() * (1000 / COHORT_MS) + u64::from(since.subsec_millis()) / COHORT_MS
+    }
+}
+
+/// What requests are held against, each from a cohort on, oldest first.
+pub(super) type EdgesInForce = ArcSwap<Vec<(u64, Edges)>>;
 
 /// The right to count as one worker; there is one at a time for each, and it stays on its thread.
 pub struct Writer {
@@ -70,9 +91,12 @@ struct Cell {
     completed: AtomicU64,
     cancelled: AtomicU64,
     throttled: AtomicU64,
+    refused: AtomicU64,
     failures: [AtomicU64; FailureKind::ALL.len()],
     latency_sum_us: AtomicU64,
     latency: [AtomicU64; histogram::BUCKETS],
+    /// The cohorts, where a canary is judged.
+    ring: OnceLock<Ring>,
 }
 
 impl Default for Cell {
@@ -82,9 +106,11 @@ impl Default for Cell {
             completed: AtomicU64::new(0),
             cancelled: AtomicU64::new(0),
             throttled: AtomicU64::new(0),
+            refused: AtomicU64::new(0),
             failures: [const { AtomicU64::new(0) }; FailureKind::ALL.len()],
             latency_sum_us: AtomicU64::new(0),
             latency: [const { AtomicU64::new(0) }; histogram::BUCKETS],
+            ring: OnceLock::new(),
         }
     }
 }
@@ -133,13 +159,14 @@ pub struct EpochCounters {
     common: Arc<Common>,
     primary: ArmCells,
     additional: Option<ArmCells>,
-    /// What another process makes known of this epoch, for whoever judges; in no totals.
+    edges: Arc<EdgesInForce>,
+    /// What another process makes known of this epoch, for people; in no totals.
     late: Mutex<Option<Box<[VersionCounts; 2]>>>,
 }
 
 impl EpochCounters {
     pub(super) fn of_alias(
-        (alias, log): (&Arc<AliasId>, &Arc<FailureLog>),
+        (alias, log, edges): (&Arc<AliasId>, &Arc<FailureLog>, &Arc<EdgesInForce>),
         (epoch, routing, stratum): (Revision, &Routing, Stratum),
         canary: Option<VersionNumber>,
         common: &Arc<Common>,
@@ -158,6 +185,7 @@ impl EpochCounters {
             common: Arc::clone(common),
             primary: ArmCells::of(routing.function_version),
             additional,
+            edges: Arc::clone(edges),
             late: Mutex::default(),
         }
     }
@@ -170,6 +198,7 @@ impl EpochCounters {
             common: Arc::clone(common),
             primary: ArmCells::of(version),
             additional: None,
+            edges: Arc::default(),
             late: Mutex::default(),
         }
     }
@@ -178,12 +207,21 @@ impl EpochCounters {
     ///
     /// An arm the routing does not name is the function version's.
     pub fn dispatch(self: &Arc<Self>, writer: &Writer, arm: Arm, at: Instant) -> Credit {
-        add(&self.cell_of(arm, writer.worker).dispatched, 1);
+        let cell = self.cell_of(arm, writer.worker);
+        add(&cell.dispatched, 1);
+        let cohort = (self.canary.load(Ordering::Relaxed) != 0).then(|| {
+            let cohort = self.common.cohort_of(at);
+            cell.ring.get_or_init(Ring::default).add(cohort, Happened::DISPATCHED);
+            cohort
+        });
         Credit {
             counters: Arc::clone(self),
             arm,
             worker: writer.worker,
             at,
+            cohort,
+            answered: false,
+            refused: false,
             failed: false,
             ended: false,
             _stays_on_its_thread: PhantomData,
@@ -254,6 +292,7 @@ impl EpochCounters {
                 }
                 both[arm as usize].completed += cell.completed.load(Ordering::Acquire);
                 both[arm as usize].cancelled += cell.cancelled.load(Ordering::Acquire);
+                both[arm as usize].refused += cell.refused.load(Ordering::Acquire);
                 both[arm as usize].throttled += cell.throttled.load(Ordering::Acquire);
             }
         }
@@ -263,6 +302,67 @@ impl EpochCounters {
             }
         }
         both
+    }
+
+    /// The cohorts of both arms since one, where any are kept, into `slots`.
+    pub(super) fn cohorts(&self, since: u64, now: u64, slots: &mut Vec<Slot>) -> Option<KeptCohorts> {
+        // One more than the present cohort: the next one may begin while this is read.
+        let (begin, until) = (slots.len(), now + 1);
+        slots.extend(ladder(since, until).map(|(rung, start)| {
+            let span = crate::domain::analysis::cohort::SPANS[rung];
+            Slot { start, span, ..Slot::default() }
+        }));
+        let mut totals = [Tally::default(); 2];
+        let mut is_kept = false;
+        for arm in self.arms() {
+            for ring in self.cells_of(arm).touched().filter_map(|cell| cell.ring.get()) {
+                is_kept = true;
+                let slots = &mut slots[begin..];
+                let count = slots.len();
+                let take = |kept: &mut [Tally]| {
+                    ladder(since, until)
+                        .zip(kept)
+                        .for_each(|((rung, start), kept)| *kept = ring.kept(rung, start));
+                    ring.totals()
+                };
+                let mut add = |total: &Tally, kept: &[Tally]| {
+                    totals[arm as usize] = totals[arm as usize].plus(total);
+                    for (slot, kept) in slots.iter_mut().zip(kept) {
+                        let of_arm = match arm {
+                            Arm::Primary => &mut slot.stable,
+                            Arm::Additional => &mut slot.canary,
+                        };
+                        *of_arm = of_arm.plus(kept);
+                    }
+                };
+                // Nearly always few are open, and fit on the stack.
+                let mut few = [Tally::default(); FEW_SLOTS];
+                if count <= FEW_SLOTS {
+                    let total = ring.read(|| take(&mut few[..count]));
+                    add(&total, &few[..count]);
+                } else {
+                    let mut many = vec![Tally::default(); count];
+                    let total = ring.read(|| take(&mut many));
+                    add(&total, &many);
+                }
+            }
+        }
+        if !is_kept {
+            slots.truncate(begin);
+            return None;
+        }
+        Some(KeptCohorts { now, totals, slots: begin..slots.len() })
+    }
+
+    /// What a request of a cohort is held against.
+    fn edges_of(&self, arm: Arm, cohort: u64) -> [u64; EDGES] {
+        let in_force = self.edges.load();
+        let of_cohort = in_force.iter().rfind(|(from, _)| *from <= cohort).map(|(_, edges)| edges);
+        match (of_cohort, arm) {
+            (None, _) => [u64::MAX; EDGES],
+            (Some(edges), Arm::Primary) => edges.stable,
+            (Some(edges), Arm::Additional) => edges.canary,
+        }
     }
 
     /// Counts and latencies of every arm, of this process alone.
@@ -332,6 +432,10 @@ pub struct Credit {
     arm: Arm,
     worker: usize,
     at: Instant,
+    /// The cohort it counts in, where cohorts are kept.
+    cohort: Option<u64>,
+    answered: bool,
+    refused: bool,
     failed: bool,
     ended: bool,
     _stays_on_its_thread: PhantomData<*const ()>,
@@ -349,11 +453,25 @@ impl Credit {
     }
 
     /// Counts the latency of an answer whose head came at `at`.
-    pub fn head(&self, at: Instant) {
-        let latency_us = u64::try_from(at.saturating_duration_since(self.at).as_micros()).unwrap_or(u64::MAX);
+    pub fn head(&mut self, at: Instant) {
+        let latency_us = self.age_us(at);
         let cell = self.cell();
         add(&cell.latency_sum_us, latency_us);
         add(&cell.latency[histogram::bucket_of(latency_us)], 1);
+        if !std::mem::replace(&mut self.answered, true) {
+            self.happened(|credit, cohort| {
+                Happened::answered(latency_us, &credit.counters.edges_of(credit.arm, cohort))
+            });
+        }
+    }
+
+    /// Counts that the version refused the request: what was asked is wrong, it says.
+    pub fn refuse(&mut self) {
+        if self.failed || std::mem::replace(&mut self.refused, true) {
+            return;
+        }
+        add(&self.cell().refused, 1);
+        self.happened(|_, _| Happened::REFUSED);
     }
 
     /// Counts a failure, unless one was counted before; `note` says for people which request it was.
@@ -362,6 +480,7 @@ impl Credit {
             return;
         }
         add(&self.cell().failures[kind as usize], 1);
+        self.happened(|_, _| Happened::FAILED);
         let version = self.version();
         if let Subject::Alias { log, .. } = &self.counters.subject {
             log.offer(RecentFailure { at: clock::wall_now(), version, kind, note: note() });
@@ -373,6 +492,28 @@ impl Credit {
     pub fn complete(mut self) {
         self.ended = true;
         add(&self.cell().completed, 1);
+        self.end();
+    }
+
+    /// Counts the end in the cohort; what ends without an answer has had none until now.
+    fn end(&self) {
+        self.happened(|credit, cohort| {
+            if credit.answered {
+                return Happened::ENDED;
+            }
+            let age_us = credit.age_us(clock::instant_now());
+            Happened::answered(age_us, &credit.counters.edges_of(credit.arm, cohort)).and(Happened::ENDED)
+        });
+    }
+
+    fn happened(&self, what: impl FnOnce(&Credit, u64) -> Happened) {
+        if let (Some(cohort), Some(ring)) = (self.cohort, self.cell().ring.get()) {
+            ring.add(cohort, what(self, cohort));
+        }
+    }
+
+    fn age_us(&self, at: Instant) -> u64 {
+        u64::try_from(at.saturating_duration_since(self.at).as_micros()).unwrap_or(u64::MAX)
     }
 
     fn cell(&self) -> &Cell {
@@ -384,6 +525,7 @@ impl Drop for Credit {
     fn drop(&mut self) {
         if !self.ended {
             add(&self.cell().cancelled, 1);
+            self.end();
         }
     }
 }

@@ -1,8 +1,10 @@
 //! What a reader gets: plain numbers, taken at one moment.
 
 use std::fmt;
+use std::ops::Range;
 
 use crate::domain::alias::Routing;
+use crate::domain::analysis::cohort::Tally;
 use crate::domain::analysis::mirror::Stratum;
 use crate::domain::arn::VersionId;
 use crate::domain::function::Revision;
@@ -80,6 +82,8 @@ pub struct Counts {
     /// Requests drawn for the version that it did not get, because too many were under way; not dispatched, and no
     /// failures.
     pub throttled: u64,
+    /// Requests that it refused with a 4xx status or its gRPC counterpart; no failures.
+    pub refused: u64,
     /// Failed requests, each known since its head, its deadline or its end.
     pub failures: FailureCounts,
 }
@@ -96,6 +100,7 @@ impl Counts {
         self.completed += other.completed;
         self.cancelled += other.cancelled;
         self.throttled += other.throttled;
+        self.refused += other.refused;
         for kind in FailureKind::ALL {
             self.failures.add(kind, other.failures.of(kind));
         }
@@ -103,7 +108,12 @@ impl Counts {
 
     /// How many changes were counted; equal sums mean that nothing moved in between.
     pub(super) fn events(&self) -> u64 {
-        self.dispatched + self.completed + self.cancelled + self.throttled + self.failures.total()
+        self.dispatched
+            + self.completed
+            + self.cancelled
+            + self.throttled
+            + self.refused
+            + self.failures.total()
     }
 }
 
@@ -124,6 +134,17 @@ impl VersionCounts {
     }
 }
 
+/// The cohorts of one weight epoch, in a list that several epochs share.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KeptCohorts {
+    /// The cohort that requests are dispatched in now.
+    pub now: u64,
+    /// All requests since cohorts are kept: the function version's, the additional one's.
+    pub totals: [Tally; 2],
+    /// Where the slots stand in the list.
+    pub slots: Range<usize>,
+}
+
 /// The counts of one weight epoch of an alias as whoever judges reads them, every 100 ms.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct EpochCounts {
@@ -139,6 +160,8 @@ pub struct EpochCounts {
     pub additional: Counts,
     /// Latencies of the function version and of the additional one.
     pub latency: [HistogramSnapshot; 2],
+    /// The cohorts, where a canary is judged and somebody asked.
+    pub cohorts: Option<KeptCohorts>,
     /// Whether these counts are the last word: a newer epoch serves, and no request of this one is under way.
     pub is_final: bool,
 }

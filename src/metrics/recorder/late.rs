@@ -1,8 +1,9 @@
 //! What becomes known in a process that has ceased to decide, for the one that decides in its place.
 //!
 //! Requests that were under way when the evidence was stored end later, and a few more come in on connections that were
-//! kept. What they came to is evidence of their epoch like everything else; it is counted where it is judged, and in no
-//! totals, which the process that carried them keeps.
+//! kept. What they came to is told to people where the rollout is decided, and counts towards `maxExposure`; it is in no
+//! totals, which the process that carried them keeps. It is no evidence: which process carries a request hangs on nothing
+//! that becomes of it, so such requests are left out on both arms, as they are after a restart.
 
 use serde::{Deserialize, Serialize};
 
@@ -30,6 +31,8 @@ pub struct Late {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 struct LateArm {
     requests: u64,
+    #[serde(default)]
+    refused: u64,
     failures: [u64; FailureKind::ALL.len()],
     /// Buckets of the histogram that were hit, and how often.
     latency: Vec<(usize, u64)>,
@@ -47,6 +50,7 @@ impl LateArm {
         let hits = (0..BUCKETS).map(|bucket| (bucket, since(HistogramSnapshot::hits, bucket)));
         LateArm {
             requests: now.dispatched.saturating_sub(before.dispatched),
+            refused: now.refused.saturating_sub(before.refused),
             failures: FailureKind::ALL
                 .map(|kind| now.failures.of(kind).saturating_sub(before.failures.of(kind))),
             latency: hits.filter(|(_, hits)| *hits > 0).collect(),
@@ -60,7 +64,8 @@ impl LateArm {
 
     /// As counts; the requests count as ended, for nobody here will hear of their end.
     fn counts(&self) -> VersionCounts {
-        let mut counts = Counts { dispatched: self.requests, completed: self.requests, ..Counts::default() };
+        let (dispatched, refused) = (self.requests, self.refused);
+        let mut counts = Counts { dispatched, completed: dispatched, refused, ..Counts::default() };
         for kind in FailureKind::ALL {
             counts.failures.add(kind, self.failures[kind as usize]);
         }
@@ -87,7 +92,7 @@ impl Remainder {
         let mut late = Vec::new();
         let mut now = Vec::new();
         for (alias, known) in &mut self.0 {
-            recorder.counts(alias, &mut now);
+            recorder.counts(alias, &mut now, |_| None, &mut Vec::new());
             for epoch in &now {
                 let before = known.iter().find(|known| is_of(known, epoch));
                 let nothing = (Counts::default(), HistogramSnapshot::default());

@@ -10,27 +10,35 @@ mod cells;
 mod counts;
 mod late;
 mod recent;
+mod ring;
 
 use std::collections::HashMap;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 pub use cells::{Alarm, Arm, Credit, EpochCounters, Writer};
-pub use counts::{Counts, EpochCounts, EpochSample, FailureCounts, FailureKind, VersionCounts};
+pub use counts::{Counts, EpochCounts, EpochSample, FailureCounts, FailureKind, KeptCohorts, VersionCounts};
 pub use late::{Late, Remainder};
 pub use recent::{FailureNote, KEPT_PER_VERSION, RecentFailure};
 
+use crate::clock;
 use crate::domain::alias::{AliasId, Routing};
+use crate::domain::analysis::cohort::Slot;
+use crate::domain::analysis::latency::Edges;
 use crate::domain::analysis::mirror::Stratum;
 use crate::domain::arn::{FunctionName, VersionId, VersionNumber};
 use crate::domain::function::Revision;
-use cells::{Common, Subject};
+use cells::{Common, EdgesInForce, Subject};
 use recent::FailureLog;
 
 /// How many counters of superseded epochs an alias keeps when nobody retires them; an epoch has up to three.
 const SUPERSEDED_MAX: usize = 12;
 /// How many versions of an alias keep their totals; the one retired longest ago makes room.
 const RETIRED_VERSIONS_MAX: usize = 16;
+
+/// So many stretches of edges are remembered for requests that are answered late: of ten seconds each, longer than the
+/// last edge there is.
+const EDGES_KEPT: usize = 16;
 
 /// All counters of one process.
 pub struct Recorder {
@@ -44,6 +52,7 @@ pub struct Recorder {
 struct Ledger {
     alias: Arc<AliasId>,
     log: Arc<FailureLog>,
+    edges: Arc<EdgesInForce>,
     pages: Mutex<Pages>,
 }
 
@@ -66,7 +75,7 @@ impl Recorder {
     /// The alarm runs on the worker's thread in the midst of a request: it must not wait.
     pub fn new(worker_count: usize, alarm: Alarm) -> Arc<Recorder> {
         Arc::new(Recorder {
-            common: Arc::new(Common { worker_count, alarm }),
+            common: Arc::new(Common { worker_count, alarm, origin: clock::instant_now() }),
             claims: (0..worker_count).map(|_| Arc::default()).collect(),
             aliases: RwLock::default(),
             versions: RwLock::default(),
@@ -176,18 +185,49 @@ impl Recorder {
         samples
     }
 
-    /// The same into `out`, which is emptied first; allocates nothing once `out` has grown.
-    pub fn counts(&self, alias: &AliasId, out: &mut Vec<EpochCounts>) {
+    /// The same into `out`, which is emptied first, with the cohorts since the one that `since` names for an epoch, if it
+    /// names one; allocates nothing once both lists have grown.
+    pub fn counts(
+        &self,
+        alias: &AliasId,
+        out: &mut Vec<EpochCounts>,
+        since: impl Fn(Revision) -> Option<u64>,
+        slots: &mut Vec<Slot>,
+    ) {
         out.clear();
+        slots.clear();
+        let now = self.common.cohort_of(clock::instant_now());
         self.visit(alias, |subject, is_final, counters| {
             if let Subject::Alias { epoch, routing, stratum, .. } = subject {
+                let cohorts = since(*epoch).and_then(|since| counters.cohorts(since, now, slots));
                 // Latencies first: a request whose answer is in them is among the requests that are read after.
                 let latency = counters.latencies();
                 let [primary, additional] = counters.counts();
                 let (epoch, routing, stratum) = (*epoch, *routing, *stratum);
-                out.push(EpochCounts { epoch, routing, stratum, primary, additional, latency, is_final });
+                out.push(EpochCounts {
+                    epoch,
+                    routing,
+                    stratum,
+                    primary,
+                    additional,
+                    latency,
+                    cohorts,
+                    is_final,
+                });
             }
         });
+    }
+
+    /// Holds requests of an alias that are dispatched from a cohort on against these edges, and earlier ones as before.
+    ///
+    /// Made known before the first such request is dispatched, it judges every request by what was known beforehand.
+    pub fn hold_against(&self, alias: &AliasId, from: u64, edges: Edges) {
+        let ledger = self.ledger_or_new(alias);
+        let before = ledger.edges.load();
+        let kept = before.iter().filter(|(known, _)| *known < from);
+        let superfluous = kept.clone().count().saturating_sub(EDGES_KEPT - 1);
+        let now = kept.skip(superfluous).copied().chain([(from, edges)]).collect();
+        ledger.edges.store(Arc::new(now));
     }
 
     /// Whether anything was counted for an alias since this was last asked.
@@ -270,7 +310,12 @@ impl Recorder {
         of: (Revision, &Routing, Stratum),
         canary: Option<VersionNumber>,
     ) -> Arc<EpochCounters> {
-        Arc::new(EpochCounters::of_alias((&ledger.alias, &ledger.log), of, canary, &self.common))
+        Arc::new(EpochCounters::of_alias(
+            (&ledger.alias, &ledger.log, &ledger.edges),
+            of,
+            canary,
+            &self.common,
+        ))
     }
 
     fn visit(&self, alias: &AliasId, mut see: impl FnMut(&Subject, bool, &EpochCounters)) {
@@ -294,7 +339,12 @@ impl Recorder {
         }
         let mut aliases = self.aliases.write().unwrap_or_else(PoisonError::into_inner);
         let ledger = aliases.entry(alias.clone()).or_insert_with(|| {
-            Arc::new(Ledger { alias: Arc::new(alias.clone()), log: Arc::default(), pages: Mutex::default() })
+            Arc::new(Ledger {
+                alias: Arc::new(alias.clone()),
+                log: Arc::default(),
+                edges: Arc::default(),
+                pages: Mutex::default(),
+            })
         });
         Arc::clone(ledger)
     }

@@ -31,7 +31,7 @@ fn recorder() -> (Arc<Recorder>, Arc<AtomicUsize>) {
 
 fn counts(recorder: &Recorder) -> Vec<EpochCounts> {
     let mut counts = Vec::new();
-    recorder.counts(&alias(), &mut counts);
+    recorder.counts(&alias(), &mut counts, |_| None, &mut Vec::new());
     counts
 }
 
@@ -269,4 +269,44 @@ fn readers_see_no_failure_without_its_request() {
     assert_eq!(one.dispatched + two.dispatched, 2 * REQUESTS);
     assert_eq!(one.failures.total() + two.failures.total(), 2 * REQUESTS);
     assert_eq!(one.in_flight() + two.in_flight(), 0);
+}
+
+#[test]
+fn cohorts_are_kept_where_a_canary_is_judged_and_hold_requests_against_their_own_edges() {
+    let (recorder, _) = recorder();
+    let (one, two) = (recorder.writer(0).unwrap(), recorder.writer(1).unwrap());
+    let unjudged = recorder.open_epoch(&alias(), Revision(1), &split(0), None);
+    unjudged.dispatch(&one, Arm::Primary, clock::instant_now()).complete();
+    let judged = recorder.open_epoch(&alias(), Revision(2), &split(30_000), Some(VersionNumber(2)));
+    let mut edges = Edges::default();
+    (edges.canary[0], edges.stable[0]) = (5_000, 1_000);
+    recorder.hold_against(&alias(), 0, edges);
+    recorder.hold_against(&alias(), 1_000_000, Edges::default());
+
+    let now = clock::instant_now();
+    let mut quick = judged.dispatch(&one, Arm::Additional, now);
+    quick.head(now + Duration::from_millis(4));
+    quick.complete();
+    let mut slow = judged.dispatch(&two, Arm::Additional, now);
+    slow.head(now + Duration::from_millis(6));
+    slow.refuse();
+    slow.complete();
+    let mut broken = judged.dispatch(&two, Arm::Primary, now);
+    broken.fail(FailureKind::Transport, note);
+    broken.complete();
+    drop(judged.dispatch(&two, Arm::Primary, now));
+    let open = judged.dispatch(&one, Arm::Primary, now);
+
+    let (mut counts, mut slots) = (Vec::new(), Vec::new());
+    recorder.counts(&alias(), &mut counts, |_| Some(0), &mut slots);
+    assert_eq!(counts[0].cohorts, None);
+    let kept = counts[1].cohorts.clone().unwrap();
+    let [stable, canary] = kept.totals;
+    assert_eq!((canary.dispatched, canary.answered, canary.ended, canary.refused), (2, 2, 2, 1));
+    assert_eq!(canary.within[0], 1);
+    assert_eq!((stable.dispatched, stable.ended, stable.failed, stable.open()), (3, 2, 1, 1));
+    let of_slots: u64 = slots[kept.slots].iter().map(|slot| slot.stable.dispatched).sum();
+    assert_eq!(of_slots, 3);
+    assert_eq!(counts[1].additional.refused, 1);
+    drop(open);
 }

@@ -1,50 +1,60 @@
 //! All evidence about one canary, in the order that keeps it honest.
 //!
-//! Tables are fixed from past data, then the block is judged, then the past learns from it. The state is plain data and
-//! is stored with the rollout: a restart neither loses evidence nor grants fresh alpha. Tables are not stored; after a
-//! restart they are computed anew from the stored past, before any new count is judged.
+//! One look is: close cohorts of dispatch; enter the settled ones in order (pay out of the reserve where ten seconds
+//! begin, judge by the tables of their stretch, teach the past); bound the open ones and test for harm (`entering`). The
+//! split, proof and warm-up see settled cohorts only. The state is plain data and is stored with the rollout: a restart
+//! neither loses evidence nor grants fresh alpha. Tables and open cohorts are not stored; after a restart tables are
+//! computed anew from the stored past, and what was under way is left out on both arms, whatever would have become of it.
 //!
-//! Several processes share the one alpha: failures against stable, failures against a ceiling, latency. Each is a
-//! supermartingale while the canary keeps *its* limit, so for a canary that keeps all of them their mean is one, and it
-//! is the mean that must reach `1/alpha`.
+//! Several processes share the one alpha (`mixture`): failures against stable and against a ceiling, latency, refusals.
 
+mod carry;
+mod entering;
+mod queue;
 mod settings;
 mod tables;
 #[cfg(test)]
 mod tests;
 mod views;
 
-use std::iter;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+pub use carry::Rules;
 pub use settings::{ProofSettings, Settings, StableSettings};
 pub use views::{LatencyFigures, StableHold};
 
 use super::ceiling::Ceiling;
-use super::harm::{Harm, HarmTable};
-use super::latency::{Excesses, LatencyHarm, LatencySpan};
+use super::cohort::{COHORT_MS, Cohorts};
+use super::harm::Harm;
+use super::latency::{Comparisons, Edges, LatencyHarm, LatencySpan, PROCESSES};
 use super::mirror::Stratum;
+use super::mixture::{Classes, half_and_half};
 use super::past::Past;
 use super::proof::{Proof, ProofTable, margin_before};
 use super::ratio::{FailureSplit, RatioInterval, interval};
 use super::split::Split;
 use super::stable::StableHealth;
-use super::{Arms, Counts, ln_add};
+use super::warmup::{Cold, WarmUp};
+use super::{Arms, Counts};
 use crate::domain::function::Revision;
 use crate::domain::time::Uptime;
 use crate::domain::weight::Weight;
-use tables::{Dampings, EpochTables};
+use entering::Unsplit;
+use queue::Queue;
+use tables::Dampings;
 
 /// How long a table stands before it is computed anew from what was learnt meanwhile.
 pub const PERIOD: Duration = Duration::from_secs(10);
 
-/// Tables of so many superseded epochs judge late answers; older ones count towards exposure alone. An epoch has two
-/// where requests are mirrored.
-const TABLES_KEPT: usize = 16;
+/// The same in cohorts.
+const PERIOD_COHORTS: u64 = PERIOD.as_millis() as u64 / COHORT_MS;
 
-/// What was counted of both arms in one weight epoch since the last look.
+/// So many superseded epochs are judged late; older ones count towards exposure alone.
+const QUEUES_KEPT: usize = 12;
+
+/// What was counted of both arms in one weight epoch.
 #[derive(Clone, Copy, Debug)]
 pub struct Block<'a> {
     /// The change of the alias that began the epoch.
@@ -53,59 +63,23 @@ pub struct Block<'a> {
     pub weight: Weight,
     /// How the requests came to their versions.
     pub stratum: Stratum,
-    /// The counts.
+    /// The counts since the last look, as they come: for people, and for what stable is like.
     pub arms: Arms,
-    /// Requests of the epoch that are under way at the end of the block.
-    pub pending: Pending,
-    /// Both arms' latencies, where they are known.
-    pub latency: Option<Latencies<'a>>,
-}
-
-/// Requests that were dispatched and have not ended.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Pending {
-    /// The additional version's.
-    pub canary: u64,
-    /// The function version's.
-    pub stable: u64,
-}
-
-impl Pending {
-    fn plus(self, more: Pending) -> Pending {
-        Pending { canary: self.canary + more.canary, stable: self.stable + more.stable }
-    }
-
-    /// Counted as good, as they are until they end.
-    fn as_good(self) -> Arms {
-        let good = |requests| Counts { requests, failures: 0 };
-        Arms { canary: good(self.canary), stable: good(self.stable) }
-    }
-}
-
-/// Latencies of both arms since the last look.
-#[derive(Clone, Copy, Debug)]
-pub struct Latencies<'a> {
-    /// The additional version's.
-    pub canary: LatencySpan<'a>,
-    /// The function version's.
-    pub stable: LatencySpan<'a>,
+    /// Requests refused since the last look: stable's, the canary's.
+    pub refused: [u64; 2],
+    /// Stable's latencies since the last look, where they are known.
+    pub latency: Option<LatencySpan<'a>>,
+    /// The cohorts, which are what is judged; without any the counts are, as one cohort that has settled.
+    pub cohorts: Option<Cohorts<'a>>,
+    /// Whether no request of the epoch is under way, nor will be.
+    pub is_final: bool,
 }
 
 impl Block<'_> {
     /// Counts without latencies, of requests that have all ended.
     pub fn of_counts(epoch: Revision, weight: Weight, arms: Arms) -> Block<'static> {
-        let stratum = Stratum::Drawn;
-        Block { epoch, weight, stratum, arms, pending: Pending::default(), latency: None }
-    }
-
-    /// Which tables judge it.
-    fn place(&self) -> (Revision, bool) {
-        (self.epoch, self.stratum == Stratum::Drawn)
-    }
-
-    fn is_empty(&self) -> bool {
-        let quiet = |both: Latencies<'_>| both.canary.is_empty() && both.stable.is_empty();
-        self.arms.is_empty() && self.latency.is_none_or(quiet)
+        let (stratum, is_final) = (Stratum::Drawn, false);
+        Block { epoch, weight, stratum, arms, refused: [0; 2], latency: None, cohorts: None, is_final }
     }
 }
 
@@ -117,6 +91,9 @@ struct EpochTotals {
     #[serde(default)]
     stratum: Stratum,
     arms: Arms,
+    /// Requests refused: stable's, the canary's.
+    #[serde(default)]
+    refused: [u64; 2],
 }
 
 /// Which proof is being gathered: for which next weight, from which epoch on.
@@ -126,11 +103,11 @@ struct ProofGoal {
     from: Revision,
 }
 
-/// What has come in the present ten seconds of an epoch whose split is wrong; judged when they end.
+/// What latency is compared at, from a cohort on.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
-struct Unsplit {
-    arms: Arms,
-    excesses: Excesses,
+struct Planned {
+    from: u64,
+    comparisons: Comparisons,
 }
 
 /// The evidence about one canary over one rollout.
@@ -140,9 +117,19 @@ pub struct Evidence {
     ceiling: Ceiling,
     #[serde(default)]
     latency: LatencyHarm,
-    /// Whether the limit was passed at the failure or excess of a canary request.
+    #[serde(default)]
+    refusals: Harm,
+    /// What is added to the logarithm of the capital, where earlier rules had spent or won another one.
+    #[serde(default)]
+    carry: f64,
+    #[serde(default)]
+    rules: Rules,
+    /// Whether the limit was passed at the failure, refusal or excess of a canary request.
     #[serde(default)]
     found: bool,
+    /// The logarithm of the capital when it was.
+    #[serde(default)]
+    ln_found: Option<f64>,
     proof: Proof,
     goal: Option<ProofGoal>,
     /// What is known of the stable arm.
@@ -150,10 +137,14 @@ pub struct Evidence {
     pub past: Past,
     began: Uptime,
     seen: Uptime,
+    /// The period of the last pay-out.
+    #[serde(default)]
     periods: u64,
     /// When the canary first got requests.
     #[serde(default)]
     canary_since: Option<Uptime>,
+    #[serde(default)]
+    warm_up: WarmUp,
     totals: Vec<EpochTotals>,
     /// Canary requests by weight over the whole rollout, and how many failed.
     pub exposure: Counts,
@@ -167,16 +158,28 @@ pub struct Evidence {
     stable_is_unwell: bool,
     #[serde(default)]
     better: Proof,
+    /// The cohort that was the present one at the last look.
+    #[serde(default)]
+    clock: u64,
     #[serde(skip)]
     unsplit: Unsplit,
+    /// The logarithm of the highest capital that open cohorts are sure to have brought, at the last look.
+    #[serde(skip)]
+    bound: Option<f64>,
+    /// What was learnt of stable is of the time before this; of each comparison as well.
+    #[serde(skip)]
+    learnt: Uptime,
+    #[serde(skip)]
+    excesses_learnt: [Uptime; PROCESSES],
     /// Whether the newest tables must be computed anew at the next look.
     #[serde(skip)]
     is_stale: bool,
+    /// What latency is compared at now, and next.
+    #[serde(skip)]
+    planned: [Planned; 2],
     /// Oldest epoch first.
     #[serde(skip)]
-    tables: Vec<EpochTables>,
-    #[serde(skip)]
-    dampings: Dampings,
+    queues: Vec<Queue>,
 }
 
 impl Evidence {
@@ -186,7 +189,11 @@ impl Evidence {
             harm: Harm::default(),
             ceiling: Ceiling::default(),
             latency: LatencyHarm::default(),
+            refusals: Harm::default(),
+            carry: 0.0,
+            rules: Rules::Cohorts,
             found: false,
+            ln_found: None,
             proof: Proof::default(),
             goal: None,
             past,
@@ -194,6 +201,7 @@ impl Evidence {
             seen: at,
             periods: 0,
             canary_since: None,
+            warm_up: WarmUp::default(),
             totals: Vec::new(),
             exposure: Counts::default(),
             split: Split::default(),
@@ -201,10 +209,14 @@ impl Evidence {
             stable_health: StableHealth::default(),
             stable_is_unwell: false,
             better: Proof::without_reserve(),
+            clock: 0,
             unsplit: Unsplit::default(),
+            bound: None,
+            learnt: at,
+            excesses_learnt: [at; PROCESSES],
             is_stale: false,
-            tables: Vec::new(),
-            dampings: Dampings::default(),
+            planned: Default::default(),
+            queues: Vec::new(),
         }
     }
 
@@ -223,8 +235,10 @@ impl Evidence {
         self.better = Proof::without_reserve();
         self.goal = goal;
         // The epoch that the goal begins with has tables of its own; what is served already gets them at once.
-        let newest = self.newest();
-        self.tables[newest..].iter_mut().for_each(|table| table.proof = None);
+        if let Some(tables) = self.queues.last_mut().and_then(Queue::newest_mut) {
+            tables.drawn.proof = None;
+            tables.aside.iter_mut().for_each(|aside| aside.proof = None);
+        }
         self.is_stale = true;
     }
 
@@ -233,56 +247,48 @@ impl Evidence {
         self.harm = Harm::default();
         self.ceiling = Ceiling::default();
         self.latency = LatencyHarm::default();
+        self.refusals = Harm::default();
+        self.carry = 0.0;
         self.found = false;
+        self.ln_found = None;
+        self.bound = None;
         self.unsplit = Unsplit::default();
         self.began = self.seen;
         self.periods = 0;
-        self.tables.clear();
+        self.is_stale = true;
     }
 
     /// Lets time pass in which nothing was counted.
     pub fn idle_until(&mut self, settings: &Settings, at: Uptime) {
         if at > self.seen {
-            self.learn(settings, Counts::default(), Default::default(), at);
+            self.watch_stable(settings, Counts::default(), at);
         }
     }
 
-    /// Judges what was counted since the last look and says whether a canary failure was among it.
+    /// Judges what is known and says whether a canary failure has come since the last look.
     ///
-    /// `at` is now; the blocks began at the last look. The last block is the epoch being served.
+    /// `at` is now; the blocks are in the order of their epochs, and what was drawn comes last in its epoch. The last one
+    /// is the epoch being served.
     pub fn observe<'a>(
         &mut self,
         settings: &Settings,
         at: Uptime,
-        blocks: impl IntoIterator<Item = Block<'a>>,
+        blocks: impl IntoIterator<Item = Block<'a>, IntoIter: Clone>,
     ) -> bool {
-        let mut bad_news = self.refresh(settings);
-        if settings.is_bare() {
-            self.proof.bet_all();
-        }
-        let (mut stable, mut exceeded, mut canary_failed) = (Counts::default(), [0; _], false);
-        // Of an epoch that is told of no more nothing is under way.
-        self.tables.iter_mut().for_each(|table| table.under_way = Pending::default());
-        for block in blocks {
-            if !block.is_empty() {
-                bad_news |= self.judge(settings, &block);
-            }
-            if let Some(table) = self.tables.iter_mut().find(|table| table.place() == block.place()) {
-                table.under_way = table.under_way.plus(block.pending);
+        let blocks = blocks.into_iter();
+        let (mut stable, mut canary_failed) = (Counts::default(), false);
+        for block in blocks.clone() {
+            if !block.arms.is_empty() || block.refused != [0; 2] {
+                self.count(&block);
             }
             stable = stable.plus(block.arms.stable);
             canary_failed |= block.arms.canary.failures > 0;
-            if let Some(latency) = block.latency {
-                for (sum, more) in exceeded.iter_mut().zip(self.past.latency.exceeding(latency.stable)) {
-                    *sum += more;
-                }
-                self.past.latency.add(latency.stable);
-            }
         }
-        if bad_news {
-            self.found |= self.ln_harm(settings) >= settings.ln_harm_limit();
+        self.enter(settings, at, blocks.clone());
+        for latency in blocks.filter_map(|block| block.latency) {
+            self.past.latency.add(latency);
         }
-        self.learn(settings, stable, exceeded, at);
+        self.watch_stable(settings, stable, at);
         canary_failed
     }
 
@@ -297,175 +303,21 @@ impl Evidence {
     }
 
     fn count(&mut self, block: &Block<'_>) {
-        let Block { epoch, weight, stratum, arms, .. } = *block;
+        let Block { epoch, weight, stratum, arms, refused, .. } = *block;
         if stratum.is_real() {
             self.exposure = self.exposure.plus(arms.canary);
         }
         match self.totals.iter_mut().find(|totals| (totals.epoch, totals.stratum) == (epoch, stratum)) {
-            Some(totals) => totals.arms = totals.arms.plus(arms),
-            None => self.totals.push(EpochTotals { epoch, weight, stratum, arms }),
-        }
-    }
-
-    /// Judges one block; true if it brought a failure or an excess of the canary into the capital.
-    ///
-    /// Harm is tested only then: between failures pending requests count as good, and what stable does is no news of
-    /// the canary.
-    fn judge(&mut self, settings: &Settings, block: &Block<'_>) -> bool {
-        self.count(block);
-        if block.arms.canary.requests > 0 {
-            self.canary_since.get_or_insert(self.seen);
-        }
-        let index = self.table_of(settings, block);
-        let excesses = self.excesses(settings, &self.tables[index], block);
-        let (arms, second) = (block.arms, self.second());
-        let is_served = index + 1 == self.tables.len() && block.stratum == Stratum::Drawn;
-        if is_served && self.is_unsplit(index, arms) {
-            self.unsplit.arms = self.unsplit.arms.plus(arms);
-            self.unsplit.excesses = self.unsplit.excesses.plus(&excesses);
-            return false;
-        }
-        let (table, dampings) = (&self.tables[index], &self.dampings);
-        self.harm.update(&table.harm, arms, dampings.failures, second);
-        self.latency.update(&table.latency, &excesses, &dampings.latency, second);
-        if let Some(proof) = &table.proof {
-            self.proof.update(proof, arms, dampings.failures, second);
-            if let Some(limit) = settings.ln_proof_limit().filter(|_| !settings.is_bare()) {
-                self.proof.cap(limit);
+            Some(totals) => {
+                totals.arms = totals.arms.plus(arms);
+                totals.refused = [totals.refused[0] + refused[0], totals.refused[1] + refused[1]];
             }
-        }
-        if let Some(better) = table.better.as_ref().filter(|_| self.stable_is_unwell) {
-            self.better.update(better, arms, dampings.failures, second);
-        }
-        self.update_ceilings(settings, arms.canary, &excesses);
-        arms.canary.failures > 0 || excesses.canary_exceeded()
-    }
-
-    fn update_ceilings(&mut self, settings: &Settings, canary: Counts, excesses: &Excesses) {
-        let second = self.second();
-        if let Some(max) = settings.ceiling {
-            self.ceiling.update(canary, max, self.dampings.failures, second);
-        }
-        if settings.latency.is_some_and(|latency| latency.ceiling_bucket.is_some()) {
-            // Of the four quantiles this is the one whose clumps were measured where the ceiling is.
-            self.latency.update_ceiling(excesses, self.dampings.latency[2], second);
+            None => self.totals.push(EpochTotals { epoch, weight, stratum, arms, refused }),
         }
     }
 
-    /// What exceeded in a block; nothing while the canary warms up, or where latency is not judged.
-    fn excesses(&self, settings: &Settings, table: &EpochTables, block: &Block<'_>) -> Excesses {
-        let (Some(settings), Some(latency)) = (&settings.latency, block.latency) else {
-            return Excesses::default();
-        };
-        let is_warm = self.canary_since.is_some_and(|since| self.seen.since(since) >= settings.warmup);
-        if !is_warm {
-            return Excesses::default();
-        }
-        Excesses::count(&table.latency, settings.ceiling_bucket, latency.canary, latency.stable)
-    }
-
-    /// Watches the split of the newest epoch, and says whether it is wrong.
-    fn is_unsplit(&mut self, index: usize, arms: Arms) -> bool {
-        let table = &self.tables[index];
-        if self.split_epoch != table.epoch {
-            (self.split, self.split_epoch) = (Split::default(), table.epoch);
-        }
-        if !self.split.is_mismatch() {
-            self.split.update(&table.split, arms.canary.requests, arms.stable.requests);
-            // The block that showed it was still drawn by these tables.
-            return false;
-        }
-        true
-    }
-
-    /// Judges the ten seconds that have ended by their own split; true if they brought bad news.
-    fn judge_unsplit(&mut self, settings: &Settings) -> bool {
-        let Unsplit { arms, excesses } = std::mem::take(&mut self.unsplit);
-        let Some(table) = self.tables.last() else { return false };
-        let share = arms.share();
-        if share <= 0.0 || share >= 1.0 {
-            return false;
-        }
-        let second = self.second();
-        let harm = HarmTable::new(share, table.stable_rate, settings.limit_at(&self.past));
-        self.harm.update(&harm, arms, self.dampings.failures, second);
-        self.latency.update_by_own_split(&table.latency, &excesses, &self.dampings.latency, second);
-        self.update_ceilings(settings, arms.canary, &excesses);
-        arms.canary.failures > 0 || excesses.canary_exceeded()
-    }
-
-    /// Finds the tables of a block's epoch, computing them from the past if the epoch is new.
-    fn table_of(&mut self, settings: &Settings, block: &Block<'_>) -> usize {
-        if let Some(index) = self.tables.iter().position(|table| table.place() == block.place()) {
-            return index;
-        }
-        if self.tables.len() >= TABLES_KEPT {
-            self.tables.remove(0);
-        }
-        if !self.unsplit.arms.is_empty() && self.judge_unsplit(settings) {
-            self.found |= self.ln_harm(settings) >= settings.ln_harm_limit();
-        }
-        let is_newest = self.tables.last().is_none_or(|last| last.epoch < block.epoch);
-        if is_newest && self.tables.last().is_some_and(|last| last.weight != block.weight) {
-            self.past.skip();
-        }
-        self.freeze(settings);
-        let of = (block.epoch, block.weight);
-        let tables = EpochTables::new(settings, &self.past, self.goal, of, block.stratum);
-        let index = self.tables.partition_point(|table| table.place() < block.place());
-        self.tables.insert(index, tables);
-        index
-    }
-
-    /// Where the tables of the newest epoch begin.
-    fn newest(&self) -> usize {
-        self.tables.last().map_or(0, |last| self.tables.partition_point(|table| table.epoch < last.epoch))
-    }
-
-    fn freeze(&mut self, settings: &Settings) {
-        self.past.refresh(self.seen);
-        self.dampings = Dampings::new(settings, &self.past);
-    }
-
-    /// At each new period, pays out of the reserve and computes the newest epoch's tables anew; true for bad news.
-    ///
-    /// Older epochs keep theirs: their late answers are judged by the tables of their own time.
-    fn refresh(&mut self, settings: &Settings) -> bool {
-        let periods = (self.seen.since(self.began).as_millis() / PERIOD.as_millis()) as u64;
-        if periods == self.periods && !std::mem::take(&mut self.is_stale) {
-            return false;
-        }
-        (self.periods..periods).for_each(|_| self.proof.pay_out());
-        self.periods = periods;
-        let bad_news = !self.unsplit.arms.is_empty() && self.judge_unsplit(settings);
-        let newest = self.newest();
-        if newest < self.tables.len() {
-            let old_damping = self.dampings.failures;
-            self.freeze(settings);
-            for old in &mut self.tables[newest..] {
-                let new = old.renewed(settings, &self.past, self.goal);
-                let pending = old.under_way.as_good();
-                self.harm.bet_anew(pending, (&old.harm, old_damping), (&new.harm, self.dampings.failures));
-                *old = new;
-            }
-        }
-        self.pay_out(settings);
-        bad_news
-    }
-
-    fn pay_out(&mut self, settings: &Settings) {
-        let (periods, newest) = (self.periods, &self.tables[self.newest()..]);
-        let under_way = newest.iter().map(|table| (&table.harm, table.under_way.as_good()));
-        let pending = under_way.clone().fold(Arms::default(), |sum, (_, pending)| sum.plus(pending));
-        self.harm.pay_out_until(periods, under_way, self.dampings.failures);
-        let max = settings.ceiling.unwrap_or(1.0);
-        self.ceiling.pay_out_until(periods, pending.canary, max, self.dampings.failures);
-        self.latency.pay_out_until(periods);
-    }
-
-    fn learn(&mut self, settings: &Settings, stable: Counts, exceeded: [u64; 4], at: Uptime) {
+    fn watch_stable(&mut self, settings: &Settings, stable: Counts, at: Uptime) {
         let at = at.max(self.seen);
-        self.past.learn(stable, exceeded, self.seen, at);
         if let Some(unwell) = settings.stable {
             self.stable_health.learn(stable, self.seen, at, unwell.span);
             let is_unwell = self.stable_health.failing_share().is_some_and(|share| share >= unwell.failures);
@@ -477,40 +329,75 @@ impl Evidence {
         self.seen = at;
     }
 
-    /// The second of the evidence that the present look belongs to.
-    fn second(&self) -> u64 {
-        self.seen.since(self.began).as_secs()
+    /// The cohort that was the present one at the last look; cohorts to come are numbered from there.
+    pub fn clock(&self) -> u64 {
+        self.clock.max(self.seen.0 / COHORT_MS)
+    }
+
+    /// What requests dispatched from a cohort on must be held against: now, and from the next stretch on.
+    pub fn edges(&mut self, settings: &Settings) -> [(u64, Edges); 2] {
+        self.plan_first(settings);
+        self.planned.map(|planned| (planned.from, planned.comparisons.edges()))
+    }
+
+    /// Whether anything has been dispatched that has not entered everywhere.
+    pub fn waits(&self) -> bool {
+        self.queues.iter().any(|queue| queue.is_open)
+    }
+
+    /// The first cohort of which anything may have to be told.
+    pub fn needs_since(&self, epoch: Revision) -> u64 {
+        self.queues.iter().find(|queue| queue.epoch == epoch).map_or(0, Queue::needs_since)
     }
 
     /// The logarithm of the capital against the canary: at `Settings::ln_harm_limit` it is rolled back.
     ///
-    /// Half of it is failures, half latency; of either, half is the comparison and half the ceiling. What the plan does
-    /// not judge has no share.
+    /// What is open counts where it is sure to bring more.
     pub fn ln_harm(&self, settings: &Settings) -> f64 {
-        self.ln_harm_after(settings, 0)
+        let settled = self.ln_of(settings, &self.harm, &self.ceiling, &self.refusals);
+        [self.bound, self.ln_found].into_iter().flatten().fold(settled, f64::max)
+    }
+
+    /// Tests for harm; what is found stays found.
+    fn test(&mut self, settings: &Settings) {
+        let ln_harm = self.ln_harm(settings);
+        if !self.found && ln_harm >= settings.ln_harm_limit() {
+            (self.found, self.ln_found) = (true, Some(ln_harm));
+        }
+    }
+
+    /// The classes as they stand, of settled cohorts.
+    fn classes(&self, settings: &Settings) -> Classes {
+        self.classes_of(settings, &self.harm, &self.ceiling, &self.refusals)
+    }
+
+    fn classes_of(&self, settings: &Settings, harm: &Harm, ceiling: &Ceiling, refusals: &Harm) -> Classes {
+        Classes {
+            failures: match settings.ceiling {
+                None => harm.ln(),
+                Some(_) => half_and_half(harm.ln(), ceiling.ln()),
+            },
+            latency: settings.latency.as_ref().map(|latency| self.latency.ln(latency)),
+            refusals: settings.refusals.map(|_| refusals.ln()),
+        }
+    }
+
+    fn ln_of(&self, settings: &Settings, harm: &Harm, ceiling: &Ceiling, refusals: &Harm) -> f64 {
+        self.classes_of(settings, harm, ceiling, refusals).ln() + self.carry
     }
 
     /// The same, if so many more canary requests came now and failed, and nothing else did.
-    pub(super) fn ln_harm_after(&self, settings: &Settings, failures: u64) -> f64 {
-        let half_and_half = |a: f64, b: f64| ln_add(a, b) - std::f64::consts::LN_2;
+    fn ln_harm_after(&self, settings: &Settings, failures: u64) -> f64 {
         let more = Counts { requests: failures, failures };
-        let newest =
-            self.tables.last().map(|newest| (&newest.harm, Arms { canary: more, stable: Counts::default() }));
-        let under_way = self.tables.iter().map(|table| (&table.harm, table.under_way.as_good()));
-        let damping = self.dampings.failures;
-        let harm = self.harm.ln_with(newest.into_iter(), iter::empty(), damping).min(self.harm.ln_with(
-            newest.into_iter(),
-            under_way,
-            damping,
-        ));
-        let failures = match settings.ceiling {
-            None => harm,
-            Some(max) => half_and_half(harm, self.ceiling.ln_after(more, max, damping)),
-        };
-        match &settings.latency {
-            None => failures,
-            Some(latency) => half_and_half(failures, self.latency.ln(latency)),
+        let (mut harm, mut ceiling) = (self.harm, self.ceiling);
+        if let Some(tables) = self.queues.last().and_then(Queue::newest) {
+            let damping = super::dispersion::Damping { clips: false, ..tables.dampings.failures };
+            harm.update(&tables.drawn.harm, Arms { canary: more, stable: Counts::default() }, damping, 0);
+            if let Some(max) = settings.ceiling {
+                ceiling.update(more, max, damping, 0);
+            }
         }
+        self.ln_of(settings, &harm, &ceiling, &self.refusals)
     }
 
     /// Whether harm was found, enough for a rollback; it stays found until it is forgiven.
@@ -520,12 +407,10 @@ impl Evidence {
 
     /// The logarithm of the capital for the canary; `None` while no proof is sought.
     ///
-    /// What is under way proves nothing, however it is counted.
+    /// What is under way proves nothing.
     pub fn ln_proof(&self) -> Option<f64> {
         self.goal?;
-        let under_way =
-            self.tables.iter().filter_map(|table| Some((table.proof.as_ref()?, table.under_way.as_good())));
-        Some(self.proof.ln().min(self.proof.ln_settled(under_way, self.dampings.failures)))
+        Some(self.proof.ln())
     }
 
     /// Whether the canary is proven harmless enough for the next weight.
@@ -543,5 +428,24 @@ impl Evidence {
         let table = ProofTable::new(weight.fraction(), self.past.failures.rate(), margin);
         let phi = Dampings::new(settings, &self.past).failures.phi;
         self.proof.more_clean_requests(&table, settings.ln_proof_limit()?, phi)
+    }
+
+    /// What is left of the canary's warm-up; `None` where it is over, or where latency is not judged.
+    pub fn cold(&self, settings: &Settings) -> Option<Cold> {
+        let latency = settings.latency.as_ref().filter(|_| self.rules.warms_by_requests())?;
+        self.warm_up.left(self.seen, latency.warmup)
+    }
+
+    /// How long the canary has warmed up at its present weight, where that is over.
+    pub fn warmed_for(&self, settings: &Settings) -> Duration {
+        match settings.latency {
+            Some(_) if self.rules.warms_by_requests() => self.warm_up.lasted(),
+            _ => Duration::ZERO,
+        }
+    }
+
+    /// Requests that were dispatched and are not judged yet: stable's, the canary's.
+    pub fn open(&self) -> [u64; 2] {
+        self.queues.iter().fold([0; 2], |sum, queue| [sum[0] + queue.open[0], sum[1] + queue.open[1]])
     }
 }

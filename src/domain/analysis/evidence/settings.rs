@@ -18,6 +18,8 @@ pub struct Settings {
     pub ceiling: Option<f64>,
     /// What latency is accepted; `None` where none is judged.
     pub latency: Option<LatencySettings>,
+    /// What refusals are accepted of the canary against stable; `None` where none are judged.
+    pub refusals: Option<Margin>,
     /// alpha.
     pub false_rollback_rate: f64,
     /// Budget B and beta; `None` when no proof is asked for.
@@ -59,6 +61,9 @@ impl Settings {
             limit: Margin { ratio: analysis.failures.max_ratio, added: analysis.failures.max_added },
             ceiling: analysis.failures.max,
             latency: analysis.latency.as_ref().map(latency),
+            refusals: analysis
+                .refusals
+                .map(|limits| Margin { ratio: limits.max_ratio, added: limits.max_added }),
             false_rollback_rate: analysis.false_rollback_rate,
             proof: analysis.proof.map(|proof| ProofSettings {
                 budget: proof.added_failures,

@@ -1,14 +1,15 @@
-//! The tables of one weight epoch: all that is fixed before the counts it judges.
+//! The tables of a stretch of a weight epoch: all that is fixed before the counts it judges.
 
+use super::ProofGoal;
 use super::settings::Settings;
-use super::{Pending, ProofGoal};
 use crate::domain::analysis::boundary::Margin;
 use crate::domain::analysis::dispersion::Damping;
 use crate::domain::analysis::harm::HarmTable;
-use crate::domain::analysis::latency::{LatencyTables, PROCESSES};
+use crate::domain::analysis::latency::{Comparisons, LatencyTables, PROCESSES};
 use crate::domain::analysis::mirror::Stratum;
 use crate::domain::analysis::past::Past;
 use crate::domain::analysis::proof::{ProofTable, margin_before};
+use crate::domain::analysis::spells::Kind;
 use crate::domain::analysis::split::SplitTable;
 use crate::domain::function::Revision;
 use crate::domain::weight::Weight;
@@ -16,80 +17,37 @@ use crate::domain::weight::Weight;
 /// What a canary must be below to be better than stable.
 const BETTER: Margin = Margin { ratio: 1.0, added: 0.0 };
 
-/// The tables of one epoch.
-#[derive(Clone, Debug, PartialEq)]
-pub(super) struct EpochTables {
-    pub epoch: Revision,
-    pub weight: Weight,
-    /// Whether it judges what was drawn, and not what was set aside.
-    pub is_drawn: bool,
-    /// Stable's failing share as it was known then.
-    pub stable_rate: f64,
-    pub harm: HarmTable,
-    pub latency: LatencyTables,
-    pub proof: Option<ProofTable>,
-    pub better: Option<ProofTable>,
-    pub split: SplitTable,
-    /// What was dispatched in the epoch and under way at the last look.
-    pub under_way: Pending,
+/// What is accepted of the canary, as it stands for a while: what the plan says, and what stable's own past excuses.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct Margins {
+    pub failures: Margin,
+    pub refusals: Option<Margin>,
+    pub latency: [Margin; PROCESSES],
 }
 
-impl EpochTables {
-    /// Computes the tables of an epoch from what is known of stable.
-    pub fn new(
-        settings: &Settings,
-        past: &Past,
-        goal: Option<ProofGoal>,
-        (epoch, weight): (Revision, Weight),
-        stratum: Stratum,
-    ) -> EpochTables {
-        let (share, stable_rate) = (stratum.share(weight), past.failures.rate());
-        let proof = goal.filter(|goal| epoch >= goal.from).and_then(|goal| {
-            let budget = settings.proof?.budget;
-            let margin = margin_before(goal.next_weight.fraction(), settings.limit.ratio, budget);
-            Some(ProofTable::new(share, stable_rate, margin))
-        });
-        let latency = settings.latency.as_ref();
-        let limit = settings.limit_at(past);
-        EpochTables {
-            epoch,
-            weight,
-            is_drawn: stratum == Stratum::Drawn,
-            stable_rate,
-            harm: HarmTable::new(share, stable_rate, limit),
-            latency: latency.map_or_else(LatencyTables::default, |latency| {
-                LatencyTables::new(latency, share, &past.latency)
-            }),
-            proof,
-            better: settings.stable.map(|_| ProofTable::new(share, stable_rate, BETTER)),
-            split: SplitTable::new(share),
-            under_way: Pending::default(),
+impl Margins {
+    /// What is accepted from now on, known before what it judges.
+    pub fn new(settings: &Settings, past: &Past) -> Margins {
+        let excused = |index: usize| past.latency.spells[index].level(Kind::Excesses);
+        Margins {
+            failures: settings.limit_at(past),
+            refusals: settings.refusals,
+            latency: std::array::from_fn(|index| Margin { ratio: 1.0, added: excused(index) }),
         }
     }
-
-    /// The same computed anew from what is known of stable now.
-    pub fn renewed(&self, settings: &Settings, past: &Past, goal: Option<ProofGoal>) -> EpochTables {
-        let stratum = if self.is_drawn { Stratum::Drawn } else { Stratum::Mirrored };
-        let new = EpochTables::new(settings, past, goal, (self.epoch, self.weight), stratum);
-        EpochTables { under_way: self.under_way, ..new }
-    }
-
-    /// What judges a block stands in this order: what was drawn comes last in its epoch.
-    pub fn place(&self) -> (Revision, bool) {
-        (self.epoch, self.is_drawn)
-    }
 }
 
-/// The dampings of all processes, frozen with the newest tables.
+/// The dampings of all processes.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Dampings {
     pub failures: Damping,
+    pub refusals: Damping,
     pub latency: [Damping; PROCESSES],
 }
 
 impl Default for Dampings {
     fn default() -> Dampings {
-        Dampings { failures: Damping::NONE, latency: [Damping::NONE; PROCESSES] }
+        Dampings { failures: Damping::NONE, refusals: Damping::NONE, latency: [Damping::NONE; PROCESSES] }
     }
 }
 
@@ -98,7 +56,83 @@ impl Dampings {
         let of = |estimate: f64| settings.dispersion.damping(estimate);
         Dampings {
             failures: of(past.dispersion.phi()),
-            latency: past.latency.dispersion.each_ref().map(|dispersion| of(dispersion.phi())),
+            refusals: of(past.refusals_dispersion.phi()),
+            latency: std::array::from_fn(|index| of(past.latency.dispersion[index].phi())),
+        }
+    }
+}
+
+/// What one stretch is judged by, from its first cohort until that of the next one.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Tables {
+    /// The first cohort.
+    pub from: u64,
+    pub dampings: Dampings,
+    pub margins: Margins,
+    /// Stable's failing share as it was known then.
+    pub stable_rate: f64,
+    pub drawn: PartTables,
+    /// What judges requests that were set aside; made when there are any.
+    pub aside: Option<Box<PartTables>>,
+}
+
+/// The tables of requests that came to their versions in the same way.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct PartTables {
+    pub harm: HarmTable,
+    pub refusals: Option<HarmTable>,
+    pub latency: LatencyTables,
+    pub proof: Option<ProofTable>,
+    pub better: Option<ProofTable>,
+    pub split: SplitTable,
+}
+
+impl Tables {
+    /// Computes tables from what is known of stable.
+    pub fn new(
+        settings: &Settings,
+        past: &Past,
+        comparisons: &Comparisons,
+        goal: Option<ProofGoal>,
+        (from, epoch, weight): (u64, Revision, Weight),
+        has_aside: bool,
+    ) -> Tables {
+        let margins = Margins::new(settings, past);
+        let part = |stratum: Stratum| {
+            PartTables::new(settings, past, (comparisons, &margins), goal, (epoch, weight, stratum))
+        };
+        Tables {
+            from,
+            dampings: Dampings::new(settings, past),
+            margins,
+            stable_rate: past.failures.rate(),
+            drawn: part(Stratum::Drawn),
+            aside: has_aside.then(|| Box::new(part(Stratum::Mirrored))),
+        }
+    }
+}
+
+impl PartTables {
+    fn new(
+        settings: &Settings,
+        past: &Past,
+        (comparisons, margins): (&Comparisons, &Margins),
+        goal: Option<ProofGoal>,
+        (epoch, weight, stratum): (Revision, Weight, Stratum),
+    ) -> PartTables {
+        let (share, stable_rate) = (stratum.share(weight), past.failures.rate());
+        let proof = goal.filter(|goal| epoch >= goal.from).and_then(|goal| {
+            let budget = settings.proof?.budget;
+            let margin = margin_before(goal.next_weight.fraction(), settings.limit.ratio, budget);
+            Some(ProofTable::new(share, stable_rate, margin))
+        });
+        PartTables {
+            harm: HarmTable::new(share, stable_rate, margins.failures),
+            refusals: margins.refusals.map(|margin| HarmTable::new(share, past.refusals.rate(), margin)),
+            latency: LatencyTables::new(comparisons, share, margins.latency),
+            proof,
+            better: settings.stable.map(|_| ProofTable::new(share, stable_rate, BETTER)),
+            split: SplitTable::new(share),
         }
     }
 }

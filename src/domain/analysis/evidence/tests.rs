@@ -6,6 +6,8 @@ use serde_json::Value;
 use super::*;
 use crate::domain::analysis::boundary::{Margin, above, below};
 use crate::domain::analysis::dispersion::{Damping, DispersionRule};
+use crate::domain::analysis::harm::HarmTable;
+use crate::domain::analysis::latency::LatencySpan;
 use crate::domain::analysis::ratio::ln_evidence_against;
 
 #[derive(Deserialize)]
@@ -92,6 +94,7 @@ fn settings_of(run: &Run) -> Settings {
         proof: None,
         dispersion: DispersionRule::Constant(run.disp),
         latency: None,
+        refusals: None,
         stable: None,
     }
 }
@@ -172,6 +175,7 @@ fn a_clean_canary_needs_this_many_requests() {
         proof: Some(ProofSettings { budget: 0.005, false_advance_rate: 0.05 }),
         dispersion: DispersionRule::Constant(1.0),
         latency: None,
+        refusals: None,
         stable: None,
     };
     for (next, about) in [(50_000, 37.0), (250_000, 185.0), (500_000, 370.0), (1_000_000, 740.0)] {
@@ -222,6 +226,7 @@ fn strict() -> Settings {
         limit: Margin { ratio: 1.0, added: 0.0 },
         ceiling: None,
         latency: None,
+        refusals: None,
         false_rollback_rate: 0.01,
         proof: Some(ProofSettings { budget: 0.005, false_advance_rate: 0.05 }),
         dispersion: DispersionRule::Estimated { at_least: 1.0 },
@@ -289,7 +294,7 @@ fn spells_that_stable_has_as_well_are_no_harm() {
             for second in 0..10 {
                 let failures = if second == 9 { failures - failures / 10 * 9 } else { failures / 10 };
                 let to = at.plus(Duration::from_secs(1));
-                past.learn(Counts { requests: 100, failures }, [0; 4], at, to);
+                past.learn(Counts { requests: 100, failures }, 0, at, to);
                 at = to;
             }
         };
@@ -393,8 +398,8 @@ fn a_sick_stable_version_holds_until_the_canary_is_proven_better() {
 
 mod latency {
     use super::*;
+    use crate::domain::analysis::cohort::{Cohorts, EDGES, Slot, Tally};
     use crate::domain::analysis::latency::LatencySettings;
-    use crate::domain::analysis::latency::LatencySpan;
     use crate::domain::histogram::HistogramSnapshot;
 
     fn settings(ceiling_ms: Option<u64>) -> Settings {
@@ -422,34 +427,51 @@ mod latency {
             let mut now = before.clone();
             (0..100).for_each(|_| now.record(latency_us(&mut state, 1.0)));
             past.latency.add(LatencySpan { now: &now, before: &before });
-            past.learn(
-                Counts { requests: 100, failures: 0 },
-                [0; 4],
-                Uptime(second * 1000),
-                Uptime((second + 1) * 1000),
-            );
+            let (from, to) = (Uptime(second * 1000), Uptime((second + 1) * 1000));
+            past.learn(Counts { requests: 100, failures: 0 }, 0, from, to);
             before = now;
         }
         past.refresh(Uptime(300_000));
         let mut evidence = Evidence::begin(Uptime(300_000), past);
-        let (mut canary_before, mut stable_before) =
-            (HistogramSnapshot::default(), HistogramSnapshot::default());
+        let mut stable_before = HistogramSnapshot::default();
         let canary_count = u64::from(weight.ppm() / 10_000);
-        (0..900_u64).find(|second| {
-            let (mut canary, mut stable) = (canary_before.clone(), stable_before.clone());
-            (0..canary_count).for_each(|_| canary.record(latency_us(&mut state, scale_at(*second))));
-            (canary_count..100).for_each(|_| stable.record(latency_us(&mut state, 1.0)));
-            let block = Block {
-                latency: Some(Latencies {
-                    canary: LatencySpan { now: &canary, before: &canary_before },
-                    stable: LatencySpan { now: &stable, before: &stable_before },
-                }),
-                ..Block::of_counts(Revision(1), weight, arms((canary_count, 0), (100 - canary_count, 0)))
-            };
-            evidence.observe(settings, Uptime(300_000 + (second + 1) * 1000), [block]);
-            (canary_before, stable_before) = (canary, stable);
-            evidence.is_harmful()
-        })
+        let (mut totals, mut slots) = ([Tally::default(); 2], Vec::new());
+        (300..1200_u64)
+            .find(|second| {
+                let mut slot = Slot { start: second * 20, span: 20, ..Slot::default() };
+                let in_force = evidence.edges(settings);
+                let (_, edges) = in_force.iter().rfind(|(from, _)| *from <= slot.start).unwrap();
+                let count = |tally: &mut Tally, total: &mut Tally, latency_us: u64, edges: &[u64; EDGES]| {
+                    for tally in [tally, total] {
+                        (tally.dispatched, tally.answered, tally.ended) =
+                            (tally.dispatched + 1, tally.answered + 1, tally.ended + 1);
+                        let within = tally.within.iter_mut().zip(edges);
+                        within.for_each(|(within, edge)| *within += u64::from(latency_us < *edge));
+                    }
+                };
+                let mut stable = stable_before.clone();
+                for request in 0..100 {
+                    if request < canary_count {
+                        let latency_us = latency_us(&mut state, scale_at(*second - 300));
+                        count(&mut slot.canary, &mut totals[1], latency_us, &edges.canary);
+                    } else {
+                        let latency_us = latency_us(&mut state, 1.0);
+                        stable.record(latency_us);
+                        count(&mut slot.stable, &mut totals[0], latency_us, &edges.stable);
+                    }
+                }
+                slots.push(slot);
+                slots.retain(|slot: &Slot| slot.start + 200 > second * 20);
+                let block = Block {
+                    latency: Some(LatencySpan { now: &stable, before: &stable_before }),
+                    cohorts: Some(Cohorts { now: (second + 1) * 20, totals, slots: &slots, offset: 0 }),
+                    ..Block::of_counts(Revision(1), weight, arms((canary_count, 0), (100 - canary_count, 0)))
+                };
+                evidence.observe(settings, Uptime((second + 1) * 1000), [block]);
+                stable_before = stable;
+                evidence.is_harmful()
+            })
+            .map(|second| second - 300)
     }
 
     #[test]
@@ -458,7 +480,7 @@ mod latency {
     }
 
     #[test]
-    fn four_times_slower_is_found_and_the_first_minute_is_left_out() {
+    fn four_times_slower_is_found_but_not_while_the_canary_warms_up() {
         let found = found_after(&settings(None), |_| 4.0, share(10)).unwrap();
         assert!((60..90).contains(&found), "{found} s");
         assert_eq!(

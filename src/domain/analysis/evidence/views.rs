@@ -1,5 +1,6 @@
 //! What people are shown of the evidence; nothing here decides, but for the hold that a sick stable version asks for.
 
+use super::queue::Queue;
 use super::tables::Dampings;
 use super::{EpochTotals, Evidence, FailureSplit, RatioInterval, Settings, interval};
 use crate::domain::analysis::latency::{PROCESSES, QUANTILES};
@@ -150,30 +151,62 @@ impl Evidence {
         settings.latency.as_ref().map(|latency| self.latency.ln(latency))
     }
 
+    /// The logarithm of the capital that refusals alone would have; `None` where they are not judged.
+    pub fn ln_refusals_harm(&self, settings: &Settings) -> Option<f64> {
+        settings.refusals.map(|_| self.refusals.ln())
+    }
+
     /// The comparisons of latencies as they stand; those of which stable's past says nothing are left out.
     pub fn latency_figures(&self, settings: &Settings) -> Vec<LatencyFigures> {
-        let Some(table) = self.tables.last().filter(|_| settings.latency.is_some()) else {
+        let Some(tables) = self.queues.last().and_then(Queue::newest).filter(|_| settings.latency.is_some())
+        else {
             return Vec::new();
         };
         let of = |index: usize| {
-            let threshold = table.latency.0[index]?;
+            let at = tables.drawn.latency.of[index]?.at;
+            let bucket = if self.cold(settings).is_some() { at.wide_bucket } else { at.near_bucket };
             Some(LatencyFigures {
                 quantile: QUANTILES[index],
-                stable_us: upper_edge_us(threshold.stable_bucket)?,
-                limit_us: upper_edge_us(threshold.canary_bucket)?,
+                stable_us: upper_edge_us(at.stable_bucket)?,
+                limit_us: upper_edge_us(bucket)?,
                 exceeded: self.latency.totals_of(index),
                 ln_harm: self.latency.ln_of(index),
-                phi: self.dampings.latency[index].phi,
+                phi: tables.dampings.latency[index].phi,
             })
         };
         (0..PROCESSES).filter_map(of).collect()
     }
 
-    /// What is slow, in words; `None` where latency says less against the canary than failures do.
+    /// Requests refused: stable's, the canary's, copies apart.
+    pub fn refused(&self) -> [u64; 2] {
+        let real = self.totals.iter().filter(|totals| totals.stratum.is_real());
+        real.fold([0; 2], |sum, totals| [sum[0] + totals.refused[0], sum[1] + totals.refused[1]])
+    }
+
+    /// What is refused, in words; `None` where refusals say less against the canary than failures do.
+    fn refusal(&self, settings: &Settings) -> Option<String> {
+        let (last, refused) = (self.last_share(), self.classes(settings));
+        if refused.refusals? <= refused.failures {
+            return None;
+        }
+        let of_last = self.totals.iter().filter(|totals| totals.weight == last && totals.stratum.is_real());
+        let (arms, refused) = of_last.fold((Arms::default(), [0; 2]), |(arms, refused), totals| {
+            let sum = [refused[0] + totals.refused[0], refused[1] + totals.refused[1]];
+            (arms.plus(totals.arms), sum)
+        });
+        Some(format!(
+            "it refused {} of {} canary requests with a 4xx status or its gRPC counterpart, and {} of {} stable ones, more \
+             than the plan allows",
+            refused[1], arms.canary.requests, refused[0], arms.stable.requests
+        ))
+    }
+
+    /// What is slow or refused, in words; `None` where it says less against the canary than failures do.
     pub fn slowness(&self, settings: &Settings) -> Option<String> {
-        let latency = settings.latency.as_ref()?;
-        let ln_failures = self.ln_harm(&Settings { latency: None, ..*settings });
-        if self.latency.ln(latency) <= ln_failures {
+        let refusals = self.ln_refusals_harm(settings).unwrap_or(f64::NEG_INFINITY);
+        let latency = settings.latency.as_ref().filter(|latency| self.latency.ln(latency) > refusals);
+        let Some(latency) = latency else { return self.refusal(settings) };
+        if self.latency.ln(latency) <= self.classes(settings).failures {
             return None;
         }
         let figures = self.latency_figures(settings);

@@ -82,6 +82,9 @@ mod tests {
             maxAdded: 10ms
             p99Max: none
             warmup: 1m
+          refusals:
+            maxRatio: 1.5
+            maxAdded: 1pp
           falseRollbackRate: 1%
           proof:
             addedFailures: 0.5pp

@@ -271,6 +271,9 @@ pub(super) struct AnalysisForm {
     /// Latency against that of stable, or none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub latency: Option<NoneOr<LatencyForm>>,
+    /// Requests that the canary refuses (4xx) against those of stable, or none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub refusals: Option<NoneOr<RefusalsForm>>,
     /// The probability of rolling back a harmless canary, over the whole rollout.
     #[schemars(extend("default" = "1%"))]
     pub false_rollback_rate: Option<Percent>,
@@ -316,9 +319,20 @@ pub(super) struct LatencyForm {
     #[serde(rename = "p99Max")]
     #[schemars(extend("default" = "none"))]
     pub p99_max: Option<NoneOr<SpanText>>,
-    /// What is left out at the start of each version.
+    /// How long the canary warms up at least, from its start and from each rise, held against a wide limit meanwhile.
     #[schemars(extend("default" = "1m"))]
     pub warmup: Option<SpanText>,
+}
+
+#[derive(Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(super) struct RefusalsForm {
+    /// How many times stable's refused share is accepted.
+    #[schemars(range(min = 1, max = 100), extend("default" = 1.5))]
+    pub max_ratio: Option<Number>,
+    /// What is accepted on top of it.
+    #[schemars(extend("default" = "1pp"))]
+    pub max_added: Option<Points>,
 }
 
 #[derive(Serialize, JsonSchema)]

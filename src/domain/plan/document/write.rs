@@ -9,8 +9,9 @@ use super::schema::{
 use super::types::{
     AffinityForm, AfterForm, AnalysisForm, AnalysisStepForm, ApprovalForm, ChannelForm, DaysForm, EmptyForm,
     EventsForm, FailuresForm, FreezeForm, LatencyForm, MaxExposureForm, MetricForm, NotifyForm, OverrideForm,
-    PlanDocument, PrometheusForm, ProofForm, RoutingForm, StableUnhealthyForm, StartForm, StepDeadlineForm,
-    StepForm, StepMap, TimeoutsForm, TunnelsForm, ValueForm, WatchForm, WebhookForm, WindowForm, WindowsForm,
+    PlanDocument, PrometheusForm, ProofForm, RefusalsForm, RoutingForm, StableUnhealthyForm, StartForm,
+    StepDeadlineForm, StepForm, StepMap, TimeoutsForm, TunnelsForm, ValueForm, WatchForm, WebhookForm,
+    WindowForm, WindowsForm,
 };
 use crate::domain::plan::calendar::Windows;
 use crate::domain::plan::model::{
@@ -166,6 +167,15 @@ fn analysis(analysis: &Analysis, holds: &impl Fn(&[&str]) -> bool) -> AnalysisFo
             max: Some(analysis.failures.max.map(percent_text).into()),
         }),
         latency: Some(analysis.latency.as_ref().map(latency).into()),
+        refusals: Some(
+            analysis
+                .refusals
+                .map(|limits| RefusalsForm {
+                    max_ratio: Some(Number(limits.max_ratio)),
+                    max_added: Some(points_text(limits.max_added)),
+                })
+                .into(),
+        ),
         false_rollback_rate: Some(percent_text(analysis.false_rollback_rate)),
         proof: Some(proof.into()),
         failure_status: filled(statuses.collect()),

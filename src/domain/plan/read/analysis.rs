@@ -7,7 +7,9 @@ use super::fields::{Field, Fields, Reader};
 use super::values::Span;
 use crate::domain::arn::NameError;
 use crate::domain::plan::diagnose::Place;
-use crate::domain::plan::model::{Analysis, FailureLimits, LatencyLimits, Metric, MetricSource, Proof, Step};
+use crate::domain::plan::model::{
+    Analysis, FailureLimits, LatencyLimits, Metric, MetricSource, Proof, RefusalLimits, Step,
+};
 use crate::domain::plan::read::steps::PlacedStep;
 use crate::domain::plan::suggest::nearest;
 use crate::domain::plan::{defaults, keys};
@@ -31,6 +33,9 @@ impl Reader<'_> {
         let latency = fields.get("latency").map_or(Some(default.latency), |field| {
             self.none_or(&field, |reader, field| reader.latency(field))
         });
+        let refusals = fields.get("refusals").map_or(Some(default.refusals), |field| {
+            self.none_or(&field, |reader, field| reader.refusals(field))
+        });
         let false_rollback_rate = fields
             .get("falseRollbackRate")
             .map_or(Some(default.false_rollback_rate), |field| self.share(&field, RATE));
@@ -47,6 +52,7 @@ impl Reader<'_> {
         Some(Analysis {
             failures: failures?,
             latency: latency?,
+            refusals: refusals?,
             false_rollback_rate: false_rollback_rate?,
             proof: proof?,
             failure_status: failure_status?,
@@ -91,6 +97,16 @@ impl Reader<'_> {
             p99_max: p99_max?,
             warmup: warmup?,
         })
+    }
+
+    fn refusals(&mut self, field: &Field<'_>) -> Option<RefusalLimits> {
+        let fields = self.map(field, &keys::REFUSALS)?;
+        let default = RefusalLimits::default();
+        let max_ratio =
+            fields.get("maxRatio").map_or(Some(default.max_ratio), |field| self.number(&field, RATIO));
+        let max_added =
+            fields.get("maxAdded").map_or(Some(default.max_added), |field| self.points(&field, POINTS));
+        Some(RefusalLimits { max_ratio: max_ratio?, max_added: max_added? })
     }
 
     fn proof(&mut self, field: &Field<'_>) -> Option<Proof> {

@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use super::*;
-use crate::domain::plan::model::{Approval, FailureLimits, LatencyLimits, Proof, Step, Timeout};
+use crate::domain::plan::model::{
+    Approval, FailureLimits, LatencyLimits, Proof, RefusalLimits, Step, Timeout,
+};
 use crate::domain::weight::Weight;
 
 const SMALLEST: &str = "function: checkout\nalias: live\nsteps: [3%, 5%, 100%]\n";
@@ -51,6 +53,7 @@ fn what_a_plan_leaves_unsaid() {
             analysis: Some(Analysis {
                 failures: FailureLimits { max_ratio: 1.2, max_added: 0.0005, max: None },
                 latency: Some(LatencyLimits::default()),
+                refusals: Some(RefusalLimits::default()),
                 false_rollback_rate: 0.01,
                 proof: Some(Proof { added_failures: 0.005, false_advance_rate: 0.05 }),
                 failure_status: vec![(500, 599)],
