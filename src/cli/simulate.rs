@@ -63,6 +63,9 @@ pub struct Args {
     /// After how long failures show, on the stable version and on the canary, as in 20s/1s; as answers do unless given.
     #[arg(long, value_name = "TIME/TIME")]
     failures_show: Option<ShowFlag>,
+    /// Until then the canary fails no more than the stable version does; failed requests count from there.
+    #[arg(long, value_name = "TIME", value_parser = span)]
+    canary_breaks: Option<Duration>,
     /// The canary's first requests, at its start and at each rise, take longer: 200x3 is 200 of them, three times as long.
     #[arg(long, value_name = "NxF")]
     cold: Option<ColdFlag>,
@@ -163,10 +166,13 @@ impl FromStr for ColdFlag {
     type Err = String;
 
     fn from_str(text: &str) -> Result<ColdFlag, String> {
-        let parts = text.split_once('x').and_then(|(count, by)| Some((count.parse().ok()?, by.parse().ok()?)));
+        let parts =
+            text.split_once('x').and_then(|(count, by)| Some((count.parse().ok()?, by.parse().ok()?)));
         match parts.filter(|(_, factor)| (1.0..=1000.0).contains(factor)) {
             Some((requests, factor)) => Ok(ColdFlag(Cold { requests, factor })),
-            None => Err("a cold start is NxF, as in 200x3: 200 requests that take three times as long".to_owned()),
+            None => {
+                Err("a cold start is NxF, as in 200x3: 200 requests that take three times as long".to_owned())
+            }
         }
     }
 }
@@ -216,6 +222,7 @@ impl Args {
                 failure_latency: show(|show| show.1),
             },
             cold: self.cold.map(|cold| cold.0),
+            canary_breaks: self.canary_breaks,
             incidents: self.incident.iter().map(|incident| incident.0).collect(),
             drift: self.drift.map(|drift| drift.0),
             clump: self.clumps,

@@ -10,7 +10,7 @@ use std::time::Duration;
 use rand::rngs::SmallRng;
 
 use super::log::{Fate, Log};
-use super::traffic::{Arm, Traffic, exponential, poisson, uniform};
+use super::traffic::{Traffic, exponential, poisson, uniform};
 use crate::control::judge::{ArmTally, EpochTally, Tallies};
 use crate::domain::alias::Routing;
 use crate::domain::analysis::cohort::COHORT_MS;
@@ -217,6 +217,10 @@ impl<'a> Arrivals<'a> {
         self.due = moved.collect();
     }
 
+    fn is_canary_itself(&self, at_us: u64) -> bool {
+        self.traffic.is_canary_itself(Duration::from_micros(at_us.saturating_sub(self.start_us)))
+    }
+
     fn canary_share(&self) -> f64 {
         let serving = self.tallies.epochs.last();
         serving.map_or(0.0, |last| last.routing.share_of(self.canary).fraction())
@@ -225,12 +229,13 @@ impl<'a> Arrivals<'a> {
     fn rates(&self, since_start: Duration) -> Rates {
         let rate = self.traffic.rate_at(since_start);
         let share = self.canary_share();
-        let of = |arm: &Arm, rate: f64| {
-            let failures = self.traffic.failures_at(arm, since_start);
+        let of = |failures: f64, rate: f64| {
             (rate * failures / self.traffic.clump.max(1.0), rate * (1.0 - failures))
         };
-        let (canary_clumps, canary_successes) = of(&self.traffic.canary, rate * share);
-        let (stable_clumps, stable_successes) = of(&self.traffic.stable, rate * (1.0 - share));
+        let (canary_clumps, canary_successes) =
+            of(self.traffic.canary_failures_at(since_start), rate * share);
+        let (stable_clumps, stable_successes) =
+            of(self.traffic.failures_at(&self.traffic.stable, since_start), rate * (1.0 - share));
         Rates { canary_clumps, canary_successes, stable_clumps, stable_successes }
     }
 
@@ -276,7 +281,7 @@ impl<'a> Arrivals<'a> {
     /// Dispatches a request that will fail; whatever is known of it by `end_us` is counted at once.
     fn fail(&mut self, canary: bool, at_us: u64, end_us: u64) {
         self.dispatch(canary, at_us);
-        self.canary_failures += u64::from(canary);
+        self.canary_failures += u64::from(canary && self.is_canary_itself(at_us));
         let manners = self.traffic.manners(canary);
         let latency_us = manners.failure_latency.map(|span| span.as_micros() as u64);
         self.answer_later(canary, Fate::Failed, latency_us, at_us, end_us);
@@ -287,7 +292,8 @@ impl<'a> Arrivals<'a> {
         for _ in 0..count {
             let at_us = self.between(from_us, to_us);
             self.dispatch(canary, at_us);
-            if manners.hangs > 0.0 && uniform(&mut self.chance) < manners.hangs {
+            let hangs = if canary && !self.is_canary_itself(at_us) { 0.0 } else { manners.hangs };
+            if hangs > 0.0 && uniform(&mut self.chance) < hangs {
                 self.canary_failures += u64::from(canary);
                 self.answer_later(canary, Fate::Failed, Some(PATIENCE_US), at_us, to_us);
                 continue;

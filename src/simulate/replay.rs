@@ -1,7 +1,9 @@
 //! Recorded counts through a plan's gates: what the evidence would have said, block by block.
 //!
 //! The judge is the production one; only the counters come from a file. There are no latencies and no refusals in
-//! it, so harm is judged by failures alone. A block starts where the one before it ended, and its tables are those of its start.
+//! it: what a plan asks of these stays silent, keeps its share of the capital, and so failures need as much for a rollback
+//! as in the daemon. With a constant dispersion the tests stand alone, and failures have all of it. A block starts where
+//! the one before it ended, and its tables are those of its start.
 
 use std::fmt;
 
@@ -134,11 +136,14 @@ impl Replay {
             within(what, found, 0.0..=1e15, expected)?;
         }
         let settings = Settings::of(plan).ok_or(ReplayError::NothingIsJudged)?;
-        let mut settings = Settings { latency: None, refusals: None, ..settings };
-        if let Dispersion::Constant(phi) = dispersion {
-            within("dispersion", phi, 1.0..=1e6, "1 is independent failures, and less cannot be")?;
-            settings.dispersion = DispersionRule::Constant(phi);
-        }
+        let settings = match dispersion {
+            Dispersion::Auto => settings,
+            Dispersion::Constant(phi) => {
+                within("dispersion", phi, 1.0..=1e6, "1 is independent failures, and less cannot be")?;
+                let dispersion = DispersionRule::Constant(phi);
+                Settings { dispersion, latency: None, refusals: None, ..settings }
+            }
+        };
         Ok(Replay {
             settings,
             weights: (1..=plan.steps.len()).filter_map(|step| plan.weight_at(step)).collect(),

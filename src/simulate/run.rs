@@ -47,7 +47,7 @@ pub struct Run {
     pub requests: u64,
     /// Requests the canary got by weight.
     pub canary_requests: u64,
-    /// Of these, the ones that failed, known or not when it ended.
+    /// Of these, the ones that failed since the canary is what it is, known or not when it ended.
     pub canary_failures: u64,
     /// Why it is in that phase, in words; may be empty.
     pub reason: String,

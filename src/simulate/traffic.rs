@@ -73,6 +73,8 @@ pub struct Traffic {
     pub canary_manners: Manners,
     /// How the canary begins.
     pub cold: Option<Cold>,
+    /// Until when, after the start of the rollout, the canary fails no more than the stable version.
+    pub canary_breaks: Option<Duration>,
     /// Times in which both fail more.
     pub incidents: Vec<Incident>,
     /// A slow change of both failing shares.
@@ -100,6 +102,7 @@ impl Traffic {
             stable_manners: Manners::default(),
             canary_manners: Manners::default(),
             cold: None,
+            canary_breaks: None,
             incidents: Vec::new(),
             drift: None,
             clump: 1.0,
@@ -123,6 +126,17 @@ impl Traffic {
         self.requests_per_s * (1.0 - SWING * turn.cos())
     }
 
+    /// Whether the canary is what it is by then, and not as good as the stable version.
+    pub(super) fn is_canary_itself(&self, since_start: Duration) -> bool {
+        self.canary_breaks.is_none_or(|breaks| since_start >= breaks)
+    }
+
+    /// The share of the canary's requests that fails at a time after the start of the rollout.
+    pub(super) fn canary_failures_at(&self, since_start: Duration) -> f64 {
+        let arm = if self.is_canary_itself(since_start) { &self.canary } else { &self.stable };
+        self.failures_at(arm, since_start)
+    }
+
     /// The share of an arm's requests that fails at a time after the start of the rollout.
     pub(super) fn failures_at(&self, arm: &Arm, since_start: Duration) -> f64 {
         let drifted = self.drift.map_or(1.0, |drift| {
@@ -144,7 +158,7 @@ impl Traffic {
     pub(super) fn next_change(&self, since_start: Duration) -> Option<Duration> {
         let leaps =
             self.incidents.iter().flat_map(|incident| [incident.from, incident.from + incident.lasts]);
-        let leap = leaps.filter(|leap| *leap > since_start).min();
+        let leap = leaps.chain(self.canary_breaks).filter(|leap| *leap > since_start).min();
         let slides = self.daily || self.drift.is_some();
         let slide = slides.then(|| since_start + Duration::from_secs(10));
         [leap, slide].into_iter().flatten().min()
@@ -285,5 +299,10 @@ mod tests {
         assert!((traffic.failures_at(&arm, at(2000)) - 0.01).abs() < 1e-12);
         assert!((traffic.failures_at(&arm, at(60)) - (1.0 - 0.7 * (1.0 - 0.002 * 1.24))).abs() < 1e-12);
         assert_eq!(traffic.next_change(at(59)), Some(at(60)));
+        let canary = Arm { failures: 1.0, ..arm };
+        let late = Traffic { canary_breaks: Some(at(90)), ..Traffic::steady(1.0, arm, canary) };
+        assert!((late.canary_failures_at(at(89)) - 0.002).abs() < 1e-12);
+        assert!((late.canary_failures_at(at(90)) - 1.0).abs() < 1e-12);
+        assert_eq!((late.next_change(at(0)), late.next_change(at(90))), (Some(at(90)), None));
     }
 }

@@ -134,6 +134,20 @@ fn a_table_says_what_would_have_happened() {
     }
 }
 
+/// What a plan judges and counts do not tell keeps its share of the capital, as in a daemon where it is silent.
+#[test]
+fn failures_need_as_much_as_in_the_daemon() {
+    let ln_harm = |plan: &str, flags: &[&str]| {
+        let said = lines(&replayed(plan, BLOCK, &[&["-o", "json"], flags].concat()).done());
+        said[0]["lnHarm"].as_f64().unwrap()
+    };
+    let alone = ln_harm(PLAN, &["--dispersion", "1"]);
+    let failures = (0.5 * alone.exp() + 0.5).ln();
+    assert!(alone > 4.6 && (ln_harm(PLAN, &[]) - failures).abs() < 1e-9, "{alone}");
+    let nothing_else = format!("{PLAN}analysis: {{latency: none, refusals: none}}\n");
+    assert!((ln_harm(&nothing_else, &[]) - alone).abs() < 1e-9);
+}
+
 #[test]
 fn a_weight_above_every_step_has_nothing_to_prove() {
     let last = BLOCK.replace("0.03", "1").replace("\"failures\": 3", "\"failures\": 0");

@@ -6,6 +6,7 @@ mod evidence;
 mod gates;
 mod matrix;
 mod races;
+mod real_traffic;
 mod steering;
 mod target;
 mod triggers;

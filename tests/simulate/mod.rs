@@ -4,6 +4,7 @@ mod asking;
 mod copies;
 mod false_alarms;
 mod live;
+mod real_traffic;
 
 use std::path::Path;
 use std::sync::Arc;

@@ -2,16 +2,16 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http_body_util::Full;
+use hyper::Response;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
-use hyper::{Response, StatusCode};
 use hyper_util::rt::TokioIo;
 use rand::RngExt;
 use serin::chance;
@@ -25,9 +25,44 @@ pub struct Service {
     _runtime: tokio::runtime::Runtime,
 }
 
+/// What it does with a request that does not fail.
+#[derive(Clone, Copy, Debug)]
+pub struct Answer {
+    /// The status.
+    pub status: u16,
+    /// A gRPC status in the head, of an answer without a body.
+    pub grpc_status: Option<&'static str>,
+    /// After how long; `None` is never.
+    pub after: Option<Duration>,
+}
+
+impl Answer {
+    /// Well, and at once.
+    pub const GOOD: Answer = Answer { status: 200, grpc_status: None, after: Some(Duration::ZERO) };
+
+    fn response(self, fails: bool) -> Response<Full<Bytes>> {
+        let mut response = Response::builder().status(if fails { 500 } else { self.status });
+        let mut body = Bytes::from_static(b"{}");
+        if let Some(status) = self.grpc_status {
+            response = response.header("content-type", "application/grpc").header("grpc-status", status);
+            body = Bytes::new();
+        }
+        response.body(Full::new(body)).unwrap()
+    }
+}
+
 impl Service {
     /// Starts one; same seed, same failures.
     pub fn start(failures: f64, seed: u64) -> Service {
+        Service::serve(failures, seed, |_| Answer::GOOD)
+    }
+
+    /// Starts one that answers its requests, the first of which is number 0, in its own way.
+    pub fn answering(answer: impl Fn(u64) -> Answer + Send + Sync + 'static) -> Service {
+        Service::serve(0.0, 1, answer)
+    }
+
+    fn serve(failures: f64, seed: u64, answer: impl Fn(u64) -> Answer + Send + Sync + 'static) -> Service {
         let runtime =
             tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
         let listener = runtime.block_on(tokio::net::TcpListener::bind("127.0.0.1:0")).unwrap();
@@ -35,17 +70,23 @@ impl Service {
         let failures_ppm = Arc::new(AtomicU32::new((failures * 1e6) as u32));
         let told = Arc::clone(&failures_ppm);
         let luck = Arc::new(Mutex::new(chance::seeded(seed)));
+        let (asked, answer) = (Arc::new(AtomicU64::new(0)), Arc::new(answer));
         runtime.spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
                 let (told, luck) = (Arc::clone(&told), Arc::clone(&luck));
+                let (asked, answer) = (Arc::clone(&asked), Arc::clone(&answer));
                 let answer = service_fn(move |_| {
                     let share = f64::from(told.load(Ordering::Relaxed)) / 1e6;
                     let fails = luck.lock().unwrap().random::<f64>() < share;
-                    let mut response = Response::new(Full::new(Bytes::from_static(b"{}")));
-                    if fails {
-                        *response.status_mut() = StatusCode::INTERNAL_SERVER_ERROR;
+                    let answer = answer(asked.fetch_add(1, Ordering::Relaxed));
+                    async move {
+                        match answer.after {
+                            None => std::future::pending().await,
+                            Some(Duration::ZERO) => {}
+                            Some(after) => tokio::time::sleep(after).await,
+                        }
+                        Ok::<_, std::convert::Infallible>(answer.response(fails))
                     }
-                    async move { Ok::<_, std::convert::Infallible>(response) }
                 });
                 tokio::spawn(http1::Builder::new().serve_connection(TokioIo::new(stream), answer));
             }

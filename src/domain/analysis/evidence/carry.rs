@@ -55,3 +55,46 @@ impl Evidence {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::plan::{Source, load};
+
+    /// What the release before cohorts stored of a rollout at 10 %, which had found 5.59 by then and rolled it back.
+    const STORED: &str = include_str!("../../../../tests/vectors/evidence-before-cohorts.json");
+    const LN_HARM: f64 = 5.594_735_690_051_473;
+
+    fn settings() -> Settings {
+        let plan = "function: f\nalias: live\nsteps: [10%, 100%]\n";
+        Settings::of(&load(&Source::new("plan.yaml", plan), None).unwrap().plan).unwrap()
+    }
+
+    #[test]
+    fn what_was_spent_stays_spent() {
+        let asked = settings();
+        let mut evidence: Evidence = serde_json::from_str(STORED).unwrap();
+        evidence.take_over(&asked);
+        let kept = evidence.settings_kept(asked);
+        assert!((evidence.ln_harm(&kept) - LN_HARM).abs() < 1e-9, "{}", evidence.ln_harm(&kept));
+        assert!(evidence.is_harmful(), "found is found");
+        assert_eq!((asked.refusals.is_some(), kept.refusals), (true, None), "it began without");
+        assert!(!evidence.rules.warms_by_requests());
+        // Stored and read once more, it is taken over no second time.
+        let mut again: Evidence = serde_json::from_str(&serde_json::to_string(&evidence).unwrap()).unwrap();
+        again.take_over(&asked);
+        assert!((again.ln_harm(&kept) - LN_HARM).abs() < 1e-9);
+        assert_eq!(again.settings_kept(asked).refusals, None);
+    }
+
+    #[test]
+    fn what_begins_now_is_under_the_present_rules() {
+        use crate::domain::analysis::past::Past;
+        use crate::domain::time::Uptime;
+        let asked = settings();
+        let mut evidence = Evidence::begin(Uptime(0), Past::default());
+        evidence.take_over(&asked);
+        assert!(evidence.settings_kept(asked).refusals.is_some() && evidence.rules.warms_by_requests());
+        assert!(evidence.ln_harm(&asked).abs() < 1e-12);
+    }
+}

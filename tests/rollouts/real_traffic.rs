@@ -1,0 +1,117 @@
+//! What real traffic does to evidence, over real sockets: an outage, hangs, refusals, gRPC, a cold start.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use crate::support::house::House;
+use crate::support::service::{Answer, Load, Service};
+
+const PATIENCE: Duration = Duration::from_secs(120);
+
+/// A daemon with function `f`: stable is version 1, the canary version 2.
+fn house(stable: &Service, canary: &Service) -> House {
+    let house = House::start();
+    house.publish("f", &stable.url());
+    house.publish("f", &canary.url());
+    house.alias("f", "live", "1");
+    house
+}
+
+/// A hundred requests a second by users none of whom waits for another; begun once stable is known a little.
+fn users(house: &House) -> Vec<Load> {
+    let loads: Vec<Load> = (0..50).map(|_| Load::start(house.router(), "/f:live/", 2.0)).collect();
+    let answers = || loads.iter().map(|load| load.of("1").0).sum::<u64>();
+    for _ in 0..6000 {
+        if answers() >= 400 {
+            return loads;
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    panic!("only {} answers of stable", answers());
+}
+
+/// Canary requests until it was rolled back, under the plan that says nothing but its steps.
+fn requests_until_rollback(stable: Answer, canary: Answer) -> u64 {
+    let (stable, canary) = (Service::answering(move |_| stable), Service::answering(move |_| canary));
+    let house = house(&stable, &canary);
+    let loads = users(&house);
+    house.start_rollout("function: f\nalias: live\nsteps: [3%, 25%, 100%]\n", &json!({})).ok();
+    let status = house.wait_for("f:live", "RolledBack", PATIENCE);
+    // Users of a canary that hangs come back when the daemon ends.
+    drop(house);
+    drop(loads);
+    requests(&status)
+}
+
+fn requests(status: &Value) -> u64 {
+    status["exposure"]["requests"].as_u64().unwrap()
+}
+
+#[test]
+fn hanging_canary_is_rolled_back_while_its_first_users_wait() {
+    let waiting = requests_until_rollback(Answer::GOOD, Answer { after: None, ..Answer::GOOD });
+    println!("hanging at 3 % of 100/s: {waiting} requests wait");
+    assert!(waiting <= 12, "{waiting}");
+}
+
+#[test]
+fn canary_that_answers_404_to_everything_is_rolled_back_by_the_default_plan() {
+    let refused = requests_until_rollback(Answer::GOOD, Answer { status: 404, ..Answer::GOOD });
+    println!("404 to everything at 3 % of 100/s: {refused} requests");
+    assert!(refused <= 12, "{refused}");
+}
+
+#[test]
+fn canary_whose_grpc_calls_fail_in_good_answers_is_rolled_back() {
+    for status in ["13", "14"] {
+        let grpc = |status| Answer { grpc_status: Some(status), ..Answer::GOOD };
+        let failed = requests_until_rollback(grpc("0"), grpc(status));
+        println!("grpc-status {status} to everything at 3 % of 100/s: {failed} requests");
+        assert!(failed <= 7, "{failed}");
+    }
+}
+
+/// Its first two hundred requests take three times as long, and then it is as fast as stable.
+#[test]
+fn cold_canary_is_promoted() {
+    let after = |ms| Answer { after: Some(Duration::from_millis(ms)), ..Answer::GOOD };
+    let stable = Service::answering(move |_| after(20));
+    let canary = Service::answering(move |request| after(if request < 200 { 60 } else { 20 }));
+    let house = house(&stable, &canary);
+    let loads = users(&house);
+    let plan = "function: f\nalias: live\nsteps: [50%, 100%]\nbake: 2s\nanalysis: {proof: none, latency: {warmup: 1s}}\n";
+    house.start_rollout(plan, &json!({})).ok();
+    let warming = house.wait_until("f:live", "warming up", PATIENCE, |status| requests(status) > 20);
+    assert!(warming["evidence"]["warming"]["requests"].as_u64() > Some(0), "{warming:#}");
+    house.wait_until("f:live", "at its end", PATIENCE, |status| status["phase"] != "Progressing");
+    assert_eq!(house.phase("f:live"), "Succeeded", "{:#?}", house.history("f:live"));
+    drop(loads);
+}
+
+/// Both versions fail everything for a second, as when what they share is gone; later the canary breaks.
+#[test]
+fn broken_canary_is_rolled_back_as_soon_after_an_outage_as_ever() {
+    let (stable, canary) = (Service::start(0.0, 1), Service::start(0.0, 2));
+    let house = house(&stable, &canary);
+    let loads = users(&house);
+    house.start_rollout("function: f\nalias: live\nsteps: [10%, 100%]\nbake: 1h\n", &json!({})).ok();
+    let served = |more: u64| {
+        let until = requests(&house.status("f:live")) + more;
+        house.wait_until("f:live", "served", PATIENCE, |status| requests(status) >= until)
+    };
+    served(20);
+    for failures in [1.0, 0.0] {
+        stable.set_failures(failures);
+        canary.set_failures(failures);
+        served(10);
+    }
+    let before = served(200);
+    assert_eq!(before["phase"], "Progressing", "{before:#}");
+    canary.set_failures(1.0);
+    let after = house.wait_for("f:live", "RolledBack", PATIENCE);
+    let [before, after] = [before, after].map(|status| status["exposure"]["failures"].as_u64().unwrap());
+    println!("{before} failed in the outage, {} after it until rollback", after - before);
+    assert!((1..=12).contains(&(after - before)), "{before} failed in the outage, {after} in all");
+    drop(loads);
+}
