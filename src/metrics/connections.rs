@@ -21,6 +21,8 @@ pub enum Refused {
     TlsHandshake,
     /// It had asked for nothing for longest when another came and there was no room.
     NoRequest,
+    /// It had been idle for longest since its last answer when another came and there was no room.
+    Idle,
     /// Its client asked over HTTP/2 only to cancel.
     Http2Resets,
     /// A request over HTTP/2 beside others, when as much as there may be is under way; its connection goes on.
@@ -29,12 +31,13 @@ pub enum Refused {
 
 impl Refused {
     /// All of them.
-    pub const ALL: [Refused; 7] = [
+    pub const ALL: [Refused; 8] = [
         Refused::InAll,
         Refused::OfAddress,
         Refused::ProxyHeader,
         Refused::TlsHandshake,
         Refused::NoRequest,
+        Refused::Idle,
         Refused::Http2Resets,
         Refused::Http2Requests,
     ];
@@ -47,6 +50,7 @@ impl Refused {
             Refused::ProxyHeader => "proxy_protocol",
             Refused::TlsHandshake => "tls_handshake",
             Refused::NoRequest => "no_request",
+            Refused::Idle => "idle",
             Refused::Http2Resets => "http2_resets",
             Refused::Http2Requests => "http2_requests",
         }

@@ -10,10 +10,11 @@ use std::net::{Shutdown, SocketAddr};
 use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::sync::Arc;
-use std::task::Poll;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
-use hyper::body::Incoming;
+use bytes::Bytes;
+use hyper::body::{Body, Frame, Incoming, SizeHint};
 use hyper::header::{CONNECTION, HeaderValue};
 use hyper::rt::{Read, Write};
 use hyper::server::conn::http1;
@@ -29,7 +30,8 @@ use tokio_rustls::server::TlsStream;
 use super::alarm::HeadTimer;
 use super::answer::AnswerBody;
 use super::client_certificate::described;
-use super::drain::Guard;
+use super::download::DownloadBroken;
+use super::drain::{Guard, Turn};
 use super::forward::{bound, forward};
 use super::forwarded::Client;
 use super::http1::HEAD_BYTES_MAX;
@@ -168,6 +170,7 @@ pub(super) async fn serve(
             match speaks_http2 {
                 Waited::Done(Ok(false)) => {
                     let io = PlainIo::new(stream, &worker.outbox);
+                    guard.watch(io.share());
                     serve_http1(worker, &door.http1, io, client, guard).await;
                     drop(permit);
                 }
@@ -248,6 +251,7 @@ async fn serve_tls(
         Waited::Over => return worker.connections.refuse(Refused::TlsHandshake),
         Waited::Draining => return,
     };
+    guard.watch(stream.get_ref().0.inner().share());
     let session = stream.get_ref().1;
     client.certificate = session.peer_certificates().and_then(<[_]>::first).map(|shown| described(shown));
     let is_http2 = session.alpn_protocol() == Some(b"h2");
@@ -300,6 +304,7 @@ pub(super) fn no_room() -> Refusal {
 async fn serve_http2(worker: Rc<Worker>, stream: TcpStream, client: Client, guard: Guard, permit: Permit) {
     let io = PlainIo::new(stream, &worker.outbox);
     let socket = io.share();
+    guard.watch(io.share());
     http2::serve(worker, io, client, &guard, permit).await;
     drop(guard);
     // The GOAWAY at the end is not to be overtaken either.
@@ -313,15 +318,17 @@ async fn serve_http1<I: ClientIo>(
     client: Client,
     guard: Guard,
 ) {
-    let (drain, id) = (guard.drain(), guard.id());
+    let (drain, id, turn) = (guard.drain(), guard.id(), guard.turn());
     let tunnel: Cell<Option<Box<Tunnel>>> = Cell::new(None);
     let has_asked = Cell::new(false);
     // Only lent: a connection outlives its requests.
     let (worker, client, drain, tunnel, has_asked) = (&worker, &client, &*drain, &tunnel, &has_asked);
+    let turn = &turn;
     let service = service_fn(|request: Request<Incoming>| async move {
         if !has_asked.replace(true) {
             drain.has_asked(id);
         }
+        let rests = Rests::after(turn);
         let mut response = answer(worker, client, request).await;
         if let AnswerBody::Tunnel(begun) = response.body_mut() {
             tunnel.set(begun.take());
@@ -329,7 +336,7 @@ async fn serve_http1<I: ClientIo>(
         if drain.is_leaving() && response.status() != StatusCode::SWITCHING_PROTOCOLS {
             response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
         }
-        Ok::<_, Infallible>(response)
+        Ok::<_, Infallible>(response.map(|body| InTurn { body, _rests: rests }))
     });
     // Without a timer hyper would not hold anybody to the header timeout.
     let mut connection = http.clone().timer(HeadTimer::default()).serve_connection(io, service);
@@ -341,7 +348,7 @@ async fn serve_http1<I: ClientIo>(
         if guard.is_draining() && !std::mem::replace(&mut is_closing, true) {
             Pin::new(&mut connection).graceful_shutdown();
         }
-        if guard.is_evicted() {
+        if guard.is_evicted() || guard.is_gone() {
             return Poll::Ready(None);
         }
         Pin::new(&mut connection).poll(cx).map(Some)
@@ -353,7 +360,12 @@ async fn serve_http1<I: ClientIo>(
     let stream = parts.io.into_socket();
     if let Some(tunnel) = tunnel.take() {
         tunnel::prepare(I::plain(&stream));
-        tunnel.run(stream, parts.read_buf).await;
+        turn.works();
+        let gone = poll_fn(|_| if guard.is_gone() { Poll::Ready(()) } else { Poll::Pending });
+        tokio::select! {
+            () = tunnel.run(stream, parts.read_buf) => {}
+            () = gone => {}
+        }
         return;
     }
     if is_broken {
@@ -365,6 +377,49 @@ async fn serve_http1<I: ClientIo>(
     // What follows keeps no drain waiting.
     drop(guard);
     linger(stream, Linger::SHORT).await;
+}
+
+/// Notes that a connection is idle again when it is dropped.
+struct Rests(Turn);
+
+impl Rests {
+    /// After a request that begins now.
+    fn after(turn: &Turn) -> Rests {
+        turn.works();
+        Rests(turn.clone())
+    }
+}
+
+impl Drop for Rests {
+    fn drop(&mut self) {
+        self.0.rests();
+    }
+}
+
+/// The body of an answer, with which a connection's turn ends.
+struct InTurn {
+    body: AnswerBody,
+    _rests: Rests,
+}
+
+impl Body for InTurn {
+    type Data = Bytes;
+    type Error = DownloadBroken;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, DownloadBroken>>> {
+        Pin::new(&mut self.body).poll_frame(cx)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
 }
 
 /// Answers one request, by whichever face it asks for.

@@ -28,7 +28,7 @@ use tokio::time::{Sleep, sleep, sleep_until};
 use super::answer::AnswerBody;
 use super::connection::{answer, no_room};
 use super::download::DownloadBroken;
-use super::drain::Guard;
+use super::drain::{Guard, Turn};
 use super::forwarded::Client;
 use super::headers;
 use super::http1::HEAD_BYTES_MAX;
@@ -69,6 +69,7 @@ where
         permit,
         patience: worker.timeouts.body_idle,
         next: RefCell::default(),
+        turn: guard.turn(),
         begun: Cell::new(0),
         open: Cell::new(0),
         cancelled: Cell::new(0),
@@ -110,7 +111,7 @@ where
             connection.as_mut().graceful_shutdown();
             look.as_mut().reset((clock::instant_now() + GOING_MAX).into());
         }
-        if guard.is_evicted() {
+        if guard.is_evicted() || guard.is_gone() {
             return Poll::Ready(());
         }
         // However it ends, the client was told by a GOAWAY or is gone.
@@ -153,6 +154,7 @@ struct Shared {
     patience: Duration,
     /// What belongs to the request that is about to be run.
     next: RefCell<Option<Rc<Stream>>>,
+    turn: Turn,
     begun: Cell<u64>,
     open: Cell<usize>,
     cancelled: Cell<u64>,
@@ -195,11 +197,15 @@ impl<F: Future<Output = ()> + 'static> Executor<F> for Streams {
     fn execute(&self, future: F) {
         let stream = self.0.next.take().unwrap_or_default();
         self.0.open.set(self.0.open.get() + 1);
+        self.0.turn.works();
         let shared = Rc::clone(&self.0);
         spawn_local(async move {
             // Whatever is left of a stream that is not waited for any longer is reset with it.
             run(future, &stream, shared.patience).await;
             shared.open.set(shared.open.get() - 1);
+            if shared.open.get() == 0 {
+                shared.turn.rests();
+            }
             if !stream.is_answered.get() {
                 shared.cancelled.set(shared.cancelled.get() + 1);
             }

@@ -8,6 +8,7 @@
 use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
 use std::io::{self, IoSlice};
+use std::mem::MaybeUninit;
 use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker, ready};
@@ -16,7 +17,7 @@ use bytes::BytesMut;
 use hyper::rt::{Read, ReadBufCursor, Write};
 use hyper_util::rt::TokioIo;
 use socket2::SockRef;
-use tokio::io::AsyncReadExt;
+use tokio::io::{AsyncReadExt, Interest};
 use tokio::net::TcpStream;
 use tokio::task::unconstrained;
 
@@ -163,6 +164,18 @@ impl PlainIo {
     /// Has a flush send what is unsent and wait for it, for users who do not flush again when they are woken.
     pub(super) fn wait_for_flushes(&self) {
         self.socket.waits_for_flushes.set(true);
+    }
+
+    /// Whether the other end has reset the connection, as far as the kernel has told; nothing is read for that.
+    pub(super) fn was_reset(&self) -> bool {
+        self.socket.stream.borrow().inner().try_io(Interest::ERROR, || Ok(())).is_ok()
+    }
+
+    /// Whether nothing waits to be sent, and nothing has come that was not read.
+    pub(super) fn is_quiet(&self) -> bool {
+        let stream = self.socket.stream.borrow();
+        let seen = SockRef::from(stream.inner()).peek(&mut [MaybeUninit::uninit()]);
+        !self.has_unsent() && seen.is_err_and(|why| why.kind() == io::ErrorKind::WouldBlock)
     }
 
     /// Lends the connection itself, to set its options.

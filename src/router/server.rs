@@ -33,7 +33,7 @@ use super::tls::{Tls, Watching};
 use super::worker::Worker;
 use crate::clock::{self, BEAT_EVERY, Heart};
 use crate::metrics::certificate::CertificateState;
-use crate::metrics::connections::{Connections, Permit, Refused};
+use crate::metrics::connections::{Connections, Permit};
 use crate::metrics::recorder::Writer;
 use crate::sockets::Pause;
 
@@ -44,7 +44,7 @@ const BACKLOG: i32 = 4096;
 const ACCEPTED_AT_ONCE_MAX: usize = 8;
 /// So often others may have their turn before a connection gives up its place for a new one.
 const TURNS_TO_LEAVE: usize = 3;
-/// How often a worker closes connections that were idle too long.
+/// How often a worker closes connections that were idle too long, or whose clients are gone.
 const SWEEP_EVERY: Duration = Duration::from_secs(1);
 
 /// A router that has its addresses and does not accept yet: clients wait in the kernel's queue.
@@ -394,7 +394,7 @@ async fn work(
     // One asks for all, and it is the first.
     let asking = (worker.writer.worker() == 0)
         .then(|| Detached::run(health::run(Rc::clone(&worker), table.published())));
-    let sweeping = spawn_local(sweep(Rc::clone(&worker)));
+    let sweeping = spawn_local(sweep(Rc::clone(&worker), Rc::clone(&drain)));
     let beating = spawn_local(beat(Arc::clone(table.heart())));
     let outbox = Rc::clone(&worker.outbox);
     let sending = spawn_local(async move { outbox.run().await });
@@ -483,23 +483,26 @@ async fn accept(worker: Rc<Worker>, listener: TcpListener, door: Rc<Door>, drain
     }
 }
 
-/// Counts a connection in; where there is no room, in the place of the one that has asked for nothing for longest.
+/// Counts a connection in; where there is no room, in the place of one that asks for nothing.
 ///
-/// Whoever connects and says nothing, or half a head, must not keep those out who ask for something.
+/// Whoever connects and says nothing, or half a head, must not keep those out who ask for something; nor must those who
+/// have asked and may ask again, for they may as well connect again.
 async fn admit(connections: &Arc<Connections>, drain: &Drain) -> Option<Permit> {
     for _ in 0..TURNS_TO_LEAVE {
         if let Some(permit) = connections.try_admit() {
             return Some(permit);
         }
-        if !drain.is_evicting() && drain.evict() {
-            connections.refuse(Refused::NoRequest);
+        if !drain.is_evicting()
+            && let Some(why) = drain.evict()
+        {
+            connections.refuse(why);
         }
         yield_now().await;
     }
     connections.admit()
 }
 
-async fn sweep(worker: Rc<Worker>) {
+async fn sweep(worker: Rc<Worker>, drain: Rc<Drain>) {
     let mut ticks = interval(SWEEP_EVERY);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
@@ -509,6 +512,7 @@ async fn sweep(worker: Rc<Worker>) {
         worker.shared.sweep(now);
         worker.names.refresh(now);
         worker.try_places(now);
+        drain.end_those_that_were_reset();
     }
 }
 

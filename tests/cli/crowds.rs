@@ -8,9 +8,15 @@ use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD as BASE64;
 use rustix::process::{Resource, getrlimit, setrlimit};
+use serde_json::json;
+use socket2::{Domain, Socket, Type};
 
 use crate::support::client::{Answer, Client};
+use crate::support::functions::{here, rust_program, zip_of};
+use crate::support::house::{agent, ask};
 use crate::support::serin::{Daemon, command};
 use crate::support::until;
 use crate::support::upstream::Version;
@@ -128,6 +134,105 @@ fn half_heads_on_either_listener_keep_nobody_from_either() {
     until("they are gone", || cramped.counted("serin_connections_open") < 10.0);
     cramped.is_served(&mut kept);
     assert!(!cramped.daemon.has_logged("accepting connections pauses"));
+    cramped.daemon.stop();
+}
+
+#[test]
+fn those_who_have_asked_once_and_may_ask_again_keep_nobody_out() {
+    let dir = tempfile::tempdir().unwrap();
+    let cramped = cramped(dir.path(), &[], None);
+    let mut kept = Client::connect(cramped.daemon.router);
+    cramped.is_served(&mut kept);
+    let crowd: Vec<Client> = (0..300)
+        .map(|_| {
+            let mut client = Client::connect(cramped.daemon.router);
+            assert_eq!(client.get("/shop:live/").status, 200);
+            client
+        })
+        .collect();
+    assert_eq!(Client::connect(cramped.daemon.router).get("/shop:live/").status, 200);
+    assert_eq!(cramped.control("/readyz").status, 200);
+    assert!(cramped.counted("serin_connections_refused_total{reason=\"idle\"}") > 200.0);
+    assert_eq!(cramped.counted("serin_connections_refused_total{reason=\"max_connections\"}"), 0.0);
+    assert!(cramped.daemon.descriptors() < DESCRIPTORS, "{}", cramped.daemon.descriptors());
+    assert!(!cramped.daemon.has_logged("accepting connections pauses"));
+    drop(crowd);
+    cramped.daemon.stop();
+}
+
+#[test]
+fn a_thousand_event_streams_that_nobody_reads_keep_little_memory() {
+    const STREAMS: usize = 1000;
+    let mut limit = getrlimit(Resource::Nofile);
+    limit.current = limit.maximum;
+    setrlimit(Resource::Nofile, limit).unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    let daemon = Daemon::start(dir.path(), &[]);
+    for port in 1..=2 {
+        daemon.serin(&["function", "publish", "shop", "--url", &format!("http://127.0.0.1:{port}")]).done();
+    }
+    daemon.serin(&["alias", "create", "shop:live", "--version", "1"]).done();
+    let mut api = Client::connect(daemon.api);
+    for turn in 0..300 {
+        let body = format!("{{\"functionVersion\":\"{}\",\"reason\":\"{}\"}}", turn % 2 + 1, "x".repeat(400));
+        api.send(format!(
+            "PUT /v1/functions/shop/aliases/live HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n\
+             Content-Length: {}\r\n\r\n{body}",
+            body.len()
+        ));
+        assert_eq!(api.answer().status, 200);
+    }
+    let before = daemon.resident_bytes();
+    let streams: Vec<TcpStream> = (0..STREAMS)
+        .map(|_| {
+            let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+            // The kernel keeps little of it, so that serin has to.
+            socket.set_recv_buffer_size(4096).unwrap();
+            socket.connect(&daemon.api.into()).unwrap();
+            let mut stream = TcpStream::from(socket);
+            let _ = stream.write_all(b"GET /v1/events?after=0 HTTP/1.1\r\nHost: localhost\r\n\r\n");
+            stream
+        })
+        .collect();
+    // Asked last, it is answered when all the others have been given what they take.
+    for _ in 0..20 {
+        daemon.serin(&["alias", "get", "shop:live"]).done();
+    }
+    let growth = daemon.resident_bytes().saturating_sub(before);
+    assert!(growth <= GROWTH_BYTES_MAX, "{} MiB", growth / MIB);
+    drop(streams);
+    daemon.stop();
+}
+
+/// A function whose process connects to its Runtime API again and again, says half of something, and then serves.
+const CROWDING: &[u8] = b"#!/bin/bash
+host=${AWS_LAMBDA_RUNTIME_API%:*} port=${AWS_LAMBDA_RUNTIME_API#*:}
+for _ in {1..300}; do exec {fd}<>/dev/tcp/$host/$port && printf 'GET ' >&$fd; done
+exec \"$LAMBDA_TASK_ROOT/function\"
+";
+
+#[test]
+fn a_function_that_crowds_its_runtime_api_takes_nothing_from_anybody() {
+    let dir = tempfile::tempdir().unwrap();
+    let cramped = cramped(dir.path(), &[], None);
+    let mut kept = Client::connect(cramped.daemon.router);
+    cramped.is_served(&mut kept);
+    let zip = zip_of(&[("bootstrap", CROWDING, 0o755), ("function", rust_program(), 0o755)]);
+    let create = json!({
+        "FunctionName": "crowd", "Runtime": "provided.al2023", "Handler": "bootstrap", "Timeout": 60,
+        "Role": "arn:aws:iam::000000000000:role/r", "Architectures": [here()],
+        "Code": { "ZipFile": BASE64.encode(zip) },
+    });
+    let functions = "/2015-03-31/functions";
+    let created = ask(&agent(), &cramped.daemon.url(), "POST", functions, Some(&create), &[]);
+    assert_eq!(created.status, 201, "{}", created.body);
+    for _ in 0..3 {
+        let path = format!("{functions}/crowd/invocations");
+        let said = ask(&agent(), &cramped.daemon.url(), "POST", &path, Some(&json!({ "a": 1 })), &[]);
+        assert_eq!((said.status, said.body), (200, json!({ "a": 1 })));
+        cramped.is_served(&mut kept);
+    }
+    assert!(cramped.daemon.descriptors() < 128, "{}", cramped.daemon.descriptors());
     cramped.daemon.stop();
 }
 

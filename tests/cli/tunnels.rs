@@ -117,5 +117,6 @@ fn a_rollback_says_within_which_time_the_plan_closes_websockets_and_they_are() {
     assert_eq!(ended.count(), kept);
     let status = house.daemon.serin(&["status", "shop:live", "-o", "json"]).done().json();
     assert_eq!(status.get("tunnels"), None);
+    house.tunnels.clear();
     house.daemon.stop();
 }

@@ -25,8 +25,13 @@ fn connections_over_a_limit_are_closed_and_the_others_served() {
         let mut admitted: Vec<Client> = (0..10).map(|_| router.client()).collect();
         until("all are in", || connections.open() == 10);
         for client in &mut admitted {
-            assert_eq!(client.get("/shop:live/x").text(), "one");
+            match why {
+                // One that is idle would make room.
+                Refused::InAll => client.send("GET /shop:live/hang HTTP/1.1\r\nHost: a\r\n\r\n"),
+                _ => assert_eq!(client.get("/shop:live/x").text(), "one"),
+            }
         }
+        until("all are served", || router.counts()[0].dispatched == 10);
         let mut refused: Vec<Client> = (0..5).map(|_| router.client()).collect();
         for client in &mut refused {
             if why == Refused::InAll {
@@ -36,13 +41,50 @@ fn connections_over_a_limit_are_closed_and_the_others_served() {
             assert!(client.is_closed());
         }
         assert_eq!(connections.refused(why), 5);
-        for client in &mut admitted {
+        for client in admitted.iter_mut().filter(|_| why == Refused::OfAddress) {
             assert_eq!(client.get("/shop:live/x").text(), "one");
         }
         drop(admitted);
         until("there is room again", || connections.open() == 0);
         assert_eq!(router.client().get("/shop:live/x").text(), "one");
     }
+}
+
+#[test]
+fn a_newcomer_takes_the_place_of_the_connection_that_has_been_idle_for_longest() {
+    let one = Version::start("one");
+    let limits = ConnectionLimits { in_all: Some(3), of_address: None };
+    let router =
+        TestRouter::listening(one.target(), RouterConfig { workers: Some(1), ..limited(limits, false) });
+    let connections = router.running().connections();
+    let hang = |client: &mut Client, nth: u64| {
+        client.send("GET /shop:live/hang HTTP/1.1\r\nHost: a\r\n\r\n");
+        until("it is under way", || router.counts()[0].in_flight() == nth);
+    };
+    let [mut busy, mut often, mut seldom] = [(); 3].map(|()| router.client());
+    hang(&mut busy, 1);
+    assert_eq!(often.get("/shop:live/x").text(), "one");
+    assert_eq!(seldom.get("/shop:live/x").text(), "one");
+    assert_eq!(often.get("/shop:live/x").text(), "one");
+    let mut third = router.client();
+    assert_eq!(third.get("/shop:live/x").text(), "one");
+    assert!(seldom.is_closed());
+    assert_eq!(often.get("/shop:live/x").text(), "one");
+    // The same with HTTP/2, whose connection is busy while any of its streams is.
+    let mut http2 = Http2::connect(router.addr());
+    assert_eq!(http2.get("/shop:live/x").head.status, 200);
+    assert!(third.is_closed());
+    let stream = http2.post(get("/shop:live/hang"));
+    until("it is under way", || router.counts()[0].in_flight() == 2);
+    let mut fourth = router.client();
+    assert_eq!(fourth.get("/shop:live/x").text(), "one");
+    assert!(often.is_closed());
+    hang(&mut fourth, 3);
+    assert_eq!(router.client().answer().status, 503, "nobody is idle");
+    stream.abort();
+    until("the stream is gone", || router.counts()[0].in_flight() == 2);
+    assert_eq!(router.client().get("/shop:live/x").text(), "one");
+    assert_eq!((connections.refused(Refused::Idle), connections.refused(Refused::InAll)), (4, 1));
 }
 
 #[test]

@@ -18,6 +18,7 @@ mod origin;
 mod places;
 mod process;
 mod proxy;
+mod resets;
 mod smuggling;
 mod steering;
 mod streaming;

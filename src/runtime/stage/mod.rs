@@ -22,8 +22,8 @@ use std::time::Duration;
 
 use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg};
 use rustix::process::{
-    DumpableBehavior, Resource, Rlimit, Signal, set_dumpable_behavior, set_parent_process_death_signal,
-    setrlimit, setsid,
+    DumpableBehavior, Resource, Rlimit, Signal, getrlimit, set_dumpable_behavior,
+    set_parent_process_death_signal, setrlimit, setsid,
 };
 use rustix::thread::set_no_new_privs;
 
@@ -217,13 +217,17 @@ fn exec(order: &Order) -> io::Error {
 }
 
 fn limit(order: &Order) -> io::Result<()> {
-    let at_most = |bytes| Rlimit { current: Some(bytes), maximum: Some(bytes) };
-    setrlimit(Resource::Data, at_most(order.limits.data_bytes))?;
-    setrlimit(Resource::Core, at_most(0))?;
-    setrlimit(Resource::Nofile, at_most(FILES_MAX))?;
-    setrlimit(Resource::Fsize, at_most(FILE_BYTES_MAX))?;
+    // The daemon's own may be lower, and nobody without that capability raises them.
+    let hold = |resource, most: u64| {
+        let limit = Some(getrlimit(resource).maximum.map_or(most, |own| own.min(most)));
+        setrlimit(resource, Rlimit { current: limit, maximum: limit })
+    };
+    hold(Resource::Data, order.limits.data_bytes)?;
+    hold(Resource::Core, 0)?;
+    hold(Resource::Nofile, FILES_MAX)?;
+    hold(Resource::Fsize, FILE_BYTES_MAX)?;
     if order.limits.counts_threads {
-        setrlimit(Resource::Nproc, at_most(FILES_MAX))?;
+        hold(Resource::Nproc, FILES_MAX)?;
     }
     Ok(())
 }
