@@ -45,6 +45,7 @@ use crate::queues::progress::Progress;
 use crate::router::server::RunningRouter;
 use crate::router::table::RoutingTable;
 use crate::runtime::{RunningRuntimes, Runtimes};
+use crate::sockets::bind_in_time;
 use crate::store::events::Events;
 use crate::store::logs::Logs;
 use crate::store::{self, Store, StoreError, Writer};
@@ -116,7 +117,11 @@ impl Daemon {
     ) -> anyhow::Result<Daemon> {
         let access = access(config)?;
         // Bound first: a port that is taken must not cost a look at the store.
-        let api_listener = std::net::TcpListener::bind(config.api).map_err(|why| held(config, why))?;
+        let api_listener = bind_in_time(
+            || std::net::TcpListener::bind(config.api),
+            || store::is_held_by_the_dying(&config.data_dir),
+        );
+        let api_listener = api_listener.map_err(|why| held(config, why))?;
         let opened = opened::open_or_stand(config, api_listener.local_addr()?)?;
         let ground = Ground::lay(config, access, api_listener, None)?;
         Daemon::rise(config, ground, opened, data_plane)

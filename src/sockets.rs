@@ -23,6 +23,31 @@ impl Linger {
     pub const SHORT: Linger = Linger { time_max: Duration::from_secs(1), bytes_max: 16 * 1024 * 1024 };
 }
 
+/// How long an address is waited for that a process has which is about to end, and that nobody is known to have.
+const DYING_MAX: Duration = Duration::from_secs(10);
+const UNKNOWN_MAX: Duration = Duration::from_millis(300);
+const LOOK_EVERY: Duration = Duration::from_millis(10);
+
+/// Binds an address, waiting a moment where it is in use, and longer for as long as that is by a process that is dying.
+pub fn bind_in_time<T>(
+    mut bind: impl FnMut() -> io::Result<T>,
+    is_dying: impl Fn() -> bool,
+) -> io::Result<T> {
+    let (mut waited, mut unknown) = (Duration::ZERO, Duration::ZERO);
+    loop {
+        let why = match bind() {
+            Err(why) if why.kind() == io::ErrorKind::AddrInUse => why,
+            other => return other,
+        };
+        unknown = if is_dying() { Duration::ZERO } else { unknown + LOOK_EVERY };
+        if waited >= DYING_MAX || unknown >= UNKNOWN_MAX {
+            return Err(why);
+        }
+        std::thread::sleep(LOOK_EVERY);
+        waited += LOOK_EVERY;
+    }
+}
+
 /// How long a listener pauses after it could not accept.
 #[derive(Debug)]
 pub struct Pause(Duration);

@@ -107,7 +107,10 @@ fn put(unfinished: &Path, file: &File, to: &Path) -> anyhow::Result<()> {
         named => named.with_context(|| format!("cannot name the backup {}", to.display()))?,
     }
     let directory = to.parent().unwrap_or(Path::new("/"));
-    File::open(directory)
-        .and_then(|directory| directory.sync_all())
-        .context("cannot sync the backup's directory")
+    let synced = File::open(directory).and_then(|directory| directory.sync_all());
+    if synced.is_err() {
+        // The next try is to find its name free.
+        let _ = std::fs::remove_file(to);
+    }
+    synced.context("cannot sync the backup's directory")
 }

@@ -163,6 +163,15 @@ pub struct RunningRuntimes {
     thread: Mutex<Option<JoinHandle<()>>>,
 }
 
+/// Whether it is to be had once the disk is well, which keeps nobody from starting.
+fn is_of_the_disk(error: &io::Error) -> bool {
+    let is_full = matches!(
+        error.kind(),
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::ReadOnlyFilesystem
+    );
+    is_full || error.raw_os_error() == Some(libc::EIO)
+}
+
 impl Runtimes {
     /// Starts the thread; `code` is where functions' zips are, and `data_dir` remembers what a kill leaves behind.
     pub fn start(
@@ -205,12 +214,23 @@ impl Runtimes {
                 }
             };
             runtime.block_on(async move {
-                match pools::House::open(config, code, (availability, apart), &data_dir) {
-                    Ok(house) => {
-                        let _ = started.send(Ok(()));
-                        house.work(received).await;
+                let (mut received, apart) = (received, (availability, apart));
+                let open = || pools::House::open(config.clone(), code.clone(), apart.clone(), &data_dir);
+                let opened = match open() {
+                    Err(error) if !is_of_the_disk(&error) => {
+                        let _ = started.send(Err(error));
+                        return;
                     }
-                    Err(error) => _ = started.send(Err(error)),
+                    opened => opened,
+                };
+                // As above.
+                let _ = started.send(Ok(()));
+                let house = match opened {
+                    Ok(house) => Some(house),
+                    Err(why) => pools::open_in_time(open, why, &mut received).await,
+                };
+                if let Some(house) = house {
+                    house.work(received).await;
                 }
             });
         })?;

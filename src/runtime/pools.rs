@@ -28,6 +28,8 @@ use crate::domain::process::ProcessTarget;
 
 /// How long a provisioned process that could not start is left alone.
 const TRY_AGAIN_AFTER: Duration = Duration::from_secs(5);
+/// How often it is tried to make ready on a disk that takes nothing.
+const OPEN_EVERY: Duration = Duration::from_secs(2);
 /// How long processes have to end once there is nothing left to do.
 const LEAVE_MAX: Duration = Duration::from_secs(5);
 
@@ -122,6 +124,44 @@ impl State {
 
     fn pool(&mut self, seat: &Seat) -> Option<&mut Pool> {
         self.pools.get_mut(&seat.key).filter(|pool| pool.id == seat.pool)
+    }
+}
+
+/// Opens it as soon as the disk lets it; until then nothing is run. `None` where it is told to stop before.
+pub(super) async fn open_in_time(
+    open: impl Fn() -> io::Result<Rc<House>>,
+    why: io::Error,
+    messages: &mut mpsc::UnboundedReceiver<Message>,
+) -> Option<Rc<House>> {
+    tracing::error!("functions from zips cannot be run: {why}; that is tried again");
+    let mut waiting = Vec::new();
+    let mut next = tokio::time::interval(OPEN_EVERY);
+    loop {
+        let message = tokio::select! {
+            _ = next.tick() => {
+                let Ok(house) = open() else { continue };
+                tracing::info!("functions from zips can be run");
+                for (function, versions) in waiting {
+                    house.provision(&function, versions);
+                }
+                return Some(house);
+            }
+            message = messages.recv() => message?,
+        };
+        match message {
+            Message::Run(job) => {
+                let said = format!("functions cannot be run now ({why}); that is tried again");
+                // Whoever asked may have gone, as below.
+                let _ = job.answer.send(Err(Unavailable(said)));
+            }
+            Message::Provision(function, versions) => waiting.push((function, versions)),
+            Message::Count { answer, .. } => _ = answer.send(ProcessCount::default()),
+            Message::Forget(function, version) => waiting.iter_mut().for_each(|(of, versions)| {
+                versions
+                    .retain(|(number, ..)| *of != function || version.is_some_and(|gone| gone != *number));
+            }),
+            Message::Stop(_) => return None,
+        }
     }
 }
 

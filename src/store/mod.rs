@@ -31,7 +31,7 @@ pub use change::{Commit, IdempotentReply, PinnedPlan, Write};
 pub use fsck::{Finding, fsck, notes};
 pub use load::{Loaded, StoredAlias, StoredRollout};
 pub use open::{Need, SCHEMA_VERSION, Store, is_used};
-pub use owner::holder_of;
+pub use owner::{holder_of, is_held_by_the_dying};
 pub use prune::Pruned;
 pub use read::{EntryFilter, Reader, RolloutFilter};
 pub use spill::{Aside, Spill};

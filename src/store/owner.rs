@@ -29,6 +29,12 @@ pub fn holder_of(dir: &Path) -> Option<String> {
     Some(note_in(&mut file))
 }
 
+/// Whether a directory is held by a process that has ended or is about to: a killed one keeps its sockets and its lock
+/// until the last of its threads is gone.
+pub fn is_held_by_the_dying(dir: &Path) -> bool {
+    holder_of(dir).is_some_and(|note| is_of_the_dying(&note))
+}
+
 fn note_in(file: &mut File) -> String {
     let mut text = String::new();
     // A note that cannot be read says as little as none.

@@ -44,7 +44,7 @@ fn ready(relay: &Relay) -> (u16, String) {
     plainly(relay.api, "/readyz")
 }
 
-fn kill(relay: &Relay) {
+pub(super) fn kill(relay: &Relay) {
     let pid = relay.pid();
     send(pid, Signal::KILL);
     until("it is dead", || !Relay::lives(pid));

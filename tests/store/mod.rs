@@ -4,6 +4,7 @@ mod bytes;
 mod chain;
 mod disk;
 mod kills;
+mod nth;
 
 use std::path::Path;
 

@@ -17,7 +17,7 @@ use std::path::{Path, PathBuf};
 
 use hmac::{Hmac, KeyInit, Mac};
 use rusqlite::{Connection, OptionalExtension, Row, Transaction, params};
-use sha2::Sha256;
+use sha2::{Digest as _, Sha256};
 
 pub(super) use check::{check, notes};
 pub(super) use rows::{
@@ -31,6 +31,8 @@ use crate::{chance, key_file};
 /// The key's file within the data directory.
 const KEY_FILE: &str = "chain.key";
 /// The file that says which link is the newest; its length never changes.
+///
+/// It has two lines, written in turns, so that a write that a disk cut short leaves the other one whole.
 pub(super) const HEAD_FILE: &str = "chain-head";
 const MAC_BYTES: usize = 32;
 
@@ -319,12 +321,14 @@ impl Chain {
             Err(why) if why.kind() == std::io::ErrorKind::NotFound => return Noted::Absent,
             Err(_) => return Noted::Unreadable,
         };
-        let read = || {
-            let (link, mac) = text.trim_end().split_once(' ')?;
+        let heads = text.lines().filter_map(|line| {
+            let (head, check) = line.rsplit_once(' ')?;
+            let (link, mac) = head.split_once(' ')?;
             let mac = (0..MAC_BYTES).map(|at| u8::from_str_radix(mac.get(2 * at..2 * at + 2)?, 16).ok());
-            Some((link.parse().ok()?, mac.collect::<Option<Vec<u8>>>()?.try_into().ok()?))
-        };
-        read().map_or(Noted::Unreadable, Noted::Head)
+            let head = (link.parse().ok()?, mac.collect::<Option<Vec<u8>>>()?.try_into().ok()?);
+            (check == sum_of(&head)).then_some(head)
+        });
+        heads.max_by_key(|(link, _)| *link).map_or(Noted::Unreadable, Noted::Head)
     }
 
     /// Makes the file, so that a chain that begins is not taken for one that was put here.
@@ -333,7 +337,7 @@ impl Chain {
         let dir = self.head.parent().unwrap_or(Path::new("."));
         let write = || {
             let mut draft = tempfile::NamedTempFile::with_prefix_in(".chain-", dir)?;
-            draft.write_all(written(&BEFORE_ALL).as_bytes())?;
+            draft.write_all(written(&BEFORE_ALL).repeat(2).as_bytes())?;
             draft.as_file().sync_all()?;
             draft.persist(&self.head)?;
             File::open(dir)?.sync_all()
@@ -345,13 +349,17 @@ impl Chain {
     ///
     /// It is not synced, and may fail: a note that is behind is no harm, for nobody else can make the links after it.
     pub(super) fn note(&mut self, head: &Head) {
+        let line = written(head);
+        let at = |number: i64| (number % 2) as u64 * line.len() as u64;
         if self.file.is_none() {
             let mut options = OpenOptions::new();
             options.write(true).create(true).truncate(false).mode(0o600).custom_flags(libc::O_NOFOLLOW);
-            self.file = options.open(&self.head).ok();
+            // After a break both lines may name links that are no more.
+            let noted = |file: &File| file.write_all_at(line.as_bytes(), at(head.0 + 1));
+            self.file = options.open(&self.head).ok().filter(|file| noted(file).is_ok());
         }
         if let Some(file) = &self.file
-            && file.write_all_at(written(head).as_bytes(), 0).is_err()
+            && file.write_all_at(line.as_bytes(), at(head.0)).is_err()
         {
             self.file = None;
         }
@@ -361,9 +369,15 @@ impl Chain {
 /// Why a chain that was begun with its store was.
 const MADE: &str = "the store was made";
 
-fn written((link, mac): &Head) -> String {
-    let mac: String = mac.iter().map(|byte| format!("{byte:02x}")).collect();
-    format!("{link:020} {mac}\n")
+fn written(head: &Head) -> String {
+    let mac: String = head.1.iter().map(|byte| format!("{byte:02x}")).collect();
+    format!("{:020} {mac} {}\n", head.0, sum_of(head))
+}
+
+/// Tells a line that was written to its end.
+fn sum_of((link, mac): &Head) -> String {
+    let sum = Sha256::new().chain_update(link.to_be_bytes()).chain_update(mac).finalize();
+    sum[..4].iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// What is wrong with a chain that ends at `last`, by what is noted of its newest link.
