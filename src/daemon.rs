@@ -195,6 +195,8 @@ impl Daemon {
             seal: api::seal(&config.data_dir)
                 .context("cannot take the key that links to code are sealed with")?,
             logs: ground.logs.clone(),
+            sqs: Arc::new(Sqs::new(&config.queues)),
+            updates: api::Updates::default(),
             event_sources: progress.clone(),
             async_events: async_progress.clone(),
             meter,

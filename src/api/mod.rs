@@ -39,13 +39,14 @@ use crate::code::CodeDirectory;
 use crate::control::door::{Action, Command, Reply};
 use crate::control::handle::{Control, DoorError};
 use crate::control::meter::Meter;
-use crate::domain::arn::Place;
+use crate::domain::arn::{FunctionName, Place};
 use crate::events::progress::Progress as AsyncProgress;
 use crate::metrics::certificate::CertificateState;
 use crate::metrics::connections::Connections;
 use crate::metrics::recorder::Recorder;
 use crate::metrics::tunnels::Tunnels;
 use crate::metrics::upstreams::Upstreams;
+use crate::queues::client::Sqs;
 use crate::queues::progress::Progress;
 use crate::router::handle::InvokeHandle;
 use crate::runtime::Runtimes;
@@ -55,6 +56,7 @@ use crate::store::{Reader, Writer};
 pub use body::Bodies;
 pub use clients::Clients;
 pub use error::ApiError;
+pub use lambda::updates::Updates;
 pub use openapi::document as openapi_document;
 pub use server::serve;
 
@@ -103,6 +105,10 @@ pub struct Api {
     pub seal: Seal,
     /// What invocations said, and their numbers.
     pub logs: Logs,
+    /// Asks whether a queue is there.
+    pub sqs: Arc<Sqs>,
+    /// Functions whose code is being unpacked.
+    pub updates: Updates,
     /// How event source mappings fare.
     pub event_sources: Progress,
     /// How asynchronous invocations fare.
@@ -138,11 +144,30 @@ impl Api {
             command.action,
             Action::DeleteFunction(_) | Action::DeleteVersion(..) | Action::UpdateFunction { .. }
         );
+        let begins = self.begins(&command.action);
         let reply = self.control.submit(command).await?;
+        if let Some(function) = begins {
+            // What was said and counted under the name before is not the new function's.
+            let (meter, logs) = (Arc::clone(&self.meter), self.logs.clone());
+            let forgotten = tokio::task::spawn_blocking(move || {
+                meter.take();
+                logs.forget(function.as_str());
+            });
+            // It fails where the daemon ends, and then nobody is told anything.
+            let _ = forgotten.await;
+        }
         if drops_code {
             self.sweep_code();
         }
         Ok(reply)
+    }
+
+    /// The function that an action would make anew.
+    fn begins(&self, action: &Action) -> Option<FunctionName> {
+        let (Action::CreateFunction { function, .. } | Action::Publish { function, .. }) = action else {
+            return None;
+        };
+        self.control.world().function(function).is_none().then(|| function.clone())
     }
 
     /// Removes code that nothing names, on a thread that may wait for the disk.

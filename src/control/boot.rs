@@ -18,6 +18,9 @@ pub fn build(loaded: Loaded) -> (World, HashMap<RolloutId, Judge>, Vec<String>) 
     let mut world = World::empty(&loaded.salt);
     world.seq = loaded.seq;
     world.last_id = loaded.last_rollout;
+    for (name, last) in loaded.counted {
+        world.counted.insert_mut(name, last);
+    }
     for function in loaded.functions {
         let name = function.name.clone();
         let state = FunctionState { function, versions: BTreeMap::new(), policies: BTreeMap::new() };

@@ -44,7 +44,8 @@ impl Meter {
         self.logs.flush();
     }
 
-    fn take(&self) {
+    /// Reads the counters now, and hands over what they say without waiting for the disk.
+    pub fn take(&self) {
         let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
         let minute = Minute::of(last.at);
         let sums = sums(&self.recorder);

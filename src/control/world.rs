@@ -87,6 +87,8 @@ pub struct World {
     pub seq: Revision,
     /// Functions by name.
     pub functions: RedBlackTreeMapSync<FunctionName, Arc<FunctionState>>,
+    /// The highest versions of functions that were deleted: one of the same name counts on from there.
+    pub counted: RedBlackTreeMapSync<FunctionName, u64>,
     /// Aliases by function and name.
     pub aliases: RedBlackTreeMapSync<AliasId, Arc<AliasState>>,
     /// Mappings of event sources.
@@ -123,6 +125,7 @@ impl World {
             salt: salt.into(),
             seq: Revision(0),
             functions: RedBlackTreeMapSync::new_sync(),
+            counted: RedBlackTreeMapSync::new_sync(),
             aliases: RedBlackTreeMapSync::new_sync(),
             event_sources: RedBlackTreeMapSync::new_sync(),
             rollouts: RedBlackTreeMapSync::new_sync(),

@@ -9,6 +9,8 @@ use base64::engine::general_purpose::STANDARD;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
+use super::arn::Place;
+
 /// What a version runs as a process: its code, how to start it, and its limits.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -117,6 +119,24 @@ impl fmt::Display for Runtime {
             Runtime::Python(minor) => f.pad(&format!("python3.{minor}")),
             Runtime::Node(major) => f.pad(&format!("nodejs{major}.x")),
         }
+    }
+}
+
+impl Runtime {
+    /// Its version, as logs name it: `python:3.12.v1`. There is one of each, the machine's.
+    pub fn version(self) -> String {
+        match self {
+            Runtime::ProvidedAl2 => "provided:al2.v1".to_owned(),
+            Runtime::ProvidedAl2023 => "provided:al2023.v1".to_owned(),
+            Runtime::Python(minor) => format!("python:3.{minor}.v1"),
+            Runtime::Node(major) => format!("nodejs:{major}.v1"),
+        }
+    }
+
+    /// The ARN of that version.
+    pub fn version_arn(self, place: &Place) -> String {
+        let digest = CodeSha256::of(self.to_string().as_bytes()).hex();
+        format!("arn:{}:lambda:{}::runtime:{digest}", place.partition(), place.region)
     }
 }
 

@@ -51,6 +51,13 @@ impl SqsFault {
     }
 }
 
+impl SqsFault {
+    /// Whether SQS said that there is no such queue.
+    pub fn is_no_such_queue(&self) -> bool {
+        ["NonExistentQueue", "QueueDoesNotExist"].iter().any(|kind| self.0.contains(kind))
+    }
+}
+
 /// A queue that is there.
 #[derive(Clone, Debug)]
 pub struct Queue {

@@ -54,7 +54,8 @@ pub(super) async fn run(worker: &Rc<Worker>, drawn: Drawn, asked: Asked<'_>) -> 
         return Err(InvokeError::Unavailable("this router runs no functions from zips".to_owned()));
     };
     let client_context = client_context(asked.headers)?;
-    let permit = runtimes.admit(&asked.call.function).map_err(|throttled| {
+    let version = route.upstream(pick.arm).version;
+    let permit = runtimes.admit(&asked.call.function, version).map_err(|throttled| {
         let (counters, arm) = route.counters(pick);
         counters.throttle(&worker.writer, arm);
         InvokeError::TooManyRequests(throttled)
@@ -62,7 +63,7 @@ pub(super) async fn run(worker: &Rc<Worker>, drawn: Drawn, asked: Asked<'_>) -> 
     let label = route.upstream(pick.arm).label.clone();
     let invocation = Invocation {
         function: asked.call.function.clone(),
-        version: route.upstream(pick.arm).version,
+        version,
         target: process,
         arn: asked.call.asked_arn().to_owned(),
         id: asked.id,

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use crate::domain::arn::FunctionName;
+use crate::domain::arn::{FunctionName, VersionId};
 use crate::domain::concurrency::ACCOUNT_CONCURRENCY;
 
 /// Why an invocation got no place.
@@ -39,8 +39,22 @@ struct Places {
 
 #[derive(Default)]
 struct Use {
-    running: u32,
+    /// Running invocations that are in no place that is provisioned.
+    on_demand: u32,
     reserved: Option<u32>,
+    /// Places that are provisioned, by version, and how many of them are in use.
+    provisioned: HashMap<VersionId, (u32, u32)>,
+}
+
+impl Use {
+    /// What of the reservation is provisioned for some version: nobody else gets it.
+    fn set_aside(&self) -> u32 {
+        self.provisioned.values().map(|(places, _)| places).sum()
+    }
+
+    fn has_provisioned(&self, version: VersionId) -> bool {
+        self.provisioned.get(&version).is_some_and(|(places, used)| used < places)
+    }
 }
 
 /// One place, given back when dropped.
@@ -49,6 +63,8 @@ pub struct Permit {
     admission: Admission,
     function: FunctionName,
     is_shared: bool,
+    /// The version for which the place is provisioned, if it is.
+    provisioned: Option<VersionId>,
 }
 
 impl std::fmt::Debug for Admission {
@@ -58,22 +74,29 @@ impl std::fmt::Debug for Admission {
 }
 
 impl Admission {
-    pub(super) fn admit(&self, function: &FunctionName) -> Result<Permit, Throttled> {
+    pub(super) fn admit(&self, function: &FunctionName, version: VersionId) -> Result<Permit, Throttled> {
         let mut places = self.locked();
         let unreserved = ACCOUNT_CONCURRENCY.saturating_sub(places.reserved);
         let used = places.functions.get(function);
         let reserved = used.and_then(|used| used.reserved);
-        match reserved {
-            Some(reserved) if used.map_or(0, |used| used.running) >= reserved => {
-                return Err(Throttled::Reserved);
-            }
-            None if places.shared >= unreserved => return Err(Throttled::Shared),
-            Some(_) | None => {}
+        let is_provisioned = used.is_some_and(|used| used.has_provisioned(version));
+        if let (Some(reserved), Some(used), false) = (reserved, used, is_provisioned)
+            && used.on_demand >= reserved.saturating_sub(used.set_aside())
+        {
+            return Err(Throttled::Reserved);
+        }
+        if reserved.is_none() && places.shared >= unreserved {
+            return Err(Throttled::Shared);
         }
         let is_shared = reserved.is_none();
         places.shared += u32::from(is_shared);
-        places.functions.entry(function.clone()).or_default().running += 1;
-        Ok(Permit { admission: self.clone(), function: function.clone(), is_shared })
+        let used = places.functions.entry(function.clone()).or_default();
+        let provisioned = is_provisioned.then_some(version);
+        match provisioned.and_then(|version| used.provisioned.get_mut(&version)) {
+            Some((_, in_use)) => *in_use += 1,
+            None => used.on_demand += 1,
+        }
+        Ok(Permit { admission: self.clone(), function: function.clone(), is_shared, provisioned })
     }
 
     pub(super) fn reserve(&self, function: &FunctionName, reserved: Option<u32>) {
@@ -87,6 +110,25 @@ impl Admission {
         places.forget_unused(function);
     }
 
+    /// Sets places apart for versions, and for no others.
+    pub(super) fn provision(
+        &self,
+        function: &FunctionName,
+        versions: impl Iterator<Item = (VersionId, u32)>,
+    ) {
+        let mut places = self.locked();
+        let used = places.functions.entry(function.clone()).or_default();
+        // Places that are in use are counted until they are given back.
+        used.provisioned.retain(|_, (places, in_use)| {
+            *places = 0;
+            *in_use > 0
+        });
+        for (version, count) in versions {
+            used.provisioned.entry(version).or_default().0 += count;
+        }
+        places.forget_unused(function);
+    }
+
     fn locked(&self) -> MutexGuard<'_, Places> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -94,7 +136,9 @@ impl Admission {
 
 impl Places {
     fn forget_unused(&mut self, function: &FunctionName) {
-        if self.functions.get(function).is_some_and(|used| used.running == 0 && used.reserved.is_none()) {
+        let is_unused =
+            |used: &Use| used.on_demand == 0 && used.reserved.is_none() && used.provisioned.is_empty();
+        if self.functions.get(function).is_some_and(is_unused) {
             self.functions.remove(function);
         }
     }
@@ -105,7 +149,11 @@ impl Drop for Permit {
         let mut places = self.admission.locked();
         places.shared -= u32::from(self.is_shared);
         if let Some(used) = places.functions.get_mut(&self.function) {
-            used.running -= 1;
+            match self.provisioned.and_then(|version| used.provisioned.get_mut(&version)) {
+                Some((_, in_use)) => *in_use -= 1,
+                None => used.on_demand -= 1,
+            }
+            used.provisioned.retain(|_, (places, in_use)| *places > 0 || *in_use > 0);
         }
         places.forget_unused(&self.function);
     }
@@ -120,17 +168,35 @@ mod tests {
         let (admission, name) = (Admission::default(), |name: &str| name.parse::<FunctionName>().unwrap());
         let (few, many) = (name("few"), name("many"));
         admission.reserve(&few, Some(2));
-        let held: Vec<_> = (0..2).map(|_| admission.admit(&few).unwrap()).collect();
-        assert_eq!(admission.admit(&few).err(), Some(Throttled::Reserved));
-        let others: Vec<_> = (0..ACCOUNT_CONCURRENCY - 2).map(|_| admission.admit(&many).unwrap()).collect();
-        assert_eq!(admission.admit(&many).err(), Some(Throttled::Shared));
+        let held: Vec<_> = (0..2).map(|_| admission.admit(&few, VersionId::Latest).unwrap()).collect();
+        assert_eq!(admission.admit(&few, VersionId::Latest).err(), Some(Throttled::Reserved));
+        let others: Vec<_> = (0..ACCOUNT_CONCURRENCY - 2)
+            .map(|_| admission.admit(&many, VersionId::Latest).unwrap())
+            .collect();
+        assert_eq!(admission.admit(&many, VersionId::Latest).err(), Some(Throttled::Shared));
         drop(others);
         admission.reserve(&few, None);
-        assert!(admission.admit(&few).is_ok(), "it shares what is there");
+        assert!(admission.admit(&few, VersionId::Latest).is_ok(), "it shares what is there");
         drop(held);
         admission.reserve(&few, Some(0));
-        assert_eq!(admission.admit(&few).err(), Some(Throttled::Reserved), "0 stops it");
+        assert_eq!(admission.admit(&few, VersionId::Latest).err(), Some(Throttled::Reserved), "0 stops it");
         admission.reserve(&few, None);
+        assert!(admission.locked().functions.is_empty() && admission.locked().shared == 0);
+    }
+
+    #[test]
+    fn what_is_provisioned_for_a_version_is_nobody_elses() {
+        let (admission, name) = (Admission::default(), "f".parse::<FunctionName>().unwrap());
+        let one = VersionId::Number(crate::domain::arn::VersionNumber(1));
+        admission.reserve(&name, Some(1));
+        admission.provision(&name, std::iter::once((one, 1)));
+        assert_eq!(admission.admit(&name, VersionId::Latest).err(), Some(Throttled::Reserved));
+        let held = admission.admit(&name, one).unwrap();
+        assert_eq!(admission.admit(&name, one).err(), Some(Throttled::Reserved), "there is one place");
+        admission.provision(&name, std::iter::empty());
+        drop(held);
+        assert!(admission.admit(&name, VersionId::Latest).is_ok(), "it is everybody's again");
+        admission.reserve(&name, None);
         assert!(admission.locked().functions.is_empty() && admission.locked().shared == 0);
     }
 }

@@ -1,8 +1,9 @@
 //! One process: started, handed invocations one at a time, watched, and ended.
 
+use std::ffi::OsString;
 use std::io::Read;
 use std::os::unix::process::ExitStatusExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitStatus;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -44,13 +45,16 @@ const LEAVE_MAX: Duration = Duration::from_millis(500);
 /// How long what a process said is waited for after its end, where somebody else holds its outputs.
 const LAST_WORDS_MAX: Duration = Duration::from_millis(100);
 const MIB: u64 = 1024 * 1024;
+/// Names a script of the function's that starts the runtime.
+const WRAPPER: &str = "AWS_LAMBDA_EXEC_WRAPPER";
 
 /// Lives the life of one process.
-pub(super) async fn live(house: Rc<House>, seat: Seat, target: Arc<ProcessTarget>, is_provisioned: bool) {
+pub(super) async fn live(house: Rc<House>, seat: Seat, target: Arc<ProcessTarget>) {
+    let is_provisioned = seat.is_provisioned;
     let mut process = match Process::start(&house, &seat, &target, is_provisioned).await {
         Ok(process) => process,
         Err(failed) => {
-            let job = house.failed_to_start(&seat);
+            let job = house.failed_to_start(&seat, failed.is_its_own_doing());
             if let Some(job) = job {
                 failed.answer(job, &target);
             }
@@ -143,6 +147,14 @@ enum Cause {
 }
 
 impl NotStarted {
+    /// Whether the function keeps the process from starting, and not the machine.
+    fn is_its_own_doing(&self) -> bool {
+        match self.why {
+            Cause::Unavailable(_) => false,
+            Cause::InitError(_) | Cause::Entrypoint(_) | Cause::Exited(_) | Cause::TimedOut => true,
+        }
+    }
+
     /// Answers the invocation that the process was started for.
     fn answer(mut self, job: Job, target: &ProcessTarget) {
         let Job { invocation, permit, answer } = job;
@@ -246,6 +258,7 @@ impl Process {
             memory_mb: 0,
             holds: Some((cell, code)),
         };
+        process.output.say_apart(report::init_start_line(target.runtime, &house.config.place));
         let limit = INIT_MAX + Duration::from_secs(target.timeout_s.into());
         let why = tokio::select! {
             biased;
@@ -502,7 +515,10 @@ async fn begin(
             }
             let mut arguments = before.clone();
             arguments.push((&target.handler).into());
-            (program.clone(), arguments)
+            match target.environment.get(WRAPPER).filter(|wrapper| !wrapper.is_empty()) {
+                None => (program.clone(), arguments),
+                Some(wrapper) => wrapped(wrapper, root, program, arguments),
+            }
         }
     };
     let sandbox = &house.sandbox;
@@ -552,6 +568,17 @@ async fn begin(
     };
     let serving = tokio::task::spawn_local(Rc::clone(&api).serve(listener, speaker)).abort_handle();
     Ok(Begun { child, pid, pipe, api, said, serving, group, cell, code })
+}
+
+/// A runtime started by a script of the function's: AWS's runtimes hand their command line to it, with a shell's words where
+/// there is no such script.
+fn wrapped(wrapper: &str, root: &Path, program: &Path, arguments: Vec<OsString>) -> (PathBuf, Vec<OsString>) {
+    // Where the code is not in Lambda's place, what names that place means where it is.
+    let in_task = Path::new(wrapper).strip_prefix(order::TASK);
+    let wrapper = in_task.map_or_else(|_| PathBuf::from(wrapper), |rest| root.join(rest));
+    let shell =
+        ["-c".into(), "exec \"$0\" \"$@\"".into(), wrapper.into_os_string(), program.as_os_str().to_owned()];
+    (PathBuf::from("/bin/sh"), shell.into_iter().chain(arguments).collect())
 }
 
 /// Whether the kernel can run a file: a script that names its interpreter, or a program for this processor.
@@ -619,6 +646,24 @@ fn trace_of(id: Uuid) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_wrapper_gets_the_runtimes_command_line() {
+        let words = |wrapper: &str, root: &str| {
+            let (program, arguments) = wrapped(
+                wrapper,
+                Path::new(root),
+                Path::new("/usr/bin/python3"),
+                vec!["-m".into(), "ric".into()],
+            );
+            assert_eq!(program, Path::new("/bin/sh"));
+            arguments.into_iter().map(|word| word.into_string().unwrap()).collect::<Vec<_>>().join(" ")
+        };
+        let shell = r#"-c exec "$0" "$@""#;
+        assert_eq!(words("/var/task/w", "/var/task"), format!("{shell} /var/task/w /usr/bin/python3 -m ric"));
+        assert_eq!(words("/var/task/w", "/code/1"), format!("{shell} /code/1/w /usr/bin/python3 -m ric"));
+        assert_eq!(words("/opt/w", "/code/1"), format!("{shell} /opt/w /usr/bin/python3 -m ric"));
+    }
 
     #[test]
     fn ends_are_worded_as_lambda_words_them() {

@@ -141,6 +141,10 @@ pub struct ProcessCount {
     pub begun: u32,
     /// Those of them that wait for the next invocation.
     pub idle: u32,
+    /// Those that have begun and are kept ready.
+    pub kept_ready: u32,
+    /// Whether the last one that was to be kept ready could not begin, by the function's own doing.
+    pub has_failed: bool,
 }
 
 /// serin could not run an invocation, by no doing of the function's; in words.
@@ -239,9 +243,9 @@ impl Runtimes {
         Ok((runtimes, running))
     }
 
-    /// Asks for a place for one invocation of a function; decided at once, and kept until the permit is dropped.
-    pub fn admit(&self, function: &FunctionName) -> Result<Permit, Throttled> {
-        self.admission.admit(function)
+    /// Asks for a place for one invocation of a function's version; decided at once, and kept until the permit is dropped.
+    pub fn admit(&self, function: &FunctionName, version: VersionId) -> Result<Permit, Throttled> {
+        self.admission.admit(function, version)
     }
 
     /// Runs an invocation to its end, also where the future is dropped before.
@@ -260,6 +264,8 @@ impl Runtimes {
 
     /// Keeps so many processes of each of a function's versions ready, and of no others.
     pub fn provision(&self, function: &FunctionName, versions: Vec<(VersionId, Arc<ProcessTarget>, u32)>) {
+        let counts = versions.iter().map(|(version, _, count)| (*version, *count));
+        self.admission.provision(function, counts);
         // A thread that has stopped keeps nothing ready.
         let _ = self.messages.send(Message::Provision(function.clone(), versions));
     }
@@ -277,6 +283,7 @@ impl Runtimes {
     /// Ends the processes of a version that is gone, or of all versions of a function; those that work end after.
     pub fn forget(&self, function: &FunctionName, version: Option<VersionId>) {
         if version.is_none() {
+            self.admission.provision(function, std::iter::empty());
             self.admission.reserve(function, None);
         }
         // As above.

@@ -104,8 +104,20 @@ impl Output {
     }
 
     /// The end of what was logged since then.
+    ///
+    /// Python's client ends the lines of a traceback with `\r`, where on Lambda they end as lines do.
     pub(super) fn tail(&self) -> Vec<u8> {
-        self.tail.iter().copied().collect()
+        let mut tail: Vec<u8> = self.tail.iter().copied().collect();
+        for line in tail.split_mut(|byte| *byte == b'\n').filter(|line| line.starts_with(b"[ERROR]")) {
+            line.iter_mut().filter(|byte| **byte == b'\r').for_each(|byte| *byte = b'\n');
+        }
+        tail
+    }
+
+    /// Says something on Lambda's own behalf that is of no invocation.
+    pub(super) fn say_apart(&mut self, text: String) {
+        self.end_line();
+        self.log(text);
     }
 
     fn heard(&mut self, mut bytes: &[u8]) {

@@ -1,6 +1,6 @@
 //! The processes of every version: who is idle, who waits, and when another one is started or ended.
 //!
-//! All of it is one thread's. An invocation takes an idle process, the one used last first, or waits while one more is
+//! All of it is one thread's. An invocation takes an idle process, one that is kept ready first, or waits while one more is
 //! started; whichever process is ready first takes it.
 
 use std::cell::RefCell;
@@ -59,6 +59,8 @@ pub(super) struct Seat {
     /// The pool, of which a version may have had others.
     pool: u64,
     process: u64,
+    /// Whether it is kept ready, rather than started for an invocation.
+    pub(super) is_provisioned: bool,
 }
 
 /// What a process is to do next.
@@ -74,19 +76,54 @@ struct Pool {
     id: u64,
     target: Arc<ProcessTarget>,
     /// The one used last at the end.
-    idle: Vec<(u64, mpsc::UnboundedSender<Job>)>,
+    idle: Vec<Idle>,
     starting: usize,
     alive: usize,
+    /// Those of them that are kept ready, and those of these that have not begun.
+    kept_ready: usize,
+    kept_starting: usize,
+    /// Whether the last one that was to be kept ready could not begin, by the function's own doing.
+    has_failed: bool,
     waiting: VecDeque<Job>,
     provisioned: usize,
 }
 
+/// A process that waits for work.
+struct Idle {
+    process: u64,
+    is_provisioned: bool,
+    jobs: mpsc::UnboundedSender<Job>,
+}
+
 impl Pool {
+    fn new(id: u64, target: Arc<ProcessTarget>) -> Pool {
+        Pool {
+            id,
+            target,
+            idle: Vec::new(),
+            starting: 0,
+            alive: 0,
+            kept_ready: 0,
+            kept_starting: 0,
+            has_failed: false,
+            waiting: VecDeque::new(),
+            provisioned: 0,
+        }
+    }
+
+    /// Takes the idle process that is used next: one that is kept ready, as on Lambda, and the one used last.
+    fn take_idle(&mut self) -> Option<Idle> {
+        let place = self.idle.iter().rposition(|idle| idle.is_provisioned);
+        place.map(|place| self.idle.remove(place)).or_else(|| self.idle.pop())
+    }
+
     fn count(&self) -> ProcessCount {
         let number = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);
         ProcessCount {
             begun: number(self.alive.saturating_sub(self.starting)),
             idle: number(self.idle.len()),
+            kept_ready: number(self.kept_ready.saturating_sub(self.kept_starting)),
+            has_failed: self.has_failed,
         }
     }
 
@@ -230,23 +267,15 @@ impl House {
             return;
         }
         let id = state.new_id();
-        let new = || Pool {
-            id,
-            target: Arc::clone(&job.invocation.target),
-            idle: Vec::new(),
-            starting: 0,
-            alive: 0,
-            waiting: VecDeque::new(),
-            provisioned: 0,
-        };
+        let new = || Pool::new(id, Arc::clone(&job.invocation.target));
         let pool = state.pools.entry(key.clone()).or_insert_with(new);
         if pool.target != job.invocation.target {
             // `$LATEST` has changed: the processes of before leave, and who waits gets the new code.
             let waiting = std::mem::take(&mut pool.waiting);
             *pool = Pool { waiting, ..new() };
         }
-        while let Some((_, process)) = pool.idle.pop() {
-            match process.send(job) {
+        while let Some(idle) = pool.take_idle() {
+            match idle.jobs.send(job) {
                 Ok(()) => return,
                 Err(mpsc::error::SendError(back)) => job = back,
             }
@@ -265,10 +294,13 @@ impl House {
         let Some(pool) = state.pools.get_mut(key) else { return };
         pool.starting += 1;
         pool.alive += 1;
-        let (seat, target) = (Seat { key: key.clone(), pool: pool.id, process }, Arc::clone(&pool.target));
+        pool.kept_ready += usize::from(is_provisioned);
+        pool.kept_starting += usize::from(is_provisioned);
+        let seat = Seat { key: key.clone(), pool: pool.id, process, is_provisioned };
+        let target = Arc::clone(&pool.target);
         state.alive += 1;
         drop(state);
-        spawn_local(instance::live(Rc::clone(self), seat, target, is_provisioned));
+        spawn_local(instance::live(Rc::clone(self), seat, target));
     }
 
     /// A process has begun or finished an invocation: gives it another, or keeps it.
@@ -278,6 +310,10 @@ impl House {
         let Some(pool) = state.pool(seat) else { return Next::Leave };
         if has_begun {
             pool.starting -= 1;
+            if seat.is_provisioned {
+                pool.kept_starting -= 1;
+                pool.has_failed = false;
+            }
         }
         if let Some(job) = pool.waiting.pop_front() {
             return Next::Run(job);
@@ -286,17 +322,25 @@ impl House {
             return Next::Leave;
         }
         let (sender, jobs) = mpsc::unbounded_channel();
-        pool.idle.push((seat.process, sender));
+        let (process, is_provisioned) = (seat.process, seat.is_provisioned);
+        pool.idle.push(Idle { process, is_provisioned, jobs: sender });
         Next::Wait(jobs)
     }
 
     /// A process could not begin: gives the invocation that it was to run, which fails with it.
-    pub(super) fn failed_to_start(self: &Rc<House>, seat: &Seat) -> Option<Job> {
+    ///
+    /// One that was to be kept ready was started for none: whoever waits gets a process of their own.
+    pub(super) fn failed_to_start(self: &Rc<House>, seat: &Seat, by_its_own_doing: bool) -> Option<Job> {
         let mut state = self.state.borrow_mut();
         let mut job = None;
         if let Some(pool) = state.pool(seat) {
             pool.starting -= 1;
-            job = pool.waiting.pop_front();
+            if seat.is_provisioned {
+                pool.kept_starting -= 1;
+                pool.has_failed = by_its_own_doing;
+            } else {
+                job = pool.waiting.pop_front();
+            }
         }
         drop(state);
         self.left(seat);
@@ -307,9 +351,9 @@ impl House {
     pub(super) fn may_leave(&self, seat: &Seat) -> bool {
         let mut state = self.state.borrow_mut();
         let Some(pool) = state.pool(seat) else { return true };
-        let place = pool.idle.iter().position(|(process, _)| *process == seat.process);
+        let place = pool.idle.iter().position(|idle| idle.process == seat.process);
         match place {
-            Some(place) if pool.alive > pool.provisioned => {
+            Some(place) if !seat.is_provisioned || pool.kept_ready > pool.provisioned => {
                 pool.idle.remove(place);
                 true
             }
@@ -321,7 +365,7 @@ impl House {
     /// An idle process ended by itself.
     pub(super) fn withdraw(&self, seat: &Seat) {
         if let Some(pool) = self.state.borrow_mut().pool(seat) {
-            pool.idle.retain(|(process, _)| *process != seat.process);
+            pool.idle.retain(|idle| idle.process != seat.process);
         }
     }
 
@@ -332,7 +376,8 @@ impl House {
         let is_stopping = state.is_stopping;
         if let Some(pool) = state.pool(seat) {
             pool.alive -= 1;
-            let lacks = pool.provisioned > pool.alive;
+            pool.kept_ready -= usize::from(seat.is_provisioned);
+            let lacks = pool.provisioned > pool.kept_ready;
             let wanted = pool.waiting.len().saturating_sub(pool.starting);
             if pool.is_unused() {
                 state.pools.remove(&seat.key);
@@ -364,22 +409,14 @@ impl House {
         }
         for (key, pool) in &mut state.pools {
             if key.0 == *function {
-                pool.provisioned = 0;
+                (pool.provisioned, pool.has_failed) = (0, false);
             }
         }
         let mut keys = Vec::new();
         for (version, target, count) in versions {
             let id = state.new_id();
             let key = (function.clone(), version);
-            let pool = state.pools.entry(key.clone()).or_insert_with(|| Pool {
-                id,
-                target,
-                idle: Vec::new(),
-                starting: 0,
-                alive: 0,
-                waiting: VecDeque::new(),
-                provisioned: 0,
-            });
+            let pool = state.pools.entry(key.clone()).or_insert_with(|| Pool::new(id, target));
             pool.provisioned += count as usize;
             keys.push(key);
         }
@@ -393,7 +430,7 @@ impl House {
         let lacking = {
             let state = self.state.borrow();
             let pool = state.pools.get(key).filter(|_| !state.is_stopping);
-            pool.map_or(0, |pool| pool.provisioned.saturating_sub(pool.alive))
+            pool.map_or(0, |pool| pool.provisioned.saturating_sub(pool.kept_ready))
         };
         (0..lacking).for_each(|_| self.start_one(key, true));
     }

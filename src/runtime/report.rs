@@ -7,8 +7,15 @@ use serde_json::json;
 use uuid::Uuid;
 
 use super::ANSWER_BYTES_MAX;
-use crate::domain::arn::VersionId;
+use crate::domain::arn::{Place, VersionId};
+use crate::domain::process::Runtime;
 use crate::domain::time::Timestamp;
+
+/// The line of a process that begins.
+pub(super) fn init_start_line(runtime: Runtime, place: &Place) -> String {
+    let (version, arn) = (runtime.version(), runtime.version_arn(place));
+    format!("INIT_START Runtime Version: {version}\tRuntime Version ARN: {arn}\n")
+}
 
 /// The line before an invocation.
 pub(super) fn start_line(id: Uuid, version: VersionId) -> String {

@@ -53,7 +53,7 @@ fn touch(transaction: &Transaction<'_>, write: &Write, touched: &mut Touched) ->
     let watch_of = |id: &AliasId| Key::text(&[&format!("watch/{}", watch::name(id))]);
     match write {
         Write::PutFunction(function) => touched.add(&chain::FUNCTIONS, Key::text(&[function.name.as_str()])),
-        Write::DeleteFunction(name) => touched.add(&chain::FUNCTIONS, Key::text(&[name.as_str()])),
+        Write::DeleteFunction { name, .. } => touched.add(&chain::FUNCTIONS, Key::text(&[name.as_str()])),
         Write::PutVersion(version) => {
             let key = Key::text(&[version.function.as_str()]).and(number(version.number));
             touched.add(&chain::VERSIONS, key);
@@ -109,7 +109,13 @@ fn apply_write(transaction: &Transaction<'_>, write: &Write) -> Result<(), Store
              ON CONFLICT (name) DO UPDATE SET record = excluded.record",
             params![function.name.as_str(), json(function)],
         ),
-        Write::DeleteFunction(name) => {
+        Write::DeleteFunction { name, last_version } => {
+            run(
+                "keep what a function counted to",
+                "INSERT INTO meta (key, value) VALUES ('versions/' || ?1, ?2)
+                 ON CONFLICT (key) DO UPDATE SET value = excluded.value",
+                params![name.as_str(), last_version.to_string()],
+            )?;
             run("delete a function", "DELETE FROM functions WHERE name = ?1", params![name.as_str()])
         }
         Write::PutVersion(version) => run(

@@ -33,7 +33,12 @@ pub enum Write {
     /// A function is made or changed.
     PutFunction(Function),
     /// A function is gone; its versions, aliases and policies went before.
-    DeleteFunction(FunctionName),
+    DeleteFunction {
+        /// Its name.
+        name: FunctionName,
+        /// The highest number it ever published, from which one of its name counts on.
+        last_version: u64,
+    },
     /// A version is published.
     PutVersion(Version),
     /// A version is gone.

@@ -17,7 +17,7 @@ use super::rows::{Scan, each, json, number, optional_bytes, optional_number, opt
 use super::watch;
 use crate::domain::alias::{AdditionalVersion, Alias, AliasId, Routing};
 use crate::domain::analysis::watch::Days;
-use crate::domain::arn::{VersionId, VersionNumber};
+use crate::domain::arn::{FunctionName, VersionId, VersionNumber};
 use crate::domain::event_source::EventSource;
 use crate::domain::function::{Function, Revision, Version};
 use crate::domain::journal::{Entry, Happening, fold};
@@ -60,6 +60,8 @@ pub struct Loaded {
     pub seq: Revision,
     /// All functions.
     pub functions: Vec<Function>,
+    /// What functions that were deleted had counted their versions to.
+    pub counted: Vec<(FunctionName, u64)>,
     /// All versions.
     pub versions: Vec<Version>,
     /// All aliases.
@@ -124,6 +126,7 @@ pub(super) fn load(connection: &Connection) -> Result<Loaded, StoreError> {
     }));
     load_policies(connection, &mut loaded)?;
     load_remembered(connection, &mut loaded)?;
+    loaded.counted = watch::counted(connection, &mut loaded.problems).unwrap_or_default();
     loaded.watches = watch::watches(connection, &mut loaded.problems).unwrap_or_default();
     loaded.days = watch::days(connection, &mut loaded.problems).unwrap_or_default();
     load_rollouts(connection, &mut loaded)?;

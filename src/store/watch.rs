@@ -1,4 +1,5 @@
-//! Watches after promotions and the days behind them: rows beside the store's settings, by the name of the alias.
+//! What stands beside the store's settings: watches after promotions and the days behind them, by the name of the alias,
+//! and what functions that were deleted had counted to.
 
 use rusqlite::Connection;
 
@@ -6,6 +7,7 @@ use super::StoreError;
 use super::rows::{each, text};
 use crate::domain::alias::AliasId;
 use crate::domain::analysis::watch::Days;
+use crate::domain::arn::FunctionName;
 use crate::domain::watching::AliasWatch;
 
 /// So many days before the present one are kept.
@@ -50,6 +52,22 @@ pub(super) fn days(
         }
     }
     Ok(all)
+}
+
+/// The highest versions of functions that were deleted; what cannot be read is left out, and said.
+pub(super) fn counted(
+    connection: &Connection,
+    problems: &mut Vec<String>,
+) -> Result<Vec<(FunctionName, u64)>, StoreError> {
+    let mut counted = Vec::new();
+    for (name, text) in rows(connection, "versions/")? {
+        match (name.parse::<FunctionName>(), text.parse()) {
+            (Ok(name), Ok(last)) => counted.push((name, last)),
+            _ => problems
+                .push(format!("what function {name} had counted to cannot be read; it would begin at 1")),
+        }
+    }
+    Ok(counted)
 }
 
 /// Rows whose keys begin so, in the order of their keys, without that beginning.

@@ -14,7 +14,7 @@ use crate::support::service::Service;
 fn signatures_of_the_real_clients_are_held_to_their_keys() {
     let house = house();
     let service = Service::start(0.0, 1);
-    furnish(&house, [&service.url(), &service.url()]);
+    furnish(&house, "f", [&service.url(), &service.url()]);
     let allowed = json!({ "StatementId": "a", "Action": "lambda:InvokeFunction", "Principal": super::ANA });
     own(&house, "POST", "/2015-03-31/functions/f/policy?Qualifier=live", &allowed);
     let bucket = json!({ "StatementId": "b", "Action": "lambda:InvokeFunction", "Principal": "s3.amazonaws.com",

@@ -62,15 +62,20 @@ fn own(house: &House, method: &str, path: &str, body: &Value) -> Value {
 }
 
 /// Function `f` with versions 1 and 2 and the aliases `live` on 1 and `beta` on 2.
-fn furnish(house: &House, urls: [&str; 2]) {
+fn furnish(house: &House, function: &str, urls: [&str; 2]) {
     for url in urls {
-        own(house, "POST", "/v1/functions/f/versions", &json!({ "url": url, "new": true }));
+        own(
+            house,
+            "POST",
+            &format!("/v1/functions/{function}/versions"),
+            &json!({ "url": url, "new": true }),
+        );
     }
     for (alias, version) in [("live", "1"), ("beta", "2")] {
         own(
             house,
             "POST",
-            &format!("/v1/functions/f/aliases/{alias}"),
+            &format!("/v1/functions/{function}/aliases/{alias}"),
             &json!({ "functionVersion": version }),
         );
     }

@@ -39,7 +39,7 @@ fn permit(house: &House, sid: &str, principal: &str, qualifier: Option<&str>, mo
 fn whoever_may_not_invoke_may_send_no_event() {
     let house = house();
     let service = Service::start(0.0, 1);
-    furnish(&house, [&service.url(), &service.url()]);
+    furnish(&house, "f", [&service.url(), &service.url()]);
     permit(&house, "ana", ANA, Some("live"), &json!({}));
     let event = [("authorization", "Bearer the-token-of-ana"), ("x-amz-invocation-type", "Event")];
     let statuses = ["f", "f:live", "f:1"].map(|target| invoke_with(&house, target, &event).status);
@@ -55,7 +55,7 @@ fn whoever_may_not_invoke_may_send_no_event() {
 fn permission_on_an_alias_alone_opens_neither_the_function_nor_the_version_behind_it() {
     let mut house = house();
     let service = Service::start(0.0, 1);
-    furnish(&house, [&service.url(), &service.url()]);
+    furnish(&house, "f", [&service.url(), &service.url()]);
     let all = ["f", "f:live", "f:beta", "f:1", "f:2", "f:$LATEST"];
     let allowed = |house: &House, token: &str| -> Vec<&str> {
         all.into_iter().filter(|target| invoke_as(house, token, target).status == 200).collect()
@@ -107,7 +107,7 @@ fn permission_on_an_alias_alone_opens_neither_the_function_nor_the_version_behin
 fn a_rollout_does_not_change_who_may() {
     let house = house();
     let service = Service::start(0.0, 1);
-    furnish(&house, [&service.url(), &service.url()]);
+    furnish(&house, "f", [&service.url(), &service.url()]);
     permit(&house, "a", ANA, Some("live"), &json!({}));
     let body = json!({ "functionVersion": "1", "additionalVersion": "2", "additionalWeight": 1.0 });
     let weights = json!({ "RoutingConfig": { "AdditionalVersionWeights": { "2": 1.0 } } });
@@ -120,7 +120,7 @@ fn a_rollout_does_not_change_who_may() {
 fn whoever_is_not_known_is_told_so_and_http_traffic_is_not_asked() {
     let house = house();
     let service = Service::start(0.0, 1);
-    furnish(&house, [&service.url(), &service.url()]);
+    furnish(&house, "f", [&service.url(), &service.url()]);
     permit(&house, "all", "*", Some("live"), &json!({}));
     for (token, text) in [
         ("", "Missing Authentication Token"),
@@ -138,7 +138,7 @@ fn whoever_is_not_known_is_told_so_and_http_traffic_is_not_asked() {
 fn services_call_for_the_resources_they_are_allowed_to() {
     let house = house();
     let service = Service::start(0.0, 1);
-    furnish(&house, [&service.url(), &service.url()]);
+    furnish(&house, "f", [&service.url(), &service.url()]);
     let bucket = "arn:aws:s3:::examplebucket";
     let conditions = json!({ "SourceArn": bucket, "SourceAccount": "123456789012" });
     permit(&house, "1", "s3.amazonaws.com", Some("live"), &conditions);
@@ -170,7 +170,7 @@ fn services_call_for_the_resources_they_are_allowed_to() {
 #[test]
 fn the_control_api_is_held_to_policies_too() {
     let house = house();
-    furnish(&house, ["http://127.0.0.1:1", "http://127.0.0.1:2"]);
+    furnish(&house, "f", ["http://127.0.0.1:1", "http://127.0.0.1:2"]);
     let get = |path: &str| ask_as(&house, "the-token-of-ana", "GET", path, None);
     let denied = get("/2015-03-31/functions/f/aliases/live");
     assert_eq!(
@@ -206,7 +206,7 @@ fn the_control_api_is_held_to_policies_too() {
 fn nobody_has_invoked_on_success_what_they_may_not_invoke() {
     let house = house();
     let service = Service::start(0.0, 1);
-    furnish(&house, [&service.url(), &service.url()]);
+    furnish(&house, "f", [&service.url(), &service.url()]);
     own(&house, "POST", "/v1/functions/g/versions", &json!({ "url": service.url() }));
     permit(&house, "configure", ANA, None, &json!({ "Action": "lambda:*" }));
     let first = json!({ "StatementId": "ana", "Action": INVOKE, "Principal": ANA });

@@ -132,7 +132,7 @@ fn a_signature_covers_a_body_that_is_not_in_memory() {
 #[test]
 fn nobody_gets_through_who_should_not() {
     let house = house();
-    furnish(&house, ["http://127.0.0.1:1", "http://127.0.0.1:2"]);
+    furnish(&house, "f", ["http://127.0.0.1:1", "http://127.0.0.1:2"]);
     let seq = || {
         ask_as(&house, "the-token-of-owner", "GET", "/v1/history?limit=1", None).ok()["events"][0]["seq"]
             .clone()
@@ -186,7 +186,7 @@ fn nobody_gets_through_who_should_not() {
 #[test]
 fn ways_around_a_path_lead_nowhere() {
     let house = house();
-    furnish(&house, ["http://127.0.0.1:1", "http://127.0.0.1:2"]);
+    furnish(&house, "f", ["http://127.0.0.1:1", "http://127.0.0.1:2"]);
     for path in [
         "//v1/functions/f",
         "/v1//functions/f",

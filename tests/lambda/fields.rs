@@ -15,6 +15,7 @@ mod functions;
 mod mappings;
 mod names;
 mod permissions;
+mod running;
 
 /// A region that a signature names.
 const REGION: &str = "us-east-1";

@@ -131,7 +131,7 @@ ok("boto3 filter_log_events", len(events) == 3 * INVOKED, f"{len(events)} events
 for version in ("1", "2"):
     found = [event for page in logs.get_paginator("filter_log_events").paginate(
         logGroupName="/aws/lambda/f", filterPattern=f'START "Version: {version}"') for event in page["events"]]
-    invoked = sum(event["message"].endswith(f" Version: {version}") for event in events)
+    invoked = sum(event["message"].rstrip().endswith(f" Version: {version}") for event in events)
     ok(f"boto3 filter_log_events of version {version}", len(found) == invoked, f"{len(found)}")
 one = logs.get_log_events(logGroupName="/aws/lambda/f", logStreamName=streams[0]["logStreamName"], startFromHead=True)
 ok("boto3 get_log_events", one["events"][0]["message"].startswith("START RequestId: "))

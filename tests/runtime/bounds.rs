@@ -6,7 +6,7 @@ use serde_json::json;
 use serin::domain::process::ProcessTarget;
 use serin::runtime::{Failure, Throttled};
 
-use crate::support::functions::{Functions, function};
+use crate::support::functions::{Functions, function, version};
 
 #[test]
 fn a_function_gets_no_more_memory_than_it_may() {
@@ -28,11 +28,14 @@ fn no_more_run_at_once_than_are_reserved() {
     let functions = Functions::start();
     let target = functions.rust();
     functions.runtimes.reserve(&function(), Some(2));
-    let held: Vec<_> = (0..2).map(|_| functions.runtimes.admit(&function()).unwrap()).collect();
-    let refused = functions.runtimes.admit(&function()).unwrap_err();
+    let held: Vec<_> = (0..2).map(|_| functions.runtimes.admit(&function(), version()).unwrap()).collect();
+    let refused = functions.runtimes.admit(&function(), version()).unwrap_err();
     assert_eq!(refused, Throttled::Reserved);
     assert_eq!(refused.reason(), "ReservedFunctionConcurrentInvocationLimitExceeded");
     drop(held);
     assert_eq!(functions.invoke(&target, &json!({})).failure, None);
-    assert!(functions.runtimes.admit(&function()).is_ok(), "its place was given back with its answer");
+    assert!(
+        functions.runtimes.admit(&function(), version()).is_ok(),
+        "its place was given back with its answer"
+    );
 }

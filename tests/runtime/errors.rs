@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use serin::domain::process::ProcessTarget;
 use serin::runtime::{Failure, Outcome};
 
-use crate::support::functions::{Functions, invocation, zip_of};
+use crate::support::functions::{Functions, invocation, version, zip_of};
 
 fn body(outcome: &Outcome) -> Value {
     serde_json::from_slice(&outcome.payload).unwrap()
@@ -38,7 +38,7 @@ fn a_function_is_told_who_asks_for_what_and_until_when() {
     asked.client_context = Some(client.to_string().into_bytes());
     asked.trace = Some("Root=1-5e71-abc;Sampled=1".to_owned());
     let id = asked.id.to_string();
-    let permit = functions.runtimes.admit(&asked.function).unwrap();
+    let permit = functions.runtimes.admit(&asked.function, version()).unwrap();
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
     let told = body(&runtime.block_on(functions.runtimes.invoke(asked, permit)).unwrap());
     assert_eq!(told["arn"], "arn:aws:lambda:us-east-1:000000000000:function:f:live");
@@ -125,7 +125,12 @@ fn a_process_that_cannot_begin_says_why() {
         failed(&zip_of(&[("bootstrap", b"#!/bin/sh\necho no; exit 4\n", 0o755)])),
         pair("Runtime.ExitError", "Error: Runtime exited with error: exit status 4")
     );
-    assert!(functions.log().starts_with("no\nSTART RequestId: "), "{}", functions.log());
+    let said = functions.log();
+    let (begun, said) = said.split_once('\n').unwrap();
+    assert!(
+        begun.starts_with("INIT_START Runtime Version: ") && said.starts_with("no\nSTART RequestId: "),
+        "{said}"
+    );
     assert_eq!(
         failed(&zip_of(&[("handler.py", b"", 0o644)])),
         pair(
@@ -178,7 +183,15 @@ fn the_log_is_worded_as_lambda_words_it() {
     assert!(report.starts_with(&format!("REPORT RequestId: {id}\tDuration: ")), "{report}");
     assert!(report.contains("\tMemory Size: 128 MB\tMax Memory Used: "), "{report}");
     assert!(report.contains("\tInit Duration: "), "{report}");
-    assert_eq!(functions.log(), log, "who keeps the log gets the same");
+    let kept = functions.log();
+    let (begun, kept) = kept.split_once('\n').unwrap();
+    assert!(
+        begun.starts_with(
+            "INIT_START Runtime Version: provided:al2023.v1\tRuntime Version ARN: arn:aws:lambda:"
+        ),
+        "{begun}"
+    );
+    assert_eq!(kept, log, "who keeps the log gets the same");
     let much = functions.invoke(&functions.rust(), &json!({ "do": "say", "number": 3000 }));
     assert_eq!(much.log_tail.len(), 4096);
     assert!(tail(&much).contains("line 2999\nand an error\nEND"), "the end of it");

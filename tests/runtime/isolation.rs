@@ -7,7 +7,7 @@ use std::sync::Arc;
 use serde_json::{Value, json};
 use serin::domain::process::ProcessTarget;
 
-use crate::support::functions::{Functions, invocation, running, rust_program, stream, zip_of};
+use crate::support::functions::{Functions, invocation, running, rust_program, stream, version, zip_of};
 use crate::support::until;
 
 fn ask(functions: &Functions, target: &Arc<ProcessTarget>, payload: &Value) -> Value {
@@ -135,7 +135,7 @@ fn a_function_cannot_change_its_code_nor_read_or_change_anothers() {
         if Arc::ptr_eq(target, &theirs) {
             invocation.function = "g".parse().unwrap();
         }
-        let permit = functions.runtimes.admit(&invocation.function).unwrap();
+        let permit = functions.runtimes.admit(&invocation.function, version()).unwrap();
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
         runtime.block_on(functions.runtimes.invoke(invocation, permit)).unwrap()
     };

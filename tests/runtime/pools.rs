@@ -96,7 +96,7 @@ fn a_shutdown_lets_invocations_end_and_takes_no_more() {
     functions.invoke(&target, &json!({}));
     let runtimes = functions.runtimes.clone();
     let slow = {
-        let permit = runtimes.admit(&function()).unwrap();
+        let permit = runtimes.admit(&function(), version()).unwrap();
         let invocation =
             crate::support::functions::invocation(&target, &json!({ "do": "sleep", "number": 500 }));
         let runtimes = runtimes.clone();

@@ -141,7 +141,7 @@ impl Functions {
 
     /// The same, with what serin says where it cannot.
     pub fn try_invoke(&self, target: &Arc<ProcessTarget>, payload: &Value) -> Result<Outcome, Unavailable> {
-        let permit = self.runtimes.admit(&function()).unwrap();
+        let permit = self.runtimes.admit(&function(), version()).unwrap();
         let invoking = self.runtimes.invoke(invocation(target, payload), permit);
         tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(invoking)
     }

@@ -39,6 +39,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
             "events::progress",
             "log_queue",
             "metrics",
+            "queues::client",
             "queues::progress",
             "router::handle",
             "runtime",

@@ -263,7 +263,7 @@ fn events(reader: &LogReader, input: &EventsInput) -> Result<Value, AwsError> {
         (lines.first().map_or(edge, |line| line.cursor), lines.last().map_or(edge, |line| line.cursor));
     let events: Vec<Value> = lines
         .iter()
-        .map(|line| json!({ "timestamp": line.cursor.at.0, "message": line.text, "ingestionTime": line.cursor.at.0 }))
+        .map(|line| json!({ "timestamp": line.cursor.at.0, "message": message(&line.text), "ingestionTime": line.cursor.at.0 }))
         .collect();
     Ok(json!({
         "events": events,
@@ -285,6 +285,12 @@ fn read_token(token: &str) -> Option<(bool, Cursor)> {
         _ => return None,
     };
     Some((is_forward, read_cursor(cursor)?))
+}
+
+/// A line as an event's message: ended as AWS's are, and with the lines' ends in it that Python's client writes as `\r`.
+fn message(line: &str) -> String {
+    let folded = if line.starts_with("[ERROR]") { line.replace('\r', "\n") } else { line.to_owned() };
+    folded + "\n"
 }
 
 fn read_cursor(text: &str) -> Option<Cursor> {
@@ -334,7 +340,7 @@ fn filtered(reader: &LogReader, input: &FilterInput) -> Result<Value, AwsError> 
             json!({
                 "logStreamName": line.stream,
                 "timestamp": line.cursor.at.0,
-                "message": line.text,
+                "message": message(&line.text),
                 "ingestionTime": line.cursor.at.0,
                 "eventId": format!("{:056}", line.cursor.id),
             })

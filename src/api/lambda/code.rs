@@ -264,10 +264,12 @@ pub async fn update(
         }
         Some(_) => {}
     }
+    let update = api.updates.begin(&scope)?;
     let (held, code_bytes) = take(&api, &body).await?;
     let change = Change::Code { code_sha256: held.digest(), code_bytes, architecture, publish, dry_run };
     let action = Action::UpdateFunction { function: scope.function.clone(), change, belief };
     let reply = ask(&api, &asked.caller, &scope, action).await;
+    drop(update);
     release(&api, held);
     let reply = reply?;
     let stage = match (dry_run, publish) {
@@ -294,6 +296,7 @@ pub async fn update_configuration(
     check_dead_letter(&change)?;
     check_targets(&api, &asked.caller, change.dead_letter.iter().flatten().map(String::as_str))?;
     change.runtime = body.text("Runtime")?.as_deref().map(configuration::runtime).transpose()?;
+    api.updates.check(&scope)?;
     let belief = Belief { revision_id: body.text("RevisionId")?, code_sha256: None };
     let change = Change::Configuration(Box::new(change));
     let action = Action::UpdateFunction { function: scope.function.clone(), change, belief };

@@ -135,7 +135,11 @@ async fn shape_now(api: &Api, function: &FunctionName, qualifier: &str, provisio
     let Some((version, target)) = target else {
         return shape(provisioned, provisioned.executions, "READY", None);
     };
-    let ready = api.runtimes.processes(function, version).await.begun.min(provisioned.executions);
+    let processes = api.runtimes.processes(function, version).await;
+    let ready = processes.kept_ready.min(provisioned.executions);
+    if processes.has_failed {
+        return shape(provisioned, 0, "FAILED", Some("FUNCTION_ERROR_INIT_FAILURE"));
+    }
     if ready == provisioned.executions {
         return shape(provisioned, ready, "READY", None);
     }

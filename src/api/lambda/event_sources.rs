@@ -1,5 +1,7 @@
 //! Event source mappings: create, get, list, update, delete. SQS queues are accepted, other sources refused by name.
 
+use std::sync::Arc;
+
 use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
@@ -102,6 +104,20 @@ fn check(body: &Body, change: &EventSourceChange) -> Result<(), LambdaError> {
     Ok(())
 }
 
+/// Refuses a queue of which SQS says that there is none; one that cannot be asked for now may be there.
+async fn check_queue(api: &Api, queue: &QueueArn) -> Result<(), LambdaError> {
+    let (sqs, queue) = (Arc::clone(&api.sqs), queue.clone());
+    let found = tokio::task::spawn_blocking(move || sqs.queue(&queue)).await;
+    match found {
+        Ok(Err(why)) if why.is_no_such_queue() => Err(LambdaError::invalid(
+            "Error occurred while ReceiveMessage. SQS Error Code: AWS.SimpleQueueService.NonExistentQueue. SQS Error \
+             Message: The specified queue does not exist.",
+        )),
+        // Its poller goes on asking, and says what is wrong.
+        _ => Ok(()),
+    }
+}
+
 fn shape(place: &Place, source: &EventSource, state: &str, course: Course) -> Value {
     let function = source.function.as_str();
     let arn = match &source.qualifier {
@@ -191,6 +207,7 @@ pub async fn create(
         ))
     })?;
     check(&body, &change)?;
+    check_queue(&api, &source).await?;
     let source = EventSource {
         id: Uuid::nil(),
         source,

@@ -49,13 +49,19 @@ fn asked_version(api: &Api, asked: &Asked) -> Result<(Scope, Option<String>), La
     Ok((scope, qualifier))
 }
 
+/// Where a function or a version stands at this moment.
+fn stage_of(api: &Api, shown: &Shown<'_>) -> Stage {
+    let is_latest = shown.version == VersionId::Latest;
+    if is_latest && api.updates.is_under_way(shown.function) { Stage::Updating } else { Stage::Settled }
+}
+
 /// GetFunction.
 pub async fn get(State(api): State<Api>, asked: Asked) -> Result<Response, LambdaError> {
     let (scope, qualifier) = asked_version(&api, &asked)?;
     let world = api.control.world();
     let (state, shown) = find(&world, &scope, qualifier.as_deref())?;
     let mut answer = Map::new();
-    let configuration = shown.shape(&api, &world, &scope.place, Stage::Settled);
+    let configuration = shown.shape(&api, &world, &scope.place, stage_of(&api, &shown));
     answer.insert("Configuration".to_owned(), Value::Object(configuration));
     answer.insert("Code".to_owned(), code::location(&api, &asked, shown.configuration));
     let Function { tags, reserved_concurrency, .. } = &state.function;
@@ -73,7 +79,8 @@ pub async fn get_configuration(State(api): State<Api>, asked: Asked) -> Result<R
     let (scope, qualifier) = asked_version(&api, &asked)?;
     let world = api.control.world();
     let (_, shown) = find(&world, &scope, qualifier.as_deref())?;
-    Ok(Json(Value::Object(shown.shape(&api, &world, &scope.place, Stage::Settled))).into_response())
+    let stage = stage_of(&api, &shown);
+    Ok(Json(Value::Object(shown.shape(&api, &world, &scope.place, stage))).into_response())
 }
 
 /// The items of one page, of those that come after the marker, and the marker of the next page.
@@ -196,6 +203,7 @@ pub async fn publish(
         description.iter().for_each(|text| violations.length("description", text, 0, 256));
     })?;
     super::configuration::refuse_foreign(&body)?;
+    api.updates.check(&scope)?;
     let belief = Belief { code_sha256: belief.code_sha256.filter(|digest| !digest.is_empty()), ..belief };
     let action = Action::PublishLatest { function: scope.function.clone(), description, belief };
     let reply = ask(&api, &asked.caller, &scope, action).await?;

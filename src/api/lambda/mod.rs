@@ -19,6 +19,7 @@ pub mod permissions;
 mod request;
 mod shape;
 pub mod tags;
+pub mod updates;
 mod validate;
 
 use super::Api;

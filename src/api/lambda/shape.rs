@@ -5,7 +5,6 @@
 //! URL's digest in hex, as images have it.
 
 use serde_json::{Map, Value, json};
-use sha2::{Digest, Sha256};
 
 use crate::api::Api;
 use crate::control::world::{FunctionState, RevisionOf, World};
@@ -186,10 +185,7 @@ fn process_members(
     put("PackageType", json!("Zip"));
     put("Architectures", json!([process.architecture.to_string()]));
     if stage != Stage::Listed {
-        let digest = Sha256::digest(process.runtime.to_string().as_bytes());
-        let hex: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
-        let arn = format!("arn:{}:lambda:{}::runtime:{hex}", place.partition(), place.region);
-        put("RuntimeVersionConfig", json!({ "RuntimeVersionArn": arn }));
+        put("RuntimeVersionConfig", json!({ "RuntimeVersionArn": process.runtime.version_arn(place) }));
     }
 }
 

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use uuid::Uuid;
 
-use super::functions::{append_version, start_published};
+use super::functions::{append_version, counted, start_published};
 use super::{Refusal, Reply};
 use crate::control::draft::{About, By, Draft, Touched};
 use crate::control::world::{FunctionState, RevisionOf};
@@ -80,6 +80,7 @@ pub(super) fn create(
     let revision = draft.journal(by, about, Happening::FunctionCreated, None);
     let mut function = Function::new(name.clone(), configuration.clone(), revision, draft.at.wall);
     function.tags = tags.clone();
+    function.last_version = counted(draft, name);
     draft.write(Write::PutFunction(function.clone()));
     draft.touch(Touched::Function(name.clone()));
     let state = FunctionState { function, versions: BTreeMap::new(), policies: BTreeMap::new() };

@@ -66,10 +66,16 @@ fn is_same(one: &Configuration, other: &Configuration) -> bool {
         == (&other.target, &other.role, &other.dead_letter, &other.settings)
 }
 
+/// What a function of the name had counted its versions to before it was deleted, as AWS counts on.
+pub(super) fn counted(draft: &Draft<'_>, name: &FunctionName) -> u64 {
+    draft.world.counted.get(name).copied().unwrap_or(0)
+}
+
 fn create(draft: &mut Draft<'_>, by: By<'_>, name: &FunctionName, configuration: &Configuration) {
     let about = About { function: name, alias: None, rollout: None };
     let revision = draft.journal(by, about, Happening::FunctionCreated, None);
-    let function = Function::new(name.clone(), configuration.clone(), revision, draft.at.wall);
+    let mut function = Function::new(name.clone(), configuration.clone(), revision, draft.at.wall);
+    function.last_version = counted(draft, name);
     let state = FunctionState { function, versions: BTreeMap::new(), policies: BTreeMap::new() };
     draft.world.functions.insert_mut(name.clone(), Arc::new(state));
 }
@@ -174,7 +180,9 @@ pub(super) fn delete(draft: &mut Draft<'_>, by: By<'_>, name: &FunctionName) -> 
         draft.write(Write::DeleteVersion(name.clone(), *number));
         draft.touch(Touched::Version(name.clone(), *number));
     }
-    draft.write(Write::DeleteFunction(name.clone()));
+    let last_version = state.function.last_version;
+    draft.write(Write::DeleteFunction { name: name.clone(), last_version });
+    draft.world.counted.insert_mut(name.clone(), last_version);
     draft.world.functions.remove_mut(name);
     draft.touch(Touched::Function(name.clone()));
     let about = About { function: name, alias: None, rollout: None };

@@ -44,6 +44,7 @@ pub struct Limits {
 enum Job {
     Line(LogLine),
     Minute(Minute, Vec<(Series, Tally)>),
+    Forget(String),
     Flush(mpsc::SyncSender<()>),
     Prune(Timestamp),
     End,
@@ -107,6 +108,11 @@ impl Logs {
     pub fn add_minute(&self, minute: Minute, tallies: Vec<(Series, Tally)>) {
         // A closed queue is that of a daemon that ends.
         let _ = self.jobs.send(Job::Minute(minute, tallies));
+    }
+
+    /// Removes everything of a function's name, for another function begins under it; waits while the queue is full.
+    pub fn forget(&self, function: &str) {
+        let _ = self.jobs.send(Job::Forget(function.to_owned()));
     }
 
     /// Removes what is older than is kept.

@@ -131,6 +131,10 @@ impl Desk {
             written = match job {
                 Job::Line(line) => write_line(&transaction, &mut self.streams, line),
                 Job::Minute(minute, tallies) => minutes::add(&transaction, *minute, tallies),
+                Job::Forget(function) => {
+                    self.streams.retain(|(name, _), _| name != function);
+                    forget(&transaction, function)
+                }
                 Job::Flush(_) | Job::Prune(_) | Job::End => Ok(()),
             };
             if written.is_err() {
@@ -255,6 +259,20 @@ impl Desk {
         let pages = pragma("page_count")? - pragma("freelist_count")?;
         Ok((pages * pragma("page_size")?).max(0) as u64)
     }
+}
+
+/// Removes everything of a function's name.
+fn forget(transaction: &Transaction<'_>, function: &str) -> rusqlite::Result<()> {
+    for sql in [
+        "DELETE FROM minutes WHERE series IN (SELECT id FROM series WHERE function = ?1)",
+        "DELETE FROM series WHERE function = ?1",
+        "DELETE FROM lines WHERE function IN (SELECT id FROM functions WHERE name = ?1)",
+        "DELETE FROM streams WHERE function IN (SELECT id FROM functions WHERE name = ?1)",
+        "DELETE FROM functions WHERE name = ?1",
+    ] {
+        transaction.execute(sql, [function])?;
+    }
+    Ok(())
 }
 
 fn bytes_of(group: &[Job]) -> u64 {
