@@ -10,6 +10,7 @@ use super::error::ApiError;
 use super::extract::{Asker, Required};
 use super::functions::{deleted, function_name, unexpected};
 use super::status::routing_view;
+use super::tunnels;
 use super::wire::{AliasList, AliasView, CreateAliasRequest, DeleteReply, ErrorBody, UpdateAliasRequest};
 use crate::control::door::{Action, Refusal, Reply};
 use crate::control::world::{AliasState, RevisionOf, World};
@@ -22,7 +23,7 @@ fn alias_id(function: &str, alias: &str) -> Result<AliasId, ApiError> {
     Ok(AliasId { function: function_name(function)?, alias })
 }
 
-fn view(world: &World, state: &AliasState) -> AliasView {
+fn view(api: &Api, world: &World, state: &AliasState) -> AliasView {
     let alias = &state.alias;
     AliasView {
         function: alias.id.function.to_string(),
@@ -32,6 +33,7 @@ fn view(world: &World, state: &AliasState) -> AliasView {
         revision_id: world.revision_id(RevisionOf::Alias, alias.revision),
         rollout: state.active.map(|id| id.to_string()),
         quarantine: state.quarantine.clone(),
+        tunnels: tunnels::views(&*api.tunnels, &alias.id),
         updated_at: alias.updated_at.to_string(),
     }
 }
@@ -61,7 +63,7 @@ pub async fn list(State(api): State<Api>, Path(function): Path<String>) -> Resul
     if world.function(&name).is_none() {
         return Err(Refusal::FunctionNotFound(name, None).into());
     }
-    Ok(Json(AliasList { aliases: world.aliases_of(&name).map(|state| view(&world, state)).collect() }))
+    Ok(Json(AliasList { aliases: world.aliases_of(&name).map(|state| view(&api, &world, state)).collect() }))
 }
 
 /// One alias.
@@ -79,7 +81,7 @@ pub async fn get(
 fn shown(api: &Api, id: &AliasId) -> Result<Json<AliasView>, ApiError> {
     let world = api.control.world();
     let state = world.alias(id).ok_or_else(|| Refusal::AliasNotFound(id.clone()))?;
-    Ok(Json(view(&world, state)))
+    Ok(Json(view(api, &world, state)))
 }
 
 /// Makes an alias.

@@ -11,6 +11,7 @@ pub(super) fn views(tunnels: &dyn Tunnels, alias: &AliasId) -> Vec<TunnelsView> 
         version: left.version.to_string(),
         open: left.open,
         close_within: left.close_within.map(human),
+        text: sentence(&left),
     };
     tunnels.left(alias).into_iter().map(view).collect()
 }

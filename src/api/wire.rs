@@ -104,6 +104,8 @@ pub struct TunnelsView {
     /// Within which time each is closed, as plans write it; absent where they go on until either end closes them.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub close_within: Option<String>,
+    /// The same in a sentence.
+    pub text: String,
 }
 
 /// The watch over a promoted version.
@@ -551,6 +553,9 @@ pub struct AliasView {
     pub rollout: Option<String>,
     /// Why nobody may change it, if so.
     pub quarantine: Option<String>,
+    /// Tunnels that are still open on versions that it sends nothing to any more; absent without any.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub tunnels: Vec<TunnelsView>,
     /// RFC 3339.
     pub updated_at: String,
 }

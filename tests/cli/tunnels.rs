@@ -88,7 +88,11 @@ fn an_abort_says_which_websockets_stay_on_the_version_that_gets_no_new_requests(
         assert!(said.contains(&still), "{verb}: {said}");
     }
     let status = house.daemon.serin(&["status", "shop:live", "-o", "json"]).done().json();
-    assert_eq!(status["tunnels"], json!([{ "version": "2", "open": count }]));
+    assert_eq!(status["tunnels"], json!([{ "version": "2", "open": count, "text": still }]));
+    // Also where a person moves the alias by hand.
+    house.says(&["alias", "update", "shop:live", "--version", "2"]);
+    let said = house.says(&["alias", "update", "shop:live", "--version", "1"]);
+    assert!(said.contains(&format!("tunnels {still}")), "{said}");
     for tunnel in &mut house.tunnels {
         tunnel.send("hi");
         assert_eq!(tunnel.read_some(), 2, "they do go on");

@@ -3,6 +3,7 @@
 mod bound;
 mod counting;
 mod faults;
+mod floods;
 mod forward;
 mod grpc;
 mod health;

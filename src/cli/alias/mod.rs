@@ -60,6 +60,7 @@ fn shown(alias: &AliasView, look: &Look) -> String {
     ];
     rows.extend(alias.rollout.iter().map(|id| ("rollout", id.clone())));
     rows.extend(alias.quarantine.iter().map(|why| ("quarantine", why.clone())));
+    rows.extend(alias.tunnels.iter().map(|left| ("tunnels", left.text.clone())));
     if !alias.description.is_empty() {
         rows.push(("text", alias.description.clone()));
     }
