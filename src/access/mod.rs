@@ -215,6 +215,22 @@ impl Access {
         Ok(Who::new(holder, asked.headers, |_| true))
     }
 
+    /// Whether an owner who was let in `before` would be today: by the same token, or by a key with the same secret.
+    pub fn still_lets_in(&self, before: &Access, asked: &Asked<'_>) -> bool {
+        if !self.wants_credentials() {
+            return true;
+        }
+        let Ok(Some(claim)) = signature::Claim::read(asked) else {
+            return self.bearer_of(asked).is_ok_and(|who| who.known.is_owner);
+        };
+        let key = |access: &Access| access.keys.get(&claim.scope.key_id).cloned();
+        let secret = |key: &AccessKey| key.credentials.secret_access_key().to_owned();
+        match (key(before), key(self)) {
+            (Some(before), Some(now)) => now.holder.is_owner && secret(&before) == secret(&now),
+            (Some(_) | None, Some(_) | None) => false,
+        }
+    }
+
     /// Who sent a request at this time.
     ///
     /// A signature is believed for five minutes before and after it was made, as by AWS, and within them as often as

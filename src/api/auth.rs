@@ -31,7 +31,7 @@ pub const ACTOR_HEADER: &str = "x-serin-actor";
 /// Names one request in Lambda's answers.
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-amzn-requestid");
 /// How AWS's signatures name Lambda; ours is signed as if it were it.
-const LAMBDA: &str = "lambda";
+pub(super) const LAMBDA: &str = "lambda";
 /// What answers whoever reaches the listener: health, and the page, which holds nothing of anybody's.
 const OPEN: [&str; 3] = ["/", "/livez", "/readyz"];
 /// Links to code carry a seal, which is all the credentials that they need.

@@ -1,20 +1,23 @@
 //! The journal as it is written: server-sent events, from any point on.
 
 use std::convert::Infallible;
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Json;
 use axum::extract::{Query, State};
-use axum::http::HeaderMap;
+use axum::http::{HeaderMap, Method, Uri};
 use axum::response::sse::{Event, KeepAlive, Sse};
 use futures_core::Stream;
 use serde::Deserialize;
 
 use super::Api;
+use super::auth::LAMBDA;
 use super::error::ApiError;
 use super::rollouts::{HistoryQuery, blocking};
 use super::status::event_view;
 use super::wire::{ErrorBody, EventList};
+use crate::access::{Access, AccessControl, Asked, BodyHash};
 use crate::domain::alias::AliasId;
 use crate::domain::journal::Entry;
 use crate::store::EntryFilter;
@@ -43,6 +46,8 @@ pub struct StreamQuery {
 pub async fn stream(
     State(api): State<Api>,
     Query(query): Query<StreamQuery>,
+    method: Method,
+    uri: Uri,
     headers: HeaderMap,
 ) -> Result<Sse<impl Stream<Item = Result<Event, Infallible>>>, ApiError> {
     let alias: Option<AliasId> = query
@@ -52,11 +57,12 @@ pub async fn stream(
         .transpose()?;
     let last_seen = headers.get("last-event-id").and_then(|id| id.to_str().ok()?.parse().ok());
     let after = last_seen.or(query.after).unwrap_or_else(|| api.control.world().seq.0);
+    let listener = Arc::new(Listener { admitted_by: api.access.now().clone(), method, uri, headers });
     let stream =
         futures_util::stream::unfold((api, after, Vec::new().into_iter()), move |(api, after, page)| {
-            let alias = alias.clone();
+            let (alias, listener) = (alias.clone(), Arc::clone(&listener));
             async move {
-                let (entry, page) = next(&api, alias.as_ref(), after, page).await?;
+                let (entry, page) = next(&api, &listener, alias.as_ref(), after, page).await?;
                 let seq = entry.seq.0;
                 let view = event_view(&entry);
                 let event = Event::default().id(seq.to_string()).event(view.kind.clone());
@@ -84,9 +90,37 @@ pub async fn list(
 
 type Page = std::vec::IntoIter<Entry>;
 
-/// Waits for the next entry; `None` when the daemon is closing.
-async fn next(api: &Api, alias: Option<&AliasId>, after: u64, mut page: Page) -> Option<(Entry, Page)> {
+/// Who listens to a stream, as they came.
+struct Listener {
+    admitted_by: Arc<Access>,
+    method: Method,
+    uri: Uri,
+    headers: HeaderMap,
+}
+
+impl Listener {
+    /// Whether they would be let in today: whoever is taken out of the principals hears no more.
+    fn may_listen(&self, access: &AccessControl) -> bool {
+        let now = access.now();
+        let body = BodyHash::Of(&[]);
+        let asked =
+            Asked { method: &self.method, uri: &self.uri, headers: &self.headers, body, service: LAMBDA };
+        Arc::ptr_eq(&now, &self.admitted_by) || now.still_lets_in(&self.admitted_by, &asked)
+    }
+}
+
+/// Waits for the next entry; `None` when the daemon is closing, or whoever listens may no longer.
+async fn next(
+    api: &Api,
+    listener: &Listener,
+    alias: Option<&AliasId>,
+    after: u64,
+    mut page: Page,
+) -> Option<(Entry, Page)> {
     loop {
+        if !listener.may_listen(&api.access) {
+            return None;
+        }
         if let Some(entry) = page.next() {
             return Some((entry, page));
         }

@@ -1,10 +1,16 @@
 //! The real binary with a file of principals: what it says, what it refuses, and the command line as an owner.
 
+use std::io::{Read, Write};
+use std::net::TcpStream;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
+use std::time::Duration;
+
+use rustix::process::Signal;
 
 use super::PRINCIPALS;
 use crate::support::serin::{Daemon, serin};
+use crate::support::until;
 
 fn write(dir: &Path, mode: u32) -> String {
     let path = dir.join("principals.yaml");
@@ -64,4 +70,64 @@ fn a_file_that_others_can_read_is_refused() {
     let data = dir.path().join("data");
     let args = ["serve", "--data-dir", data.to_str().unwrap(), "--api", "127.0.0.1:0", "--principals", &path];
     serin(&args).ended(1).complaining(&["holds a secret, and others may read it", "chmod 600"]);
+}
+
+/// A stream of what happens, as the holder of a token hears it.
+fn listen(daemon: &Daemon, token: &str) -> TcpStream {
+    let mut stream = TcpStream::connect(daemon.api).unwrap();
+    stream.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
+    let head = format!(
+        "GET /v1/events?after=0 HTTP/1.1\r\nhost: {}\r\nauthorization: Bearer {token}\r\nconnection: close\r\n\r\n",
+        daemon.api
+    );
+    stream.write_all(head.as_bytes()).unwrap();
+    stream
+}
+
+fn hear_until(stream: &mut TcpStream, wanted: &str) {
+    let (mut heard, mut bytes) = (Vec::new(), [0; 4096]);
+    while !String::from_utf8_lossy(&heard).contains(wanted) {
+        let count = stream.read(&mut bytes).unwrap();
+        assert!(count > 0, "it ended: {}", String::from_utf8_lossy(&heard));
+        heard.extend(&bytes[..count]);
+    }
+}
+
+#[test]
+fn an_owner_who_is_taken_out_hears_no_more_and_the_others_do() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("principals.yaml");
+    let entry = |name: &str| {
+        format!(
+            "  - {{principal: \"arn:aws:iam::000000000000:user/{name}\", owner: true, token: {{inline: the-token-of-{name}}}}}\n"
+        )
+    };
+    let write = |names: &[&str]| {
+        let text = names.iter().map(|name| entry(name)).collect::<String>();
+        let draft = dir.path().join("draft");
+        std::fs::write(&draft, format!("principals:\n{text}")).unwrap();
+        std::fs::set_permissions(&draft, PermissionsExt::from_mode(0o600)).unwrap();
+        std::fs::rename(draft, &path).unwrap();
+    };
+    write(&["the-first", "the-other"]);
+    let daemon = Daemon::start(dir.path(), &["--principals", path.to_str().unwrap()]);
+    let publish = || {
+        let mut command = daemon.command();
+        command.env("SERIN_TOKEN", "the-token-of-the-first");
+        let output =
+            command.args(["function", "publish", "f", "--url", "http://127.0.0.1:1", "--new"]).output();
+        assert!(output.unwrap().status.success());
+    };
+    publish();
+    let [mut first, mut other] =
+        ["the-token-of-the-first", "the-token-of-the-other"].map(|token| listen(&daemon, token));
+    hear_until(&mut first, "versionPublished");
+    hear_until(&mut other, "versionPublished");
+    write(&["the-first"]);
+    daemon.signal(Signal::HUP);
+    until("it is read", || daemon.has_logged("the principals are those that are in"));
+    let mut rest = Vec::new();
+    other.read_to_end(&mut rest).unwrap();
+    publish();
+    hear_until(&mut first, "versionPublished");
 }
