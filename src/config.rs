@@ -1,6 +1,7 @@
 //! Every setting of the daemon and of the command line, and the only reader of the environment.
 
 mod plan_env;
+mod secrets;
 
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
@@ -12,6 +13,7 @@ use ipnet::IpNet;
 use ureq::http::Uri;
 
 pub use plan_env::{PlanCa, PlanEnv, PlanVariable, Withheld};
+pub use secrets::{Secrets, hand_in, keep_secrets, secret, to_hand_over};
 
 /// Where the daemon's API is unless told otherwise.
 pub const API_DEFAULT: &str = "127.0.0.1:7411";
@@ -22,6 +24,8 @@ pub const URL_DEFAULT: &str = "http://127.0.0.1:7411";
 
 /// Set for a process that is to take over from the one that started it; see `handover`.
 pub const HANDOVER: &str = "SERIN_HANDOVER";
+/// Its value where secrets come with the handover, without which nobody is to start in the place of the one before.
+pub const HANDOVER_OF_SECRETS: &str = "secrets";
 
 /// Reads an address, or a network as in `10.0.0.0/8`.
 pub fn network(text: &str) -> Result<IpNet, &'static str> {
@@ -254,6 +258,20 @@ impl ServeConfig {
         self.routes.is_empty() || self.router_versions
     }
 
+    /// By what whoever asks is known: the flags and variables that have it said.
+    pub fn asks_for(&self) -> Vec<String> {
+        let ways = [
+            (self.has_token(), "SERIN_TOKEN"),
+            (self.principals.is_some(), "--principals"),
+            (self.tls.as_ref().is_some_and(|tls| tls.client_ca.is_some()), "--tls-client-ca"),
+        ];
+        ways.into_iter().filter(|(has, _)| *has).map(|(_, way)| way.to_owned()).collect()
+    }
+
+    fn has_token(&self) -> bool {
+        self.token.as_ref().is_some_and(|token| !token.trim_matches([' ', ',']).is_empty())
+    }
+
     /// Whether other machines reach the router.
     pub fn router_is_open(&self) -> bool {
         !is_loopback(self.router.ip()) || self.tls.as_ref().is_some_and(|tls| !is_loopback(tls.addr.ip()))
@@ -261,8 +279,7 @@ impl ServeConfig {
 
     /// Refuses what must not run.
     pub fn check(&self) -> Result<(), ConfigError> {
-        let has_token = self.token.as_ref().is_some_and(|token| !token.trim_matches([' ', ',']).is_empty());
-        if !is_loopback(self.api.ip()) && !has_token && self.principals.is_none() {
+        if !is_loopback(self.api.ip()) && !self.has_token() && self.principals.is_none() {
             return Err(ConfigError::OpenWithoutToken(self.api));
         }
         if self.account.len() != 12 || !self.account.bytes().all(|byte| byte.is_ascii_digit()) {
@@ -316,13 +333,13 @@ pub fn log_filter() -> Option<String> {
 
 /// The tokens that the API and Invoke want, or the one token to ask with; never a flag, which others could read.
 pub fn token() -> Option<String> {
-    variable("SERIN_TOKEN")
+    secret("SERIN_TOKEN")
 }
 
 /// The keys that AWS's tools use, with the token of a session if they are one's; `None` without both keys.
 pub fn aws_keys() -> Option<Credentials> {
-    let (id, secret) = (variable("AWS_ACCESS_KEY_ID")?, variable("AWS_SECRET_ACCESS_KEY")?);
-    Some(Credentials::new(id, secret, variable("AWS_SESSION_TOKEN"), None, "environment"))
+    let (id, key) = (variable("AWS_ACCESS_KEY_ID")?, secret("AWS_SECRET_ACCESS_KEY")?);
+    Some(Credentials::new(id, key, secret("AWS_SESSION_TOKEN"), None, "environment"))
 }
 
 /// Where the store lives unless told otherwise: `$XDG_STATE_HOME/serin`, else `~/.local/state/serin`.
@@ -335,6 +352,11 @@ pub fn data_dir_default() -> Option<PathBuf> {
 /// Whether this process was started to take over from the one that started it.
 pub fn is_to_take_over() -> bool {
     variable(HANDOVER).is_some()
+}
+
+/// Whether secrets come with it.
+pub fn is_to_be_given_secrets() -> bool {
+    variable(HANDOVER).as_deref() == Some(HANDOVER_OF_SECRETS)
 }
 
 /// The directories that programs are looked for in.

@@ -96,6 +96,8 @@ pub struct Daemon {
     stop_meter: mpsc::Sender<()>,
     meter_thread: JoinHandle<()>,
     access: Arc<AccessControl>,
+    /// By what whoever asks is known.
+    asks_for: Vec<String>,
     watching_principals: WatchingPrincipals,
     is_standing: bool,
     /// Not there while there is no store to keep it beside.
@@ -243,6 +245,7 @@ impl Daemon {
             api_addr,
             router_addr,
             router_tls_addr: router.tls_addr(),
+            asks_for: config.asks_for(),
             problems,
             control,
             control_thread,

@@ -246,7 +246,7 @@ impl From<AccessError> for Fault {
 impl SecretEntry {
     fn resolve(self, principals: &Path, what: &str) -> Result<String, Fault> {
         let secret = match (self.env, self.file, self.inline) {
-            (Some(name), None, None) => config::variable(&name)
+            (Some(name), None, None) => config::secret(&name)
                 .ok_or_else(|| Fault::entry(format!("{what}: the variable {name} is not set")))?,
             (None, Some(file), None) => {
                 let file = beside(principals, &file);

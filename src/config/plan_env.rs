@@ -9,7 +9,7 @@ use std::str::FromStr;
 
 use ureq::http::Uri;
 
-use super::variable;
+use super::secret;
 
 /// A variable that plans may use: `NAME`, or `NAME=HOST,…` where it is sent to these hosts alone.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -106,7 +106,7 @@ impl PlanEnv {
     /// Takes the values of these variables from the environment; one that is listed twice is sent to the hosts of both.
     pub fn read(listed: &[PlanVariable]) -> PlanEnv {
         PlanEnv::with(listed, |name| {
-            variable(name).map(|text| text.trim().to_owned()).filter(|text| !text.is_empty())
+            secret(name).map(|text| text.trim().to_owned()).filter(|text| !text.is_empty())
         })
     }
 

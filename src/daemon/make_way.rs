@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 
+use super::take_over::missing;
 use super::{Daemon, join};
 use crate::clock;
 use crate::domain::time::human;
@@ -38,6 +39,8 @@ const REPLACEMENTS_MAX: usize = 3;
 pub struct Offer {
     sockets: Sockets,
     table: Arc<RoutingTable>,
+    /// By what this process asks who asks.
+    asks_for: Vec<String>,
 }
 
 /// A successor that answers requests, or that can do so once it has the store.
@@ -69,10 +72,10 @@ impl Offer {
         asked: Option<Asked>,
         is_stopping: &AtomicBool,
     ) -> anyhow::Result<Taker> {
-        let successor = Successor::start(image, installed, &self.sockets, asked)
+        let successor = Successor::start(image, installed, &self.sockets, asked, &self.asks_for)
             .with_context(|| format!("cannot start {}", image.program().display()))?;
         self.table.hand_on(successor.teller());
-        let taken = wait_for_service(successor, is_stopping);
+        let taken = wait_for_service(successor, &self.asks_for, is_stopping);
         if taken.is_err() {
             self.table.keep_to_itself();
         }
@@ -80,12 +83,25 @@ impl Offer {
     }
 }
 
-fn wait_for_service(mut successor: Successor, is_stopping: &AtomicBool) -> anyhow::Result<Taker> {
+fn wait_for_service(
+    mut successor: Successor,
+    asked_for: &[String],
+    is_stopping: &AtomicBool,
+) -> anyhow::Result<Taker> {
     let begun = clock::instant_now();
     loop {
         match successor.hear(LOOK_EVERY) {
-            Some(Heard::Said(ToPredecessor::Serving)) => return Ok(Taker { successor, serves: true }),
-            Some(Heard::Said(ToPredecessor::NeedsStore)) => return Ok(Taker { successor, serves: false }),
+            Some(Heard::Said(
+                ref said @ (ToPredecessor::Serving { ref asks_for }
+                | ToPredecessor::NeedsStore { ref asks_for }),
+            )) => {
+                // One of another version may not know that it must not.
+                if let Some(missing) = missing(asked_for, asks_for) {
+                    successor.end();
+                    bail!("{} would not ask who asks by {missing}, and was ended", successor.name());
+                }
+                return Ok(Taker { successor, serves: matches!(said, ToPredecessor::Serving { .. }) });
+            }
             Some(Heard::Said(said)) => {
                 successor.end();
                 bail!("{} said {said:?} before it served", successor.name());
@@ -111,7 +127,8 @@ impl Daemon {
     pub fn offer(&self) -> anyhow::Result<Offer> {
         let routers = self.router.sockets().context("cannot copy the router's sockets")?;
         let api = self.api_listener.try_clone().context("cannot copy the API's socket")?;
-        Ok(Offer { sockets: Sockets { routers, api }, table: Arc::clone(&self.table) })
+        let asks_for = self.asks_for.clone();
+        Ok(Offer { sockets: Sockets { routers, api }, table: Arc::clone(&self.table), asks_for })
     }
 
     /// Leaves traffic and store to a successor, and ends when every request that was begun here has ended.
@@ -258,10 +275,10 @@ enum Settling {
 /// Waits for what comes of a successor.
 fn settle(successor: &mut Successor) -> Settling {
     match successor.hear(SETTLING_MAX) {
-        Some(Heard::Said(ToPredecessor::Serving)) => Settling::Serves,
+        Some(Heard::Said(ToPredecessor::Serving { .. })) => Settling::Serves,
         Some(Heard::Said(ToPredecessor::Settled)) => Settling::Decides,
         Some(Heard::Said(ToPredecessor::Failed { why })) => Settling::Unable(why),
-        Some(Heard::Said(ToPredecessor::NeedsStore)) => {
+        Some(Heard::Said(ToPredecessor::NeedsStore { .. })) => {
             Settling::Lost("it asked for the store twice".to_owned())
         }
         Some(Heard::Gone(how)) => Settling::Lost(how),

@@ -51,6 +51,12 @@ pub enum Risen {
     Stopped,
 }
 
+/// What a process asks for and its successor does not, in words.
+pub(super) fn missing(before: &[String], after: &[String]) -> Option<String> {
+    let missing: Vec<_> = before.iter().filter(|way| !after.contains(way)).map(String::as_str).collect();
+    (!missing.is_empty()).then(|| missing.join(" and "))
+}
+
 /// Why a wait for the store ended without it.
 enum End {
     /// A signal.
@@ -62,7 +68,14 @@ enum End {
 impl Rising {
     /// Serves by the table that was handed over; without one that can be understood, says that it needs the store first.
     pub fn begin(config: &ServeConfig, inheritance: Inheritance) -> anyhow::Result<Rising> {
-        let Inheritance { sockets, table, late, from, pid, asked, line } = inheritance;
+        let Inheritance { sockets, table, late, from, pid, asked, secrets: _, asks_for: asked_for, line } =
+            inheritance;
+        let asks_for = config.asks_for();
+        if let Some(missing) = missing(&asked_for, &asks_for) {
+            anyhow::bail!(
+                "this process does not take over from process {pid}, which asks who asks by {missing}: it was started without"
+            );
+        }
         let mut ground = Ground::lay(config, access(config)?, sockets.api, Some(sockets.routers))?;
         let recorder = Arc::clone(&ground.recorder);
         std::thread::Builder::new()
@@ -85,7 +98,7 @@ impl Rising {
                     predecessor.pid = pid,
                     "taking over from serin {from}: requests are answered by its table until the store is free"
                 );
-                line.say(&ToPredecessor::Serving);
+                line.say(&ToPredecessor::Serving { asks_for });
             }
             None => {
                 tracing::warn!(
@@ -94,7 +107,7 @@ impl Rising {
                     "taking over from serin {from}: its routing table is in a format that this version does not know, so \
                      it goes on answering until this one has read the store"
                 );
-                line.say(&ToPredecessor::NeedsStore);
+                line.say(&ToPredecessor::NeedsStore { asks_for });
             }
         }
         let predecessor = Predecessor { from, pid, asked, gave_table, is_gone: false };
@@ -121,7 +134,7 @@ impl Rising {
         let Rising { config, ground, line, predecessor } = self;
         let daemon = Daemon::rise(&config, ground, opened, |table| table)?;
         if !predecessor.gave_table {
-            line.say(&ToPredecessor::Serving);
+            line.say(&ToPredecessor::Serving { asks_for: config.asks_for() });
         }
         line.say(&ToPredecessor::Settled);
         // The service manager must have heard who is who from the one it knows, before this one speaks to it.

@@ -10,6 +10,7 @@ use std::time::Duration;
 use super::message::{Asked, Greeting, TABLE_FORMAT, ToPredecessor, ToSuccessor};
 use super::successor::Sockets;
 use super::wire;
+use crate::config::Secrets;
 use crate::metrics::recorder::Late;
 use crate::router::table::Edit;
 
@@ -30,6 +31,10 @@ pub struct Inheritance {
     pub pid: u32,
     /// Who wanted the upgrade; `None` when the process before lost its successor and starts another.
     pub asked: Option<Asked>,
+    /// The secrets that it had taken out of its environment.
+    pub secrets: Secrets,
+    /// By what it asked who asks.
+    pub asks_for: Vec<String>,
     /// The way to go on talking.
     pub line: Line,
 }
@@ -61,8 +66,9 @@ impl Inheritance {
         };
         stream.set_read_timeout(None)?;
         let (line, late) = Line::over(stream)?;
-        let Greeting { serin: from, pid, asked, .. } = greeting;
-        Ok(Inheritance { sockets: Sockets { routers, api }, table, late, from, pid, asked, line })
+        let Greeting { serin: from, pid, asked, secrets, asks_for, .. } = greeting;
+        let sockets = Sockets { routers, api };
+        Ok(Inheritance { sockets, table, late, from, pid, asked, secrets, asks_for, line })
     }
 }
 

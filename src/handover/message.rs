@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::config::Secrets;
 use crate::domain::actor::Actor;
 use crate::metrics::recorder::Late;
 use crate::router::table::Edit;
@@ -21,7 +22,7 @@ pub struct Asked {
 }
 
 /// The first thing that is said; its shape never changes, so that any two binaries understand it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Serialize, Deserialize)]
 pub(super) struct Greeting {
     /// The format of the table that follows.
     pub(super) table_format: u32,
@@ -33,6 +34,12 @@ pub(super) struct Greeting {
     pub(super) routers: usize,
     /// Who wanted it; `None` when a process that lost its successor starts another.
     pub(super) asked: Option<Asked>,
+    /// The secrets that the process before took out of its environment.
+    #[serde(default)]
+    pub(super) secrets: Secrets,
+    /// By what it asks who asks.
+    #[serde(default)]
+    pub(super) asks_for: Vec<String>,
 }
 
 /// What the process that hands over says.
@@ -62,9 +69,17 @@ pub enum ToSuccessor {
 #[serde(tag = "say", rename_all = "camelCase")]
 pub enum ToPredecessor {
     /// I accept connections and answer by your table.
-    Serving,
+    Serving {
+        /// By what I ask who asks.
+        #[serde(default)]
+        asks_for: Vec<String>,
+    },
     /// I cannot read your table: give me the store first.
-    NeedsStore,
+    NeedsStore {
+        /// As above.
+        #[serde(default)]
+        asks_for: Vec<String>,
+    },
     /// I cannot be the daemon, though I may serve on for now.
     Failed {
         /// Why, in a sentence.

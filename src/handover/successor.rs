@@ -52,12 +52,14 @@ impl Successor {
         installed: &Image,
         sockets: &Sockets,
         asked: Option<Asked>,
+        asks_for: &[String],
     ) -> io::Result<Successor> {
         let (ours, theirs) = UnixStream::pair()?;
+        let secrets = config::to_hand_over();
         let mut command = image.command(installed);
         // It inherits the environment; a watchdog that names this process would not be fed by that one.
         command
-            .env(config::HANDOVER, "1")
+            .env(config::HANDOVER, if secrets.is_empty() { "1" } else { config::HANDOVER_OF_SECRETS })
             .env_remove("WATCHDOG_PID")
             .stdin(Stdio::from(OwnedFd::from(theirs)));
         let child = command.spawn()?;
@@ -70,6 +72,8 @@ impl Successor {
             pid: std::process::id(),
             routers: sockets.routers.len(),
             asked,
+            secrets,
+            asks_for: asks_for.to_vec(),
         };
         let descriptors: Vec<_> = sockets.routers.iter().chain([&sockets.api]).map(AsFd::as_fd).collect();
         let greeted = wire::send(&ours, &greeting).and_then(|()| wire::send_descriptors(&ours, &descriptors));

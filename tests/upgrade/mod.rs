@@ -5,6 +5,7 @@ mod crashes;
 mod kills;
 mod lines;
 pub mod relay;
+mod secrets;
 
 use std::net::TcpListener;
 use std::os::unix::net::UnixDatagram;

@@ -25,6 +25,7 @@ pub struct Relay {
     pub router: SocketAddr,
     log: Arc<Mutex<Vec<Value>>>,
     agent: ureq::Agent,
+    authorization: Option<String>,
     children: Vec<Child>,
 }
 
@@ -39,6 +40,7 @@ impl Relay {
             router: nowhere,
             log: Arc::default(),
             agent: agent(),
+            authorization: None,
             children: Vec::new(),
         };
         relay.install_itself();
@@ -161,18 +163,29 @@ impl Relay {
 
     /// Asks the API of whoever has it.
     pub fn get(&self, path: &str) -> Reply {
-        ask(&self.agent, &format!("http://{}", self.api), "GET", path, None, &[])
+        self.try_any("GET", path, None)
+    }
+
+    /// Shows a token with everything that is asked from here on.
+    pub fn shows(&mut self, token: &str) {
+        self.authorization = Some(format!("Bearer {token}"));
+    }
+
+    fn try_any(&self, method: &str, path: &str, body: Option<&Value>) -> Reply {
+        let headers = self.authorization.as_deref().map(|text| ("authorization", text));
+        let headers: Vec<_> = headers.into_iter().collect();
+        ask(&self.agent, &format!("http://{}", self.api), method, path, body, &headers)
     }
 
     /// Asks for a change.
     #[track_caller]
     pub fn post(&self, path: &str, body: &Value) -> Value {
-        ask(&self.agent, &format!("http://{}", self.api), "POST", path, Some(body), &[]).ok()
+        self.try_any("POST", path, Some(body)).ok()
     }
 
     /// Asks for a change that may be refused.
     pub fn try_post(&self, path: &str, body: &Value) -> Reply {
-        ask(&self.agent, &format!("http://{}", self.api), "POST", path, Some(body), &[])
+        self.try_any("POST", path, Some(body))
     }
 
     /// Makes `f:live` of two versions, and begins a rollout by a plan of these lines.

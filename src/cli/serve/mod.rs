@@ -184,7 +184,8 @@ pub fn data_dir(given: Option<PathBuf>) -> anyhow::Result<PathBuf> {
 
 /// Does it.
 pub fn run(args: &Args, session: &Session) -> anyhow::Result<Exit> {
-    let config = ServeConfig {
+    let kept = config::keep_secrets();
+    let mut config = ServeConfig {
         data_dir: data_dir(args.data_dir.clone())?,
         plans: args.plans.clone(),
         api: args.api,
@@ -198,8 +199,8 @@ pub fn run(args: &Args, session: &Session) -> anyhow::Result<Exit> {
         routes: args.routes.clone(),
         router_invoke: args.router_invoke,
         router_versions: args.router_versions,
-        token: config::token(),
-        plan_env: PlanEnv::read(&args.plan_env),
+        token: None,
+        plan_env: PlanEnv::default(),
         plan_ca: args.plan_ca.clone(),
         principals: args.principals.clone(),
         keep_history: args.keep_history,
@@ -213,13 +214,17 @@ pub fn run(args: &Args, session: &Session) -> anyhow::Result<Exit> {
             stage: config::THIS_PROGRAM.into(),
             idle: args.process_idle,
         },
-        queues: QueueConfig { endpoint: args.sqs_endpoint.clone(), keys: config::aws_keys() },
+        queues: QueueConfig { endpoint: args.sqs_endpoint.clone(), keys: None },
         event_retry_delay: args.event_retry_delay,
         drain: args.drain,
         account: args.account.clone(),
         region: args.region.clone(),
     };
+    read_secrets(&mut config, args);
     daemon_log::start(session.terminal.look_of_errors())?;
+    if let Err(why) = kept {
+        tracing::warn!("whoever is this user can read this process's memory, for the kernel says: {why}");
+    }
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
@@ -231,7 +236,9 @@ pub fn run(args: &Args, session: &Session) -> anyhow::Result<Exit> {
     };
     let installed = Image::installed(&config::search_path());
     let daemon = if config::is_to_take_over() {
-        let Some(daemon) = runtime.block_on(upgrade::take_over(&config, &mut ears))? else {
+        let given = upgrade::take_what_is_given();
+        read_secrets(&mut config, args);
+        let Some(daemon) = runtime.block_on(upgrade::take_over(&config, given, &mut ears))? else {
             return Ok(Exit::Done);
         };
         daemon
@@ -240,6 +247,13 @@ pub fn run(args: &Args, session: &Session) -> anyhow::Result<Exit> {
     };
     greeting::greet(&daemon, &config, session);
     runtime.block_on(look_after(daemon, &config, &installed, &mut ears))
+}
+
+/// Reads what is a secret: of the environment, and of what the process before handed over.
+fn read_secrets(config: &mut ServeConfig, args: &Args) {
+    config.token = config::token();
+    config.plan_env = PlanEnv::read(&args.plan_env);
+    config.queues.keys = config::aws_keys();
 }
 
 fn tls_settings(args: &Args) -> Option<TlsSettings> {

@@ -1,5 +1,6 @@
 //! The daemon is replaced by another process of serin's while it runs: by a newer program, or to mend what crashed.
 
+use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -11,7 +12,7 @@ use super::manager::Manager;
 use super::{Ears, LOOK_EVERY};
 use crate::cli::exit::Exit;
 use crate::clock;
-use crate::config::ServeConfig;
+use crate::config::{self, ServeConfig};
 use crate::daemon::{Asked, Daemon, Image, Inheritance, Offer, Risen, Rising, Taker};
 use crate::domain::actor::Actor;
 
@@ -137,9 +138,20 @@ fn refuse() {
     );
 }
 
+/// Takes what the process that started this one hands over, its secrets first.
+pub fn take_what_is_given() -> io::Result<Inheritance> {
+    let mut given = Inheritance::take()?;
+    config::hand_in(std::mem::take(&mut given.secrets));
+    Ok(given)
+}
+
 /// Takes over from the process that started this one; `None` when it was told to stop before it was whole.
-pub async fn take_over(config: &ServeConfig, ears: &mut Ears) -> anyhow::Result<Option<Daemon>> {
-    let inheritance = match Inheritance::take() {
+pub async fn take_over(
+    config: &ServeConfig,
+    given: io::Result<Inheritance>,
+    ears: &mut Ears,
+) -> anyhow::Result<Option<Daemon>> {
+    let inheritance = match given {
         Ok(inheritance) => inheritance,
         Err(why) => return start_in_place(config, &why).map(Some),
     };
@@ -180,6 +192,10 @@ pub async fn take_over(config: &ServeConfig, ears: &mut Ears) -> anyhow::Result<
 fn start_in_place(config: &ServeConfig, why: &std::io::Error) -> anyhow::Result<Daemon> {
     if config.api.port() == 0 || config.router.port() == 0 {
         bail!("cannot take over from the process before: {why}");
+    }
+    if config::is_to_be_given_secrets() {
+        // It would be one that asks for less.
+        bail!("the process before has ended before it handed its secrets over ({why}); start serin anew");
     }
     tracing::warn!(
         "the process before has ended before it handed over ({why}); this one starts in its place"
