@@ -100,7 +100,7 @@ const CONTROL: [(&str, Attempt); 7] = [
 ];
 
 /// The daemon's files, other functions' and the machine's.
-const FILES: [(&str, Attempt); 21] = [
+const FILES: [(&str, Attempt); 22] = [
     ("write its own code", |_| wrote(&task().join("bootstrap"))),
     ("put a file beside its code", |_| wrote(&task().join("new"))),
     ("open its code to writing", |_| {
@@ -131,6 +131,14 @@ const FILES: [(&str, Attempt); 21] = [
     ("put a program in everybody's way", |_| wrote(Path::new("/usr/local/bin/ls"))),
     ("have something run by cron", |_| wrote(Path::new("/etc/cron.d/escape"))),
     ("read what another left in /tmp", |facts| read(Path::new(facts.text("temporary")))),
+    ("leave what only its owner may remove", |_| {
+        // Whether it stays is seen from outside.
+        let place = temporary("sticky");
+        fs::create_dir(&place)?;
+        fs::write(place.join("left"), "left")?;
+        fs::set_permissions(&place, fs::Permissions::from_mode(0o1500))?;
+        Err(Error::other("it is left"))
+    }),
     ("make a device", |_| {
         let path = c_text(&temporary("mem"))?;
         // SAFETY: the path ends in a zero byte.

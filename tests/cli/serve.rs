@@ -57,6 +57,56 @@ fn with_a_request_that_hangs(dir: &std::path::Path, version: &Version) -> (Daemo
     (daemon, client)
 }
 
+/// Who starts a router for other machines is told what it shows them.
+#[test]
+fn whoever_opens_the_router_to_others_is_told_what_it_shows() {
+    let every_alias = "every alias as /{function}:{alias}/";
+    let cases: [(&[&str], Option<&str>, [&str; 3]); 5] = [
+        (
+            &[],
+            None,
+            [
+                every_alias,
+                "released or not, every version by number and $LATEST",
+                "every function can be invoked, for nobody",
+            ],
+        ),
+        (
+            &[],
+            Some("an-owners-secret-token"),
+            [every_alias, "every version by number", "Invoke wants credentials"],
+        ),
+        (&["--route", "shop.example=shop:live"], None, ["1 route, ", every_alias, "/; Invoke is off"]),
+        (
+            &["--route", "shop.example=shop:live", "--router-invoke"],
+            None,
+            ["1 route, ", every_alias, "/; and every function can be invoked"],
+        ),
+        (
+            &["--route", "shop.example=shop:live", "--router-versions"],
+            Some("an-owners-secret-token"),
+            ["1 route, ", "every version by number", "Invoke is off"],
+        ),
+    ];
+    for (flags, token, says) in cases {
+        let dir = tempfile::tempdir().unwrap();
+        let mut serve = command();
+        serve.envs(token.map(|token| ("SERIN_TOKEN", token)));
+        let daemon = Daemon::start_as(serve, dir.path(), &[&["--router", "0.0.0.0:0"], flags].concat());
+        until("it is said", || daemon.has_logged("other machines reach the router"));
+        for part in says {
+            assert!(daemon.has_logged(part), "{part:?}: {:#?}", daemon.log.lock().unwrap());
+        }
+    }
+    // On loopback there is nothing to say of it.
+    let dir = tempfile::tempdir().unwrap();
+    let mut daemon = Daemon::start(dir.path(), &[]);
+    daemon.signal(Signal::TERM);
+    daemon.ended();
+    assert!(daemon.has_logged("whoever reaches the API is the owner"));
+    assert!(!daemon.has_logged("other machines reach the router"));
+}
+
 #[test]
 fn a_second_signal_ends_it_at_once() {
     let dir = tempfile::tempdir().unwrap();

@@ -4,8 +4,11 @@ use std::os::unix::fs::{MetadataExt, symlink};
 
 use serde_json::json;
 
+use crate::support::client::Client;
 use crate::support::house::{agent, ask};
 use crate::support::serin::{Daemon, serin};
+use crate::support::until;
+use crate::support::upstream::Version;
 
 fn path(dir: &std::path::Path, name: &str) -> String {
     dir.join(name).to_str().unwrap().to_owned()
@@ -40,6 +43,39 @@ fn a_backup_comes_back_and_the_old_store_stays() {
     assert!(restored.err.contains("before-restore.2"), "{restored:?}");
     let daemon = Daemon::start(dir.path(), &[]);
     assert_eq!(daemon.serin(&["function", "get", "shop", "-o", "json"]).done().json()["versions"], 2);
+}
+
+/// The users whom the canary answers.
+fn canary_users(daemon: &Daemon) -> Vec<u32> {
+    let mut client = Client::connect(daemon.router);
+    let mut is_canary = |user: &u32| {
+        client.ask("GET", "/shop:live/", &[&format!("cookie: session=user-{user}")]).version() == Some("2")
+    };
+    (0..300).filter(|user| is_canary(user)).collect()
+}
+
+#[test]
+fn a_restore_on_another_machine_moves_no_user() {
+    let dir = tempfile::tempdir().unwrap();
+    let elsewhere = tempfile::tempdir().unwrap();
+    let [one, two] = ["one", "two"].map(Version::start);
+    let daemon = Daemon::start(dir.path(), &[]);
+    publish(&daemon, one.addr().port());
+    publish(&daemon, two.addr().port());
+    daemon.serin(&["alias", "create", "shop:live", "--version", "1"]).done();
+    let plan = path(dir.path(), "plan.yaml");
+    let text = "function: shop\nalias: live\nsteps: [30%, 100%]\nbake: 10h\nfirstWeight: unproven\nrouting: {affinity: {cookie: session}}\n";
+    std::fs::write(&plan, text).unwrap();
+    daemon.serin(&["start", &plan, "--to", "2"]).done();
+    until("the canary serves", || !canary_users(&daemon).is_empty());
+    let before = canary_users(&daemon);
+    assert!((40..150).contains(&before.len()), "{}", before.len());
+    let copy = path(dir.path(), "copy.db");
+    daemon.serin(&["backup", "--to", &copy]).done();
+    daemon.stop();
+    serin(&["restore", "--from", &copy, "--data-dir", &path(elsewhere.path(), "data")]).done();
+    let daemon = Daemon::start(elsewhere.path(), &[]);
+    assert_eq!(canary_users(&daemon), before);
 }
 
 #[test]

@@ -8,14 +8,17 @@ use std::os::unix::net::{SocketAddr, UnixListener};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::atomic::{AtomicI32, Ordering};
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
+use rustix::process::Signal;
 use serde_json::{Map, Value, json};
 
 use crate::support::functions::{here, program, rust_function, stream, zip_of};
 use crate::support::house::{Reply, agent, ask};
 use crate::support::serin::Daemon;
+use crate::support::{root, until};
 use serin::domain::process::Architecture;
 
 /// As a token it lets its owner in, so that whoever finds it in the daemon has got out.
@@ -69,7 +72,10 @@ impl Baits {
             bait
         };
         let (temporary, shared) = (lay(&std::env::temp_dir()), lay(Path::new("/dev/shm")));
-        let key = i32::try_from(std::process::id()).unwrap() + 0x5e00_0000;
+        // Tests of one process do not take each other's away.
+        static LAID: AtomicI32 = AtomicI32::new(0);
+        let number = LAID.fetch_add(1, Ordering::Relaxed);
+        let key = i32::try_from(std::process::id()).unwrap() + 0x0100_0000 * (0x5e + number);
         // SAFETY: numbers alone.
         let segment = unsafe { libc::shmget(key, 4096, libc::IPC_CREAT | 0o666) };
         assert!(segment != -1, "{}", std::io::Error::last_os_error());
@@ -99,7 +105,7 @@ impl House {
         let mut command = command;
         command.env_clear().env("HOME", "/nonexistent").env("PATH", "/usr/bin:/bin");
         command.env(if has_token { "SERIN_TOKEN" } else { "A_SECRET" }, SECRET);
-        let daemon = Daemon::start_as(command, dir, flags);
+        let daemon = Daemon::start_as(command, dir, &[flags, &["--drain", "2s"]].concat());
         let authorization = format!("Bearer {SECRET}");
         House { daemon, data: dir.join("data"), authorization }
     }
@@ -143,7 +149,7 @@ impl House {
                 "runtimeApi": other["environment"]["AWS_LAMBDA_RUNTIME_API"], "run": run.trim(),
                 "otherCode": below(Path::new(run.trim()), "bootstrap").expect("the other's code is unpacked"),
                 "temporary": baits.temporary, "shared": baits.shared, "key": baits.key, "abstract": baits.name,
-                "root": is_root() && name == "root",
+                "root": is_root() && ["root", "unit"].contains(&name),
             }),
         );
         let Value::Object(came) = came else { panic!("{came}") };
@@ -160,6 +166,15 @@ impl House {
         assert_eq!(self.ask("GET", "/2015-03-31/functions/stolen", None).status, 404);
         // Whoever was robbed answers still.
         assert_eq!(self.invoke("other", &json!({ "a": 1 })), json!({ "a": 1 }));
+    }
+}
+
+impl House {
+    /// What functions left is gone with the daemon.
+    fn is_cleared_up(&self) {
+        let run = fs::read_to_string(self.data.join("run-directory")).unwrap();
+        self.daemon.signal(Signal::TERM);
+        until("its run directory is gone", || !Path::new(run.trim()).exists());
     }
 }
 
@@ -204,6 +219,7 @@ fn a_function_of_a_daemon_that_is_root_finds_no_way_out() {
     // Nothing is set: whoever tries serin first has functions, too.
     let house = House::start(Command::new(env!("CARGO_BIN_EXE_serin")), dir.path(), &[], false);
     house.try_everything("root");
+    house.is_cleared_up();
 }
 
 /// A daemon that is not root.
@@ -229,6 +245,7 @@ fn a_function_of_a_daemon_that_is_not_root_finds_no_way_out() {
         return;
     }
     house.try_everything("nobody");
+    house.is_cleared_up();
 }
 
 #[test]
@@ -251,4 +268,63 @@ fn a_function_that_nothing_keeps_apart_gets_out() {
     let got: Vec<_> = came.iter().filter(is_out).map(|(name, _)| name.as_str()).collect();
     let held: Vec<_> = OPEN.iter().filter(|name| !got.contains(name)).collect();
     assert!(held.is_empty(), "{held:#?} {got:#?}");
+    // The daemon itself is closed to its own user, too.
+    for shut in
+        ["find the daemon's secret in an environment", "open the daemon's memory", "read the daemon's memory"]
+    {
+        assert!(!got.contains(&shut), "{shut}: {got:#?}");
+    }
+}
+
+/// The capabilities that a unit leaves, by their numbers.
+fn capabilities_of(unit: &str) -> Vec<libc::c_ulong> {
+    // Those of `linux/capability.h` that any unit of ours names.
+    const NUMBERS: [(&str, libc::c_ulong); 9] = [
+        ("CAP_CHOWN", 0),
+        ("CAP_DAC_OVERRIDE", 1),
+        ("CAP_FOWNER", 3),
+        ("CAP_KILL", 5),
+        ("CAP_SETGID", 6),
+        ("CAP_SETUID", 7),
+        ("CAP_SETPCAP", 8),
+        ("CAP_NET_ADMIN", 12),
+        ("CAP_SYS_ADMIN", 21),
+    ];
+    let text = fs::read_to_string(root().join("packaging").join(unit)).unwrap();
+    let names = text.lines().find_map(|line| line.strip_prefix("CapabilityBoundingSet=")).unwrap();
+    let number = |name: &str| NUMBERS.iter().find(|(known, _)| *known == name).expect("a known name").1;
+    names.split_whitespace().map(number).collect()
+}
+
+#[test]
+fn a_daemon_with_the_units_capabilities_alone_keeps_functions_apart() {
+    if !is_root() {
+        return;
+    }
+    let kept = capabilities_of("serin-functions.service");
+    let bounded = move || {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_serin"));
+        let kept = kept.clone();
+        // SAFETY: between fork and exec there are system calls with numbers alone, and a list that is only looked at.
+        unsafe {
+            command.pre_exec(move || {
+                for capability in (0..64).filter(|capability| !kept.contains(capability)) {
+                    libc::prctl(libc::PR_CAPBSET_DROP, capability, 0, 0, 0);
+                }
+                Ok(())
+            });
+        }
+        command
+    };
+    let dir = tempfile::tempdir().unwrap();
+    let house = House::start(bounded(), dir.path(), &[], false);
+    house.try_everything("unit");
+    assert!(!house.daemon.has_logged("does not let serin"));
+    house.is_cleared_up();
+    let dir = tempfile::tempdir().unwrap();
+    let house = House::start(bounded(), dir.path(), &["--process-network", "none"], false);
+    assert_eq!(house.create("alone", rust_function()).status, 201);
+    assert_eq!(house.invoke("alone", &json!({ "a": 1 })), json!({ "a": 1 }));
+    assert!(!house.daemon.has_logged("does not let serin"));
+    house.is_cleared_up();
 }

@@ -212,7 +212,10 @@ fn serve(mut command: Command, dir: &Path, flags: &[&str]) -> Command {
     if !flags.contains(&"--api") {
         command.args(["--api", "127.0.0.1:0"]);
     }
-    command.args(["--router", "127.0.0.1:0", "--workers", "1"]).args(flags).stdout(Stdio::null());
+    if !flags.contains(&"--router") {
+        command.args(["--router", "127.0.0.1:0"]);
+    }
+    command.args(["--workers", "1"]).args(flags).stdout(Stdio::null());
     command
 }
 

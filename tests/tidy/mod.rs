@@ -243,3 +243,35 @@ fn every_test_folder_is_part_of_the_binary() {
         }
     }
 }
+
+/// The source of a module of tests, or of one of the crate's with tests in it.
+fn module(path: &[&str]) -> Option<String> {
+    let relative = path.iter().collect::<PathBuf>();
+    let places = ["tests", "src"].map(|place| root().join(place).join(&relative));
+    let files = places.iter().flat_map(|place| [place.with_extension("rs"), place.join("mod.rs")]);
+    let texts: Vec<_> = files.filter_map(|file| std::fs::read_to_string(file).ok()).collect();
+    (!texts.is_empty()).then(|| texts.concat())
+}
+
+#[test]
+fn every_threat_has_its_test_and_every_attempt_is_told() {
+    let threats = std::fs::read_to_string(root().join("docs/THREATS.md")).unwrap();
+    let names: Vec<&str> = threats.split('`').skip(1).step_by(2).filter(|name| name.contains("::")).collect();
+    assert!(names.len() > 50, "{names:?}");
+    let is_missing = |name: &&&str| {
+        let mut path: Vec<&str> = name.split("::").collect();
+        let test = path.pop().unwrap_or_default();
+        // Tests that have a file of their own, or stand at the end of another one.
+        !module(&path).is_some_and(|text| text.contains(&format!("fn {test}(")) && text.contains("test"))
+    };
+    let missing: Vec<_> = names.iter().filter(is_missing).collect();
+    assert!(missing.is_empty(), "no tests: {missing:#?}");
+    let escapes = std::fs::read_to_string(root().join("examples/escapes.rs")).unwrap();
+    let attempts: Vec<&str> = (escapes.lines().filter_map(|line| line.strip_prefix("    (\"")))
+        .filter_map(|rest| rest.split('"').next())
+        .collect();
+    assert!(attempts.len() >= 90, "{attempts:?}");
+    let words = threats.split_whitespace().collect::<Vec<_>>().join(" ");
+    let untold: Vec<_> = attempts.iter().filter(|attempt| !words.contains(**attempt)).collect();
+    assert!(untold.is_empty(), "not in docs/THREATS.md: {untold:#?}");
+}
