@@ -9,6 +9,7 @@ mod alias;
 mod approve;
 mod backup;
 mod completions;
+mod counts_file;
 mod daemon_log;
 mod demo;
 pub mod diagnose;

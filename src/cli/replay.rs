@@ -5,8 +5,8 @@ use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
-use serde::Deserialize;
 
+use super::counts_file::{self, Line};
 use super::exit::Exit;
 use super::flags::TableOrJson;
 use super::plan_file::PlanFile;
@@ -25,7 +25,8 @@ Examples:
 COUNTS has a JSON object a line: {\"t\": 10, \"weight\": 0.03, \"stable\": {\"requests\": 970, \"failures\": 1},
 \"canary\": {\"requests\": 30, \"failures\": 0}}, where t is the end of the block in seconds and the counts are what
 came since the line before. The first line may be {\"prior\": {\"requests\": 8700, \"failures\": 9}}: the stable
-version's traffic before. `advance` says that the proof stands; bakes, windows and people are not replayed.
+version's traffic before. One JSON list of such objects does as well, and so does CSV whose first line is
+t,weight,stable_requests,stable_failures,canary_requests,canary_failures (before them prior,,8700,9,,). `advance` says that the proof stands; bakes, windows and people are not replayed.
 
 Exit codes: 0 however it went, 1 when the counts or the plan cannot be read";
 
@@ -57,34 +58,6 @@ fn dispersion(text: &str) -> Result<Dispersion, &'static str> {
     }
 }
 
-/// A line of the file.
-enum CountsLine {
-    Prior(Prior),
-    Block(Recorded),
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct PriorLine {
-    prior: Prior,
-}
-
-const SHAPE: &str =
-    "a line is {\"t\", \"weight\", \"stable\": {\"requests\", \"failures\"}, \"canary\": {…}}";
-
-fn read_line(line: &str) -> anyhow::Result<CountsLine> {
-    let value: serde_json::Value = serde_json::from_str(line).context(format!("this is no JSON; {SHAPE}"))?;
-    let read = if value.get("prior").is_some() {
-        serde_json::from_value(value).map(|line: PriorLine| CountsLine::Prior(line.prior))
-    } else {
-        serde_json::from_value(value).map(CountsLine::Block)
-    };
-    read.map_err(|why| anyhow::anyhow!("{why}; {SHAPE}"))
-}
-
-/// A line longer than this is no counts.
-const LINE_BYTES_MAX: u64 = 64 * 1024;
-
 /// Does it.
 pub fn run(args: &Args, session: &Session) -> anyhow::Result<Exit> {
     let plan = PlanFile::read(&args.plan)?.sound(session)?;
@@ -114,29 +87,19 @@ struct Replayed {
 fn replay(
     args: &Args,
     plan: &crate::domain::plan::Plan,
-    mut input: impl BufRead,
+    input: impl BufRead,
     name: &str,
 ) -> anyhow::Result<Replayed> {
     let begin = |prior: Prior| {
         Replay::begin(plan, args.dispersion, prior).with_context(|| format!("cannot replay {name}"))
     };
     let (mut replay, mut rows) = (None, Vec::new());
-    let mut line = String::new();
-    for number in 1.. {
-        line.clear();
-        let read = (&mut input).take(LINE_BYTES_MAX).read_line(&mut line);
-        let read = read.with_context(|| format!("cannot read line {number} of {name}"))?;
-        if read == 0 {
-            break;
-        }
-        if line.trim().is_empty() {
-            continue;
-        }
-        let place = || format!("line {number} of {name}");
-        match read_line(&line).with_context(place)? {
-            CountsLine::Prior(prior) if replay.is_none() => replay = Some(begin(prior).with_context(place)?),
-            CountsLine::Prior(_) => bail!("{}: `prior` stands in the first line only", place()),
-            CountsLine::Block(block) => {
+    counts_file::read(input, name, |place, line| {
+        let place = || place.to_owned();
+        match line {
+            Line::Prior(prior) if replay.is_none() => replay = Some(begin(prior).with_context(place)?),
+            Line::Prior(_) => bail!("{}: `prior` stands in the first line only", place()),
+            Line::Block(block) => {
                 let replay = match &mut replay {
                     Some(replay) => replay,
                     None => replay.insert(begin(Prior::default())?),
@@ -144,7 +107,8 @@ fn replay(
                 rows.push((block, replay.judge(&block).with_context(place)?));
             }
         }
-    }
+        Ok(())
+    })?;
     if rows.is_empty() {
         bail!("there is no count in {name}: nothing to replay");
     }

@@ -143,9 +143,40 @@ fn failures_need_as_much_as_in_the_daemon() {
     };
     let alone = ln_harm(PLAN, &["--dispersion", "1"]);
     let failures = (0.5 * alone.exp() + 0.5).ln();
-    assert!(alone > 4.6 && (ln_harm(PLAN, &[]) - failures).abs() < 1e-9, "{alone}");
+    // That nothing was refused is a little in the canary's favour.
+    let shared = ln_harm(PLAN, &[]);
+    assert!(alone > 4.6 && (shared - failures).abs() < 1e-4, "{shared} instead of {failures}");
     let nothing_else = format!("{PLAN}analysis: {{latency: none, refusals: none}}\n");
     assert!((ln_harm(&nothing_else, &[]) - alone).abs() < 1e-9);
+}
+
+/// Whichever form counts come in, they are the same counts.
+#[test]
+fn json_lines_a_json_list_and_csv_say_the_same() {
+    let prior = "{\"prior\": {\"requests\": 6000, \"failures\": 6}}";
+    let lines = format!("{prior}\n{BLOCK}\n{}", BLOCK.replace("\"t\": 1", "\"t\": 2"));
+    let list = format!("[{}]", lines.replace('\n', ",\n"));
+    let csv = "t,weight,stable_requests,stable_failures,canary_requests,canary_failures\n\
+               prior,,6000,6,,\n1,0.03,97,0,3,3\n2,0.03,97,0,3,3\n";
+    let turned = "weight, canary_failures,canary_requests,stable_failures,stable_requests,t\n,,,6,6000,prior\n\
+                  0.03,3,3,0,97,1\n\n0.03,3,3,0,97,2\n";
+    let by_lines = replayed(PLAN, &lines, &["-o", "json"]).done().out;
+    assert!(by_lines.contains("rollback"), "{by_lines}");
+    for counts in [&list, csv, turned] {
+        assert_eq!(replayed(PLAN, counts, &["-o", "json"]).done().out, by_lines, "{counts}");
+    }
+    let heads = csv.lines().next().unwrap();
+    for (counts, parts) in [
+        ("t,weight,requests\n1,0.03,4\n".to_owned(), &["line 1", "requests"][..]),
+        ("t,weight\n1,0.03\n".to_owned(), &["line 1", "stable_requests is missing"]),
+        (format!("{heads}\n1,0.03,97,0,3\n"), &["line 2", "5 cells"]),
+        (format!("{heads}\n1,0.03,97,0,3,-1\n"), &["line 2", "canary_failures", "-1"]),
+        (format!("{heads}\n1,3%,97,0,3,1\n"), &["line 2", "weight", "no number"]),
+        (format!("[{BLOCK},"), &["no JSON list"]),
+        (format!("[{BLOCK}, {{\"t\": 2}}]"), &["item 2", "weight"]),
+    ] {
+        replayed(PLAN, &counts, &[]).ended(1).complaining(parts);
+    }
 }
 
 #[test]
