@@ -17,7 +17,7 @@ use super::error::{ApiError, Face};
 use super::lambda::actions::check;
 use super::lambda::call::Call;
 use super::lambda::error::LambdaError;
-use super::lambda::operations::INVOCATIONS;
+use super::lambda::operations::is_invoke;
 use super::peer::Peer;
 use super::{Api, aws};
 use crate::access::page::{Names, refuse_pages};
@@ -96,7 +96,7 @@ pub async fn admit(
 
 async fn admitted(api: &Api, request: Request, mut arrival: Arrival) -> Result<Request, Response> {
     let is_open = arrival.is_open(request.method());
-    let is_invoke = arrival.route == INVOCATIONS;
+    let is_invoke = is_invoke(&arrival.route);
     let is_sealed = arrival.route == SEALED;
     let wants_credentials = api.access.now().wants_credentials();
     if is_functions(&request) && !(is_invoke && wants_credentials) {

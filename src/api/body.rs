@@ -218,7 +218,7 @@ async fn blocking<T: Send + 'static>(
 /// A body that was read before, because a signature covers it, comes as an extension.
 pub async fn hold(State(api): State<Api>, mut request: Request, next: Next) -> Response {
     let path = request.uri().path().to_owned();
-    let (is_invoke, bytes_max) = (path.ends_with("/invocations"), bytes_max(&path));
+    let (is_invoke, bytes_max) = (super::is_payload(&path), bytes_max(&path));
     let received = match request.extensions_mut().remove::<Received>() {
         Some(received) => Ok(received),
         None if request.body().is_end_stream() => return next.run(request).await,

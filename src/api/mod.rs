@@ -76,12 +76,17 @@ fn code_operation(path: &str) -> Option<&'static str> {
     }
 }
 
+/// Whether a body at a path is the payload of an invocation.
+fn is_payload(path: &str) -> bool {
+    ["/invocations", "/response-streaming-invocations", "/invoke-async"].iter().any(|end| path.ends_with(end))
+}
+
 /// How long the body of a request to a path may be: only where a zip comes in as long as a zip.
 fn bytes_max(path: &str) -> usize {
     let path = path.trim_end_matches('/');
     match () {
         () if code_operation(path).is_some() => CODE_BYTES_MAX,
-        () if path.ends_with("/invocations") || path.ends_with("/invoke-async") => INVOKE_BYTES_MAX,
+        () if is_payload(path) => INVOKE_BYTES_MAX,
         () => BODY_BYTES_MAX,
     }
 }
@@ -299,6 +304,7 @@ pub fn routes(api: Api) -> Router {
         .route("/2015-03-31/functions/{function}/policy/{sid}", delete(lambda::permissions::remove));
     let invocations = Router::new()
         .route("/2015-03-31/functions/{function}/invocations", any(lambda::invoke::invoke))
+        .route("/2021-11-15/functions/{function}/response-streaming-invocations", any(lambda::invoke::invoke))
         .route("/2014-11-13/functions/{function}/invoke-async", post(lambda::invoke::invoke_async))
         .layer(DefaultBodyLimit::max(INVOKE_BYTES_MAX));
     ours.merge(lambda)

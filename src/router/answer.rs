@@ -9,6 +9,7 @@ use http_body_util::Full;
 use hyper::body::{Body, Frame, SizeHint};
 
 use super::download::{Download, DownloadBroken};
+use super::event_stream::Pieces;
 use super::tunnel::Tunnel;
 
 /// What the server writes to a client.
@@ -17,6 +18,8 @@ pub(super) enum AnswerBody {
     Whole(Full<Bytes>),
     /// From a version.
     Stream(Download),
+    /// Of an Invoke, as it is made.
+    Pieces(Pieces),
     /// None: the connection becomes a tunnel, which whoever serves it takes from here.
     Tunnel(Option<Box<Tunnel>>),
 }
@@ -41,6 +44,9 @@ impl Body for AnswerBody {
                 .poll_frame(cx)
                 .map(|frame| frame.map(|frame| frame.map_err(|never: Infallible| match never {}))),
             AnswerBody::Stream(body) => Pin::new(body).poll_frame(cx),
+            AnswerBody::Pieces(body) => Pin::new(body)
+                .poll_frame(cx)
+                .map(|frame| frame.map(|frame| frame.map_err(|never: Infallible| match never {}))),
             AnswerBody::Tunnel(_) => Poll::Ready(None),
         }
     }
@@ -49,6 +55,7 @@ impl Body for AnswerBody {
         match self {
             AnswerBody::Whole(body) => body.is_end_stream(),
             AnswerBody::Stream(body) => body.is_end_stream(),
+            AnswerBody::Pieces(body) => body.is_end_stream(),
             AnswerBody::Tunnel(_) => true,
         }
     }
@@ -57,6 +64,7 @@ impl Body for AnswerBody {
         match self {
             AnswerBody::Whole(body) => body.size_hint(),
             AnswerBody::Stream(body) => body.size_hint(),
+            AnswerBody::Pieces(body) => body.size_hint(),
             AnswerBody::Tunnel(_) => SizeHint::with_exact(0),
         }
     }

@@ -36,9 +36,10 @@ use super::forward::{bound, forward};
 use super::forwarded::Client;
 use super::http1::HEAD_BYTES_MAX;
 use super::http2::{self, PREFACE};
-use super::invoke::{Payload, invoke};
+use super::invoke::{Invoked, Payload, invoke};
 use super::invoke_call::is_lambda;
 use super::invoke_error::InvokeError;
+use super::invoke_stream::Streamed;
 use super::plain::{Outbox, PlainIo, hold_little_unsent};
 use super::proxy::{self, Source};
 use super::refusal::Refusal;
@@ -433,7 +434,14 @@ pub(super) async fn answer(
         if !worker.shows.invoke {
             return InvokeError::NotHere.response().map(AnswerBody::whole);
         }
-        return invoke(worker, request.map(Payload::Stream)).await.map(AnswerBody::whole);
+        return match invoke(worker, request.map(Payload::Stream)).await {
+            Invoked::Whole(response) => response.map(AnswerBody::whole),
+            Invoked::Streamed(Streamed { response, making }) => {
+                // It ends with the answer's body, which the connection holds.
+                tokio::task::spawn_local(making);
+                response.map(AnswerBody::Pieces)
+            }
+        };
     }
     forward(worker, client, request).await
 }

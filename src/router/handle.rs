@@ -8,6 +8,8 @@ use hyper::{Request, Response};
 use tokio::sync::{mpsc, oneshot};
 use uuid::Uuid;
 
+use super::event_stream::Pieces;
+
 /// How many calls a worker keeps waiting before callers wait to hand theirs over.
 const QUEUE: usize = 64;
 
@@ -29,7 +31,15 @@ pub(super) struct OfSerin {
 /// One Invoke, and who waits for its answer.
 pub(super) struct Job {
     pub(super) request: Request<Bytes>,
-    pub(super) answer: oneshot::Sender<Response<Bytes>>,
+    pub(super) answer: oneshot::Sender<Response<InvokeBody>>,
+}
+
+/// The body of an answer to an Invoke.
+pub enum InvokeBody {
+    /// In memory.
+    Whole(Bytes),
+    /// As it is made.
+    Pieces(Pieces),
 }
 
 /// The router has stopped, so nobody answers.
@@ -48,7 +58,7 @@ impl InvokeHandle {
     ///
     /// The request's target is Lambda's, `/2015-03-31/functions/NAME/invocations`. Whoever drops the future has
     /// cancelled the request. Before the router runs, requests wait.
-    pub async fn invoke(&self, request: Request<Bytes>) -> Result<Response<Bytes>, RouterStopped> {
+    pub async fn invoke(&self, request: Request<Bytes>) -> Result<Response<InvokeBody>, RouterStopped> {
         let turn = self.next.fetch_add(1, Ordering::Relaxed) % self.workers.len();
         let (answer, answered) = oneshot::channel();
         self.workers[turn].send(Job { request, answer }).await.map_err(|_| RouterStopped)?;
@@ -65,6 +75,12 @@ impl InvokeHandle {
         id: Option<Uuid>,
     ) -> Result<Response<Bytes>, RouterStopped> {
         request.extensions_mut().insert(OfSerin { id, _sealed: () });
-        self.invoke(request).await
+        let (head, body) = self.invoke(request).await?.into_parts();
+        let body = match body {
+            InvokeBody::Whole(bytes) => bytes,
+            // Nobody here asks for a stream, and one that is dropped is cancelled.
+            InvokeBody::Pieces(_) => Bytes::new(),
+        };
+        Ok(Response::from_parts(head, body))
     }
 }

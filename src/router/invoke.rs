@@ -24,12 +24,14 @@ use super::address::upstream_target;
 use super::authorize::{authorize, introduce};
 use super::budget::Room;
 use super::download::{Download, Uncollected};
-use super::exchange::{About, Answered, Face, FaultKind, Outgoing, Transit};
+use super::event_stream::Completed;
+use super::exchange::{About, Answered, Face, Fault, FaultKind, Outgoing, Transit};
 use super::handle::OfSerin;
 use super::headers::{self, EXECUTED_VERSION};
 use super::invoke_call::{Call, InvocationType};
 use super::invoke_error::InvokeError;
-use super::invoke_process::{Asked, Drawn, run};
+use super::invoke_process::{Asked, Drawn, run, run_streamed};
+use super::invoke_stream::{Streamed, pass_on, streamed};
 use super::lines::{end_lines, start_line};
 use super::route::Service;
 use super::steer::NotServed;
@@ -61,14 +63,37 @@ pub(super) enum Payload {
     Whole(Bytes),
 }
 
+/// The answer to an Invoke.
+pub(super) enum Invoked {
+    /// In memory.
+    Whole(Response<Bytes>),
+    /// As it is made.
+    Streamed(Streamed),
+}
+
+impl From<Response<Bytes>> for Invoked {
+    fn from(response: Response<Bytes>) -> Invoked {
+        Invoked::Whole(response)
+    }
+}
+
+impl Invoked {
+    fn headers_mut(&mut self) -> &mut HeaderMap {
+        match self {
+            Invoked::Whole(response) => response.headers_mut(),
+            Invoked::Streamed(streamed) => streamed.response.headers_mut(),
+        }
+    }
+}
+
 /// Answers one Invoke.
-pub(super) async fn invoke(worker: &Rc<Worker>, request: Request<Payload>) -> Response<Bytes> {
+pub(super) async fn invoke(worker: &Rc<Worker>, request: Request<Payload>) -> Invoked {
     let given = request.extensions().get::<OfSerin>().and_then(|of_serin| of_serin.id);
     let id = given.unwrap_or_else(|| uuid::Builder::from_random_bytes(worker.random_bytes()).into_uuid());
     let is_doubtful = !headers::is_chunked_only(request.headers());
     let mut response = match invoked(worker, request, id).await {
         Ok(response) => response,
-        Err(error) => error.response(),
+        Err(error) => error.response().into(),
     };
     let id = HeaderValue::try_from(id.to_string()).expect("a UUID is hexadecimal");
     response.headers_mut().insert(REQUEST_ID, id);
@@ -79,11 +104,7 @@ pub(super) async fn invoke(worker: &Rc<Worker>, request: Request<Payload>) -> Re
     response
 }
 
-async fn invoked(
-    worker: &Rc<Worker>,
-    request: Request<Payload>,
-    id: Uuid,
-) -> Result<Response<Bytes>, InvokeError> {
+async fn invoked(worker: &Rc<Worker>, request: Request<Payload>, id: Uuid) -> Result<Invoked, InvokeError> {
     let (head, payload) = request.into_parts();
     if !headers::is_chunked_only(&head.headers) {
         let text = "the only transfer coding that is taken is chunked".to_owned();
@@ -100,10 +121,10 @@ async fn invoked(
     let payload = checked(payload)?;
     match call.invocation {
         InvocationType::RequestResponse => {}
-        InvocationType::DryRun => return Ok(empty(StatusCode::NO_CONTENT)),
+        InvocationType::DryRun => return Ok(empty(StatusCode::NO_CONTENT).into()),
         InvocationType::Event => {
             keep(worker, call, id, &head.headers, payload).await?;
-            return Ok(empty(StatusCode::ACCEPTED));
+            return Ok(empty(StatusCode::ACCEPTED).into());
         }
     }
 
@@ -123,9 +144,12 @@ async fn invoked(
             let process = Arc::clone(process);
             let drawn = Drawn { route, pick, about, process };
             let asked = Asked { call: &call, id, headers: &head.headers, payload };
+            if call.is_streamed {
+                return run_streamed(worker, drawn, asked).map(Invoked::Streamed);
+            }
             let outcome = run(worker, drawn, asked).await?;
             let log = call.wants_log.then_some(outcome.log_tail);
-            return Ok(answer(outcome.payload, outcome.is_error, &outcome.label, log));
+            return Ok(answer(outcome.payload, outcome.is_error, &outcome.label, log).into());
         }
     };
     let upstream_head = post_to(&service, &head.headers, id);
@@ -133,23 +157,50 @@ async fn invoked(
     worker.say(&call.function, version, || start_line(id, version));
     let transit = Transit::begin(worker, route.clone(), pick, about).seated(seat);
     let (at, waits) = (transit.dispatched_at(), transit.waits());
+    let label = route.upstream(pick.arm).label.clone();
+    let failed = move |fault: Fault| match fault.kind {
+        FaultKind::TimedOut => Ok(timed_out(id, waits.first_byte)),
+        FaultKind::Unreachable => Ok(function_error("Upstream.Unreachable", &fault.detail)),
+        FaultKind::Exhausted => Err(InvokeError::Service(fault.detail)),
+        FaultKind::Broken | FaultKind::ClientBroke | FaultKind::ClientStalled => {
+            Ok(function_error("Upstream.Broken", &fault.detail))
+        }
+    };
+    if call.is_streamed {
+        let (worker, function) = (Rc::clone(worker), call.function.clone());
+        let wants_log = call.wants_log;
+        return Ok(Invoked::Streamed(streamed(&label, async move |feed| {
+            let sent = transit.send(&service, upstream_head, Outgoing::Whole(payload), Face::Invoke).await;
+            let error = match sent {
+                Ok(Answered::Whole(answer, _)) if route.is_function_error(answer.status()) => {
+                    result_of(answer, |_| true).await.err()
+                }
+                Ok(Answered::Whole(answer, _)) => {
+                    let broken = |why: &str| function_error("Upstream.Broken", why);
+                    pass_on(answer.into_body(), &feed, broken).await?
+                }
+                Ok(Answered::Tunnel(..)) => Some(function_error("Upstream.Broken", "switched protocols")),
+                Err(fault) => {
+                    let detail = fault.detail.clone();
+                    Some(failed(fault).unwrap_or_else(|_| function_error("ServiceException", &detail)))
+                }
+            };
+            let took = clock::instant_now().saturating_duration_since(at);
+            worker.say(&function, version, || end_lines(id, took));
+            let log = wants_log.then(|| BASE64.encode(start_line(id, version) + &end_lines(id, took)));
+            feed.complete(Completed { error, log }).await
+        })));
+    }
     let result = match transit.send(&service, upstream_head, Outgoing::Whole(payload), Face::Invoke).await {
         Ok(Answered::Whole(answer, _)) => result_of(answer, |status| route.is_function_error(status)).await,
         Ok(Answered::Tunnel(..)) => Err(function_error("Upstream.Broken", "switched protocols")),
-        Err(fault) => Err(match fault.kind {
-            FaultKind::TimedOut => timed_out(id, waits.first_byte),
-            FaultKind::Unreachable => function_error("Upstream.Unreachable", &fault.detail),
-            FaultKind::Exhausted => return Err(InvokeError::Service(fault.detail)),
-            FaultKind::Broken | FaultKind::ClientBroke | FaultKind::ClientStalled => {
-                function_error("Upstream.Broken", &fault.detail)
-            }
-        }),
+        Err(fault) => Err(failed(fault)?),
     };
     let took = clock::instant_now().saturating_duration_since(at);
     worker.say(&call.function, version, || end_lines(id, took));
     let log = call.wants_log.then(|| (start_line(id, version) + &end_lines(id, took)).into_bytes());
     let is_error = result.is_err();
-    Ok(answer(result.unwrap_or_else(|error| error), is_error, &route.upstream(pick.arm).label, log))
+    Ok(answer(result.unwrap_or_else(|error| error), is_error, &label, log).into())
 }
 
 fn empty(status: StatusCode) -> Response<Bytes> {

@@ -12,6 +12,7 @@ use crate::access::parameters::Parameters;
 use crate::domain::arn::{Called, FunctionName, FunctionRef, Place};
 
 const PREFIX: &str = "/2015-03-31/";
+const STREAMING_PREFIX: &str = "/2021-11-15/";
 /// The longest text that names a function.
 const NAME_CHARS_MAX: usize = 256;
 const FUNCTION_PATTERN: &str = r"Member must satisfy regular expression pattern: (arn:(aws[a-zA-Z-]*)?:lambda:)?((eusc-)?[a-z]{2}((-gov)|(-iso([a-z]?)))?-[a-z]+-\d{1}:)?(\d{12}:)?(function:)?([a-zA-Z0-9-_\.]+)(:(\$LATEST(\.PUBLISHED)?|[a-zA-Z0-9-_]+))?";
@@ -42,6 +43,8 @@ pub(super) struct Call {
     pub(super) arn: String,
     /// How it is invoked.
     pub(super) invocation: InvocationType,
+    /// Whether the answer is to come piece by piece.
+    pub(super) is_streamed: bool,
     /// Whether the client wants the log's tail.
     pub(super) wants_log: bool,
     /// What is said to whoever names a function of another region or account; none of them is here.
@@ -50,7 +53,7 @@ pub(super) struct Call {
 
 /// Whether a path belongs to Lambda's API; no function's traffic begins like this, for its address has a colon.
 pub(super) fn is_lambda(path: &str) -> bool {
-    path.starts_with(PREFIX)
+    path.starts_with(PREFIX) || path.starts_with(STREAMING_PREFIX)
 }
 
 impl Call {
@@ -61,10 +64,15 @@ impl Call {
         headers: &HeaderMap,
         place: &Place,
     ) -> Result<Call, InvokeError> {
-        let segment = (uri.path().strip_prefix(PREFIX))
-            .and_then(|path| path.strip_prefix("functions/"))
-            .and_then(|path| path.strip_suffix("/invocations"))
-            .filter(|segment| !segment.contains('/') && *method == Method::POST)
+        let whole = (PREFIX, "/invocations", false);
+        let streamed = (STREAMING_PREFIX, "/response-streaming-invocations", true);
+        let (segment, is_streamed) = [whole, streamed]
+            .into_iter()
+            .find_map(|(prefix, suffix, is_streamed)| {
+                let path = uri.path().strip_prefix(prefix)?.strip_prefix("functions/")?;
+                Some((path.strip_suffix(suffix)?, is_streamed))
+            })
+            .filter(|(segment, _)| !segment.contains('/') && *method == Method::POST)
             .ok_or(InvokeError::UnknownOperation)?;
         let text = percent_decode_str(segment).decode_utf8_lossy();
         let called = (text.chars().count() <= NAME_CHARS_MAX).then(|| Called::read(&text)).flatten();
@@ -90,7 +98,10 @@ impl Call {
         let invocation = match header(headers, "x-amz-invocation-type")? {
             None | Some("RequestResponse") => InvocationType::RequestResponse,
             Some("DryRun") => InvocationType::DryRun,
-            Some("Event") => InvocationType::Event,
+            Some("Event") if !is_streamed => InvocationType::Event,
+            Some(other) if is_streamed => {
+                return Err(not_in_enum(other, "invocationType", "[RequestResponse, DryRun]"));
+            }
             Some(other) => {
                 return Err(not_in_enum(other, "invocationType", "[Event, RequestResponse, DryRun]"));
             }
@@ -126,6 +137,7 @@ impl Call {
             qualifier,
             function: function.name,
             invocation,
+            is_streamed,
             wants_log,
             elsewhere,
         })

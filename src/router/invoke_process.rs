@@ -13,12 +13,13 @@ use uuid::Uuid;
 use super::exchange::{About, Transit};
 use super::invoke_call::Call;
 use super::invoke_error::InvokeError;
+use super::invoke_stream::{self, Streamed, streamed};
 use super::route::Route;
 use super::steer::Pick;
 use super::worker::Worker;
 use crate::domain::process::ProcessTarget;
 use crate::metrics::recorder::FailureKind;
-use crate::runtime::{Failure, Invocation};
+use crate::runtime::{Failure, Invocation, Permit, Runtimes};
 
 /// How much of an error is noted for people.
 const NOTE_CHARS_MAX: usize = 200;
@@ -47,8 +48,17 @@ pub(super) struct Ran {
     pub(super) log_tail: Vec<u8>,
 }
 
-/// Runs an Invoke, and counts it for the version that was drawn; one that gets no place is counted apart.
-pub(super) async fn run(worker: &Rc<Worker>, drawn: Drawn, asked: Asked<'_>) -> Result<Ran, InvokeError> {
+/// An Invoke that has got a place and was counted.
+struct Begun {
+    runtimes: Runtimes,
+    invocation: Invocation,
+    permit: Permit,
+    transit: Transit,
+    label: HeaderValue,
+}
+
+/// Asks for a place, and counts an Invoke for the version that was drawn; one that gets no place is counted apart.
+fn begin(worker: &Rc<Worker>, drawn: Drawn, asked: Asked<'_>) -> Result<Begun, InvokeError> {
     let Drawn { route, pick, about, process } = drawn;
     let Some(runtimes) = worker.runtimes.clone() else {
         return Err(InvokeError::Unavailable("this router runs no functions from zips".to_owned()));
@@ -70,8 +80,26 @@ pub(super) async fn run(worker: &Rc<Worker>, drawn: Drawn, asked: Asked<'_>) -> 
         payload: asked.payload,
         client_context,
         trace: trace(asked.headers),
+        stream: None,
     };
-    let mut transit = Transit::begin(worker, route, pick, about);
+    let transit = Transit::begin(worker, route, pick, about);
+    Ok(Begun { runtimes, invocation, permit, transit, label })
+}
+
+/// Runs an Invoke whose answer goes out as it is made.
+pub(super) fn run_streamed(
+    worker: &Rc<Worker>,
+    drawn: Drawn,
+    asked: Asked<'_>,
+) -> Result<Streamed, InvokeError> {
+    let wants_log = asked.call.wants_log;
+    let Begun { runtimes, invocation, permit, transit, label } = begin(worker, drawn, asked)?;
+    Ok(streamed(&label, |feed| invoke_stream::run(runtimes, invocation, permit, transit, wants_log, feed)))
+}
+
+/// Runs an Invoke to its end.
+pub(super) async fn run(worker: &Rc<Worker>, drawn: Drawn, asked: Asked<'_>) -> Result<Ran, InvokeError> {
+    let Begun { runtimes, invocation, permit, mut transit, label } = begin(worker, drawn, asked)?;
     let outcome = runtimes.invoke(invocation, permit).await;
     // No doing of the version's: dropped without an end, the transit counts as cancelled.
     let outcome = outcome.map_err(|why| InvokeError::Unavailable(why.0))?;
@@ -91,7 +119,7 @@ pub(super) async fn run(worker: &Rc<Worker>, drawn: Drawn, asked: Asked<'_>) -> 
 }
 
 /// What people are shown of an error: its type and its message.
-fn note(payload: &[u8]) -> String {
+pub(super) fn note(payload: &[u8]) -> String {
     let error: Value = serde_json::from_slice(payload).unwrap_or_default();
     let word = |name: &str| error.get(name).and_then(Value::as_str).unwrap_or_default();
     let note = match (word("errorType"), word("errorMessage")) {

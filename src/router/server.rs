@@ -23,9 +23,10 @@ use tokio::time::{MissedTickBehavior, interval, timeout};
 use super::budget::PayloadBudget;
 use super::connection::{self, Door};
 use super::drain::Drain;
-use super::handle::{InvokeHandle, Job};
+use super::handle::{InvokeBody, InvokeHandle, Job};
 use super::health;
-use super::invoke::{Payload, invoke};
+use super::invoke::{Invoked, Payload, invoke};
+use super::invoke_stream::Streamed;
 use super::pool::Detached;
 use super::settings::RouterConfig;
 use super::table::RoutingTable;
@@ -524,6 +525,13 @@ async fn do_job(worker: Rc<Worker>, job: Job, drain: Rc<Drain>) {
         response = invoke(&worker, request.map(Payload::Whole)) => response,
         () = answer.closed() => return,
     };
-    // A caller that went away just now is as good as answered.
-    let _ = answer.send(response);
+    match response {
+        // A caller that went away just now is as good as answered.
+        Invoked::Whole(response) => _ = answer.send(response.map(InvokeBody::Whole)),
+        Invoked::Streamed(Streamed { response, making }) => {
+            if answer.send(response.map(InvokeBody::Pieces)).is_ok() {
+                making.await;
+            }
+        }
+    }
 }

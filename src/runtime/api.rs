@@ -25,9 +25,9 @@ use tokio::sync::{Mutex, Notify, mpsc, oneshot};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
-use super::ANSWER_BYTES_MAX;
 use super::peer::{self, Owner};
 use super::seldom::Seldom;
+use super::{ANSWER_BYTES_MAX, StreamSink};
 
 const PREFIX: &str = "/2018-06-01/runtime/";
 /// How many connections of a process are spoken on; its runtime has one, or two while it replaces it. One more takes the
@@ -49,6 +49,8 @@ pub(super) struct Event {
     pub(super) headers: HeaderMap,
     /// The payload.
     pub(super) payload: Bytes,
+    /// Where the answer goes as it comes, if it is not wanted whole.
+    pub(super) stream: Option<StreamSink>,
 }
 
 /// What the process said.
@@ -113,6 +115,8 @@ struct State {
     waiting: Option<oneshot::Sender<Event>>,
     /// An invocation that nobody waited for when it came.
     pending: Option<Event>,
+    /// Where the answer of the invocation under way goes as it comes.
+    stream: Option<StreamSink>,
 }
 
 #[derive(Default, PartialEq, Eq)]
@@ -146,6 +150,7 @@ impl Api {
     pub(super) fn offer(&self, event: Event) {
         let mut state = self.state.borrow_mut();
         state.phase = Phase::Running(event.id.clone());
+        state.stream = event.stream.clone();
         state.pending = match state.waiting.take() {
             Some(waiting) => waiting.send(event).err(),
             None => Some(event),
@@ -268,7 +273,12 @@ impl Api {
         if let Some(refusal) = self.refusal_for(id) {
             return refusal;
         }
-        let collected = self.collect(body).await;
+        let stream = self.state.borrow().stream.clone().filter(|_| error.is_none());
+        let collected = match &stream {
+            None => self.collect(body).await,
+            Some(stream) => passed_on(body, stream).await,
+        };
+        drop(stream);
         if let Err(fault @ BodyFault::Broken) = &collected {
             return fault.response();
         }
@@ -276,7 +286,10 @@ impl Api {
         if let Some(refusal) = self.refusal_for(id) {
             return refusal;
         }
-        self.state.borrow_mut().phase = Phase::Answered;
+        {
+            let mut state = self.state.borrow_mut();
+            (state.phase, state.stream) = (Phase::Answered, None);
+        }
         let (answer, response) = match (collected, error) {
             (Err(fault), _) => (Answer::TooLarge, fault.response()),
             (Ok(error), Some(headers)) => (Answer::Error(worded(error.bytes, headers)), accepted()),
@@ -409,6 +422,19 @@ async fn collect(mut body: Incoming) -> Result<Collected, BodyFault> {
         }
     }
     if is_too_large { Err(BodyFault::TooLarge) } else { Ok(Collected { bytes: bytes.freeze(), trailers }) }
+}
+
+/// Hands a body over as it comes; the process is heard to its end, whoever listens.
+async fn passed_on(mut body: Incoming, stream: &StreamSink) -> Result<Collected, BodyFault> {
+    let (mut trailers, mut is_wanted) = (None, true);
+    while let Some(frame) = body.frame().await {
+        match frame.map_err(|_| BodyFault::Broken)?.into_data() {
+            Ok(piece) if is_wanted && !piece.is_empty() => is_wanted = stream.send(piece).await,
+            Ok(_) => {}
+            Err(frame) => trailers = frame.into_trailers().ok(),
+        }
+    }
+    Ok(Collected { bytes: Bytes::new(), trailers })
 }
 
 /// An error in the process's own words, or at least by its type.

@@ -391,7 +391,12 @@ impl Process {
         if let Some(context) = &invocation.client_context {
             set("lambda-runtime-client-context", context);
         }
-        Event { id: invocation.id.to_string(), headers, payload: invocation.payload.clone() }
+        Event {
+            id: invocation.id.to_string(),
+            headers,
+            payload: invocation.payload.clone(),
+            stream: invocation.stream.clone(),
+        }
     }
 
     /// Looks how much memory it has used; what it used before stays, where it is gone.

@@ -31,6 +31,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -100,6 +101,38 @@ pub struct Invocation {
     pub client_context: Option<Vec<u8>>,
     /// `X-Amzn-Trace-Id` as the client sent it.
     pub trace: Option<String>,
+    /// Where the answer goes as the process makes it; `None` where it is wanted whole.
+    pub stream: Option<StreamSink>,
+}
+
+/// How many pieces of an answer wait for whoever passes them on.
+const PIECES_MAX: usize = 8;
+
+/// Where a process's answer goes piece by piece.
+#[derive(Clone, Debug)]
+pub struct StreamSink {
+    pieces: mpsc::Sender<Bytes>,
+    /// Whether the process waits for whoever takes its answer.
+    pub is_behind: Arc<AtomicBool>,
+}
+
+/// The pieces of an answer; it ends with the answer.
+pub type Stream = mpsc::Receiver<Bytes>;
+
+/// A way for an answer to come piece by piece.
+pub fn stream() -> (StreamSink, Stream) {
+    let (pieces, stream) = mpsc::channel(PIECES_MAX);
+    (StreamSink { pieces, is_behind: Arc::default() }, stream)
+}
+
+impl StreamSink {
+    /// Hands a piece over, and waits while there are many; whether anybody still takes it.
+    async fn send(&self, piece: Bytes) -> bool {
+        self.is_behind.store(true, Ordering::Relaxed);
+        let sent = self.pieces.send(piece).await;
+        self.is_behind.store(false, Ordering::Relaxed);
+        sent.is_ok()
+    }
 }
 
 /// What came of an invocation that a process was started for.

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
-use serin::api::lambda::operations::{INVOCATIONS, OPERATIONS, Operation};
+use serin::api::lambda::operations::{OPERATIONS, Operation, is_invoke};
 use ureq::Agent;
 
 use super::{ask_as, house_of, own, routes::routes};
@@ -195,7 +195,7 @@ fn every_operation_lets_in_who_may_and_nobody_else() {
             }
             let target = |function: &str| target(operation, function, way, qualifier);
             let urls = [house.url(), router.clone()];
-            let urls = &urls[..if operation.path == INVOCATIONS { 2 } else { 1 }];
+            let urls = &urls[..if is_invoke(operation.path) { 2 } else { 1 }];
             for (url, (token, grant)) in urls.iter().flat_map(|url| EVERYBODY.map(|one| (url, one))) {
                 let expected = expected(operation, grant, way, qualifier);
                 let may_change = operation.method != "GET";

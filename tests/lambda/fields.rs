@@ -16,6 +16,7 @@ mod mappings;
 mod names;
 mod permissions;
 mod running;
+mod streamed;
 
 /// A region that a signature names.
 const REGION: &str = "us-east-1";

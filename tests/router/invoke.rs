@@ -5,7 +5,7 @@ use hyper::{Request, Response};
 use serde_json::{Value, json};
 use serin::domain::arn::VersionNumber;
 use serin::metrics::recorder::FailureKind;
-use serin::router::handle::RouterStopped;
+use serin::router::handle::{InvokeBody, RouterStopped};
 use serin::router::settings::Timeouts;
 use serin::router::table::Edit;
 use std::io::Read;
@@ -286,7 +286,11 @@ fn the_tail_of_the_log_names_the_version() {
 fn invoke_by_handle(router: &TestRouter, payload: &'static str) -> Result<Response<Bytes>, RouterStopped> {
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
     let request = Request::post(LIVE).body(Bytes::from(payload)).unwrap();
-    runtime.block_on(router.running().invoke_handle().invoke(request))
+    let answered = runtime.block_on(router.running().invoke_handle().invoke(request))?;
+    Ok(answered.map(|body| match body {
+        InvokeBody::Whole(bytes) => bytes,
+        InvokeBody::Pieces(_) => panic!("an Invoke is answered whole"),
+    }))
 }
 
 #[test]

@@ -195,6 +195,7 @@ pub fn invocation(target: &Arc<ProcessTarget>, payload: &Value) -> Invocation {
         payload: Bytes::from(payload.to_string()),
         client_context: None,
         trace: None,
+        stream: None,
     }
 }
 

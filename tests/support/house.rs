@@ -284,7 +284,8 @@ pub fn ask(
         None => agent.run(request.body(()).unwrap()).unwrap(),
     };
     let status = response.status().as_u16();
-    let text = response.body_mut().read_to_string().unwrap();
+    // A streamed answer is no text.
+    let text = String::from_utf8_lossy(&response.body_mut().read_to_vec().unwrap()).into_owned();
     let body = if text.is_empty() {
         Value::Null
     } else {

@@ -52,7 +52,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
         "daemon",
         &[
             "domain", "access", "api", "clock", "code", "config", "control", "events", "handover", "metrics",
-            "queues", "router", "runtime", "store",
+            "queues", "router", "runtime", "sockets", "store",
         ],
     ),
     (

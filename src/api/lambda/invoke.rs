@@ -10,9 +10,9 @@ use super::Naming;
 use super::error::LambdaError;
 use super::request::{Asked, Payload};
 use crate::api::Api;
-use crate::router::handle::RouterStopped;
+use crate::router::handle::{InvokeBody, RouterStopped};
 
-/// Invoke, exactly as the router's own listener answers it.
+/// Invoke and InvokeWithResponseStream, exactly as the router's own listener answers it.
 pub async fn invoke(State(api): State<Api>, request: Request) -> Response {
     let (head, body) = request.into_parts();
     let payload: Bytes = match body.collect().await {
@@ -21,7 +21,13 @@ pub async fn invoke(State(api): State<Api>, request: Request) -> Response {
             return LambdaError::invalid(format!("the payload could not be read: {why}")).into_response();
         }
     };
-    answered(api.invoke.invoke(Request::from_parts(head, payload)).await)
+    match api.invoke.invoke(Request::from_parts(head, payload)).await {
+        Ok(response) => response.map(|body| match body {
+            InvokeBody::Whole(bytes) => Body::from(bytes),
+            InvokeBody::Pieces(pieces) => Body::new(pieces),
+        }),
+        Err(stopped) => stopped_response(stopped),
+    }
 }
 
 /// InvokeAsync, which Invoke with the type `Event` has taken the place of; what it names and who asks was judged here.
@@ -48,8 +54,10 @@ pub async fn invoke_async(
 fn answered(response: Result<axum::http::Response<Bytes>, RouterStopped>) -> Response {
     match response {
         Ok(response) => response.map(Body::from),
-        Err(stopped) => {
-            LambdaError::plain(StatusCode::SERVICE_UNAVAILABLE, stopped.to_string()).into_response()
-        }
+        Err(stopped) => stopped_response(stopped),
     }
+}
+
+fn stopped_response(stopped: RouterStopped) -> Response {
+    LambdaError::plain(StatusCode::SERVICE_UNAVAILABLE, stopped.to_string()).into_response()
 }

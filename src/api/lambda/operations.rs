@@ -55,9 +55,18 @@ const INVOKE_ASYNC: &str = "/2014-11-13/functions/{function}/invoke-async";
 /// Where Invoke is asked; the router alone answers it, on both listeners.
 pub const INVOCATIONS: &str = "/2015-03-31/functions/{function}/invocations";
 
+/// Where it is asked with an answer that comes piece by piece.
+pub const STREAMING_INVOCATIONS: &str = "/2021-11-15/functions/{function}/response-streaming-invocations";
+
+/// Whether the router judges who may.
+pub fn is_invoke(route: &str) -> bool {
+    route == INVOCATIONS || route == STREAMING_INVOCATIONS
+}
+
 /// Every operation that serin has.
 pub const OPERATIONS: &[Operation] = &[
     on_qualified("InvokeFunction", "POST", INVOCATIONS),
+    on_qualified("InvokeWithResponseStream", "POST", STREAMING_INVOCATIONS),
     on_qualified("InvokeAsync", "POST", INVOKE_ASYNC),
     on_function("ListFunctions", "GET", FUNCTIONS),
     on_function("CreateFunction", "POST", FUNCTIONS),
