@@ -54,6 +54,14 @@ pub fn refuse_pages(
 ) -> Result<(), PageError> {
     let text = |name: &str| headers.get(name).map(|value| value.to_str().unwrap_or("null"));
     let host = uri.authority().map(|authority| authority.as_str()).or_else(|| text("host"));
+    // Of two that stand there, whoever is in between may have looked at the other.
+    let is_twice = |name: &str| headers.get_all(name).iter().nth(1).is_some();
+    if is_twice("host") {
+        return Err(PageError::Host { host: "two names at once".to_owned(), answers });
+    }
+    if is_twice("origin") {
+        return Err(PageError::Origin("two at once".to_owned()));
+    }
     if let Some(host) = host {
         let name = host_name(host);
         let is_answered = match answers {
@@ -130,6 +138,21 @@ mod tests {
         }
         assert_eq!(host_name("[::1]:7411"), "::1");
         assert_eq!(host_name("localhost:7411"), "localhost");
+    }
+
+    #[test]
+    fn a_host_or_an_origin_that_stands_twice_is_none() {
+        for (name, value) in [("host", "localhost:1"), ("origin", "http://localhost:1")] {
+            let mut headers = HeaderMap::new();
+            headers.append("host", "localhost:1".parse().unwrap());
+            headers.insert(name, value.parse().unwrap());
+            let asked = |headers: &HeaderMap| {
+                refuse_pages(&Method::GET, &Uri::from_static("/readyz"), headers, Names::Loopback).is_ok()
+            };
+            assert!(asked(&headers), "{name}");
+            headers.append(name, value.parse().unwrap());
+            assert!(!asked(&headers), "{name}");
+        }
     }
 
     #[test]
