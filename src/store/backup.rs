@@ -217,7 +217,13 @@ pub(super) fn finish_restore(dir: &Path) -> Result<Option<PathBuf>, StoreError> 
     }
     let _ = std::fs::remove_file(beside(&database, "-shm"));
     // It notes the newest link of the old store: without it the chain begins anew with what is put here.
-    let _ = std::fs::remove_file(dir.join(HEAD_FILE));
+    let head = dir.join(HEAD_FILE);
+    match std::fs::remove_file(&head) {
+        Err(why) if why.kind() != std::io::ErrorKind::NotFound => {
+            return Err(StoreError::file("remove what the old store noted in", &head)(why));
+        }
+        _ => {}
+    }
     sync_directory_of(&database)?;
     std::fs::rename(&ready, &database).map_err(StoreError::file("put the backup in place as", &database))?;
     sync_directory_of(&database)?;

@@ -376,8 +376,13 @@ fn backups(stride: usize) {
         },
         |dir, case, is_done| {
             let to = dir.join("to.db");
-            assert_eq!(to.exists(), is_done, "{case}: whole or not there");
-            if is_done {
+            assert!(to.exists() || !is_done, "{case}: it is not there");
+            // A disk that takes nothing any more does not let it be removed either.
+            assert!(
+                !to.exists() || is_done || case.contains("\"on\""),
+                "{case}: it is in the next one's way"
+            );
+            if to.exists() {
                 let connection = Connection::open(&to).unwrap();
                 let entries: i64 =
                     connection.query_row("SELECT count(*) FROM events", [], |row| row.get(0)).unwrap();
@@ -414,10 +419,15 @@ fn whatever_fails_in_a_migration_a_restore_or_a_backup_the_next_try_succeeds() {
 
 #[test]
 #[ignore = "many minutes; scripts/test-long runs it"]
-fn every_call_of_the_six_fails_in_every_way() {
+fn every_call_of_a_daemon_fails_in_every_way() {
     rollouts(1);
     boots(1);
     upgrades(1);
+}
+
+#[test]
+#[ignore = "some minutes; scripts/test-long runs it"]
+fn every_call_of_a_command_fails_in_every_way() {
     migrations(1);
     restores(1);
     backups(1);
