@@ -87,7 +87,7 @@ fn upper_99(hits: usize, count: u64) -> f64 {
 
 #[test]
 fn harmless_canaries_are_hardly_ever_rolled_back() {
-    const RUNS: u64 = 60;
+    const RUNS: u64 = 12;
     for (name, traffic, analysis) in HARMLESS {
         let plan = plan_of(SHORT, analysis);
         for rate in RATES {
@@ -105,7 +105,7 @@ fn harmless_canaries_are_hardly_ever_rolled_back() {
 /// Stable requests under way stand as good until they end, and in an incident many of them will not be.
 #[test]
 fn what_is_under_way_in_a_shared_incident_is_no_harm() {
-    const RUNS: u64 = 200;
+    const RUNS: u64 = 40;
     let plan = plan_of(SHORT, "failures: {maxRatio: 1, maxAdded: 0pp}, latency: none, proof: none");
     let slower = Arm { latency: Duration::from_millis(50), ..arm(0.01) };
     for rate in [10.0, 100.0] {
@@ -118,7 +118,7 @@ fn what_is_under_way_in_a_shared_incident_is_no_harm() {
 
 #[test]
 fn clumped_failures_hardly_ever_roll_back_where_there_are_enough_to_learn_from() {
-    const RUNS: u64 = 60;
+    const RUNS: u64 = 16;
     let plan = plan_of(SHORT, "");
     for rate in [100.0, 1000.0] {
         let back = ended(&runs(&plan, &clumped(rate), PATIENCE, RUNS), "RolledBack");
@@ -128,7 +128,7 @@ fn clumped_failures_hardly_ever_roll_back_where_there_are_enough_to_learn_from()
 
 #[test]
 fn a_canary_at_the_margin_is_hardly_ever_promoted() {
-    const RUNS: u64 = 100;
+    const RUNS: u64 = 30;
     let up = ended(&runs(&margin_plan(), &at_the_margin(), PATIENCE, RUNS), "Succeeded");
     assert!(up <= at_most(0.05, RUNS), "{up} of {RUNS} promoted");
 }

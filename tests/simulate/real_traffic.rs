@@ -43,8 +43,8 @@ fn outage_of_a_second_costs_a_broken_canary_no_more_than_calm_does() {
         let after_outage =
             Traffic { canary_breaks: Some(seconds(81)), incidents: vec![outage], ..broken.clone() };
         let (calm, outage) = (
-            cost(&runs(&strict(), &broken, HOURS, 100), failures),
-            cost(&runs(&strict(), &after_outage, HOURS, 100), failures),
+            cost(&runs(&strict(), &broken, HOURS, 40), failures),
+            cost(&runs(&strict(), &after_outage, HOURS, 40), failures),
         );
         println!("{rate}/s: broken from the start {calm:?}, 70 s after an outage of a second {outage:?}");
         assert!(calm.0 <= calm_most, "{rate}/s: broken from the start {calm:?}");
@@ -65,7 +65,7 @@ fn incident_that_arms_show_at_different_speeds_is_no_harm() {
             canary_manners: shows(canary_ms),
             ..traffic(50.0, 0.001, 0.001)
         };
-        let all = runs(&plan, &shared, seconds(600), 100);
+        let all = runs(&plan, &shared, seconds(600), 40);
         let back = ended(&all, "RolledBack");
         println!("failures show after {stable_ms}/{canary_ms} ms: {back} of 100 rolled back");
         assert!(back <= 3, "{stable_ms}/{canary_ms} ms: {back} of 100 rolled back: {:#?}", reasons(&all));
@@ -82,7 +82,7 @@ const WARM: &str = "function: f\nalias: live\nsteps: [3%, 25%, 50%, 100%]\nbake:
 #[test]
 fn cold_canary_is_no_slow_one() {
     let cold = Traffic { cold: Some(Cold { requests: 200, factor: 3.0 }), ..by_latency(1.0) };
-    let all = runs(&plan(WARM), &cold, HOURS, 100);
+    let all = runs(&plan(WARM), &cold, HOURS, 40);
     let (back, up) = (ended(&all, "RolledBack"), ended(&all, "Succeeded"));
     println!("the first 200 requests x3 after each rise: {back} of 100 rolled back, {up} promoted");
     assert!(back <= 2 && up >= 95, "{back} of 100 rolled back, {up} promoted: {:#?}", reasons(&all));
@@ -101,7 +101,7 @@ fn slow_canary_is_found_once_it_is_warm_and_a_very_slow_one_before() {
 fn hanging_canary_is_found_long_before_its_timeout() {
     let hangs = Manners { hangs: 1.0, ..Manners::default() };
     let hanging = Traffic { canary_manners: hangs, ..by_latency(1.0) };
-    let waiting = cost(&runs(&plan(WARM), &hanging, HOURS, 100), requests);
+    let waiting = cost(&runs(&plan(WARM), &hanging, HOURS, 40), requests);
     println!("hanging at 100/s: {waiting:?} requests wait until rollback");
     assert!(waiting.0 <= 7, "{waiting:?} requests wait");
 }
@@ -114,11 +114,11 @@ fn canary_that_refuses_everything_is_rolled_back() {
         ..by_latency(1.0)
     };
     for (stable, most) in [(0.0, 8), (0.01, 8), (0.05, 8)] {
-        let refused = cost(&runs(&plan(WARM), &refusing(stable, 1.0), HOURS, 100), requests);
+        let refused = cost(&runs(&plan(WARM), &refusing(stable, 1.0), HOURS, 40), requests);
         println!("404 to everything, stable refuses {stable}: {refused:?} canary requests");
         assert!(refused.0 <= most, "stable refuses {stable}: {refused:?} canary requests");
     }
-    let all = runs(&plan(WARM), &refusing(0.05, 0.05), HOURS, 100);
+    let all = runs(&plan(WARM), &refusing(0.05, 0.05), HOURS, 40);
     assert!(ended(&all, "RolledBack") <= 4, "{:#?}", reasons(&all));
     let unjudged = plan(&format!("{WARM}analysis: {{refusals: none}}\n"));
     assert_eq!(ended(&runs(&unjudged, &refusing(0.0, 1.0), HOURS, 4), "Succeeded"), 4, "a plan may not care");
