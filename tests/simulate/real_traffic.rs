@@ -67,8 +67,8 @@ fn incident_that_arms_show_at_different_speeds_is_no_harm() {
         };
         let all = runs(&plan, &shared, seconds(600), 40);
         let back = ended(&all, "RolledBack");
-        println!("failures show after {stable_ms}/{canary_ms} ms: {back} of 100 rolled back");
-        assert!(back <= 3, "{stable_ms}/{canary_ms} ms: {back} of 100 rolled back: {:#?}", reasons(&all));
+        println!("failures show after {stable_ms}/{canary_ms} ms: {back} of 40 rolled back");
+        assert!(back <= 2, "{stable_ms}/{canary_ms} ms: {back} of 40 rolled back: {:#?}", reasons(&all));
     }
 }
 
@@ -84,8 +84,8 @@ fn cold_canary_is_no_slow_one() {
     let cold = Traffic { cold: Some(Cold { requests: 200, factor: 3.0 }), ..by_latency(1.0) };
     let all = runs(&plan(WARM), &cold, HOURS, 40);
     let (back, up) = (ended(&all, "RolledBack"), ended(&all, "Succeeded"));
-    println!("the first 200 requests x3 after each rise: {back} of 100 rolled back, {up} promoted");
-    assert!(back <= 2 && up >= 95, "{back} of 100 rolled back, {up} promoted: {:#?}", reasons(&all));
+    println!("the first 200 requests x3 after each rise: {back} of 40 rolled back, {up} promoted");
+    assert!(back <= 1 && up >= 38, "{back} of 40 rolled back, {up} promoted: {:#?}", reasons(&all));
 }
 
 #[test]
