@@ -198,7 +198,7 @@ for url, where in ((API, "API"), (ROUTER, "router")):
     ok(f"S3 calls for its bucket at the {where}", sourced("arn:aws:s3:::examplebucket")() == 200)
     refused(f"S3 calls for another bucket at the {where}", sourced("arn:aws:s3:::other"), "AccessDeniedException")
     refused(f"S3's claim is not signed at the {where}", sourced("arn:aws:s3:::examplebucket", False),
-            "InvalidSignatureException", "not signed: x-amz-source-account, x-amz-source-arn")
+            "InvalidSignatureException", "which were not signed: x-amz-source-a")
 refused("ana changes nothing", lambda: client(ANA).update_alias(FunctionName="f", Name="live", FunctionVersion="2"),
         "AccessDeniedException", "lambda:UpdateAlias")
 refused("nor gives permissions", lambda: client(ANA).add_permission(

@@ -87,8 +87,9 @@ fn a_python_function_runs_through_awss_own_client() {
     );
     assert!(told["left"].as_i64().is_some_and(|left_ms| left_ms > 0));
     let log = functions.log();
+    assert!(log.starts_with("INIT_START Runtime Version: python:"), "{log}");
     assert!(
-        log.starts_with("at import\nSTART RequestId: ") && log.contains("\nasked echo\nEND RequestId: "),
+        log.contains("\nat import\nSTART RequestId: ") && log.contains("\nasked echo\nEND RequestId: "),
         "{log}"
     );
 
