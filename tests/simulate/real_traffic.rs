@@ -65,10 +65,10 @@ fn incident_that_arms_show_at_different_speeds_is_no_harm() {
             canary_manners: shows(canary_ms),
             ..traffic(50.0, 0.001, 0.001)
         };
-        let all = runs(&plan, &shared, seconds(600), 40);
+        let all = runs(&plan, &shared, seconds(600), 16);
         let back = ended(&all, "RolledBack");
-        println!("failures show after {stable_ms}/{canary_ms} ms: {back} of 40 rolled back");
-        assert!(back <= 2, "{stable_ms}/{canary_ms} ms: {back} of 40 rolled back: {:#?}", reasons(&all));
+        println!("failures show after {stable_ms}/{canary_ms} ms: {back} of 16 rolled back");
+        assert!(back <= 2, "{stable_ms}/{canary_ms} ms: {back} of 16 rolled back: {:#?}", reasons(&all));
     }
 }
 
