@@ -105,17 +105,19 @@ pub(super) async fn run(worker: &Rc<Worker>, drawn: Drawn, asked: Asked<'_>) -> 
     let outcome = outcome.map_err(|why| InvokeError::Unavailable(why.0))?;
     transit.head();
     if let Some(failure) = outcome.failure {
-        let kind = match failure {
-            Failure::TimedOut => FailureKind::Timeout,
-            Failure::Handler | Failure::Exited | Failure::Init | Failure::TooLarge => {
-                FailureKind::FunctionError
-            }
-        };
-        transit.fail(kind, &note(&outcome.payload));
+        transit.fail(kind_of(failure), &note(&outcome.payload));
     }
     transit.complete();
     let (payload, is_error) = (outcome.payload, outcome.failure.is_some());
     Ok(Ran { payload, is_error, label, log_tail: outcome.log_tail })
+}
+
+/// What a failed invocation counts as.
+pub(super) fn kind_of(failure: Failure) -> FailureKind {
+    match failure {
+        Failure::TimedOut => FailureKind::Timeout,
+        Failure::Handler | Failure::Exited | Failure::Init | Failure::TooLarge => FailureKind::FunctionError,
+    }
 }
 
 /// What people are shown of an error: its type and its message.

@@ -19,8 +19,7 @@ use hyper::header::{CONTENT_TYPE as CONTENT_TYPE_HEADER, HeaderValue};
 use super::event_stream::{self, CONTENT_TYPE, Completed, Feed, Gone, Pieces};
 use super::exchange::Transit;
 use super::headers::EXECUTED_VERSION;
-use super::invoke_process::note;
-use crate::metrics::recorder::FailureKind;
+use super::invoke_process::{kind_of, note};
 use crate::runtime::{Failure, Invocation, Permit, Runtimes};
 
 /// What makes a streamed answer; whoever drops it cancels the request.
@@ -106,13 +105,7 @@ pub(super) async fn run(
                 // It ran out of time because its client took nothing.
                 Some(Failure::TimedOut) if is_behind.load(Ordering::Relaxed) => drop(transit),
                 Some(failure) => {
-                    let kind = match failure {
-                        Failure::TimedOut => FailureKind::Timeout,
-                        Failure::Handler | Failure::Exited | Failure::Init | Failure::TooLarge => {
-                            FailureKind::FunctionError
-                        }
-                    };
-                    transit.fail(kind, &note(&outcome.payload));
+                    transit.fail(kind_of(failure), &note(&outcome.payload));
                     transit.complete();
                 }
                 None => transit.complete(),

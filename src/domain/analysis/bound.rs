@@ -24,20 +24,19 @@ use super::{Arms, Counts};
 
 /// The failures of a slot as the bound counts them; `is_old` where whoever was answered well counts as good by now.
 pub fn failures(stable: &Tally, canary: &Tally, is_old: bool) -> Arms {
-    let fine = if is_old { stable.answered.max(stable.ended) } else { stable.ended };
-    let good = fine.saturating_sub(stable.failed);
-    Arms {
-        canary: Counts { requests: canary.dispatched, failures: canary.failed },
-        stable: Counts { requests: stable.dispatched, failures: stable.dispatched.saturating_sub(good) },
-    }
+    counted(stable, canary, is_old, |tally| tally.failed)
 }
 
 /// The refusals of a slot as the bound counts them; gRPC refuses at the end of an answer.
 pub fn refusals(stable: &Tally, canary: &Tally, is_old: bool) -> Arms {
+    counted(stable, canary, is_old, |tally| tally.refused)
+}
+
+fn counted(stable: &Tally, canary: &Tally, is_old: bool, bad: fn(&Tally) -> u64) -> Arms {
     let fine = if is_old { stable.answered.max(stable.ended) } else { stable.ended };
-    let good = fine.saturating_sub(stable.refused);
+    let good = fine.saturating_sub(bad(stable));
     Arms {
-        canary: Counts { requests: canary.dispatched, failures: canary.refused },
+        canary: Counts { requests: canary.dispatched, failures: bad(canary) },
         stable: Counts { requests: stable.dispatched, failures: stable.dispatched.saturating_sub(good) },
     }
 }
