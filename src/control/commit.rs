@@ -71,7 +71,7 @@ impl Scheduler {
             self.data_plane.publish(publish::edits(&self.core.world, &touched));
             let routed = touched.iter().filter_map(|touched| match touched {
                 Touched::Alias(id) => Some(id.clone()),
-                _ => None,
+                Touched::Function(_) | Touched::Version(..) | Touched::Policy(..) => None,
             });
             // What the router now serves may complete a step.
             let routed: Vec<AliasId> = routed.collect();

@@ -68,6 +68,6 @@ impl Schedules {
 fn occurrence_after(read: &ReadPlan, now: Timestamp) -> Option<Timestamp> {
     match &read.plan.start {
         Start::Cron(schedule) => schedule.next_after(now, &read.plan.time_zone),
-        _ => None,
+        Start::Manual | Start::OnPublish | Start::After { .. } => None,
     }
 }

@@ -86,7 +86,7 @@ pub(super) fn take(
         Verb::Abort | Verb::Rollback { .. } => {
             rollback::with_waiting(draft, &now.record.alias, now.record.id, message)
         }
-        _ => message,
+        Verb::Promote { .. } | Verb::Pause | Verb::Resume(_) | Verb::Approve | Verb::Retry => message,
     };
     Ok(reply(draft, &now, changed, message))
 }

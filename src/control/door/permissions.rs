@@ -58,7 +58,7 @@ fn check_revision(
 fn alias_of(function: &FunctionName, scope: &PolicyScope) -> Option<AliasId> {
     match scope {
         PolicyScope::Alias(alias) => Some(AliasId { function: function.clone(), alias: alias.clone() }),
-        _ => None,
+        PolicyScope::Function | PolicyScope::Version(_) => None,
     }
 }
 

@@ -240,7 +240,19 @@ fn tried(event: &Event) -> &'static str {
         Event::Approved => "approved",
         Event::AbortAsked => "aborted",
         Event::RollbackAsked { .. } => "rolled back",
-        _ => "changed",
+        Event::Began { .. }
+        | Event::Unstartable { .. }
+        | Event::Passed { .. }
+        | Event::RoutingServed { .. }
+        | Event::Touched { .. }
+        | Event::Drifted { .. }
+        | Event::HarmFound { .. }
+        | Event::ExposureReached { .. }
+        | Event::StepLate { .. }
+        | Event::ApprovalTimedOut { .. }
+        | Event::Measured { .. }
+        | Event::HookAnswered { .. }
+        | Event::SupersededBy { .. } => "changed",
     }
 }
 
@@ -409,7 +421,13 @@ impl Change<'_> {
         // What asked for the pause is who made it, except that the plan's own pauses are nobody's doing.
         let by = match cause {
             PauseCause::Plan => Actor::daemon(),
-            _ => self.cause.by.clone(),
+            PauseCause::Operator
+            | PauseCause::Drift
+            | PauseCause::Harm
+            | PauseCause::Exposure
+            | PauseCause::Late
+            | PauseCause::ApprovalTimeout
+            | PauseCause::Inconclusive => self.cause.by.clone(),
         };
         self.next.record.waited.stop(at.up);
         self.enter_phase(Phase::Paused(Pause { cause, since: at.wall, by }), reason);

@@ -179,7 +179,12 @@ impl Rollout {
         match self.record.phase {
             Phase::Pending => self.start_gates(facts),
             Phase::Progressing | Phase::Paused(_) => self.step_gates(facts),
-            _ => Vec::new(),
+            Phase::Promoting
+            | Phase::RollingBack(_)
+            | Phase::Succeeded
+            | Phase::RolledBack
+            | Phase::Aborted
+            | Phase::Superseded => Vec::new(),
         }
     }
 
@@ -334,7 +339,14 @@ impl Rollout {
                 }
                 self.overdue(facts, &gates)
             }),
-            _ => None,
+            Phase::Pending
+            | Phase::Paused(_)
+            | Phase::Promoting
+            | Phase::RollingBack(_)
+            | Phase::Succeeded
+            | Phase::RolledBack
+            | Phase::Aborted
+            | Phase::Superseded => None,
         }
     }
 
@@ -410,7 +422,17 @@ impl Rollout {
                     up.extend(record.after.as_ref().and_then(|after| after.served.reaches(*of)));
                 }
                 Need::Window { until } | Need::Freeze { until } => wall = *until,
-                _ => {}
+                // These end by news, or with the step's time, below.
+                Need::Served
+                | Need::Proof { .. }
+                | Need::Split { .. }
+                | Need::Stable { .. }
+                | Need::Approval { .. }
+                | Need::Metric { .. }
+                | Need::Held { .. }
+                | Need::Webhook { .. }
+                | Need::Resume
+                | Need::Queue { .. } => {}
             }
         }
         if record.phase == Phase::Progressing {
@@ -490,7 +512,7 @@ impl Rollout {
                 let left = deadline.after.saturating_sub(record.waited.elapsed(facts.at.up));
                 (in_span(left), timeout_name(deadline.then).to_owned())
             }
-            _ => (None, onward),
+            Need::Served | Need::Resume | Need::Queue { .. } => (None, onward),
         }
     }
 

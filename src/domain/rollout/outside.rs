@@ -331,7 +331,13 @@ impl Rollout {
         match self.record.phase {
             Phase::Progressing => self.record.drift.is_none() || self.record.is_armed(),
             Phase::Paused(_) => self.record.is_armed(),
-            _ => false,
+            Phase::Pending
+            | Phase::Promoting
+            | Phase::RollingBack(_)
+            | Phase::Succeeded
+            | Phase::RolledBack
+            | Phase::Aborted
+            | Phase::Superseded => false,
         }
     }
 
