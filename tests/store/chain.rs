@@ -293,3 +293,32 @@ fn an_older_copy_in_the_stores_place_is_found_and_a_note_that_is_behind_is_not()
     repair(&data);
     assert_eq!(found(&data), "");
 }
+
+#[test]
+fn a_note_that_was_cut_short_is_no_finding_and_one_without_a_whole_line_is() {
+    let dir = tempfile::tempdir().unwrap();
+    let data = dir.path();
+    drop(store(data, 6));
+    let head = data.join("chain-head");
+    let whole = std::fs::read_to_string(&head).unwrap();
+    let length = whole.len() / 2;
+    assert_eq!(whole.lines().count(), 2, "{whole}");
+    for cut in 1..length {
+        for line in 0..2 {
+            // The first half of a write that goes over what was there.
+            let mut bytes = whole.clone().into_bytes();
+            bytes[line * length..line * length + cut].fill(b'9');
+            std::fs::write(&head, &bytes).unwrap();
+            assert_eq!(found(data), "", "{cut} bytes of line {line}");
+        }
+    }
+    std::fs::write(&head, whole.replace(' ', "-")).unwrap();
+    assert!(
+        found(data).contains("chain-head, which notes the newest link, cannot be read"),
+        "{}",
+        found(data)
+    );
+    drop(open(data));
+    repair(data);
+    assert_eq!(found(data), "", "and what is noted then is whole again");
+}
