@@ -14,7 +14,7 @@ use super::tunnels;
 use super::wire::{AliasList, AliasView, CreateAliasRequest, DeleteReply, ErrorBody, UpdateAliasRequest};
 use crate::control::door::{Action, Refusal, Reply};
 use crate::control::world::{AliasState, RevisionOf, World};
-use crate::domain::alias::{AdditionalVersion, AliasId};
+use crate::domain::alias::{AdditionalVersion, Alias, AliasId};
 use crate::domain::arn::VersionId;
 use crate::domain::weight::Weight;
 
@@ -24,15 +24,20 @@ fn alias_id(function: &str, alias: &str) -> Result<AliasId, ApiError> {
 }
 
 fn view(api: &Api, world: &World, state: &AliasState) -> AliasView {
-    let alias = &state.alias;
+    let revision_id = world.revision_id(RevisionOf::Alias, state.alias.revision);
+    view_of(api, &state.alias, revision_id, Some(state))
+}
+
+/// An alias as it is or as a change made it; `state` is what else is so of it now, if it is there.
+fn view_of(api: &Api, alias: &Alias, revision_id: String, state: Option<&AliasState>) -> AliasView {
     AliasView {
         function: alias.id.function.to_string(),
         name: alias.id.alias.to_string(),
         routing: routing_view(alias.routing),
         description: alias.description.clone(),
-        revision_id: world.revision_id(RevisionOf::Alias, alias.revision),
-        rollout: state.active.map(|id| id.to_string()),
-        quarantine: state.quarantine.clone(),
+        revision_id,
+        rollout: state.and_then(|state| state.active).map(|id| id.to_string()),
+        quarantine: state.and_then(|state| state.quarantine.clone()),
         tunnels: tunnels::views(&*api.tunnels, &alias.id),
         updated_at: alias.updated_at.to_string(),
     }
@@ -75,13 +80,9 @@ pub async fn get(
     Path((function, alias)): Path<(String, String)>,
 ) -> Result<Json<AliasView>, ApiError> {
     let id = alias_id(&function, &alias)?;
-    shown(&api, &id)
-}
-
-fn shown(api: &Api, id: &AliasId) -> Result<Json<AliasView>, ApiError> {
     let world = api.control.world();
-    let state = world.alias(id).ok_or_else(|| Refusal::AliasNotFound(id.clone()))?;
-    Ok(Json(view(api, &world, state)))
+    let state = world.alias(&id).ok_or(Refusal::AliasNotFound(id))?;
+    Ok(Json(view(&api, &world, state)))
 }
 
 /// Makes an alias.
@@ -134,7 +135,12 @@ async fn changed(
     body: &impl serde::Serialize,
 ) -> Result<Json<AliasView>, ApiError> {
     match asker.ask(api, action, reason, body).await? {
-        Reply::Alias { .. } => shown(api, id),
+        // As this change made it: whoever looks a moment later may see what somebody else made of it since.
+        Reply::Alias { alias, revision_id } => {
+            let world = api.control.world();
+            let state = world.alias(id).map(AsRef::as_ref);
+            Ok(Json(view_of(api, &alias, revision_id, state)))
+        }
         other => Err(unexpected(&other)),
     }
 }

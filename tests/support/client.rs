@@ -2,12 +2,14 @@
 
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// A connection to a server.
 pub struct Client {
     stream: TcpStream,
     buffer: Vec<u8>,
+    /// How reading came to an end.
+    ended: Option<io::Result<()>>,
 }
 
 /// What came back.
@@ -63,7 +65,7 @@ impl Client {
     pub fn on(stream: TcpStream) -> Client {
         stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
         stream.set_nodelay(true).unwrap();
-        Client { stream, buffer: Vec::new() }
+        Client { stream, buffer: Vec::new(), ended: None }
     }
 
     /// Sends bytes as they are.
@@ -109,10 +111,14 @@ impl Client {
         self.answer_to("GET")
     }
 
-    /// Reads an answer to a method; panics if there is none.
+    /// Reads an answer to a method; panics if there is none, and says why.
     #[track_caller]
     pub fn answer_to(&mut self, method: &str) -> Answer {
-        self.try_answer_to(method).expect("an answer")
+        let begun = Instant::now();
+        self.try_answer_to(method).unwrap_or_else(|| {
+            let (read, ended) = (String::from_utf8_lossy(&self.buffer), &self.ended);
+            panic!("no answer within {:?}: {ended:?} after {read:?} on {:?}", begun.elapsed(), self.stream)
+        })
     }
 
     /// Reads an answer; `None` if the connection ends before its head does.
@@ -235,7 +241,10 @@ impl Client {
                 self.buffer.extend_from_slice(&bytes[..count]);
                 Some(())
             }
-            _ => None,
+            other => {
+                self.ended = Some(other.map(|_| ()));
+                None
+            }
         }
     }
 }
