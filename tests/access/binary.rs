@@ -10,7 +10,7 @@ use rustix::process::Signal;
 
 use super::PRINCIPALS;
 use crate::support::serin::{Daemon, serin};
-use crate::support::until;
+use crate::support::{uninterrupted, until};
 
 fn write(dir: &Path, mode: u32) -> String {
     let path = dir.join("principals.yaml");
@@ -87,7 +87,7 @@ fn listen(daemon: &Daemon, token: &str) -> TcpStream {
 fn hear_until(stream: &mut TcpStream, wanted: &str) {
     let (mut heard, mut bytes) = (Vec::new(), [0; 4096]);
     while !String::from_utf8_lossy(&heard).contains(wanted) {
-        let count = stream.read(&mut bytes).unwrap();
+        let count = uninterrupted(|| stream.read(&mut bytes)).unwrap();
         assert!(count > 0, "it ended: {}", String::from_utf8_lossy(&heard));
         heard.extend(&bytes[..count]);
     }

@@ -7,8 +7,8 @@ use rustix::process::Signal;
 
 use crate::support::client::Client;
 use crate::support::serin::{Daemon, command, serin};
-use crate::support::until;
 use crate::support::upstream::Version;
+use crate::support::{uninterrupted, until};
 
 #[test]
 fn it_says_where_it_is_and_ends_when_told() {
@@ -133,8 +133,8 @@ fn systemd_is_told_of_its_life() {
     let mut hear = |wanted: &str| {
         let mut bytes = [0; 1024];
         while !told.iter().any(|said: &String| said.contains(wanted)) {
-            let length =
-                socket.recv(&mut bytes).unwrap_or_else(|error| panic!("no {wanted}: {error} {told:?}"));
+            let length = uninterrupted(|| socket.recv(&mut bytes))
+                .unwrap_or_else(|error| panic!("no {wanted}: {error} {told:?}"));
             told.push(String::from_utf8_lossy(&bytes[..length]).into_owned());
         }
     };

@@ -16,6 +16,7 @@ use super::Stage;
 use crate::support::house::House;
 use crate::support::service::{Load, Service};
 use crate::support::tls::Authority;
+use crate::support::uninterrupted;
 
 /// A server that answers whatever it is told to, byte for byte; told nothing, it hangs.
 struct Liar {
@@ -57,7 +58,7 @@ fn answer(
 ) -> std::io::Result<()> {
     let (mut request, mut buffer) = (Vec::new(), [0; 4096]);
     loop {
-        let count = stream.read(&mut buffer)?;
+        let count = uninterrupted(|| stream.read(&mut buffer))?;
         if count == 0 {
             break;
         }
@@ -75,7 +76,7 @@ fn answer(
     let said = says.lock().unwrap().clone();
     match said {
         Some(bytes) => stream.write_all(&bytes),
-        None => stream.read(&mut buffer).map(|_| ()),
+        None => uninterrupted(|| stream.read(&mut buffer)).map(|_| ()),
     }
 }
 

@@ -12,8 +12,8 @@ use serin::router::settings::Timeouts;
 
 use crate::support::client::{Answer, Client};
 use crate::support::router::{ALIAS, TestRouter, patient};
-use crate::support::until;
 use crate::support::upstream::{Script, Version, read_request, reset, target, write};
+use crate::support::{uninterrupted, until};
 
 /// Asks a version that runs a script once.
 fn asked_once(
@@ -102,14 +102,14 @@ fn a_version_that_answers_nonsense() {
         let (router, answer) = asked_once(patient(), move |mut stream| {
             write(&mut stream, nonsense);
             // Keeps the connection, so that the answer alone is to blame.
-            let _ = stream.read(&mut [0]);
+            let _ = uninterrupted(|| stream.read(&mut [0]));
         });
         assert_own(&answer, 502, "broken");
         router.assert_failed_once(FailureKind::Transport);
     }
     let (router, answer) = asked_once(patient(), |mut stream| {
         write(&mut stream, format!("HTTP/1.1 200 OK\r\nx: {}\r\n\r\n", "y".repeat(70_000)));
-        let _ = stream.read(&mut [0]);
+        let _ = uninterrupted(|| stream.read(&mut [0]));
     });
     assert_own(&answer, 502, "broken");
     router.assert_failed_once(FailureKind::Transport);
@@ -133,7 +133,7 @@ fn a_version_that_hangs_is_a_timeout_and_its_connection_is_closed() {
     let closed = Mutex::new(closed);
     let timeouts = Timeouts { response_head: Duration::from_millis(100), ..patient() };
     let (router, answer) = asked_once(timeouts, move |mut stream| {
-        let _ = closed.lock().unwrap().send(stream.read(&mut [0]).map_or(0, |count| count));
+        let _ = closed.lock().unwrap().send(uninterrupted(|| stream.read(&mut [0])).map_or(0, |count| count));
     });
     assert_own(&answer, 504, "timeout");
     router.assert_failed_once(FailureKind::Timeout);
@@ -182,7 +182,7 @@ fn an_answer_that_stands_still_breaks_off() {
     let timeouts = Timeouts { body_idle: Duration::from_millis(100), ..patient() };
     let (router, answer) = asked_once(timeouts, |mut stream| {
         write(&mut stream, "HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhalf");
-        let _ = stream.read(&mut [0]);
+        let _ = uninterrupted(|| stream.read(&mut [0]));
     });
     assert!(answer.status == 200 && !answer.is_whole, "{answer:?}");
     router.assert_failed_once(FailureKind::Transport);
@@ -344,10 +344,10 @@ fn a_version_that_does_not_read_is_a_timeout() {
 fn an_answer_before_the_end_of_the_request_is_passed_on() {
     let version = Script::start(|mut stream, _| {
         let mut head = [0; 1024];
-        let _ = stream.read(&mut head);
+        let _ = uninterrupted(|| stream.read(&mut head));
         write(&mut stream, "HTTP/1.1 413 Too Large\r\nContent-Length: 5\r\nConnection: close\r\n\r\nlarge");
         // Reads on, so that the answer is not lost in a reset.
-        while stream.read(&mut head).is_ok_and(|count| count > 0) {}
+        while uninterrupted(|| stream.read(&mut head)).is_ok_and(|count| count > 0) {}
     });
     let router = TestRouter::serving(version.target(), patient());
     let mut client = router.client();

@@ -9,8 +9,8 @@ use serin::router::settings::Timeouts;
 
 use crate::support::client::Client;
 use crate::support::router::{TestRouter, patient};
-use crate::support::until;
 use crate::support::upstream::{Script, Version, read_request, write};
+use crate::support::{uninterrupted, until};
 
 /// A version that begins an answer and goes on for as long as it is heard.
 fn endless(begin: &'static str, piece: &'static str) -> Script {
@@ -136,7 +136,9 @@ fn clients_that_flood_a_connection_with_frames_are_cut_off() {
         client.send(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n");
         client.send(frame(SETTINGS, 0, 0, b""));
         let mut reading = client.stream().try_clone().unwrap();
-        std::thread::spawn(move || while reading.read(&mut [0; 4096]).is_ok_and(|count| count > 0) {});
+        std::thread::spawn(move || {
+            while uninterrupted(|| reading.read(&mut [0; 4096])).is_ok_and(|count| count > 0) {}
+        });
         let mut said = client.try_send(&first);
         let rest = rest.repeat(100);
         for _ in 0..10_000 {

@@ -13,8 +13,8 @@ use std::time::Duration;
 
 use crate::support::client::Answer;
 use crate::support::router::{TestRouter, patient};
-use crate::support::until;
 use crate::support::upstream::{Script, Version, read_request, target, write};
+use crate::support::{uninterrupted, until};
 
 const LIVE: &str = "/2015-03-31/functions/shop%3Alive/invocations";
 const MIB: usize = 1024 * 1024;
@@ -112,7 +112,7 @@ fn a_version_that_cannot_be_reached_or_breaks_off_is_a_function_error() {
 
     let hangs = Script::start(|mut stream, _| {
         read_request(&mut stream);
-        let _ = stream.read(&mut [0]);
+        let _ = uninterrupted(|| stream.read(&mut [0]));
     });
     let timeouts = Timeouts { response_head: Duration::from_millis(100), ..patient() };
     let router = TestRouter::serving(hangs.target(), timeouts);

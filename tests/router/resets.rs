@@ -6,15 +6,15 @@ use std::time::Duration;
 
 use crate::support::client::Client;
 use crate::support::router::TestRouter;
-use crate::support::until;
 use crate::support::upstream::{Script, reset};
+use crate::support::{uninterrupted, until};
 
 /// A version that takes nothing of a body, having answered as it is told.
 fn taking_nothing(answer: &'static str) -> Script {
     Script::start(move |mut stream: TcpStream, _| {
         // It does not come while the head is here: a body is announced and kept waiting.
         let mut head = [0; 512];
-        let _ = stream.read(&mut head);
+        let _ = uninterrupted(|| stream.read(&mut head));
         let _ = stream.write_all(answer.as_bytes());
         // Longer than any test waits; the thread is nobody's.
         std::thread::sleep(Duration::from_secs(120));

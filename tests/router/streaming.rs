@@ -10,6 +10,7 @@ use serin::router::settings::RouterConfig;
 
 use crate::support::client::Client;
 use crate::support::router::{TestRouter, config, patient};
+use crate::support::uninterrupted;
 use crate::support::upstream::{Script, Version, read_request};
 
 const LARGE: usize = 256 * 1024 * 1024;
@@ -95,7 +96,7 @@ fn a_version_that_does_not_read_holds_the_client_back() {
     let version = Script::start(move |mut stream, _| {
         let _ = may_go_on.lock().unwrap().recv();
         let mut piece = [0; 64 * 1024];
-        while stream.read(&mut piece).is_ok_and(|count| count > 0) {}
+        while uninterrupted(|| stream.read(&mut piece)).is_ok_and(|count| count > 0) {}
     });
     let router = TestRouter::serving(version.target(), patient());
     let mut client = router.client();
@@ -117,13 +118,13 @@ fn a_client_that_reads_only_after_it_has_sent_all_still_sends() {
     let version = Script::start(|stream, _| {
         let (mut reading, mut writing) = (stream.try_clone().unwrap(), stream);
         let mut piece = [0; 64 * 1024];
-        let _ = reading.read(&mut piece);
+        let _ = uninterrupted(|| reading.read(&mut piece));
         let writer = std::thread::spawn(move || {
             let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {BOTH_WAYS}\r\n\r\n");
             let _ = writing.write_all(head.as_bytes());
             let _ = writing.write_all(&vec![0; BOTH_WAYS]);
         });
-        while reading.read(&mut piece).is_ok_and(|count| count > 0) {}
+        while uninterrupted(|| reading.read(&mut piece)).is_ok_and(|count| count > 0) {}
         writer.join().unwrap();
     });
     let router = TestRouter::serving(version.target(), patient());
@@ -149,7 +150,9 @@ fn bodies_go_up_and_down_at_once() {
     let version = Script::start(|mut stream, _| {
         let mut head = Vec::new();
         let mut byte = [0];
-        while !head.ends_with(b"\r\n\r\n") && stream.read(&mut byte).is_ok_and(|count| count == 1) {
+        while !head.ends_with(b"\r\n\r\n")
+            && uninterrupted(|| stream.read(&mut byte)).is_ok_and(|count| count == 1)
+        {
             head.push(byte[0]);
         }
         let length = 1_000_000;

@@ -6,6 +6,7 @@ use std::net::{Shutdown, TcpStream};
 use serin::metrics::recorder::FailureKind;
 
 use crate::support::router::{TestRouter, patient};
+use crate::support::uninterrupted;
 use crate::support::upstream::{Script, read_request, write};
 
 const ASK: &str =
@@ -15,7 +16,7 @@ const CHANGED: &str = "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r
 /// Says back in capitals what it hears, until it hears no more; then says goodbye.
 fn shout(mut stream: TcpStream) {
     let mut bytes = [0; 1024];
-    while let Ok(count @ 1..) = stream.read(&mut bytes) {
+    while let Ok(count @ 1..) = uninterrupted(|| stream.read(&mut bytes)) {
         write(&mut stream, bytes[..count].to_ascii_uppercase());
     }
     write(&mut stream, "bye");

@@ -187,7 +187,7 @@ fn what_a_function_started_ends_with_it() {
     let mut functions = Functions::start();
     let started = ask(&functions, &functions.rust(), &json!({ "do": "child" }));
     let stream = stream(&started);
-    assert_eq!(running(&stream), 2);
+    until("both run", || running(&stream) == 2);
     functions.stop();
     until("both are gone", || running(&stream) == 0);
     let left: Vec<_> = std::fs::read_dir(functions.data.join("code")).unwrap().flatten().collect();

@@ -4,6 +4,8 @@ use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
+use super::uninterrupted;
+
 /// A connection to a server.
 pub struct Client {
     stream: TcpStream,
@@ -112,6 +114,7 @@ impl Client {
     }
 
     /// Reads an answer to a method; panics if there is none, and says why.
+    #[expect(clippy::disallowed_methods, reason = "tests wait in real time")]
     #[track_caller]
     pub fn answer_to(&mut self, method: &str) -> Answer {
         let begun = Instant::now();
@@ -148,7 +151,7 @@ impl Client {
     pub fn is_closed(&mut self) -> bool {
         assert!(self.buffer.is_empty(), "unread: {:?}", String::from_utf8_lossy(&self.buffer));
         let mut byte = [0];
-        match self.stream.read(&mut byte) {
+        match uninterrupted(|| self.stream.read(&mut byte)) {
             Ok(0) => true,
             Ok(_) => panic!("more came: {byte:?}"),
             Err(error) => error.kind() == io::ErrorKind::ConnectionReset,
@@ -168,7 +171,7 @@ impl Client {
             return std::mem::take(&mut self.buffer).len();
         }
         let mut bytes = [0; 64 * 1024];
-        self.stream.read(&mut bytes).unwrap_or(0)
+        uninterrupted(|| self.stream.read(&mut bytes)).unwrap_or(0)
     }
 
     /// The connection itself.
@@ -236,7 +239,7 @@ impl Client {
 
     fn fill(&mut self) -> Option<()> {
         let mut bytes = [0; 16 * 1024];
-        match self.stream.read(&mut bytes) {
+        match uninterrupted(|| self.stream.read(&mut bytes)) {
             Ok(count) if count > 0 => {
                 self.buffer.extend_from_slice(&bytes[..count]);
                 Some(())

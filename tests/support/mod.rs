@@ -15,8 +15,22 @@ pub mod tls;
 pub mod upstream;
 pub mod users;
 
+use std::io;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
+
+/// Does something again for as long as a signal cuts it short.
+///
+/// What waits on a socket with a time limit is not begun anew by the kernel, and with tests that run functions in this
+/// process a signal comes with the end of every child.
+pub fn uninterrupted<T>(mut act: impl FnMut() -> io::Result<T>) -> io::Result<T> {
+    loop {
+        match act() {
+            Err(why) if why.kind() == io::ErrorKind::Interrupted => {}
+            other => return other,
+        }
+    }
+}
 
 /// Waits until something holds, by looking again and again; panics with `what` after half a minute.
 #[track_caller]

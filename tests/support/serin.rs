@@ -12,7 +12,7 @@ use std::time::Duration;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
-use super::{lines, until};
+use super::{lines, uninterrupted, until};
 
 /// The binary in an environment that is the same everywhere; what a person has set is not seen.
 pub fn command() -> Command {
@@ -105,7 +105,7 @@ impl Daemon {
         command.env("NOTIFY_SOCKET", &path);
         let child = serve(command, dir, flags).stderr(stderr).spawn().expect("the binary runs");
         let mut bytes = [0; 1024];
-        let length = socket.recv(&mut bytes).expect("the daemon says that it is ready");
+        let length = uninterrupted(|| socket.recv(&mut bytes)).expect("the daemon says that it is ready");
         std::fs::remove_file(&path).expect("the socket is there");
         let said = String::from_utf8_lossy(&bytes[..length]).into_owned();
         let addr = |before: &str| {

@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, mpsc};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use super::uninterrupted;
 use bytes::Bytes;
 use http_body_util::combinators::BoxBody;
 use http_body_util::{BodyExt, Empty, Full};
@@ -390,7 +391,7 @@ impl Drop for Script {
 pub fn read_request(stream: &mut TcpStream) -> Option<String> {
     let (mut request, mut byte) = (Vec::new(), [0]);
     while !request.ends_with(b"\r\n\r\n") {
-        match stream.read(&mut byte) {
+        match uninterrupted(|| stream.read(&mut byte)) {
             Ok(1) => request.push(byte[0]),
             _ => return None,
         }

@@ -43,9 +43,12 @@ fn head(stream: &mut TcpStream, buffer: &mut Vec<u8>) -> io::Result<String> {
             return Ok(head);
         }
         let mut bytes = [0; 4096];
-        match stream.read(&mut bytes)? {
-            0 => return Err(io::ErrorKind::UnexpectedEof.into()),
-            count => buffer.extend_from_slice(&bytes[..count]),
+        match stream.read(&mut bytes) {
+            Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
+            Ok(count) => buffer.extend_from_slice(&bytes[..count]),
+            // The end of a child of this process is a signal, and the kernel begins nothing anew that has a time limit.
+            Err(why) if why.kind() == io::ErrorKind::Interrupted => {}
+            Err(why) => return Err(why),
         }
     }
 }

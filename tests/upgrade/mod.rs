@@ -19,7 +19,7 @@ use serde_json::json;
 use crate::support::client::Client;
 use crate::support::upstream::Version;
 use crate::support::users::{Crowd, Users, service};
-use crate::support::{until, until_within};
+use crate::support::{uninterrupted, until, until_within};
 use relay::Relay;
 
 /// A rollout that stands at a weight.
@@ -175,7 +175,8 @@ fn systemd_is_told_who_the_daemon_is() {
     let hear = |wanted: &str| {
         let mut bytes = [0; 1024];
         loop {
-            let length = socket.recv(&mut bytes).unwrap_or_else(|error| panic!("no {wanted}: {error}"));
+            let length = uninterrupted(|| socket.recv(&mut bytes))
+                .unwrap_or_else(|error| panic!("no {wanted}: {error}"));
             let said = String::from_utf8_lossy(&bytes[..length]).into_owned();
             if said.contains(wanted) {
                 return said;

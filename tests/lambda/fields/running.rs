@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use super::{ARN, Table};
 use crate::support::functions::zip_of;
-use crate::support::until;
+use crate::support::{uninterrupted, until};
 
 /// A function that says how it was begun; where it is kept ready it may fail to begin.
 const BOOTSTRAP: &str = r#"#!/usr/bin/python3
@@ -150,7 +150,7 @@ fn sqs_without_queues() -> String {
     std::thread::spawn(move || {
         for stream in listener.incoming().flatten() {
             let (mut stream, mut request) = (stream, [0; 16 * 1024]);
-            let _ = stream.read(&mut request);
+            let _ = uninterrupted(|| stream.read(&mut request));
             let body = r#"{"__type":"com.amazonaws.sqs#QueueDoesNotExist","message":"The specified queue does not exist."}"#;
             let _ = write!(
                 stream,

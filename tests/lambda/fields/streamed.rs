@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use super::Table;
 use crate::support::functions::zip_of;
-use crate::support::until;
+use crate::support::{uninterrupted, until};
 
 const PATH: &str = "/2021-11-15/functions/f/response-streaming-invocations";
 
@@ -53,7 +53,7 @@ fn service(breaks: bool) -> (String, mpsc::Sender<()>) {
     std::thread::spawn(move || {
         for stream in listener.incoming().flatten() {
             let mut stream: TcpStream = stream;
-            let _ = stream.read(&mut [0; 4096]);
+            let _ = uninterrupted(|| stream.read(&mut [0; 4096]));
             let _ = stream.write_all(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n5\r\nfirst\r\n");
             if told.recv().is_err() {
                 return;
