@@ -7,18 +7,20 @@ use serin::domain::process::CodeSha256;
 
 use crate::support::house::House;
 
-/// Runs one of the Python programs beside this file with the real clients; `scripts/test` installs and names them.
+/// Runs one of the Python programs beside this file with the real clients, and gives what it said; `scripts/test` installs
+/// and names them.
 #[expect(clippy::disallowed_methods, reason = "a tool of the test run, not of serin")]
 #[track_caller]
-fn python(program: &str, arguments: &[&str]) {
+pub fn python(program: &str, arguments: &[&str]) -> String {
     let python = std::env::var("SERIN_TEST_PYTHON")
         .expect("SERIN_TEST_PYTHON names a python with boto3; scripts/test sets it");
     let program = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/lambda").join(program);
     let output =
         Command::new(python).arg("-W").arg("ignore").arg("-B").arg(program).args(arguments).output().unwrap();
-    let said = String::from_utf8_lossy(&output.stdout);
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
     println!("{said}");
     assert!(output.status.success(), "{said}{}", String::from_utf8_lossy(&output.stderr));
+    said
 }
 
 #[test]

@@ -12,6 +12,7 @@ use crate::support::functions::zip_of;
 use crate::support::house::{House, agent};
 
 mod functions;
+mod long_streams;
 mod mappings;
 mod names;
 mod permissions;

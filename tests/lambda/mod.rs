@@ -1,4 +1,5 @@
-//! AWS Lambda's API: recorded answers word for word, named checks through boto3, the real `aws` client, events, and queues.
+//! AWS Lambda's API: recorded answers word for word, named checks through boto3, the real `aws` client, events, queues,
+//! and Terraform's calls.
 
 mod aws;
 mod conformance;
@@ -8,3 +9,4 @@ mod fields;
 mod first_day;
 mod queues;
 mod recorded;
+mod terraform;

@@ -17,7 +17,7 @@ const PATH: &str = "/2021-11-15/functions/f/response-streaming-invocations";
 const LIVE: &str = "?Qualifier=live";
 
 /// One frame: its kind, and what it carries.
-fn next(stream: &mut impl Read) -> (String, Vec<u8>) {
+pub(super) fn next(stream: &mut impl Read) -> (String, Vec<u8>) {
     let mut prelude = [0; 12];
     stream.read_exact(&mut prelude).unwrap();
     let number = |at: usize| u32::from_be_bytes(prelude[at..at + 4].try_into().unwrap()) as usize;
@@ -33,11 +33,15 @@ fn next(stream: &mut impl Read) -> (String, Vec<u8>) {
     (kind, rest[headers..total - 16].to_vec())
 }
 
-fn opened(table: &Table, router: bool, query: &str) -> (u16, String, impl Read) {
+fn opened(table: &Table, router: bool, query: &str) -> (u16, String, impl Read + use<>) {
     let url = if router { format!("http://{}", table.house.router()) } else { table.house.url() };
-    let request =
-        ureq::http::Request::builder().method("POST").uri(format!("{url}{PATH}{query}")).body("{}").unwrap();
-    let response = table.agent.run(request).unwrap();
+    invoked(&table.agent, &format!("{url}{PATH}{query}"), "{}")
+}
+
+/// Invokes, and gives status, executed version and the frames that are to come.
+pub(super) fn invoked(agent: &ureq::Agent, url: &str, payload: &str) -> (u16, String, impl Read + use<>) {
+    let request = ureq::http::Request::builder().method("POST").uri(url).body(payload.to_owned()).unwrap();
+    let response = agent.run(request).unwrap();
     let header = |name: &str| response.headers().get(name).map(|value| value.to_str().unwrap().to_owned());
     assert_eq!(header("content-type").as_deref(), Some("application/vnd.amazon.eventstream"));
     let (status, version) =
