@@ -64,10 +64,10 @@ aws2() {
     fi
 }
 
-# ric: prints a python3.N that runs functions through AWS's runtime interface client, in a venv under target/; Debian's
-# own, because functions run as users who may not look into anybody's home. Prints nothing where it cannot be had.
-ric() {
-    local venv=$PWD/target/ric wanted=$PWD/scripts/requirements-functions.txt system
+# of_system NAME REQUIREMENTS: prints the directory of programs of a venv under target/, made with Debian's own Python.
+# Prints nothing where it cannot be had.
+of_system() {
+    local venv=$PWD/target/$1 wanted=$PWD/scripts/$2 system
     system=$(readlink -f /usr/bin/python3 2>/dev/null || true)
     [ -x "$system" ] || return 0
     if ! cmp -s "$wanted" "$venv/installed"; then
@@ -77,7 +77,31 @@ ric() {
             return 0
         cp "$wanted" "$venv/installed"
     fi
-    printf '%s' "$venv/bin/${system##*/}"
+    printf '%s' "$venv/bin"
+}
+
+# ric: prints a python3.N that runs functions through AWS's runtime interface client; Debian's own, because functions run
+# as users who may not look into anybody's home. Prints nothing where it cannot be had.
+ric() {
+    local programs system
+    programs=$(of_system ric requirements-functions.txt)
+    system=$(readlink -f /usr/bin/python3 2>/dev/null || true)
+    [ -z "$programs" ] || printf '%s' "$programs/${system##*/}"
+}
+
+# node_modules: prints where the AWS SDK for JavaScript is, installed under target/ as its lock file says. Prints nothing
+# where there is no Node.js that it runs on, or no npm.
+node_modules() {
+    local from=tests/lambda/sdks/javascript into=$PWD/target/javascript
+    { command -v npm && node -e 'process.exit(process.versions.node.split(".")[0] >= 20 ? 0 : 1)'; } >/dev/null 2>&1 || return 0
+    if ! cmp -s $from/package-lock.json "$into/installed"; then
+        rm -rf "$into"
+        mkdir -p "$into"
+        cp $from/package.json $from/package-lock.json "$into"
+        (cd "$into" && npm ci --silent --no-audit --no-fund --ignore-scripts) >&2 || return 0
+        cp $from/package-lock.json "$into/installed"
+    fi
+    printf '%s' "$into/node_modules"
 }
 
 # clients: the real clients that users have, in a venv under target/.

@@ -10,27 +10,35 @@ use crate::support::service::Service;
 
 /// The real client; `scripts/test` installs it and names it.
 #[expect(clippy::disallowed_methods, reason = "a tool of the test run, not of serin")]
+#[track_caller]
 pub(super) fn aws(house: &House, command: &str) -> Value {
     let program =
         std::env::var("SERIN_TEST_AWS").expect("SERIN_TEST_AWS names the aws client; scripts/test sets it");
-    let mut words = words(command);
-    assert_eq!(words.remove(0), "aws");
+    let words = words(command);
+    assert_eq!(words[0], "aws");
+    request(&program, &house.url(), &words[1..])
+}
+
+/// What a client of that kind, of whichever version, gets from an API.
+#[track_caller]
+pub(super) fn request(program: &str, url: &str, words: &[String]) -> Value {
     let output = Command::new(program)
         .args(words)
-        .args(["--endpoint-url", &house.url(), "--output", "json"])
+        .args(["--endpoint-url", url, "--output", "json"])
         .env("AWS_ACCESS_KEY_ID", "AKIDEXAMPLE")
         .env("AWS_SECRET_ACCESS_KEY", "secret")
         .env("AWS_DEFAULT_REGION", "us-east-1")
         .env("AWS_EC2_METADATA_DISABLED", "true")
+        .env("AWS_PAGER", "")
         .output()
         .unwrap();
     let error = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{command}\n{error}");
+    assert!(output.status.success(), "{words:?}\n{error}");
     if output.stdout.is_empty() { Value::Null } else { serde_json::from_slice(&output.stdout).unwrap() }
 }
 
 /// Words as a shell splits them: quotes group and vanish.
-fn words(line: &str) -> Vec<String> {
+pub(super) fn words(line: &str) -> Vec<String> {
     let (mut words, mut word, mut quoted, mut begun) = (Vec::new(), String::new(), false, false);
     for char in line.chars() {
         match char {

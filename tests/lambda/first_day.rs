@@ -13,7 +13,7 @@ use crate::support::until;
 const ARN: &str = "arn:aws:lambda:us-east-1:000000000000:function:first";
 
 /// Writes a zip with a real function, made with AWS's own crate, that answers what it is asked.
-fn function(dir: &Path, name: &str) -> String {
+pub(super) fn function(dir: &Path, name: &str) -> String {
     // The name as the archive's comment, so that two zips of one function are two codes.
     let mut zip = rust_function().to_vec();
     let length = u16::try_from(name.len()).unwrap().to_le_bytes();

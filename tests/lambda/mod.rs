@@ -1,5 +1,5 @@
-//! AWS Lambda's API: recorded answers word for word, named checks through boto3, the real `aws` client, events, queues,
-//! and Terraform's calls.
+//! AWS Lambda's API: recorded answers word for word, named checks through boto3, the real `aws` client, other SDKs, events,
+//! queues, and Terraform's calls.
 
 mod aws;
 mod conformance;
@@ -9,4 +9,5 @@ mod fields;
 mod first_day;
 mod queues;
 mod recorded;
+mod sdks;
 mod terraform;

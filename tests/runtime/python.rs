@@ -1,17 +1,12 @@
 //! A function in Python, through AWS's own runtime interface client.
 
-use std::fs::Permissions;
-use std::os::unix::fs::PermissionsExt;
-use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::sync::Arc;
 
 use serde_json::{Value, json};
 use serin::domain::process::{ProcessTarget, Runtime};
 use serin::runtime::{Failure, Outcome};
-use tempfile::TempDir;
 
-use crate::support::functions::{Functions, zip_of};
+use crate::support::functions::{Functions, python_with_ric, zip_of};
 
 const CODE: &str = r#"
 import os
@@ -29,37 +24,6 @@ def handler(event, context):
     }
 "#;
 
-/// A Python with awslambdaric, where every user can read it.
-struct Python {
-    /// The directory of its program.
-    search: PathBuf,
-    /// It is 3.N.
-    minor: u8,
-    _copy: Option<TempDir>,
-}
-
-/// The Python that `scripts/test` made.
-///
-/// Functions run as users of their own, who may not pass through the directory that the repository is in. Then they get
-/// a copy of the venv where they may: an interpreter finds its venv by where it is itself.
-#[expect(clippy::disallowed_methods, reason = "a tool of the test run, not of serin")]
-fn python() -> Python {
-    let place =
-        std::env::var("SERIN_TEST_RIC").expect("SERIN_TEST_RIC names bin/python3.N; scripts/test sets it");
-    let place = PathBuf::from(place);
-    let minor = place.file_name().unwrap().to_str().unwrap().strip_prefix("python3.").unwrap().parse();
-    let (bin, minor) = (place.parent().unwrap().to_owned(), minor.unwrap());
-    let is_open = |place: &Path| std::fs::metadata(place).unwrap().permissions().mode() & 0o005 == 0o005;
-    if bin.ancestors().all(is_open) {
-        return Python { search: bin, minor, _copy: None };
-    }
-    let copy = tempfile::Builder::new().permissions(Permissions::from_mode(0o755)).tempdir().unwrap();
-    let copied =
-        Command::new("cp").arg("-R").arg(bin.parent().unwrap()).arg(copy.path().join("venv")).status();
-    assert!(copied.unwrap().success());
-    Python { search: copy.path().join("venv/bin"), minor, _copy: Some(copy) }
-}
-
 fn body(outcome: &Outcome) -> Value {
     serde_json::from_slice(&outcome.payload).unwrap()
 }
@@ -67,7 +31,7 @@ fn body(outcome: &Outcome) -> Value {
 #[test]
 #[ignore = "needs a Python with awslambdaric, which scripts/test installs; it runs this"]
 fn a_python_function_runs_through_awss_own_client() {
-    let there = python();
+    let there = python_with_ric();
     let (search, minor) = (there.search.clone(), there.minor);
     let functions = Functions::start_with(|config| config.search = vec![search]);
     let python = |code: &str, handler: &str| {

@@ -1,8 +1,11 @@
-//! Functions from zips, and a house that runs them in this process.
+//! Functions from zips, the Python that some need, and a house that runs them in this process.
 
 use std::collections::BTreeMap;
+use std::fs::Permissions;
 use std::io::{Cursor, Write};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::sync::{Arc, LazyLock, Mutex};
 use std::time::Duration;
 
@@ -170,6 +173,37 @@ impl Functions {
     pub fn stop(&mut self) {
         self.running.take().unwrap().shut_down(Duration::from_secs(5)).unwrap();
     }
+}
+
+/// A Python with awslambdaric, where every user can read it.
+pub struct Python {
+    /// The directory of its program.
+    pub search: PathBuf,
+    /// It is 3.N.
+    pub minor: u8,
+    _copy: Option<TempDir>,
+}
+
+/// The Python that `scripts/test` made.
+///
+/// Functions run as users of their own, who may not pass through the directory that the repository is in. Then they get
+/// a copy of the venv where they may: an interpreter finds its venv by where it is itself.
+#[expect(clippy::disallowed_methods, reason = "a tool of the test run, not of serin")]
+pub fn python_with_ric() -> Python {
+    let place =
+        std::env::var("SERIN_TEST_RIC").expect("SERIN_TEST_RIC names bin/python3.N; scripts/test sets it");
+    let place = PathBuf::from(place);
+    let minor = place.file_name().unwrap().to_str().unwrap().strip_prefix("python3.").unwrap().parse();
+    let (bin, minor) = (place.parent().unwrap().to_owned(), minor.unwrap());
+    let is_open = |place: &Path| std::fs::metadata(place).unwrap().permissions().mode() & 0o005 == 0o005;
+    if bin.ancestors().all(is_open) {
+        return Python { search: bin, minor, _copy: None };
+    }
+    let copy = tempfile::Builder::new().permissions(Permissions::from_mode(0o755)).tempdir().unwrap();
+    let copied =
+        Command::new("cp").arg("-R").arg(bin.parent().unwrap()).arg(copy.path().join("venv")).status();
+    assert!(copied.unwrap().success());
+    Python { search: copy.path().join("venv/bin"), minor, _copy: Some(copy) }
 }
 
 /// The function's name.
