@@ -112,7 +112,7 @@ pub enum RevisionOf {
     Version,
     /// An alias.
     Alias,
-    /// A policy.
+    /// A policy of a version or an alias; that of a bare function has the RevisionId of `$LATEST`.
     Policy,
     /// `$LATEST` of a function while it is being made or changed: its being done is a change, too.
     Unsettled,

@@ -280,6 +280,11 @@ pub async fn get(State(api): State<Api>, asked: Asked) -> Result<Response, Lambd
     let statements: Vec<Value> =
         policy.statements.iter().map(|statement| shape(&scope, &policy_scope, statement)).collect();
     let text = json!({ "Version": "2012-10-17", "Id": "default", "Statement": statements }).to_string();
-    let revision_id = world.revision_id(RevisionOf::Policy, policy.revision);
+    let revision_id = match policy_scope {
+        PolicyScope::Function => world.revision_id(RevisionOf::Latest, state.function.revision),
+        PolicyScope::Version(_) | PolicyScope::Alias(_) => {
+            world.revision_id(RevisionOf::Policy, policy.revision)
+        }
+    };
     Ok(Json(json!({ "Policy": text, "RevisionId": revision_id })).into_response())
 }

@@ -1,4 +1,6 @@
 //! Permissions: AWS's rules about where they may stand, and what the router hears of them.
+//!
+//! The policy of a bare function has the function's RevisionId, and changes it; AWS was seen to do so.
 
 use super::{Refusal, Reply};
 use crate::control::draft::{About, By, Draft, Touched};
@@ -34,20 +36,24 @@ fn check_revision(
     asked: Option<&str>,
 ) -> Result<(), Refusal> {
     let Some(asked) = asked else { return Ok(()) };
-    let mut accepted = Vec::new();
-    if let Some(policy) = policy {
-        accepted.push(draft.world.revision_id(RevisionOf::Policy, policy.revision));
-    }
-    if let PolicyScope::Alias(alias) = scope {
-        // AWS takes the alias's own RevisionId as well.
-        let id = AliasId { function: function.clone(), alias: alias.clone() };
-        accepted.extend(
-            draft
-                .world
-                .alias(&id)
-                .map(|state| draft.world.revision_id(RevisionOf::Alias, state.alias.revision)),
-        );
-    }
+    let world = &draft.world;
+    let of_policy = policy.map(|policy| world.revision_id(RevisionOf::Policy, policy.revision));
+    let accepted: Vec<String> = match scope {
+        PolicyScope::Function => {
+            let state = world.function(function);
+            state
+                .map(|state| world.revision_id(RevisionOf::Latest, state.function.revision))
+                .into_iter()
+                .collect()
+        }
+        PolicyScope::Version(_) => of_policy.into_iter().collect(),
+        PolicyScope::Alias(alias) => {
+            // AWS takes the alias's own RevisionId as well.
+            let alias = world.alias(&AliasId { function: function.clone(), alias: alias.clone() });
+            let of_alias = alias.map(|state| world.revision_id(RevisionOf::Alias, state.alias.revision));
+            of_policy.into_iter().chain(of_alias).collect()
+        }
+    };
     if accepted.iter().any(|latest| latest == asked) {
         return Ok(());
     }
@@ -118,6 +124,10 @@ fn put(
     let revision = draft.journal(by, about, what, None);
     draft.touch(Touched::Policy(function.clone(), scope.clone()));
     let Some(state) = draft.function_mut(function) else { return };
+    let changed = (*scope == PolicyScope::Function).then(|| {
+        state.function.revision = revision;
+        state.function.clone()
+    });
     if statements.is_empty() {
         state.policies.remove(scope);
         draft.write(Write::DeletePolicy(function.clone(), scope.clone()));
@@ -125,5 +135,8 @@ fn put(
         let policy = Policy { function: function.clone(), statements, revision };
         state.policies.insert(scope.clone(), policy.clone());
         draft.write(Write::PutPolicy(scope.clone(), policy));
+    }
+    if let Some(changed) = changed {
+        draft.write(Write::PutFunction(changed));
     }
 }

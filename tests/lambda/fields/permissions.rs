@@ -5,6 +5,8 @@ use serde_json::{Value, json};
 use super::{ARN, Table};
 
 const PATH: &str = "/2015-03-31/functions/f/policy";
+const STALE_POLICY: &str = "The Revision Id provided does not match the latest Revision Id. Call the GetPolicy API to \
+                            retrieve the latest Revision Id";
 
 fn grant(sid: &str, principal: &str, more: Value) -> (&'static str, &'static str, Value) {
     let mut body = json!({ "StatementId": sid, "Action": "lambda:InvokeFunction", "Principal": principal });
@@ -78,4 +80,53 @@ fn principals_that_are_none_are_refused() {
     let gone = "The resource you requested does not exist.";
     table.not_found("nothing was granted", ("GET", PATH, Value::Null), gone);
     table.not_found("no function", ("GET", "/2015-03-31/functions/none/policy", Value::Null), gone);
+}
+
+#[test]
+fn a_grant_on_a_function_changes_its_revision() {
+    let table = Table::open();
+    table.make("f", json!({}));
+    let of_function = || {
+        let shown = table.ask("GET", "/2015-03-31/functions/f/configuration", &Value::Null).body;
+        shown["RevisionId"].as_str().unwrap().to_owned()
+    };
+    let of_policy = || table.ask("GET", PATH, &Value::Null).body["RevisionId"].as_str().unwrap().to_owned();
+    let stale = json!({ "Type": "User", "message": STALE_POLICY });
+    let before = of_function();
+    let wrong = grant("s3", "s3.amazonaws.com", json!({ "RevisionId": "wrong" }));
+    table.expect("a wrong one", wrong, 412, "PreconditionFailedException", &stale);
+    assert_eq!(of_function(), before);
+    let given = grant("s3", "s3.amazonaws.com", json!({ "RevisionId": before }));
+    let answer = table.ask(given.0, given.1, &given.2);
+    assert_eq!(answer.status, 201, "the function's: {answer:?}");
+    let granted = of_function();
+    assert_ne!(granted, before);
+    assert_eq!(of_policy(), granted);
+
+    // The publication that follows is a change of the function, and so of what its policy is known by.
+    table.ask("POST", "/2015-03-31/functions/f/versions", &json!({}));
+    assert_ne!(of_policy(), granted);
+    let old = format!("{PATH}/s3?RevisionId={granted}");
+    table.expect("what was", ("DELETE", &old, Value::Null), 412, "PreconditionFailedException", &stale);
+    let now = format!("{PATH}/s3?RevisionId={}", of_policy());
+    table.expect("what is", ("DELETE", &now, Value::Null), 204, "", &Value::Null);
+    assert_ne!(of_function(), granted);
+    table.count(6);
+}
+
+#[test]
+fn a_grant_on_a_version_or_an_alias_leaves_the_function_as_it_is() {
+    let table = Table::open();
+    table.make("f", json!({ "Publish": true }));
+    let alias = json!({ "Name": "live", "FunctionVersion": "1" });
+    table.ask("POST", "/2015-03-31/functions/f/aliases", &alias);
+    let of_function = || table.ask("GET", "/2015-03-31/functions/f/configuration", &Value::Null).body;
+    let before = of_function();
+    for qualifier in ["1", "live"] {
+        let (method, _, body) = grant("s3", "s3.amazonaws.com", json!({}));
+        let answer = table.ask(method, &format!("{PATH}?Qualifier={qualifier}"), &body);
+        assert_eq!(answer.status, 201, "{answer:?}");
+        assert_eq!(of_function(), before);
+        table.count(2);
+    }
 }
