@@ -38,14 +38,20 @@ impl Alarm {
             sleep.as_mut().reset(due);
         }
         loop {
-            // Whoever is heard without a pause, and so uses up what a task may do in a turn, has a deadline all the same.
-            ready!(pin!(unconstrained(sleep.as_mut())).poll(cx));
+            ready!(has_gone_off(sleep.as_mut(), cx));
             if sleep.deadline() >= due {
                 return Poll::Ready(());
             }
             sleep.as_mut().reset(due);
         }
     }
+}
+
+/// Whether a timer has gone off.
+///
+/// Whoever is heard without a pause, and so uses up what a task may do in a turn, has a deadline all the same.
+pub(super) fn has_gone_off(timer: Pin<&mut Sleep>, cx: &mut Context<'_>) -> Poll<()> {
+    pin!(unconstrained(timer)).poll(cx)
 }
 
 /// hyper's timer on one connection, where one thing at a time has a deadline: the head of the next request.
@@ -97,7 +103,26 @@ impl Drop for Lent {
 mod tests {
     use std::future::poll_fn;
 
+    use tokio::task::consume_budget;
+    use tokio::time::{sleep, timeout};
+
     use super::*;
+
+    #[tokio::test]
+    async fn it_goes_off_beside_what_uses_up_every_turn() {
+        let mut timer = pin!(sleep(Duration::from_millis(2)));
+        let mut busy = pin!(async {
+            loop {
+                consume_budget().await;
+            }
+        });
+        let gone_off = poll_fn(|cx| {
+            let busy: Poll<()> = busy.as_mut().poll(cx);
+            assert!(busy.is_pending());
+            has_gone_off(timer.as_mut(), cx)
+        });
+        timeout(Duration::from_secs(20), gone_off).await.expect("it is seen");
+    }
 
     #[tokio::test]
     async fn it_goes_off_when_it_was_last_set_to() {

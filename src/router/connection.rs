@@ -27,7 +27,7 @@ use tokio::net::TcpStream;
 use tokio::time::sleep;
 use tokio_rustls::server::TlsStream;
 
-use super::alarm::HeadTimer;
+use super::alarm::{HeadTimer, has_gone_off};
 use super::answer::AnswerBody;
 use super::client_certificate::described;
 use super::download::DownloadBroken;
@@ -205,7 +205,7 @@ async fn within<T>(guard: &Guard, limit: Duration, waited: impl Future<Output = 
         if guard.is_draining() || guard.is_evicted() {
             return Poll::Ready(Waited::Draining);
         }
-        alarm.as_mut().poll(cx).map(|()| Waited::Over)
+        has_gone_off(alarm.as_mut(), cx).map(|()| Waited::Over)
     })
     .await
 }

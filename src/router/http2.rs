@@ -25,6 +25,7 @@ use hyper_util::rt::TokioTimer;
 use tokio::task::spawn_local;
 use tokio::time::{Sleep, sleep, sleep_until};
 
+use super::alarm::has_gone_off;
 use super::answer::AnswerBody;
 use super::connection::{answer, no_room};
 use super::download::DownloadBroken;
@@ -126,7 +127,7 @@ where
             worker.connections.refuse(Refused::Http2Resets);
             return Poll::Ready(());
         }
-        while look.as_mut().poll(cx).is_ready() {
+        while has_gone_off(look.as_mut(), cx).is_ready() {
             // Quiet since the last look, with no look at the clock for a request.
             let begun = streams.0.begun.get();
             if streams.0.open.get() == 0 && begun == std::mem::replace(&mut begun_before, begun) {
@@ -228,7 +229,7 @@ async fn run(future: impl Future<Output = ()>, stream: &Stream, patience: Durati
         if stream.has_moved.take() || alarm.is_none() {
             alarm = Some(Box::pin(sleep_until((clock::instant_now() + patience).into())));
         }
-        ready!(alarm.as_mut().map_or(Poll::Pending, |alarm| alarm.as_mut().poll(cx)));
+        ready!(alarm.as_mut().map_or(Poll::Pending, |alarm| has_gone_off(alarm.as_mut(), cx)));
         Poll::Ready(())
     })
     .await;

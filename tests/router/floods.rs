@@ -97,14 +97,30 @@ fn head(path: &str) -> Vec<u8> {
     lines.iter().flat_map(|(name, value)| header(name, value)).collect()
 }
 
+const DATA: u8 = 0;
+const HEADERS: u8 = 1;
+const PRIORITY: u8 = 2;
+const RESET: u8 = 3;
+const SETTINGS: u8 = 4;
+const PING: u8 = 6;
+const WINDOW: u8 = 8;
+const CONTINUATION: u8 = 9;
+
+/// A connection that has begun, whose client reads whatever comes and looks at none of it.
+fn connected(router: &TestRouter) -> Client {
+    let mut client = Client::connect(router.addr());
+    client.send(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n");
+    client.send(frame(SETTINGS, 0, 0, b""));
+    let mut reading = client.stream().try_clone().unwrap();
+    std::thread::spawn(move || {
+        let mut bytes = vec![0; 1 << 20];
+        while uninterrupted(|| reading.read(&mut bytes)).is_ok_and(|count| count > 0) {}
+    });
+    client
+}
+
 #[test]
 fn clients_that_flood_a_connection_with_frames_are_cut_off() {
-    const DATA: u8 = 0;
-    const HEADERS: u8 = 1;
-    const RESET: u8 = 3;
-    const SETTINGS: u8 = 4;
-    const WINDOW: u8 = 8;
-    const CONTINUATION: u8 = 9;
     let one = Version::start("one");
     let router = TestRouter::serving(one.target(), patient());
     let connections = router.running().connections();
@@ -132,13 +148,7 @@ fn clients_that_flood_a_connection_with_frames_are_cut_off() {
         }),
     ];
     for (what, first, rest) in floods {
-        let mut client = Client::connect(router.addr());
-        client.send(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n");
-        client.send(frame(SETTINGS, 0, 0, b""));
-        let mut reading = client.stream().try_clone().unwrap();
-        std::thread::spawn(move || {
-            while uninterrupted(|| reading.read(&mut [0; 4096])).is_ok_and(|count| count > 0) {}
-        });
+        let mut client = connected(&router);
         let mut said = client.try_send(&first);
         let rest = rest.repeat(100);
         for _ in 0..10_000 {
@@ -154,4 +164,31 @@ fn clients_that_flood_a_connection_with_frames_are_cut_off() {
     }
     until("nothing is under way", || router.counts()[0].in_flight() == 0);
     assert_eq!(router.counts()[0].failures.total(), 0);
+}
+
+/// Whoever asks for nothing has as long as a client that says nothing at all, however much is said.
+#[test]
+fn clients_that_say_much_and_ask_for_nothing_are_closed() {
+    // What answers the question with which an end in good order begins (h2's own bytes): whoever answers it without
+    // being asked is gone as soon as that is asked, so that the test need not wait for the end of patience.
+    let going = frame(PING, 1, 0, &[0x0b, 0x7b, 0xa2, 0xf0, 0x8b, 0x9b, 0xfe, 0x54]);
+    let one = Version::start("one");
+    let timeouts = Timeouts { client_header: Duration::from_millis(500), ..patient() };
+    let router = TestRouter::serving(one.target(), timeouts);
+    let connections = router.running().connections();
+    for (what, piece) in [
+        ("pings", frame(PING, 0, 0, b"12345678")),
+        ("windows", frame(WINDOW, 0, 0, &1_u32.to_be_bytes())),
+        ("settings", frame(SETTINGS, 0, 0, b"")),
+        ("priorities", frame(PRIORITY, 0, 3, &[0, 0, 0, 0, 1])),
+    ] {
+        let mut client = connected(&router);
+        let many = [piece.repeat(100), going.clone()].concat().repeat(6000);
+        // Without a pause: there is always more to be read.
+        let flooding = std::thread::spawn(move || while client.try_send(&many).is_ok() {});
+        until(what, || connections.open() == 0);
+        flooding.join().unwrap();
+        assert_eq!(router.client().get("/shop:live/x").text(), "one", "after {what}");
+        until("that client is gone", || connections.open() == 0);
+    }
 }
