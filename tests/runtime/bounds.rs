@@ -23,6 +23,27 @@ fn a_function_gets_no_more_memory_than_it_may() {
     assert_eq!(fits.failure, None, "{fits:?}");
 }
 
+/// A child of the daemon's and one of the function's own, whoever the daemon is.
+#[test]
+fn where_memory_is_short_functions_go_before_the_daemon() {
+    let own: i32 = std::fs::read_to_string("/proc/self/oom_score_adj").unwrap().trim().parse().unwrap();
+    let functions = Functions::start();
+    let target = functions.rust();
+    let read = functions.invoke(&target, &json!({ "do": "read", "path": "/proc/self/oom_score_adj" }));
+    let line = "cat /proc/self/oom_score_adj";
+    let ran = functions.invoke(&target, &json!({ "do": "run", "line": line }));
+    let said = |outcome: &serin::runtime::Outcome| {
+        serde_json::from_slice::<serde_json::Value>(&outcome.payload).unwrap()
+    };
+    let scores = [&said(&read), &said(&ran)["out"]].map(|score| {
+        score
+            .as_str()
+            .and_then(|score| score.trim().parse::<i32>().ok())
+            .unwrap_or_else(|| panic!("{read:?} {ran:?}"))
+    });
+    assert_eq!(scores, [own.max(800); 2]);
+}
+
 #[test]
 fn no_more_run_at_once_than_are_reserved() {
     let functions = Functions::start();

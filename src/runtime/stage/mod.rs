@@ -29,12 +29,13 @@ use rustix::thread::set_no_new_privs;
 
 use order::{ORDER_BYTES_MAX, Order, Step, Word};
 
-/// How many files and threads a process may have, as on Lambda.
+/// How many files a process may have, and how many threads, as on Lambda.
 const FILES_MAX: u64 = 1024;
+pub(super) const THREADS_MAX: u64 = 1024;
 /// How large a file may become: as much as Lambda's `/tmp` has unless it is told otherwise.
 const FILE_BYTES_MAX: u64 = 512 << 20;
-/// Functions are ended before the daemon where memory is short.
-const OOM_SCORE: &str = "800";
+/// Functions are ended before the daemon where memory is short: `oom_score_adj`, of -1000 to 1000.
+const OOM_SCORE_MIN: i32 = 800;
 /// How often a program that is still open for writing is tried again, and after how long.
 const BUSY_TRIES: u32 = 200;
 const BUSY_PAUSE: Duration = Duration::from_millis(10);
@@ -102,7 +103,7 @@ fn become_process(line: &Line, order: &Order) -> Done {
     let means = order.means;
     block_signals();
     // Where it cannot be had, functions are as dear to the kernel as the daemon is.
-    let _ = fs::write("/proc/self/oom_score_adj", OOM_SCORE);
+    let _ = end_first();
     if means.users {
         own_users().map_err(at(Step::Users))?;
     }
@@ -227,9 +228,16 @@ fn limit(order: &Order) -> io::Result<()> {
     hold(Resource::Nofile, FILES_MAX)?;
     hold(Resource::Fsize, FILE_BYTES_MAX)?;
     if order.limits.counts_threads {
-        hold(Resource::Nproc, FILES_MAX)?;
+        hold(Resource::Nproc, THREADS_MAX)?;
     }
     Ok(())
+}
+
+/// Has the kernel end this process before the daemon; a daemon that is to end early has functions that are no dearer.
+fn end_first() -> io::Result<()> {
+    const SCORE: &str = "/proc/self/oom_score_adj";
+    let own: i32 = fs::read_to_string(SCORE)?.trim().parse().unwrap_or_default();
+    if own < OOM_SCORE_MIN { fs::write(SCORE, OOM_SCORE_MIN.to_string()) } else { Ok(()) }
 }
 
 /// A namespace of users in which this one is the only one, under the same number.
