@@ -276,8 +276,24 @@ const KERNEL: [(&str, Attempt); 35] = [
 ];
 
 /// What is shared with others, and more of it than is given.
-const SHARES: [(&str, Attempt); 9] = [
-    ("leave its control group", |_| wrote(Path::new("/sys/fs/cgroup/cgroup.procs"))),
+const SHARES: [(&str, Attempt); 12] = [
+    ("leave its control group", |_| {
+        let (top, own) = control_group();
+        let above = own.ancestors().skip(1).take_while(|group| group.starts_with(&top));
+        any(above.chain([Path::new("/sys/fs/cgroup")]).map(|group| wrote(&group.join("cgroup.procs"))))
+    }),
+    ("lift the bounds of its control group", |_| {
+        let (_, own) = control_group();
+        let bounds =
+            ["memory.max", "pids.max", "memory.oom.group", "cgroup.freeze", "cgroup.subtree_control"];
+        any(bounds.map(|name| wrote(&own.join(name))))
+    }),
+    ("make a control group", |_| fs::create_dir(control_group().1.join("inner")).map(|()| done())),
+    ("hold the daemon's control groups", |_| {
+        let (_, own) = control_group();
+        let daemons = own.parent().filter(|place| place.to_string_lossy().contains("serin-functions-"));
+        File::open(daemons.ok_or(ErrorKind::Unsupported)?).map(|_| done())
+    }),
     ("read shared memory of others", |facts| read(Path::new(facts.text("shared")))),
     ("attach shared memory of others", |facts| check(unsafe { libc::shmget(facts.number("key"), 0, 0) })),
     ("write a file without end", |_| {
@@ -347,6 +363,30 @@ fn wrote(path: &Path) -> Got {
 
 fn appended(path: &Path) -> Got {
     OpenOptions::new().append(true).open(path).map(|_| done())
+}
+
+/// The first that comes off, or else why the last did not.
+fn any(tried: impl IntoIterator<Item = Got>) -> Got {
+    let mut why = ErrorKind::NotFound.into();
+    for got in tried {
+        match got {
+            Ok(got) => return Ok(got),
+            Err(error) => why = error,
+        }
+    }
+    Err(why)
+}
+
+/// The group of all groups, and its own.
+fn control_group() -> (PathBuf, PathBuf) {
+    let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
+    let top =
+        mounts.lines().find(|line| line.contains(" - cgroup2 ")).and_then(|line| line.split(' ').nth(4));
+    let top = PathBuf::from(top.unwrap_or("/sys/fs/cgroup"));
+    let groups = fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
+    let own = groups.lines().find_map(|line| line.strip_prefix("0::/")).unwrap_or_default();
+    let own = top.join(own);
+    (top, own)
 }
 
 fn listed(path: &Path) -> Got {

@@ -45,12 +45,14 @@ pub(super) struct Found {
 pub(super) struct Apart {
     wish: Wish,
     sandbox: OnceLock<Sandbox>,
+    /// What control groups lack, in sentences.
+    groups_lack: OnceLock<Vec<String>>,
     found: OnceLock<Arc<Found>>,
 }
 
 impl Apart {
     pub(super) fn new(wish: Wish) -> Apart {
-        Apart { wish, sandbox: OnceLock::new(), found: OnceLock::new() }
+        Apart { wish, sandbox: OnceLock::new(), groups_lack: OnceLock::new(), found: OnceLock::new() }
     }
 
     /// The program that becomes a process.
@@ -62,6 +64,17 @@ impl Apart {
     pub(super) fn try_in(&self, sandbox: Sandbox) {
         // It is set once, by whoever made both.
         let _ = self.sandbox.set(sandbox);
+    }
+
+    /// What control groups lack, in a sentence.
+    pub(super) fn groups_lack(&self, lacking: Option<String>) {
+        // As above.
+        let _ = self.groups_lack.set(lacking.into_iter().collect());
+    }
+
+    /// What the kernel lacks, in sentences; blocks the first time.
+    pub(super) fn lacking(&self) -> Vec<String> {
+        self.found().lacking.iter().chain(self.groups_lack.get().into_iter().flatten()).cloned().collect()
     }
 
     /// What there is; blocks the first time.

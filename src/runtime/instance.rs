@@ -21,6 +21,7 @@ use uuid::Uuid;
 
 use super::api::{self, Answer, Api, Event, Said, Speaker};
 use super::availability::Launcher;
+use super::cgroup::{self, Bounds, Group};
 use super::code::Unpacked;
 use super::environment::{Facts, environment};
 use super::output::Output;
@@ -212,7 +213,7 @@ struct Process {
     init: Duration,
     memory_mb: u64,
     /// Given back when it has ended.
-    holds: Option<(Cell, Arc<Unpacked>)>,
+    holds: Option<(Option<Group>, Cell, Arc<Unpacked>)>,
 }
 
 impl Process {
@@ -237,7 +238,7 @@ impl Process {
             memory_mb: 0,
         };
         let begun = begin(house, seat, target, &stream, is_provisioned).await;
-        let Begun { child, pid, pipe, api, said, serving, group, cell, code } = match begun {
+        let Begun { child, pid, pipe, api, said, serving, group, holds } = match begun {
             Ok(begun) => begun,
             Err(why) => return Err(fail(why, silent)),
         };
@@ -256,7 +257,7 @@ impl Process {
             target: Arc::clone(target),
             init: Duration::ZERO,
             memory_mb: 0,
-            holds: Some((cell, code)),
+            holds: Some(holds),
         };
         process.output.say_apart(report::init_start_line(target.runtime, &house.config.place));
         let limit = INIT_MAX + Duration::from_secs(target.timeout_s.into());
@@ -412,6 +413,9 @@ impl Process {
     fn kill(&self) {
         // Gone already is as good.
         let _ = kill_process_group(self.group, Signal::KILL);
+        if let Some((Some(bounded), ..)) = &self.holds {
+            bounded.kill();
+        }
     }
 
     /// Ends it and whatever it started, gives back what it had, and takes its last words.
@@ -456,8 +460,7 @@ struct Begun {
     said: mpsc::UnboundedReceiver<Said>,
     serving: AbortHandle,
     group: Pid,
-    cell: Cell,
-    code: Arc<Unpacked>,
+    holds: (Option<Group>, Cell, Arc<Unpacked>),
 }
 
 async fn begin(
@@ -550,6 +553,7 @@ async fn begin(
     let Some(group) = stage.child.id().and_then(|pid| Pid::from_raw(pid.cast_signed())) else {
         return Err(unavailable("run the function", "it has no process id".to_owned()));
     };
+    let bounded = cgroup::put(house.groups.as_ref(), group, Bounds::of(target.memory_mb)).await;
     let begun = stage.become_process(&order).await;
     let Spawned { child, output: pipe, pid, listener: own } =
         begun.map_err(|not| not_spawned(&program, &not))?;
@@ -572,7 +576,7 @@ async fn begin(
         _ => Speaker::Anybody,
     };
     let serving = tokio::task::spawn_local(Rc::clone(&api).serve(listener, speaker)).abort_handle();
-    Ok(Begun { child, pid, pipe, api, said, serving, group, cell, code })
+    Ok(Begun { child, pid, pipe, api, said, serving, group, holds: (bounded, cell, code) })
 }
 
 /// A runtime started by a script of the function's: AWS's runtimes hand their command line to it, with a shell's words where

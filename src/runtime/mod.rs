@@ -11,6 +11,7 @@ mod admission;
 mod apart;
 mod api;
 mod availability;
+mod cgroup;
 mod code;
 mod environment;
 mod instance;
@@ -346,7 +347,7 @@ impl Runtimes {
 
     /// What the kernel lacks that would keep functions apart, in sentences; blocks as above.
     pub fn lacking(&self) -> Vec<String> {
-        self.apart.found().lacking.clone()
+        self.apart.lacking()
     }
 
     /// Whether this machine can run a version; blocks on asking the interpreter, the first time.

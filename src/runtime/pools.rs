@@ -17,6 +17,7 @@ use tokio::time::{sleep, timeout};
 
 use super::apart::Apart;
 use super::availability::Availability;
+use super::cgroup::Groups;
 use super::code::UnpackedCode;
 use super::instance;
 use super::sandbox::Sandbox;
@@ -139,6 +140,8 @@ pub(super) struct House {
     pub(super) code: Arc<UnpackedCode>,
     pub(super) availability: Arc<Availability>,
     pub(super) apart: Arc<Apart>,
+    /// Control groups for processes, where serin may make any.
+    pub(super) groups: Option<Arc<Groups>>,
     pub(super) watchdog: RefCell<Watchdog>,
     state: RefCell<State>,
     somebody_left: Notify,
@@ -212,9 +215,19 @@ impl House {
         let sandbox = Sandbox::open(apart.wanted_user(), data_dir, config.is_beside)?;
         apart.try_in(sandbox.clone());
         let code = Arc::new(UnpackedCode::new(code, sandbox.clone()));
-        let watchdog = RefCell::new(Watchdog::start()?);
-        let (state, somebody_left) = (RefCell::default(), Notify::new());
-        Ok(Rc::new(House { config, sandbox, code, availability, apart, watchdog, state, somebody_left }))
+        let (groups, lacking) = Groups::open();
+        apart.groups_lack(lacking);
+        Ok(Rc::new(House {
+            config,
+            sandbox,
+            code,
+            availability,
+            apart,
+            groups: groups.map(Arc::new),
+            watchdog: RefCell::new(Watchdog::start()?),
+            state: RefCell::default(),
+            somebody_left: Notify::new(),
+        }))
     }
 
     /// Does what it is told until it is told to stop.
@@ -256,6 +269,9 @@ impl House {
         };
         // What is left after this dies with the thread.
         let _ = timeout(grace + LEAVE_MAX, all_left).await;
+        if let Some(groups) = &self.groups {
+            groups.close();
+        }
         self.sandbox.close();
     }
 
