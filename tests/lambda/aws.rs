@@ -8,6 +8,18 @@ use crate::support::client::Client;
 use crate::support::house::House;
 use crate::support::service::Service;
 
+/// Who every client is, and where.
+pub(super) const ENVIRONMENT: [(&str, &str); 5] = [
+    ("AWS_ACCESS_KEY_ID", "AKIDEXAMPLE"),
+    ("AWS_SECRET_ACCESS_KEY", SECRET),
+    ("AWS_REGION", "us-east-1"),
+    ("AWS_DEFAULT_REGION", "us-east-1"),
+    ("AWS_EC2_METADATA_DISABLED", "true"),
+];
+
+/// The secret of that key.
+pub(super) const SECRET: &str = "secret-of-AKIDEXAMPLE";
+
 /// The real client; `scripts/test` installs it and names it.
 #[expect(clippy::disallowed_methods, reason = "a tool of the test run, not of serin")]
 #[track_caller]
@@ -25,10 +37,7 @@ pub(super) fn request(program: &str, url: &str, words: &[String]) -> Value {
     let output = Command::new(program)
         .args(words)
         .args(["--endpoint-url", url, "--output", "json"])
-        .env("AWS_ACCESS_KEY_ID", "AKIDEXAMPLE")
-        .env("AWS_SECRET_ACCESS_KEY", "secret")
-        .env("AWS_DEFAULT_REGION", "us-east-1")
-        .env("AWS_EC2_METADATA_DISABLED", "true")
+        .envs(ENVIRONMENT)
         .env("AWS_PAGER", "")
         .output()
         .unwrap();

@@ -6,15 +6,19 @@
 //!
 //! SAM builds, invokes and reads logs. `sam deploy`, `sync` and `delete`, and functions by the names they have in a stack,
 //! need CloudFormation, which serin is not: what SAM built is made a function by boto3, and called by its ARN.
+//!
+//! The daemon has principals, so that every request's signature is held to the client's key.
 
 use std::collections::BTreeMap;
+use std::fs::Permissions;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use super::aws::{request, words};
+use super::aws::{ENVIRONMENT, SECRET, request, words};
 use super::first_day::function;
 use crate::support::client::Client;
 use crate::support::functions::{Python, python_with_ric};
@@ -25,6 +29,9 @@ use crate::support::{root, until};
 
 /// How many invocations each version answered, by alias.
 type Answered = BTreeMap<String, BTreeMap<String, u64>>;
+
+/// What the test itself says who it is with.
+const TOKEN: &str = "token-of-the-test-itself";
 
 /// A daemon with the plan of `live`.
 struct Stage {
@@ -44,7 +51,14 @@ impl Stage {
              analysis:\n  latency: none\n  proof: {{addedFailures: 20pp}}\n"
         );
         std::fs::write(plans.join("live.yaml"), plan).unwrap();
-        let flags = [&["--plans", text(&plans)], flags].concat();
+        let principals = dir.path().join("principals.yaml");
+        let deployer = format!(
+            "principals:\n  - principal: arn:aws:iam::000000000000:user/deployer\n    owner: true\n    \
+             accessKey: {{id: AKIDEXAMPLE, secret: {{inline: \"{SECRET}\"}}}}\n    token: {{inline: \"{TOKEN}\"}}\n"
+        );
+        std::fs::write(&principals, deployer).unwrap();
+        std::fs::set_permissions(&principals, Permissions::from_mode(0o600)).unwrap();
+        let flags = [&["--plans", text(&plans), "--principals", text(&principals)], flags].concat();
         Stage { daemon: Daemon::start(dir.path(), &flags), function, dir }
     }
 
@@ -58,7 +72,8 @@ impl Stage {
     }
 
     fn get(&self, path: &str) -> Value {
-        ask(&agent(), &self.daemon.url(), "GET", path, None, &[]).ok()
+        let bearer = format!("Bearer {TOKEN}");
+        ask(&agent(), &self.daemon.url(), "GET", path, None, &[("authorization", &bearer)]).ok()
     }
 
     fn alias(&self, name: &str) -> Value {
@@ -97,7 +112,7 @@ impl Stage {
         }
         let target = format!("{}:live", self.function);
         until("the rollout has succeeded", || {
-            let rollout = self.daemon.serin(&["status", &target, "-o", "json"]).done().json();
+            let rollout = self.get(&format!("/v1/rollouts/{target}"));
             rollout["phase"] == "Succeeded" && rollout["canaryVersion"] == "2"
         });
         until("every invocation is counted", || self.counted() == *answered);
@@ -108,7 +123,7 @@ impl Stage {
 #[track_caller]
 fn run(program: impl AsRef<Path>, arguments: &[&str], more: impl FnOnce(&mut Command)) -> String {
     let mut command = Command::new(program.as_ref());
-    command.args(arguments).env("AWS_EC2_METADATA_DISABLED", "true");
+    command.args(arguments).envs(ENVIRONMENT);
     more(&mut command);
     let output = command.output().unwrap_or_else(|why| panic!("{}: {why}", program.as_ref().display()));
     let said = String::from_utf8_lossy(&output.stdout).into_owned();
@@ -233,7 +248,7 @@ impl Aws2<'_> {
 fn a_canary_by_version_2_of_the_command() {
     /// Sixty throws of a coin that all fall on one side are no chance.
     const THROWS: usize = 60;
-    const INVOCATIONS_MAX: usize = 5000;
+    const INVOCATIONS_MAX: usize = 50_000;
     let stage = Stage::set("canary", &[]);
     let (one, two) = (function(stage.dir.path(), "one.zip"), function(stage.dir.path(), "two.zip"));
     std::fs::write(stage.path("event.json"), r#"{"do":"context"}"#).unwrap();
@@ -270,7 +285,8 @@ fn a_canary_by_version_2_of_the_command() {
     let mut sent = 0;
     while stage.alias("live")["FunctionVersion"] != "2" {
         assert!(sent < INVOCATIONS_MAX, "not promoted after {:?}", client.answered);
-        let answer = others.post("/2015-03-31/functions/canary:live/invocations", &[], "{}");
+        let bearer = format!("Authorization: Bearer {TOKEN}");
+        let answer = others.post("/2015-03-31/functions/canary:live/invocations", &[&bearer], "{}");
         assert_eq!(answer.status, 200, "{answer:?}");
         client.count("live", answer.version().unwrap());
         sent += 1;

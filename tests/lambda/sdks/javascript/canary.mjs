@@ -23,13 +23,10 @@ const [endpoint, one, two] = process.argv.slice(2);
 const FunctionName = "canary";
 const Payload = JSON.stringify({ do: "context" });
 // More than the plan asks for by far.
-const INVOCATIONS_MAX = 5000;
+const INVOCATIONS_MAX = 50_000;
 
-const client = new LambdaClient({
-  endpoint,
-  region: "us-east-1",
-  credentials: { accessKeyId: "AKIDEXAMPLE", secretAccessKey: "secret" },
-});
+// The region and the credentials are in the environment.
+const client = new LambdaClient({ endpoint });
 const patient = { client, maxWaitTime: 120 };
 
 /** How many invocations each version answered, by alias. */

@@ -1,6 +1,6 @@
 //! A canary by the AWS SDK for Rust, from deployment to promotion: by steps of its own, and by serin's plan.
 //!
-//! Usage: canary ENDPOINT ONE.zip TWO.zip. Prints, as JSON, how many invocations each version answered by alias.
+//! Usage: canary ENDPOINT ONE.zip TWO.zip, with the credentials in the environment. Prints, as JSON, how many invocations each version answered by alias.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::error::Error;
@@ -20,7 +20,7 @@ const FUNCTION: &str = "canary";
 const PAYLOAD: &str = r#"{"do":"context"}"#;
 const PATIENCE: Duration = Duration::from_secs(120);
 /// More than the plan asks for by far.
-const INVOCATIONS_MAX: u32 = 5000;
+const INVOCATIONS_MAX: u32 = 50_000;
 
 type Outcome<T = ()> = Result<T, Box<dyn Error>>;
 
@@ -30,10 +30,12 @@ async fn main() -> Outcome {
     let [endpoint, one, two] = &arguments[..] else {
         return Err("usage: canary ENDPOINT ONE.zip TWO.zip".into());
     };
+    let variable = |name: &str| std::env::var(name).map_err(|why| format!("{name}: {why}"));
+    let (key, secret) = (variable("AWS_ACCESS_KEY_ID")?, variable("AWS_SECRET_ACCESS_KEY")?);
     let config = Config::builder()
         .endpoint_url(endpoint)
         .region(Region::from_static("us-east-1"))
-        .credentials_provider(Credentials::new("AKIDEXAMPLE", "secret", None, None, "test"))
+        .credentials_provider(Credentials::new(key, secret, None, None, "environment"))
         .http_client(Builder::new().build_http())
         .build();
     let mut canary = Canary { client: Client::from_conf(config), answered: BTreeMap::new() };
