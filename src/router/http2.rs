@@ -322,7 +322,105 @@ fn normalise(head: &mut request::Parts) -> Result<(), Refusal> {
 
 #[cfg(test)]
 mod tests {
+    use std::io;
+    use std::sync::Arc;
+
+    use hyper::rt::ReadBufCursor;
+    use tokio::task::consume_budget;
+    use tokio::time::timeout;
+
     use super::*;
+    use crate::domain::arn::Place;
+    use crate::metrics::connections::{ConnectionLimits, Connections};
+    use crate::metrics::recorder::Recorder;
+    use crate::router::drain::Drain;
+    use crate::router::names::SystemResolver;
+    use crate::router::settings::{RouterConfig, Timeouts};
+    use crate::router::table::RoutingTable;
+
+    /// A client that has more to say whenever it is heard, and takes whatever it is told.
+    struct Endless(Box<dyn Iterator<Item = u8> + Unpin>);
+
+    impl Endless {
+        fn saying(frames: &[&[u8]]) -> Endless {
+            let settings = [0, 0, 0, 4, 0, 0, 0, 0, 0];
+            let begin = PREFACE.iter().copied().chain(settings);
+            Endless(Box::new(begin.chain(frames.concat().into_iter().cycle())))
+        }
+    }
+
+    impl Read for Endless {
+        fn poll_read(
+            mut self: Pin<&mut Self>,
+            cx: &mut Context<'_>,
+            mut buffer: ReadBufCursor<'_>,
+        ) -> Poll<io::Result<()>> {
+            // As a socket uses up what a task may do in a turn.
+            ready!(pin!(consume_budget()).poll(cx));
+            let count = buffer.remaining().min(64);
+            buffer.put_slice(&self.0.by_ref().take(count).collect::<Vec<u8>>());
+            Poll::Ready(Ok(()))
+        }
+    }
+
+    impl Write for Endless {
+        fn poll_write(self: Pin<&mut Self>, _: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+            Poll::Ready(Ok(bytes.len()))
+        }
+
+        fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Ready(Ok(()))
+        }
+
+        fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Ready(Ok(()))
+        }
+    }
+
+    fn worker(timeouts: Timeouts) -> Worker {
+        let config = RouterConfig {
+            addr: "127.0.0.1:0".parse().unwrap(),
+            workers: Some(1),
+            timeouts,
+            resolver: Arc::new(SystemResolver),
+            bindings: Default::default(),
+            shows: Default::default(),
+            trusted_proxies: Default::default(),
+            place: Place { region: Place::REGION.to_owned(), account: Place::ACCOUNT.to_owned() },
+            access: Default::default(),
+            log: None,
+            events: None,
+            tls: None,
+            limits: ConnectionLimits::default(),
+            wants_proxy_header: false,
+        };
+        let recorder = Recorder::new(1, Arc::new(|_| {}));
+        let connections = Connections::new(config.limits);
+        let writer = recorder.writer(0).unwrap();
+        Worker::new(writer, &RoutingTable::new(recorder), &config, (connections, Arc::default()))
+    }
+
+    #[tokio::test]
+    async fn whoever_floods_and_asks_for_nothing_is_closed() {
+        let ping = [&[0, 0, 8, 6, 0, 0, 0, 0, 0][..], b"12345678"].concat();
+        // What answers the question with which an end in good order begins (h2's own bytes): whoever answers it without
+        // being asked is gone as soon as that is asked, so that nobody waits for the end of patience.
+        let going =
+            [&[0, 0, 8, 6, 1, 0, 0, 0, 0][..], &[0x0b, 0x7b, 0xa2, 0xf0, 0x8b, 0x9b, 0xfe, 0x54]].concat();
+        let window = [0, 0, 4, 8, 0, 0, 0, 0, 0, 0, 0, 0, 1];
+        let settings = [0, 0, 0, 4, 0, 0, 0, 0, 0];
+        let priority = [0, 0, 5, 2, 0, 0, 0, 0, 3, 0, 0, 0, 0, 1];
+        for frame in [&ping[..], &window, &settings, &priority] {
+            let soon = Timeouts { client_header: Duration::from_millis(20), ..Timeouts::default() };
+            let worker = Rc::new(worker(soon));
+            let permit = worker.connections.admit().unwrap();
+            let guard = Rc::new(Drain::default()).enter_silent();
+            let address = HeaderValue::from_static("192.0.2.1");
+            let client = Client { address, scheme: "http", certificate: None, is_trusted: false };
+            let serving = serve(worker, Endless::saying(&[frame, &going]), client, &guard, permit);
+            timeout(Duration::from_secs(20), serving).await.expect("it is closed");
+        }
+    }
 
     fn normalised(uri: &str, lines: &[(&'static str, &str)]) -> Result<request::Parts, &'static str> {
         let mut request = Request::new(());
