@@ -26,6 +26,11 @@
 //!
 //! It forgets by failures seen, not by the clock: in ten minutes at a failure a second, in hours at one a minute.
 //!
+//! With fewer than four blocks there is no quarter to leave out, and a stable version that hardly ever fails has so few
+//! for hours. There the largest *episode*, five differences of seconds in a row, is left out instead, if it is large (`EPISODE_SUMS`) and
+//! holds at least three quarters of all that is in excess: what came once has not come again yet. A second one like it
+//! leaves neither with three quarters, and both damp.
+//!
 //! A clump that takes a second falls into two ticks as often as not, and then looks like two smaller ones. So the same
 //! is estimated over ticks of five seconds, and where seconds already say that failures come in clumps (above
 //! `CLIPPED_ABOVE`), the larger of the two counts. Where seconds say nothing of clumps, longer ticks are not asked: their
@@ -65,6 +70,13 @@ const BLOCKS: usize = 20;
 const KEPT_FOR: Duration = Duration::from_secs(24 * 3600);
 /// One block in so many is left out.
 const LEFT_OUT: usize = 4;
+/// An episode is so many differences of seconds in a row, those of an outage that takes up to four, or so many of spans.
+const EPISODE_SECONDS: usize = 5;
+const EPISODE_SPANS: usize = 3;
+/// An episode that says less may be a clump like any other.
+const EPISODE_SUMS: f64 = 16.0;
+/// How much more than everything else together it must be in excess.
+const EPISODE_DOMINANCE: f64 = 3.0;
 /// What leaving blocks out costs true clumps, about.
 const EXCESS_FACTOR: f64 = 2.0;
 /// Places tell something where there are so many.
@@ -125,6 +137,8 @@ pub struct Dispersion {
     open: Block,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     closed: Vec<Block>,
+    #[serde(skip_serializing_if = "Episodes::is_empty")]
+    episodes: Episodes,
     /// What releases before blocks have stored: sums that faded.
     #[serde(skip_serializing)]
     squares: f64,
@@ -184,6 +198,75 @@ impl Sums {
         self.squares += more.squares;
         self.expected += more.expected;
     }
+
+    fn without(self, part: Sums) -> Sums {
+        Sums { squares: self.squares - part.squares, expected: self.expected - part.expected }
+    }
+
+    fn excess(self) -> f64 {
+        self.squares - self.expected
+    }
+}
+
+/// The largest episodes that the blocks hold, over seconds and over spans.
+///
+/// The few differences before now are not stored: an episode that a restart cuts in two counts with its larger part.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+struct Episodes {
+    seconds: Episode,
+    spans: Episode,
+}
+
+impl Episodes {
+    fn is_empty(&self) -> bool {
+        [self.seconds, self.spans].iter().all(|episode| episode.largest == Sums::default())
+    }
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(from = "StoredEpisode", into = "StoredEpisode")]
+struct Episode {
+    until: Uptime,
+    largest: Sums,
+    /// The newest differences, in a ring.
+    newest: [Sums; EPISODE_SECONDS],
+    at: usize,
+}
+
+type StoredEpisode = (u64, f32, f32);
+
+impl From<StoredEpisode> for Episode {
+    fn from((until, squares, expected): StoredEpisode) -> Episode {
+        let largest = Sums { squares: squares.into(), expected: expected.into() };
+        Episode { until: Uptime(until), largest, ..Episode::default() }
+    }
+}
+
+impl From<Episode> for StoredEpisode {
+    fn from(Episode { until, largest, .. }: Episode) -> StoredEpisode {
+        (until.0, largest.squares as f32, largest.expected as f32)
+    }
+}
+
+impl Episode {
+    fn learn(&mut self, difference: Sums, to: Uptime, differences: usize) {
+        self.newest[self.at] = difference;
+        self.at = (self.at + 1) % differences;
+        let mut sum = Sums::default();
+        self.newest.iter().for_each(|difference| sum.add(*difference));
+        if sum.excess() > self.largest.excess() {
+            (self.largest, self.until) = (sum, to);
+        }
+    }
+
+    /// What is left of the sums of all blocks without it, where it stands alone.
+    fn left_out_of(&self, all: Sums) -> Sums {
+        let rest = all.without(self.largest);
+        let is_large = self.largest.expected >= EPISODE_SUMS;
+        let stands_alone = self.largest.excess() >= EPISODE_DOMINANCE * rest.excess().max(0.0);
+        if is_large && stands_alone { rest } else { all }
+    }
 }
 
 impl Dispersion {
@@ -191,18 +274,18 @@ impl Dispersion {
     pub fn phi(&self) -> f64 {
         let over_time = self.phi_over_time();
         if over_time > 1.0 && self.knows_places() {
-            return over_time.min(self.phi_of(|block| block.places));
+            return over_time.min(self.phi_of(|block| block.places, None));
         }
         over_time
     }
 
     /// The estimate by time alone, whatever places say.
     fn phi_over_time(&self) -> f64 {
-        let of_seconds = self.phi_of(|block| block.seconds);
+        let of_seconds = self.phi_of(|block| block.seconds, Some(&self.episodes.seconds));
         if of_seconds <= CLIPPED_ABOVE {
             of_seconds
         } else if self.is_beyond_chance() {
-            of_seconds.max(self.phi_of(|block| block.spans))
+            of_seconds.max(self.phi_of(|block| block.spans, Some(&self.episodes.spans)))
         } else {
             CLIPPED_ABOVE
         }
@@ -216,7 +299,7 @@ impl Dispersion {
             length_s += block.length_s;
         }
         let deviation = seconds.expected * (3.0 / length_s.max(1.0)).sqrt();
-        seconds.squares - seconds.expected > DEVIATIONS * deviation
+        seconds.excess() > DEVIATIONS * deviation
     }
 
     /// Whether places are known of nearly all failures that count. S counts each failure in two differences.
@@ -230,16 +313,21 @@ impl Dispersion {
         self.closed.iter().chain([&self.open])
     }
 
-    fn phi_of(&self, sums: impl Fn(&Block) -> Sums) -> f64 {
+    fn phi_of(&self, sums: impl Fn(&Block) -> Sums, episode: Option<&Episode>) -> f64 {
         let mut kept = [Sums::default(); BLOCKS + 1];
         let count = self.closed.len() + 1;
         for (kept, block) in kept.iter_mut().zip(self.blocks()) {
             *kept = sums(block);
         }
         let kept = &mut kept[..count];
-        kept.sort_unstable_by(|a, b| (a.squares - a.expected).total_cmp(&(b.squares - b.expected)));
+        kept.sort_unstable_by(|a, b| a.excess().total_cmp(&b.excess()));
         let (mut total, left_out) = (Sums::default(), count / LEFT_OUT);
         kept[..count - left_out].iter().for_each(|sums| total.add(*sums));
+        if left_out == 0
+            && let Some(episode) = episode
+        {
+            total = episode.left_out_of(total);
+        }
         let excess = (total.squares + DOUBT) / (total.expected + DOUBT) - 1.0;
         1.0 + EXCESS_FACTOR * excess.max(0.0)
     }
@@ -247,8 +335,14 @@ impl Dispersion {
     /// Adds what was counted between two looks; a tick ends with the first look a second after it began.
     pub fn learn(&mut self, count: u64, from: Uptime, to: Uptime) {
         self.take_over(to);
-        let (seconds, _) = self.second.learn(TICK, count, from, to);
+        let (seconds, second_s) = self.second.learn(TICK, count, from, to);
         let (spans, length_s) = self.span.learn(LONG_TICK, count, from, to);
+        if second_s > 0.0 {
+            self.episodes.seconds.learn(seconds, to, EPISODE_SECONDS);
+        }
+        if length_s > 0.0 {
+            self.episodes.spans.learn(spans, to, EPISODE_SPANS);
+        }
         self.open.seconds.add(seconds);
         self.open.spans.add(spans);
         self.open.length_s += length_s;
@@ -260,7 +354,12 @@ impl Dispersion {
             self.closed.push(std::mem::take(&mut self.open));
         }
         if self.closed.first().is_some_and(|oldest| to.since(oldest.until) > KEPT_FOR) {
-            self.closed.remove(0);
+            let gone = self.closed.remove(0).until;
+            for episode in [&mut self.episodes.seconds, &mut self.episodes.spans] {
+                if episode.until <= gone {
+                    episode.largest = Sums::default();
+                }
+            }
         }
     }
 
@@ -286,6 +385,9 @@ impl Dispersion {
     pub fn skip(&mut self) {
         self.second.skip();
         self.span.skip();
+        for episode in [&mut self.episodes.seconds, &mut self.episodes.spans] {
+            episode.newest = Default::default();
+        }
     }
 
     /// What an earlier release learnt becomes a block.
@@ -439,7 +541,7 @@ mod tests {
             }
             vectors::assert_close(dispersion.open.places.squares, run.expect.squares, &run.name);
             vectors::assert_close(dispersion.open.places.expected, run.expect.expected, &run.name);
-            vectors::assert_close(dispersion.phi_of(|block| block.places), run.expect.phi, &run.name);
+            vectors::assert_close(dispersion.phi_of(|block| block.places, None), run.expect.phi, &run.name);
         }
     }
 
@@ -565,6 +667,34 @@ mod tests {
         let counts = (0..600_u64).map(|second| if second == 530 { 100 } else { second % 2 });
         learn_seconds(&mut dispersion, counts);
         assert!(dispersion.phi() < CLIPPED_ABOVE, "{}", dispersion.phi());
+    }
+
+    /// Nothing fails but in outages of some seconds, which fall on ticks as they like: the first one damps nothing, and a
+    /// second one of its kind says that they come again.
+    #[test]
+    fn an_outage_of_a_version_that_never_fails_damps_only_when_it_comes_again() {
+        let outages: [&[u64]; 4] = [&[100], &[40, 60], &[60, 100, 40], &[10]];
+        for outage in outages {
+            for between in [20, 600, 7200] {
+                let calm = || std::iter::repeat_n(0, between);
+                let once: Vec<u64> = calm().chain(outage.iter().copied()).chain(calm()).collect();
+                let twice: Vec<u64> =
+                    once.iter().copied().chain(outage.iter().copied()).chain(calm()).collect();
+                let phi = |counts: &[u64]| {
+                    let mut dispersion = Dispersion::default();
+                    learn_seconds(&mut dispersion, counts.iter().copied());
+                    let text = serde_json::to_string(&dispersion).unwrap();
+                    let stored: Dispersion = serde_json::from_str(&text).unwrap();
+                    assert!(
+                        (stored.phi() / dispersion.phi() - 1.0).abs() < 1e-4,
+                        "{outage:?} {between}: {text}"
+                    );
+                    dispersion.phi()
+                };
+                assert!(phi(&once) <= 1.0, "{outage:?} {between}: {}", phi(&once));
+                assert!(phi(&twice) > 2.0, "{outage:?} {between}: {}", phi(&twice));
+            }
+        }
     }
 
     #[test]
