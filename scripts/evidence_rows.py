@@ -24,6 +24,7 @@ INCIDENT = ["--incident", "30%@90s+3m", "--until", "10m", "--failures-show"]
 ROWS = [
     ("outage of a second, then a broken canary", STRICT, 100, OUTAGE, "failed", 5, "72"),
     ("outage of a second, then a broken canary", STRICT, 1000, OUTAGE, "failed", 12, "678"),
+    ("the same, where nearly nothing failed before", STRICT, 100, ["--stable-failures", "0.001%", *OUTAGE], "failed", 5, "–"),
     ("calm, a broken canary", STRICT, 100, BROKEN, "failed", 3, "2"),
     ("calm, a broken canary", STRICT, 1000, BROKEN, "failed", 10, "3"),
     ("cold for 200 requests after each rise", PLAIN, 100, ["--cold", "200x3", "--until", "1h"], "back", 0.02, "100%"),

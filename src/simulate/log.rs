@@ -1,4 +1,4 @@
-//! The cohorts of one epoch as a simulation counts them: every one of them, as long as anybody may ask.
+//! The cohorts of one epoch as a simulation counts them: each as long as anybody may ask for it by itself.
 
 use std::collections::VecDeque;
 
@@ -23,12 +23,30 @@ pub(super) struct Log {
     cohorts: VecDeque<Cohort>,
 }
 
+/// One cohort, or older ones that nobody tells apart any more.
 #[derive(Clone, Debug, Default)]
 struct Cohort {
     number: u64,
+    /// How many they are.
+    span: u64,
     sides: [Tally; 2],
     /// Good requests that are under way where answers are no events, as of when.
     under_way: [(u64, u64); 2],
+}
+
+impl Cohort {
+    /// Whether nothing is under way whose end is yet to be drawn.
+    fn is_over(&self) -> bool {
+        self.under_way.iter().all(|(count, _)| *count == 0)
+    }
+
+    /// Takes a later one in.
+    fn join(&mut self, later: &Cohort) {
+        self.span = later.number + later.span - self.number;
+        for (side, more) in self.sides.iter_mut().zip(&later.sides) {
+            *side = side.plus(more);
+        }
+    }
 }
 
 impl Log {
@@ -100,28 +118,40 @@ impl Log {
             slots.push(Slot { start, span: SPANS[rung], ..Slot::default() });
         }
         let first = slots.get(begin).map_or(0, |slot| slot.start);
-        while self.cohorts.front().is_some_and(|cohort| {
-            cohort.number < first && cohort.under_way.iter().all(|(count, _)| *count == 0)
-        }) {
+        while self.cohorts.front().is_some_and(|cohort| cohort.number < first && cohort.is_over()) {
             self.cohorts.pop_front();
         }
-        let mut index = begin;
-        for cohort in self.cohorts.iter().filter(|cohort| cohort.number >= first) {
+        let (mut index, mut length) = (begin, 0);
+        for at in 0..self.cohorts.len() {
+            let cohort = &self.cohorts[at];
             while slots.get(index).is_some_and(|slot| slot.end() <= cohort.number) {
                 index += 1;
             }
-            let Some(slot) = slots.get_mut(index) else { break };
-            slot.stable = slot.stable.plus(&cohort.sides[0]);
-            slot.canary = slot.canary.plus(&cohort.sides[1]);
+            if let Some(slot) = slots.get_mut(index).filter(|slot| slot.start <= cohort.number) {
+                slot.stable = slot.stable.plus(&cohort.sides[0]);
+                slot.canary = slot.canary.plus(&cohort.sides[1]);
+                // What lies in one slot now does so for good, for coarser ones begin and end where finer ones do.
+                let is_older = |before: &usize| self.cohorts[*before].number >= slot.start;
+                if let Some(before) = usize::checked_sub(length, 1).filter(is_older)
+                    && [before, at].iter().all(|place| self.cohorts[*place].is_over())
+                {
+                    let cohort = std::mem::take(&mut self.cohorts[at]);
+                    self.cohorts[before].join(&cohort);
+                    continue;
+                }
+            }
+            self.cohorts.swap(length, at);
+            length += 1;
         }
+        self.cohorts.truncate(length);
         KeptCohorts { now, totals: self.totals, slots: begin..slots.len() }
     }
 
     /// A cohort, if it is young enough to be kept; younger ones come later.
     fn at(&mut self, number: u64) -> Option<&mut Cohort> {
-        let place = self.cohorts.partition_point(|cohort| cohort.number < number);
-        if self.cohorts.get(place).is_none_or(|cohort| cohort.number != number) {
-            self.cohorts.insert(place, Cohort { number, ..Cohort::default() });
+        let place = self.cohorts.partition_point(|cohort| cohort.number + cohort.span <= number);
+        if self.cohorts.get(place).is_none_or(|cohort| cohort.number > number) {
+            self.cohorts.insert(place, Cohort { number, span: 1, ..Cohort::default() });
         }
         self.cohorts.get_mut(place)
     }
