@@ -445,3 +445,25 @@ pub(super) async fn answer(
     }
     forward(worker, client, request).await
 }
+
+#[cfg(test)]
+mod tests {
+    use tokio::task::consume_budget;
+    use tokio::time::timeout;
+
+    use super::super::drain::Drain;
+    use super::*;
+
+    #[tokio::test]
+    async fn whoever_begins_without_an_end_is_let_go() {
+        let guard = Rc::new(Drain::default()).enter_silent();
+        let endless = async {
+            loop {
+                consume_budget().await;
+            }
+        };
+        let waited = within::<()>(&guard, Duration::from_millis(20), endless);
+        let waited = timeout(Duration::from_secs(20), waited).await.expect("its end is seen");
+        assert!(matches!(waited, Waited::Over));
+    }
+}
