@@ -96,21 +96,24 @@ pub(super) struct Claim {
 impl Claim {
     /// Reads the signature of a request, if it has one.
     pub(super) fn read(asked: &Asked<'_>) -> Result<Option<Claim>, Stranger> {
-        if let Some(value) = asked.headers.get(header::AUTHORIZATION) {
-            let value = value.to_str().unwrap_or_default();
-            return match value.strip_prefix(ALGORITHM) {
+        let query = asked.uri.query().unwrap_or_default();
+        let is_presigned = query
+            .split('&')
+            .any(|pair| pair.starts_with("X-Amz-Algorithm=") || pair.starts_with("X-Amz-Signature="));
+        let mut shown = asked.headers.get_all(header::AUTHORIZATION).iter();
+        match (shown.next(), shown.next().is_some() || is_presigned) {
+            // Which of them counts would be another one to a proxy before this, or to whoever reads the log.
+            (Some(_), true) => Err(Stranger::Incomplete(
+                "A request shows its credentials once: in one Authorization header, or in the query."
+                    .to_owned(),
+            )),
+            (Some(value), false) => match value.to_str().unwrap_or_default().strip_prefix(ALGORITHM) {
                 Some(parts) => Claim::from_header(asked, parts).map(Some),
                 None => Ok(None),
-            };
+            },
+            (None, _) if is_presigned => Claim::from_query(asked, query).map(Some),
+            (None, _) => Ok(None),
         }
-        let query = asked.uri.query().unwrap_or_default();
-        if query
-            .split('&')
-            .any(|pair| pair.starts_with("X-Amz-Algorithm=") || pair.starts_with("X-Amz-Signature="))
-        {
-            return Claim::from_query(asked, query).map(Some);
-        }
-        Ok(None)
     }
 
     fn from_header(asked: &Asked<'_>, parts: &str) -> Result<Claim, Stranger> {
@@ -591,6 +594,25 @@ mod tests {
                 let now = read_time(VANILLA_AT).unwrap();
                 prop_assert!(claim.verify(&asked, &Credentials::new("a", SECRET, None, None, "test"), now).is_err());
             }
+        }
+    }
+
+    #[test]
+    fn credentials_are_shown_once() {
+        let also = |value: &str| {
+            refused(vanilla().with(|sent| sent.headers.push(("authorization", value.to_owned()))))
+        };
+        for text in [
+            also(VANILLA),
+            also("Bearer a-token-of-somebody-else"),
+            refused(vanilla().with(|sent| sent.headers.insert(0, ("authorization", "Bearer x".to_owned())))),
+            refused(vanilla().with(|sent| sent.target = "/?X-Amz-Signature=x".to_owned())),
+            refused(vanilla().with(|sent| {
+                sent.headers[2].1 = "Bearer x".to_owned();
+                sent.target = "/?X-Amz-Algorithm=AWS4-HMAC-SHA256".to_owned();
+            })),
+        ] {
+            assert!(text.contains("shows its credentials once"), "{text}");
         }
     }
 

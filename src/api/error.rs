@@ -89,12 +89,12 @@ impl From<DoorError> for ApiError {
     fn from(error: DoorError) -> ApiError {
         match error {
             DoorError::Refused(refusal) => refusal.into(),
-            DoorError::NotStored(source) => {
-                let status = match &*source {
+            DoorError::NotStored(ref source) | DoorError::Owed(ref source) => {
+                let status = match **source {
                     StoreError::Full => StatusCode::INSUFFICIENT_STORAGE,
                     _ => StatusCode::SERVICE_UNAVAILABLE,
                 };
-                ApiError::new(status, "notStored", format!("nothing was changed: {source}"))
+                ApiError::new(status, "notStored", error.to_string())
             }
             DoorError::Closed => ApiError::unavailable(error.to_string()),
         }

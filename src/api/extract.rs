@@ -37,12 +37,18 @@ impl FromRequestParts<Api> for Asker {
     async fn from_request_parts(parts: &mut Parts, _: &Api) -> Result<Asker, ApiError> {
         let caller = parts.extensions.get::<Caller>().cloned();
         let caller = caller.ok_or_else(|| ApiError::unavailable("the request was not admitted"))?;
-        let header = |name: &str, chars_max: usize| match parts.headers.get(name) {
-            None => Ok(None),
-            Some(value) => match value.to_str() {
-                Ok(text) if !text.is_empty() && text.len() <= chars_max => Ok(Some(text.to_owned())),
-                _ => Err(ApiError::invalid(format!("{name} is 1 to {chars_max} visible ASCII characters"))),
-            },
+        let header = |name: &str, chars_max: usize| {
+            let mut values = parts.headers.get_all(name).iter();
+            match (values.next(), values.next()) {
+                (None, _) => Ok(None),
+                (Some(_), Some(_)) => Err(ApiError::invalid(format!("{name} stands there twice; send one"))),
+                (Some(value), None) => match value.to_str() {
+                    Ok(text) if !text.is_empty() && text.len() <= chars_max => Ok(Some(text.to_owned())),
+                    _ => {
+                        Err(ApiError::invalid(format!("{name} is 1 to {chars_max} visible ASCII characters")))
+                    }
+                },
+            }
         };
         Ok(Asker {
             key: header(KEY_HEADER, KEY_CHARS_MAX)?,

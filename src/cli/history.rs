@@ -151,5 +151,5 @@ fn print(event: &EventView, args: &Args, columns: &mut Columns, session: &Sessio
             look.print(&entry(event, *columns, &look))
         }
     };
-    Ok(session.terminal.print(&text)?)
+    session.terminal.print_on(&text)
 }

@@ -63,18 +63,18 @@ pub fn run(args: &Args, session: &Session) -> anyhow::Result<Exit> {
         match args.output {
             TableOrJson::Json => session.terminal.print(&json(&list))?,
             TableOrJson::Table if list.lines.is_empty() => session.terminal.note("nothing was said there"),
-            TableOrJson::Table => print(&list.lines, args, session)?,
+            TableOrJson::Table => session.terminal.print(&text(&list.lines, args, session)?)?,
         }
         return Ok(Exit::Done);
     }
-    print(&list.lines, args, session)?;
+    session.terminal.print_on(&text(&list.lines, args, session)?)?;
     let (mut after, mut outage) = (list.next, Outage::new());
     loop {
         let wanted = LogQuery { after: Some(after), since: None, limit: Some(PAGE) };
         match client.logs(&args.target, &wanted) {
             Ok(list) => {
                 outage.ends(session);
-                print(&list.lines, args, session)?;
+                session.terminal.print_on(&text(&list.lines, args, session)?)?;
                 after = list.next;
                 if list.lines.len() == PAGE as usize {
                     continue;
@@ -86,8 +86,8 @@ pub fn run(args: &Args, session: &Session) -> anyhow::Result<Exit> {
     }
 }
 
-/// Prints lines, each with its time and version; as JSON, an object a line.
-fn print(lines: &[LogLineView], args: &Args, session: &Session) -> anyhow::Result<()> {
+/// Lines, each with its time and version; as JSON, an object a line.
+fn text(lines: &[LogLineView], args: &Args, session: &Session) -> Result<String, serde_json::Error> {
     let look = session.terminal.look();
     let mut text = String::new();
     for line in lines {
@@ -96,7 +96,7 @@ fn print(lines: &[LogLineView], args: &Args, session: &Session) -> anyhow::Resul
             TableOrJson::Table => text += &look.print(&[in_words(line, &look)]),
         }
     }
-    Ok(session.terminal.print(&text)?)
+    Ok(text)
 }
 
 fn in_words(line: &LogLineView, look: &Look) -> Line {

@@ -156,6 +156,7 @@ pub fn run(typed: impl IntoIterator<Item = OsString>) -> ExitCode {
     if let Some(ended) = daemon::as_stage(&typed) {
         return ended;
     }
+    signals::outlive_full_files();
     let (cli, url) = match read(typed) {
         Ok(read) => read,
         Err(usage) => {

@@ -1,5 +1,7 @@
 //! What every verb works with: the terminal it speaks to and the daemon it speaks with.
 
+use anyhow::Context;
+
 use super::exit::Exit;
 use super::terminal::Terminal;
 use crate::api::wire::VerbReply;
@@ -41,14 +43,15 @@ impl Session {
         let look = self.terminal.look();
         let VerbReply { id, function, alias, message, .. } = reply;
         let rollout = id.as_ref().map_or_else(String::new, |id| format!(", rollout {id}"));
-        self.terminal.print(&format!("{function}:{alias}: {}{rollout}\n", look.words(message)))?;
-        Ok(())
+        let said = format!("{function}:{alias}: {}{rollout}", look.words(message));
+        self.terminal.print(&(said.clone() + "\n")).context(said)
     }
 
     /// Says what a verb did.
     pub fn say_done(&self, reply: &VerbReply) -> anyhow::Result<Exit> {
         let look = self.terminal.look();
-        self.terminal.print(&(look.words(&reply.message) + "\n"))?;
+        let said = look.words(&reply.message);
+        self.terminal.print(&(said.clone() + "\n")).context(said)?;
         Ok(Exit::Done)
     }
 }

@@ -28,6 +28,13 @@ impl Signals {
     }
 }
 
+/// Lets a file that has grown to the largest that this process may write be an error of whoever writes, as a full disk
+/// is: by itself the signal for it, SIGXFSZ, ends the whole process.
+pub fn outlive_full_files() {
+    // SAFETY: numbers alone; no handler is named.
+    unsafe { libc::signal(libc::SIGXFSZ, libc::SIG_IGN) };
+}
+
 /// SIGUSR2, which asks a daemon to be replaced by the program that is installed now; heard from when this is made.
 pub struct UpgradeSignal(tokio::signal::unix::Signal);
 

@@ -63,7 +63,8 @@ pub fn run(args: &Args, session: &Session) -> anyhow::Result<Exit> {
     }
     let reply = client.start(&request, &change)?;
     if args.wait {
-        session.say_rollout(&reply)?;
+        // How it ends is said by the exit code, too, which whoever waits reads.
+        session.say_rollout(&reply).unwrap_or_else(|error| _ = session.terminal.report(&error));
         return match &reply.id {
             // Of a version that is live already there is nothing to wait for.
             Some(id) if reply.changed || reply.is_under_way() => {

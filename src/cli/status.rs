@@ -74,7 +74,10 @@ pub fn run(args: &Args, session: &Session) -> anyhow::Result<Exit> {
         exit = wait::until_settled(session, &client, &target, args.timeout)?;
     }
     let text = one(args.output, &client, &target, &session.terminal.look())?;
-    session.terminal.print(&text)?;
+    match session.terminal.print(&text) {
+        Err(error) if exit != Exit::Done => _ = session.terminal.report(&error),
+        done => done?,
+    }
     Ok(exit)
 }
 
@@ -175,7 +178,7 @@ fn watch_it(args: &Args, session: &Session, client: &Client) -> anyhow::Result<E
         let drawn = draw(client, target, look)?;
         Ok(watch::Frame { end: end(&drawn.status, args.wait), text: drawn.text, mark: drawn.mark })
     };
-    watch::watch(session, args.timeout, frame)
+    watch::watch(session, (args.wait, args.timeout), frame)
 }
 
 fn unprintable(error: anyhow::Error) -> ClientError {

@@ -3,6 +3,7 @@
 use std::io::{self, IsTerminal, Write};
 
 use anstream::{AutoStream, ColorChoice};
+use anyhow::Context;
 
 use super::exit::Exit;
 use super::render::Look;
@@ -85,11 +86,20 @@ impl Terminal {
         }
     }
 
-    /// Prints what was asked for.
-    pub fn print(&self, text: &str) -> io::Result<()> {
-        let mut out = io::stdout().lock();
-        out.write_all(text.as_bytes())?;
-        out.flush()
+    /// Prints what was asked for. That its reader has gone, as `head` does, changes neither what is done nor the exit code.
+    pub fn print(&self, text: &str) -> anyhow::Result<()> {
+        match write(text) {
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+            done => done.context(UNWRITTEN),
+        }
+    }
+
+    /// Prints a part of what goes on for as long as somebody reads it; an error, which is none to report, once nobody does.
+    pub fn print_on(&self, text: &str) -> anyhow::Result<()> {
+        match write(text) {
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Err(NobodyReads.into()),
+            done => done.context(UNWRITTEN),
+        }
     }
 
     /// Prints a line beside what was asked for, on stderr.
@@ -108,8 +118,7 @@ impl Terminal {
 
     /// Says what went wrong, once, with its causes.
     pub fn report(&self, error: &anyhow::Error) -> Exit {
-        let is_gone = |error: &io::Error| error.kind() == io::ErrorKind::BrokenPipe;
-        if error.downcast_ref::<io::Error>().is_some_and(is_gone) {
+        if error.is::<NobodyReads>() {
             // Whoever read along, `head` for one, has seen enough.
             return Exit::Done;
         }
@@ -123,6 +132,20 @@ impl Terminal {
         self.note_as_is(&format!("{label} {text}\n"));
         Exit::Failed
     }
+}
+
+/// What could not be done where stdout takes nothing.
+const UNWRITTEN: &str = "cannot write to standard output";
+
+/// Nobody reads any more what was to go on for as long as somebody does.
+#[derive(Debug, thiserror::Error)]
+#[error("nobody reads standard output any more")]
+struct NobodyReads;
+
+fn write(text: &str) -> io::Result<()> {
+    let mut out = io::stdout().lock();
+    out.write_all(text.as_bytes())?;
+    out.flush()
 }
 
 /// An error with its causes, leaving out those that only say again what was said.

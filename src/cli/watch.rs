@@ -26,10 +26,11 @@ pub struct Frame {
     pub end: Option<Exit>,
 }
 
-/// Draws what `frame` makes, again and again, until it ends, the time is up or the person stops it.
+/// Draws what `frame` makes, again and again, until it ends, the time is up or the person stops it; also when nobody reads
+/// it any more, unless how it ends is waited for.
 pub fn watch(
     session: &Session,
-    timeout: Option<Duration>,
+    (is_awaited, timeout): (bool, Option<Duration>),
     frame: impl Fn(&Look) -> Result<Frame, ClientError>,
 ) -> anyhow::Result<Exit> {
     let begun = clock::instant_now();
@@ -45,7 +46,11 @@ pub fn watch(
                     screen.draw(&frame.text, is_last, session)?;
                 } else if printed.as_ref() != Some(&frame.mark) {
                     let gap = if printed.is_some() { "\n" } else { "" };
-                    session.terminal.print(&format!("{gap}{}", frame.text))?;
+                    let text = format!("{gap}{}", frame.text);
+                    match is_awaited {
+                        true => session.terminal.print(&text)?,
+                        false => session.terminal.print_on(&text)?,
+                    }
                 }
                 printed = Some(frame.mark);
                 if let Some(exit) = frame.end {
@@ -109,7 +114,6 @@ impl Screen {
         }
         out.push_str("\x1b[J");
         self.drawn_lines = if cut { shown + 1 } else { shown };
-        session.terminal.print(&out)?;
-        Ok(())
+        session.terminal.print_on(&out)
     }
 }

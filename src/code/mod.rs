@@ -4,14 +4,17 @@
 //! Whoever is about to name one, or runs one, holds it meanwhile: what is held is not swept. Code is unpacked on demand, to
 //! a place of whoever runs it.
 
+mod remove;
 mod unpack;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
 use std::io::Write;
-use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+pub use remove::remove_unpacked;
 
 use crate::domain::process::CodeSha256;
 
@@ -213,32 +216,9 @@ fn digest_of(path: &Path) -> Option<CodeSha256> {
     path.file_name()?.to_str()?.strip_suffix(".zip").and_then(CodeSha256::from_hex)
 }
 
-/// Removes a tree of which the owner may not write every directory, as unpacked code is.
-pub fn remove_unpacked(place: &Path) -> std::io::Result<()> {
-    match fs::remove_dir_all(place) {
-        Err(why) if why.kind() == std::io::ErrorKind::PermissionDenied => {
-            open_to_owner(place);
-            fs::remove_dir_all(place)
-        }
-        removed => removed,
-    }
-}
-
-/// Opens directories to their owner, as far as they are ours; links are not followed.
-fn open_to_owner(place: &Path) {
-    if !fs::symlink_metadata(place).is_ok_and(|found| found.is_dir()) {
-        return;
-    }
-    // Whatever cannot be opened cannot be removed, which is told then.
-    let _ = fs::set_permissions(place, fs::Permissions::from_mode(0o700));
-    for entry in fs::read_dir(place).into_iter().flatten().flatten() {
-        open_to_owner(&entry.path());
-    }
-}
-
 fn remove(path: &Path) -> Result<(), CodeError> {
     let is_directory = fs::symlink_metadata(path).is_ok_and(|found| found.is_dir());
-    let removed = if is_directory { fs::remove_dir_all(path) } else { fs::remove_file(path) };
+    let removed = if is_directory { remove_unpacked(path) } else { fs::remove_file(path) };
     removed.map_err(CodeError::file("remove", path))
 }
 

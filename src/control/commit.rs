@@ -9,12 +9,13 @@ use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
 use super::core::{Answer, Core, Round};
-use super::door::Reply;
+use super::door::{Action, Command, Reply, Verb};
 use super::draft::Touched;
 use super::handle::{DoorError, Health, Input};
 use super::judge::Judge;
 use super::publish;
 use super::scheduler::{LOOK_EVERY, Scheduler, with_outside};
+use super::target::RolloutRef;
 use super::world::World;
 use crate::domain::alias::AliasId;
 use crate::domain::plan::OnFailure;
@@ -217,12 +218,57 @@ impl Scheduler {
         if !has_recovered || self.shared.health().trouble.is_some() {
             return;
         }
-        let well: Vec<AliasId> = self.overlaid.iter().filter(|id| !self.is_harmful(id)).cloned().collect();
+        let is_well = |id: &&AliasId| !self.is_harmful(id) && !self.owed.contains_key(*id);
+        let well: Vec<AliasId> = self.overlaid.iter().filter(is_well).cloned().collect();
         for id in well {
             self.overlaid.remove(&id);
             self.data_plane.publish(publish::edits(&self.core.world, &[Touched::Alias(id.clone())]));
             self.again.insert(id);
         }
+    }
+}
+
+/// What is owed to people.
+impl Scheduler {
+    /// Keeps a way back that somebody asked for and that could not be stored, where its canary is out of the routing table
+    /// already: whoever was told so is not to find it in again. The last one that was asked for stands.
+    pub(super) fn owe(
+        &mut self,
+        command: &Command,
+        answer: Result<Reply, DoorError>,
+    ) -> Result<Reply, DoorError> {
+        let (Err(DoorError::NotStored(why)), Some(alias)) = (&answer, self.taken_out_by(command)) else {
+            return answer;
+        };
+        let owed = DoorError::Owed(Arc::clone(why));
+        self.owed.insert(alias, command.clone());
+        Err(owed)
+    }
+
+    /// What is owed, once it may be that it can be stored.
+    pub(super) fn take_owed(&mut self, is_retry: bool) -> Vec<Command> {
+        if self.owed.is_empty() || !(is_retry || self.shared.health().trouble.is_none()) {
+            return Vec::new();
+        }
+        // What is refused now, because it has come to be so in another way, leaves no canary out.
+        self.has_recovered = true;
+        std::mem::take(&mut self.owed).into_values().collect()
+    }
+
+    /// The alias whose canary is out of the routing table, if that is what a command asked for.
+    fn taken_out_by(&self, command: &Command) -> Option<AliasId> {
+        let Action::Operate { target, verb: Verb::Abort | Verb::Rollback { .. } } = &command.action else {
+            return None;
+        };
+        let world = &self.core.world;
+        let alias = match target {
+            RolloutRef::OfAlias(alias) => alias,
+            RolloutRef::Id(id) => {
+                let alias = &world.rollout(*id)?.record.alias;
+                world.alias(alias).filter(|state| state.active == Some(*id)).map(|_| alias)?
+            }
+        };
+        (!self.closing && self.overlaid.contains(alias)).then(|| alias.clone())
     }
 }
 

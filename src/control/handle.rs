@@ -35,6 +35,12 @@ pub enum DoorError {
     /// It was decided, and could not be stored; nothing was changed.
     #[error("nothing was changed: {0}")]
     NotStored(Arc<StoreError>),
+    /// It was decided, and could not be stored; the canary is out of the routing table, and it is tried again.
+    #[error(
+        "not stored yet: {0}; the canary gets no traffic meanwhile, and what was asked is stored as soon as that can be, \
+         unless this serin ends before"
+    )]
+    Owed(Arc<StoreError>),
     /// The daemon is shutting down.
     #[error("serin is shutting down; nothing was changed")]
     Closed,

@@ -77,6 +77,8 @@ pub(super) struct Scheduler {
     /// Aliases to look at in the next turn, whatever the clock says.
     pub(super) again: BTreeSet<AliasId>,
     pub(super) overlaid: BTreeSet<AliasId>,
+    /// Ways back that somebody asked for and that could not be stored yet, of aliases that are overlaid.
+    pub(super) owed: BTreeMap<AliasId, Command>,
     /// What the router goes on serving that the world does not tell of.
     pub(super) last_table: Vec<Edit>,
     pub(super) spill: Spill,
@@ -123,6 +125,7 @@ impl Scheduler {
             alarms: BTreeSet::new(),
             again: BTreeSet::new(),
             overlaid: BTreeSet::new(),
+            owed: BTreeMap::new(),
             last_table: parts.last_table,
             spill: parts.spill,
             looked: Uptime(0),
@@ -291,8 +294,10 @@ impl Scheduler {
         if retry {
             settle.extend(self.live_aliases());
         }
+        // What was asked for before comes first.
+        let owed = self.take_owed(retry).into_iter().map(|command| (command, None));
         let (mut commands, askers): (Vec<Command>, Vec<Option<Asker>>) =
-            commands.into_iter().map(|(command, asker)| (command, Some(asker))).unzip();
+            owed.chain(commands.into_iter().map(|(command, asker)| (command, Some(asker)))).unzip();
         commands.extend(self.scheduled(at));
         commands.append(&mut self.pauses);
         for (errand, answer) in std::mem::take(&mut self.answers) {
@@ -309,7 +314,8 @@ impl Scheduler {
             self.core.round(at, &commands, &settle, outside)
         });
         let answers = self.carry_out(round, at, &settle);
-        for (asker, answer) in askers.into_iter().zip(answers) {
+        for ((asker, answer), command) in askers.into_iter().zip(answers).zip(&commands) {
+            let answer = self.owe(command, answer);
             if let Some(asker) = asker {
                 let _ = asker.send(answer);
             }

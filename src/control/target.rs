@@ -116,8 +116,9 @@ pub fn way_back(world: &World, state: &AliasState, named: Option<&Arc<Rollout>>)
             false => format!("{id} no longer is as rollout {name} promoted it, on v{promoted}"),
         });
     }
-    let left_so = record.committed.as_ref().is_some_and(|committed| committed.routing == routing);
-    if routing == Routing::only(record.stable) || (left_so && !routing.names(record.canary)) {
+    // What somebody else had made of the alias before it was aborted is nothing that anybody went back to.
+    let back_on = record.ended_on.filter(|version| *version != record.canary).unwrap_or(record.stable);
+    if routing == Routing::only(record.stable) || routing == Routing::only(back_on) {
         return WayBack::IsBack(rollout);
     }
     let phase = record.phase.name();

@@ -194,9 +194,33 @@ pub(super) fn to_client(headers: &mut HeaderMap, label: &HeaderValue) {
         // The body was read as chunks; a length beside them is a lie that the next reader could believe.
         headers.remove(CONTENT_LENGTH);
     }
+    say_length_once(headers);
     strip_nominated(headers);
     strip(headers, |name| is_hop_by_hop(name) || *name == SERIN_ERROR);
     headers.insert(EXECUTED_VERSION, label.clone());
+}
+
+/// Says a length that was said several times, or with zeros before it, once and plainly; takes off what is no length,
+/// which an answer without a body may still name.
+fn say_length_once(headers: &mut HeaderMap) {
+    let mut lengths = headers.get_all(CONTENT_LENGTH).iter();
+    let Some(first) = lengths.next() else { return };
+    let is_digits = first.as_bytes().iter().all(u8::is_ascii_digit);
+    if is_digits && first.as_bytes().first().is_some_and(|digit| *digit != b'0') && lengths.next().is_none() {
+        return;
+    }
+    let said =
+        headers.get_all(CONTENT_LENGTH).iter().flat_map(|value| value.as_bytes().split(|byte| *byte == b','));
+    let mut said = said.map(|part| {
+        let part = part.trim_ascii();
+        let is_number = !part.is_empty() && part.iter().all(u8::is_ascii_digit);
+        str::from_utf8(part).ok().filter(|_| is_number)?.parse::<u64>().ok()
+    });
+    let length = said.next().flatten().filter(|length| said.all(|other| other == Some(*length)));
+    match length {
+        Some(length) => _ = headers.insert(CONTENT_LENGTH, HeaderValue::from(length)),
+        None => _ = headers.remove(CONTENT_LENGTH),
+    }
 }
 
 /// Whether the only transfer coding, if any, is `chunked`: no other can be passed on without being undone.
@@ -513,5 +537,29 @@ mod tests {
         let mut both = map(&[("transfer-encoding", "chunked"), ("content-length", "3")]);
         to_client(&mut both, &HeaderValue::from_static("7"));
         assert_eq!(lines(&both), [("x-amz-executed-version", "7")]);
+    }
+
+    #[test]
+    fn an_answer_names_one_length_that_everybody_reads_alike() {
+        for (said, passed_on) in [
+            (&["3, 3"][..], Some("3")),
+            (&["3", "3"], Some("3")),
+            (&["3,3", " 3"], Some("3")),
+            (&["003"], Some("3")),
+            (&["0"], Some("0")),
+            (&["18446744073709551615"], Some("18446744073709551615")),
+            // Of an answer to HEAD nobody has read any of it.
+            (&["3, 4"], None),
+            (&["3", "4"], None),
+            (&["+3"], None),
+            (&[""], None),
+            (&["three"], None),
+        ] {
+            let mut headers = map(&said.iter().map(|said| ("content-length", *said)).collect::<Vec<_>>());
+            to_client(&mut headers, &HeaderValue::from_static("7"));
+            let told: Vec<_> =
+                headers.get_all(CONTENT_LENGTH).iter().map(|told| told.to_str().unwrap()).collect();
+            assert_eq!(told, passed_on.into_iter().collect::<Vec<_>>(), "{said:?}");
+        }
     }
 }

@@ -8,7 +8,8 @@ use std::fs::{self, File, Permissions};
 use std::io;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt, chown};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, mpsc};
+use std::time::Duration;
 
 use crate::code::remove_unpacked;
 use crate::config::ProcessUser;
@@ -27,6 +28,8 @@ const CLAIMS: &str = "/run/serin";
 const NOTE: &str = "run-directory";
 /// What a run directory's name begins with.
 const PREFIX: &str = "serin-run-";
+/// How long the end of a daemon waits for its files to be removed; the next one goes on with what is left.
+const CLOSE_MAX: Duration = Duration::from_secs(5);
 
 /// The safest that this daemon may have.
 pub fn best_user() -> ProcessUser {
@@ -114,8 +117,37 @@ struct Shared {
     /// The first of this daemon's users, and the lock that makes them its own.
     users: Option<(u32, File)>,
     root: PathBuf,
+    sweeper: Sweeper,
     free: Mutex<Free>,
     free_groups: Mutex<Numbers>,
+}
+
+/// A thread that removes what is nobody's any more: how long that takes is up to whoever left it there, so nobody waits.
+struct Sweeper(mpsc::Sender<(PathBuf, mpsc::Sender<()>)>);
+
+impl Sweeper {
+    fn start() -> io::Result<Sweeper> {
+        let (sender, places) = mpsc::channel::<(PathBuf, mpsc::Sender<()>)>();
+        let sweep = move || {
+            for (place, done) in places {
+                if let Err(error) = remove_unpacked(&place) {
+                    tracing::warn!(%error, place = %place.display(), "files of functions stay behind");
+                }
+                // Hardly anybody waits for it.
+                let _ = done.send(());
+            }
+        };
+        std::thread::Builder::new().name("sweeper".to_owned()).spawn(sweep)?;
+        Ok(Sweeper(sender))
+    }
+
+    /// Has a place removed after those before; what is given hangs up or says so once it is.
+    fn remove(&self, place: &Path) -> mpsc::Receiver<()> {
+        let (done, is_done) = mpsc::channel();
+        // The thread lives as long as this does.
+        let _ = self.0.send((place.to_owned(), done));
+        is_done
+    }
 }
 
 #[derive(Default)]
@@ -153,10 +185,11 @@ impl Sandbox {
     pub(super) fn open(user: ProcessUser, data_dir: &Path, beside: bool) -> io::Result<Sandbox> {
         let users = if user == ProcessUser::Own { Some(claim_users()?) } else { None };
         let note = data_dir.join(NOTE);
-        let mut noted = fs::read_to_string(&note).unwrap_or_default();
+        let noted = fs::read_to_string(&note).unwrap_or_default();
+        let sweeper = Sweeper::start()?;
         if !beside {
-            noted.lines().for_each(|left| remove_left_behind(Path::new(left.trim())));
-            noted.clear();
+            let left = noted.lines().map(|left| Path::new(left.trim())).filter(|left| is_left_behind(left));
+            left.for_each(|left| drop(sweeper.remove(left)));
         }
         // Strangers' code runs on this machine from now on, as other users.
         fs::set_permissions(data_dir, Permissions::from_mode(0o700))?;
@@ -176,6 +209,7 @@ impl Sandbox {
             user,
             users,
             root,
+            sweeper,
             free: Mutex::default(),
             free_groups: Mutex::default(),
         })))
@@ -238,8 +272,10 @@ impl Sandbox {
 
     /// Removes everything; nothing runs any more.
     pub(super) fn close(&self) {
-        if let Err(error) = remove_unpacked(&self.0.root) {
-            tracing::warn!(%error, place = %self.0.root.display(), "the run directory stays behind");
+        let is_done = self.0.sweeper.remove(&self.0.root);
+        if is_done.recv_timeout(CLOSE_MAX) == Err(mpsc::RecvTimeoutError::Timeout) {
+            let place = self.0.root.display();
+            tracing::warn!(%place, "functions left more than is removed in a moment; the next start goes on with it");
         }
     }
 }
@@ -261,12 +297,12 @@ impl Drop for Cell {
     fn drop(&mut self) {
         if let (Some((first, _)), Some(id)) = (&self.shared.users, self.id) {
             kill_all_of(id);
+            // Its next owner finds nothing of it, however long it stays.
+            let _ = chown(&self.scratch, Some(getuid().as_raw()), None);
             let mut free = self.shared.free.lock().unwrap_or_else(PoisonError::into_inner);
             free.users.returned.insert(id - first);
         }
-        if let Err(error) = fs::remove_dir_all(&self.scratch) {
-            tracing::warn!(%error, place = %self.scratch.display(), "a function's files stay behind");
-        }
+        drop(self.shared.sweeper.remove(&self.scratch));
     }
 }
 
@@ -293,11 +329,9 @@ fn kill_all_of(uid: u32) {
     }
 }
 
-fn remove_left_behind(left: &Path) {
-    let is_ours = left.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(PREFIX.as_bytes()))
+/// Whether a place is a run directory of this user's that a daemon has left.
+fn is_left_behind(left: &Path) -> bool {
+    left.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(PREFIX.as_bytes()))
         && left.parent() == Some(std::env::temp_dir().as_path())
-        && fs::symlink_metadata(left).is_ok_and(|found| found.is_dir() && found.uid() == getuid().as_raw());
-    if is_ours && let Err(error) = remove_unpacked(left) {
-        tracing::warn!(%error, place = %left.display(), "the run directory of the daemon before stays behind");
-    }
+        && fs::symlink_metadata(left).is_ok_and(|found| found.is_dir() && found.uid() == getuid().as_raw())
 }

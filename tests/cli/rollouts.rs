@@ -1,11 +1,13 @@
 //! Rollouts, started, looked at, waited for and operated by hand, as the real binary.
 
+use std::fs::File;
 use std::path::Path;
+use std::process::Stdio;
 
 use serde_json::Value;
 
 use crate::support::client::Client;
-use crate::support::serin::{Daemon, Running, serin};
+use crate::support::serin::{Daemon, Running, Said, serin};
 use crate::support::until;
 use crate::support::upstream::Version;
 
@@ -126,6 +128,40 @@ fn ends_have_exit_codes() {
     assert_eq!(house.routing(), "v1");
     daemon.serin(&["start", "fast", "--wait", "--allow-rejected"]).done();
     assert_eq!(house.routing(), "v2");
+}
+
+/// Types a command whose stdout nobody reads, or takes nothing.
+fn unheard(daemon: &Daemon, to: impl Into<Stdio>, args: &[&str]) -> Said {
+    let mut command = daemon.command();
+    Said::of(command.args(args).stdout(to).output().unwrap())
+}
+
+#[test]
+fn whether_anybody_reads_changes_no_exit_code() {
+    let dir = tempfile::tempdir().unwrap();
+    let broken = "function: shop\nalias: live\nbake: 1h\nmaxExposure: {failures: 1}\nsteps: [50%, 100%]\n";
+    let house = house(dir.path(), &[("broken", broken)]);
+    let daemon = &house.daemon;
+    let gone = || std::io::pipe().unwrap().1;
+    let full = || File::options().write(true).open("/dev/full").unwrap();
+    unheard(daemon, gone(), &["start", "broken", "--wait", "--timeout", "10ms"]).ended(6);
+    let mut client = Client::connect(daemon.router);
+    while house.status()["phase"] == "Progressing" {
+        client.get("/shop:live/status/500");
+    }
+    unheard(daemon, gone(), &["status", "shop:live", "--wait"]).ended(3);
+    unheard(daemon, gone(), &["status", "shop:live", "--watch", "--wait"]).ended(3);
+    unheard(daemon, full(), &["status", "shop:live", "--wait"]).ended(3).complaining(&["standard output"]);
+    unheard(daemon, gone(), &["history", "--follow"]).done();
+    unheard(daemon, gone(), &["rollback", "shop:live"]).done();
+    // What was done is told where it still can be.
+    unheard(daemon, full(), &["rollback", "shop:live", "--to", "2"])
+        .ended(1)
+        .complaining(&["shop:live is v2 now", "cannot write to standard output"]);
+    assert_eq!(house.routing(), "v2");
+    let bad = dir.path().join("bad.yaml");
+    std::fs::write(&bad, "function: shop\n").unwrap();
+    unheard(daemon, gone(), &["lint", bad.to_str().unwrap()]).ended(1);
 }
 
 #[test]

@@ -90,6 +90,30 @@ fn a_change_that_routes_nothing_anew_is_no_drift() {
 }
 
 #[test]
+fn what_somebody_left_behind_is_nothing_that_an_abort_went_back_to() {
+    let stage = drifted("pause");
+    let house = &stage.house;
+    house.ask("POST", "/v1/functions/f/versions", Some(&json!({ "url": "http://127.0.0.1:9" })), &[]).ok();
+    update_alias(house, "3", json!({ "2": 0.03 }));
+    house.verb("f:live", "abort", &json!({})).ok();
+    house.wait_for("f:live", "Aborted", SOON);
+    assert_eq!(routing(house), ("3".to_owned(), None), "it is whose hand put it there");
+    let refused = house.verb("f:live", "rollback", &json!({}));
+    assert_eq!(refused.status, 409, "{refused:?}");
+    for words in ["nothing to go back to", "changed by somebody else", "rollback f:live --to 1"] {
+        assert!(refused.error().contains(words), "{words} is not in {}", refused.error());
+    }
+    // A version that was named is where a person went, and there is no going back from there to another.
+    house.start_rollout(BY_HAND, &json!({ "to": "2", "again": true })).ok();
+    house.verb("f:live", "rollback", &json!({ "to": "1" })).ok();
+    house.wait_for("f:live", "Aborted", SOON);
+    assert_eq!(routing(house), ("1".to_owned(), None));
+    let again = house.verb("f:live", "rollback", &json!({})).ok();
+    assert!(again["message"].as_str().unwrap().contains("is back already"), "{again}");
+    assert_eq!(routing(house), ("1".to_owned(), None));
+}
+
+#[test]
 fn drift_does_not_disarm() {
     let stage = Stage::set(0.0, 0.0);
     let plan = "function: f\nalias: live\nsteps: [3%, 100%]\nbake: 1h\n";

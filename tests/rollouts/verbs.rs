@@ -223,5 +223,9 @@ fn one_key_does_it_once() {
     assert_eq!((first.status, &first), (200, &second));
     let other = json!({ "plan": "test", "planText": BY_HAND, "to": "2" });
     assert_eq!(house.ask("POST", "/v1/rollouts", Some(&other), &key).status, 422);
+    for twice in ["idempotency-key", "x-serin-reason"] {
+        let refused = house.ask("POST", "/v1/rollouts", Some(&start), &[(twice, "k1"), (twice, "k2")]);
+        assert!(refused.status == 400 && refused.error().contains("twice"), "{refused:?}");
+    }
     assert_eq!(house.kinds("f:live")["rolloutStarted"], 1);
 }

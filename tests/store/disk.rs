@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use rustix::process::Signal;
+use rustix::process::{Pid, Resource, Rlimit, Signal, prlimit};
 use serde_json::json;
 
 use crate::support::client::Client;
@@ -83,6 +83,48 @@ fn a_boot_on_a_full_disk_serves_and_goes_on_when_there_is_room() {
     relay.post("/v1/functions/f/aliases/other", &json!({ "functionVersion": "1" }));
     kill(&relay);
     assert_eq!(serin::store::fsck(&disk.path().join("data"), None).unwrap(), []);
+}
+
+#[test]
+fn files_that_may_grow_no_more_are_the_end_of_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut relay = Relay::start(dir.path(), &[]);
+    relay.roll_out(service("1"), service("2"), STANDING);
+    let pid = relay.pid();
+    let may_grow_to = |bytes: u64| {
+        let limit = Rlimit { current: Some(bytes), maximum: None };
+        prlimit(Pid::from_raw(pid), Resource::Fsize, limit).unwrap();
+    };
+    may_grow_to(4096);
+    let refused = relay.try_post("/v1/functions/f/aliases/other", &json!({ "functionVersion": "1" }));
+    assert!(refused.status >= 500 && refused.error().contains("nothing was changed"), "{refused:?}");
+    assert_eq!(answering(&relay, 40).values().sum::<usize>(), 40);
+    assert_eq!(ready(&relay).0, 503);
+    assert_eq!((relay.pid(), relay.processes()), (pid, vec![pid]), "by the same process");
+    stop(&relay);
+    relay.boot(&[]);
+    until("it goes on", || ready(&relay).0 == 200);
+    relay.post("/v1/functions/f/aliases/other", &json!({ "functionVersion": "1" }));
+}
+
+#[test]
+fn a_rollback_by_hand_that_the_store_does_not_take_is_the_routers_and_is_stored_later() {
+    for (verb, reason) in [("rollback", "rolled back by hand"), ("abort", "aborted by hand")] {
+        let dir = tempfile::tempdir().unwrap();
+        let relay = Relay::start(dir.path(), &[]);
+        relay.roll_out(service("1"), service("2"), STANDING);
+        let store = rusqlite::Connection::open(dir.path().join("data/serin.db")).unwrap();
+        store.execute_batch("BEGIN IMMEDIATE").unwrap();
+        let owed = relay.try_post(&format!("/v1/rollouts/f:live/{verb}"), &json!({}));
+        assert!(owed.status >= 500 && owed.error().contains("not stored yet"), "{owed:?}");
+        assert_eq!(answering(&relay, 40), only_stable(40));
+        assert_eq!(relay.rollout()["phase"], "Progressing", "it is not stored");
+        store.execute_batch("ROLLBACK").unwrap();
+        until("it is stored", || relay.rollout()["phase"] == "Aborted");
+        assert_eq!(answering(&relay, 40), only_stable(40));
+        assert_eq!(relay.rollout()["reason"], reason);
+        until("it is well", || ready(&relay).0 == 200);
+    }
 }
 
 #[test]

@@ -34,7 +34,8 @@ pub struct Said {
 }
 
 impl Said {
-    fn of(output: Output) -> Said {
+    /// Of a command that has ended.
+    pub fn of(output: Output) -> Said {
         Said {
             code: output.status.code().expect("an exit code"),
             out: String::from_utf8(output.stdout).expect("UTF-8"),

@@ -169,7 +169,9 @@ impl LambdaError {
     /// What kept the control plane from answering.
     pub(super) fn failed(error: &DoorError) -> LambdaError {
         match error {
-            DoorError::NotStored(source) if matches!(**source, StoreError::Full) => {
+            DoorError::NotStored(source) | DoorError::Owed(source)
+                if matches!(**source, StoreError::Full) =>
+            {
                 LambdaError::full(error.to_string())
             }
             error => LambdaError::unavailable(error.to_string()),

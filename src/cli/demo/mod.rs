@@ -40,9 +40,9 @@ pub fn run(args: &Args, session: &Session) -> anyhow::Result<Exit> {
         .context("cannot make a directory for the demonstration")?;
     let mut stage = Stage::build(directory.path())?;
     let told = story::tell(&mut stage, session).and_then(|story| {
-        session.terminal.print(&summary::text(&story, &session.terminal.look()))?;
+        session.terminal.print_on(&summary::text(&story, &session.terminal.look()))?;
         if args.keep {
-            session.terminal.print(&keep_text(&stage, directory.path()))?;
+            session.terminal.print_on(&keep_text(&stage, directory.path()))?;
             stage.wait_for_a_signal();
         }
         Ok(story)

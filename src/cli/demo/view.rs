@@ -38,7 +38,7 @@ impl<'a> View<'a> {
     }
 
     fn print(&self, lines: &[Line]) -> anyhow::Result<()> {
-        Ok(self.session.terminal.print(&self.look().print(lines))?)
+        self.session.terminal.print_on(&self.look().print(lines))
     }
 
     /// A heading.

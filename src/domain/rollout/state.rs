@@ -282,6 +282,9 @@ pub struct RolloutRecord {
     pub harm_reported: bool,
     /// Whether a person let the rollout go on past `maxExposure.requests`.
     pub exposure_waived: bool,
+    /// The version that a person put all traffic on to end it, if they named one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ended_on: Option<VersionNumber>,
     /// How often harm was sought anew in its version on this alias, this rollout included: each time with the whole
     /// `falseRollbackRate`.
     #[serde(default = "one")]
@@ -427,6 +430,7 @@ impl Rollout {
                 after: start.after,
                 harm_reported: false,
                 exposure_waived: false,
+                ended_on: None,
                 trials: start.trials_before.saturating_add(1),
                 closing: None,
             },

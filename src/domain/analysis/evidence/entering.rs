@@ -11,7 +11,7 @@
 
 use super::queue::{ASIDE, DRAWN, PARTS, Queue, SLOWNESSES, Views};
 use super::tables::Tables;
-use super::{Block, COHORT_MS, Evidence, PERIOD_COHORTS, Planned, QUEUES_KEPT, Settings};
+use super::{Block, Bound, COHORT_MS, Evidence, PERIOD_COHORTS, Planned, QUEUES_KEPT, Settings};
 use crate::domain::analysis::ceiling::Ceiling;
 use crate::domain::analysis::cohort::{Side, Tally};
 use crate::domain::analysis::harm::{Harm, HarmTable};
@@ -161,7 +161,7 @@ impl Evidence {
         if blocked.has_bad {
             let mut trial = Trial::of(self);
             by_epoch(edges, blocks, |group| trial.go_through(self, settings, group));
-            self.bound = Some(trial.best);
+            self.bound = trial.best;
         }
         if bad || blocked.has_bad {
             self.test(settings);
@@ -601,13 +601,13 @@ struct Trial {
     harm: Harm,
     ceiling: Ceiling,
     refusals: Harm,
-    best: f64,
+    best: Option<Bound>,
 }
 
 impl Trial {
     fn of(evidence: &Evidence) -> Trial {
         let Evidence { harm, ceiling, refusals, .. } = evidence;
-        Trial { harm: *harm, ceiling: *ceiling, refusals: *refusals, best: f64::NEG_INFINITY }
+        Trial { harm: *harm, ceiling: *ceiling, refusals: *refusals, best: None }
     }
 
     fn go_through(&mut self, evidence: &Evidence, settings: &Settings, group: &Group<'_>) {
@@ -645,8 +645,11 @@ impl Trial {
                 }
             }
             if views.is_bad(index) {
-                let ln = evidence.ln_of(settings, &self.harm, &self.ceiling, &self.refusals);
-                self.best = self.best.max(ln);
+                let classes = evidence.classes_of(settings, &self.harm, &self.ceiling, &self.refusals);
+                let ln = classes.ln() + evidence.carry;
+                if self.best.is_none_or(|best| ln > best.ln) {
+                    self.best = Some(Bound { ln, classes });
+                }
             }
         }
     }

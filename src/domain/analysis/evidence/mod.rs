@@ -110,6 +110,13 @@ struct Planned {
     comparisons: Comparisons,
 }
 
+/// The logarithm of the capital that open cohorts are sure to have brought, and of each of its classes.
+#[derive(Clone, Copy, Debug, PartialEq)]
+struct Bound {
+    ln: f64,
+    classes: Classes,
+}
+
 /// The evidence about one canary over one rollout.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Evidence {
@@ -163,9 +170,12 @@ pub struct Evidence {
     clock: u64,
     #[serde(skip)]
     unsplit: Unsplit,
-    /// The logarithm of the highest capital that open cohorts are sure to have brought, at the last look.
+    /// The highest capital that open cohorts are sure to have brought, at the last look.
     #[serde(skip)]
-    bound: Option<f64>,
+    bound: Option<Bound>,
+    /// The classes as they stood where harm was found.
+    #[serde(skip)]
+    blamed: Option<Classes>,
     /// What was learnt of stable is of the time before this; of each comparison as well.
     #[serde(skip)]
     learnt: Uptime,
@@ -212,6 +222,7 @@ impl Evidence {
             clock: 0,
             unsplit: Unsplit::default(),
             bound: None,
+            blamed: None,
             learnt: at,
             excesses_learnt: [at; PROCESSES],
             is_stale: false,
@@ -252,6 +263,7 @@ impl Evidence {
         self.found = false;
         self.ln_found = None;
         self.bound = None;
+        self.blamed = None;
         self.unsplit = Unsplit::default();
         self.began = self.seen;
         self.periods = 0;
@@ -355,7 +367,8 @@ impl Evidence {
     /// What is open counts where it is sure to bring more.
     pub fn ln_harm(&self, settings: &Settings) -> f64 {
         let settled = self.ln_of(settings, &self.harm, &self.ceiling, &self.refusals);
-        [self.bound, self.ln_found].into_iter().flatten().fold(settled, f64::max)
+        let bound = self.bound.map(|bound| bound.ln);
+        [bound, self.ln_found].into_iter().flatten().fold(settled, f64::max)
     }
 
     /// Tests for harm; what is found stays found.
@@ -363,7 +376,15 @@ impl Evidence {
         let ln_harm = self.ln_harm(settings);
         if !self.found && ln_harm >= settings.ln_harm_limit() {
             (self.found, self.ln_found) = (true, Some(ln_harm));
+            // What is open may have said most of it, and is counted anew at each look.
+            let bound = self.bound.filter(|bound| bound.ln >= ln_harm);
+            self.blamed = Some(bound.map_or_else(|| self.classes(settings), |bound| bound.classes));
         }
+    }
+
+    /// The classes that speak against the canary: as they stood when harm was found, else as they stand.
+    fn speaking(&self, settings: &Settings) -> Classes {
+        self.blamed.unwrap_or_else(|| self.classes(settings))
     }
 
     /// The classes as they stand, of settled cohorts.

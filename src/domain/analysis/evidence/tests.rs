@@ -474,6 +474,34 @@ mod latency {
             .map(|second| second - 300)
     }
 
+    /// What is found in cohorts that are open is blamed on what was found in them.
+    #[test]
+    fn a_canary_that_fails_at_once_is_said_to_fail() {
+        let settings = Settings { refusals: Some(Margin { ratio: 1.5, added: 0.01 }), ..settings(None) };
+        let settings = Settings { dispersion: DispersionRule::Constant(1.0), ..settings };
+        let mut evidence = Evidence::begin(Uptime(300_000), Past::warmed(1.0, 1000.0));
+        evidence.edges(&settings);
+        let of = |dispatched, ended, failed| Tally {
+            dispatched,
+            answered: ended,
+            ended,
+            failed,
+            ..Tally::default()
+        };
+        let slots = [
+            Slot { start: 6000, span: 1, stable: of(40, 40, 0), canary: of(4, 4, 0) },
+            Slot { start: 6001, span: 1, stable: of(40, 39, 0), canary: of(6, 6, 6) },
+        ];
+        let totals = [of(80, 79, 0), of(10, 10, 6)];
+        let block = Block {
+            cohorts: Some(Cohorts { now: 6003, totals, slots: &slots, offset: 0 }),
+            ..Block::of_counts(Revision(1), share(10), arms((10, 6), (79, 0)))
+        };
+        evidence.observe(&settings, Uptime(300_150), [block]);
+        assert!(evidence.is_harmful());
+        assert_eq!(evidence.slowness(&settings), None, "neither slow nor refusing");
+    }
+
     #[test]
     fn as_fast_as_stable_is_no_harm() {
         assert_eq!(found_after(&settings(None), |_| 1.0, share(10)), None);

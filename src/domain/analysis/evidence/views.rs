@@ -185,8 +185,8 @@ impl Evidence {
 
     /// What is refused, in words; `None` where refusals say less against the canary than failures do.
     fn refusal(&self, settings: &Settings) -> Option<String> {
-        let (last, refused) = (self.last_share(), self.classes(settings));
-        if refused.refusals? <= refused.failures {
+        let (last, speaking) = (self.last_share(), self.speaking(settings));
+        if speaking.refusals? <= speaking.failures {
             return None;
         }
         let of_last = self.totals.iter().filter(|totals| totals.weight == last && totals.stratum.is_real());
@@ -203,16 +203,22 @@ impl Evidence {
 
     /// What is slow or refused, in words; `None` where it says less against the canary than failures do.
     pub fn slowness(&self, settings: &Settings) -> Option<String> {
-        let refusals = self.ln_refusals_harm(settings).unwrap_or(f64::NEG_INFINITY);
-        let latency = settings.latency.as_ref().filter(|latency| self.latency.ln(latency) > refusals);
-        let Some(latency) = latency else { return self.refusal(settings) };
-        if self.latency.ln(latency) <= self.classes(settings).failures {
+        let speaking = self.speaking(settings);
+        let refusals = speaking.refusals.unwrap_or(f64::NEG_INFINITY);
+        let is_slow = speaking.latency.is_some_and(|latency| latency > refusals);
+        let Some(latency) = settings.latency.as_ref().filter(|_| is_slow) else {
+            return self.refusal(settings);
+        };
+        if speaking.latency.is_none_or(|latency| latency <= speaking.failures) {
             return None;
         }
         let figures = self.latency_figures(settings);
         let worst = figures.iter().max_by(|a, b| a.ln_harm.total_cmp(&b.ln_harm));
         let of = |counts: Counts| format!("{} of {}", counts.failures, counts.requests);
-        Some(match worst.filter(|worst| worst.ln_harm >= self.latency.ln(latency)) {
+        let is_of_ceiling = |worst: &&LatencyFigures| {
+            latency.ceiling_bucket.is_some() && worst.ln_harm < self.latency.ln(latency)
+        };
+        Some(match worst.filter(|worst| !is_of_ceiling(worst)) {
             Some(worst) => format!(
                 "{} canary requests took longer than {:.0} ms and {} stable ones longer than {:.0} ms, more than the plan \
                  allows at p{}",
@@ -222,7 +228,10 @@ impl Evidence {
                 worst.stable_us as f64 / 1000.0,
                 worst.quantile * 100.0
             ),
-            None => "more than 1% of the canary's requests took longer than p99Max allows".to_owned(),
+            None if latency.ceiling_bucket.is_some() => {
+                "more than 1% of the canary's requests took longer than p99Max allows".to_owned()
+            }
+            None => "its requests took longer than stable's, by more than the plan allows".to_owned(),
         })
     }
 

@@ -51,7 +51,9 @@ impl Change<'_> {
             true => Ending::Superseded,
             false => Ending::Aborted,
         };
-        if record.known_routing() == Some(target) {
+        let is_there = record.known_routing() == Some(target);
+        self.next.record.ended_on = to;
+        if is_there {
             return self.finish(ending, reason);
         }
         if ending == Ending::Aborted {
@@ -84,7 +86,9 @@ impl Change<'_> {
             true => (Phase::RollingBack(Ending::Superseded), &record.reason),
             false => (record.phase.clone(), &record.reason),
         };
-        self.enter_phase(phase, format!("{reason}; then rolled back to v{to} by hand"));
+        let reason = format!("{reason}; then rolled back to v{to} by hand");
+        self.next.record.ended_on = Some(to);
+        self.enter_phase(phase, reason);
         self.route(target);
         self.done()
     }
