@@ -27,9 +27,9 @@
 //! It forgets by failures seen, not by the clock: in ten minutes at a failure a second, in hours at one a minute.
 //!
 //! With fewer than four blocks there is no quarter to leave out, and a stable version that hardly ever fails has so few
-//! for hours. There the largest *episode*, five differences of seconds in a row, is left out instead, if it is large (`EPISODE_SUMS`) and
-//! holds at least three quarters of all that is in excess: what came once has not come again yet. A second one like it
-//! leaves neither with three quarters, and both damp.
+//! for hours. There the largest *episode*, five differences of seconds in a row, is left out instead, if it is large
+//! (`EPISODE_SUMS`) and the rest by itself says nothing of clumps (`CALM_BELOW`): what came once has not come again yet. A
+//! second one, even if it is much smaller, says that they recur, and all of it damps.
 //!
 //! A clump that takes a second falls into two ticks as often as not, and then looks like two smaller ones. So the same
 //! is estimated over ticks of five seconds, and where seconds already say that failures come in clumps (above
@@ -75,8 +75,8 @@ const EPISODE_SECONDS: usize = 5;
 const EPISODE_SPANS: usize = 3;
 /// An episode that says less may be a clump like any other.
 const EPISODE_SUMS: f64 = 16.0;
-/// How much more than everything else together it must be in excess.
-const EPISODE_DOMINANCE: f64 = 3.0;
+/// Below this an estimate says nothing of clumps: that of few failures, two of which came together once or twice by chance.
+const CALM_BELOW: f64 = 1.5;
 /// What leaving blocks out costs true clumps, about.
 const EXCESS_FACTOR: f64 = 2.0;
 /// Places tell something where there are so many.
@@ -206,6 +206,12 @@ impl Sums {
     fn excess(self) -> f64 {
         self.squares - self.expected
     }
+
+    /// The estimate that they make.
+    fn phi(self) -> f64 {
+        let excess = (self.squares + DOUBT) / (self.expected + DOUBT) - 1.0;
+        1.0 + EXCESS_FACTOR * excess.max(0.0)
+    }
 }
 
 /// The largest episodes that the blocks hold, over seconds and over spans.
@@ -260,12 +266,11 @@ impl Episode {
         }
     }
 
-    /// What is left of the sums of all blocks without it, where it stands alone.
+    /// What is left of the sums of all blocks without it, where it is large and stands alone.
     fn left_out_of(&self, all: Sums) -> Sums {
         let rest = all.without(self.largest);
-        let is_large = self.largest.expected >= EPISODE_SUMS;
-        let stands_alone = self.largest.excess() >= EPISODE_DOMINANCE * rest.excess().max(0.0);
-        if is_large && stands_alone { rest } else { all }
+        let stands_alone = rest.phi() < CALM_BELOW;
+        if self.largest.expected >= EPISODE_SUMS && stands_alone { rest } else { all }
     }
 }
 
@@ -328,8 +333,7 @@ impl Dispersion {
         {
             total = episode.left_out_of(total);
         }
-        let excess = (total.squares + DOUBT) / (total.expected + DOUBT) - 1.0;
-        1.0 + EXCESS_FACTOR * excess.max(0.0)
+        total.phi()
     }
 
     /// Adds what was counted between two looks; a tick ends with the first look a second after it began.
@@ -693,6 +697,8 @@ mod tests {
                 };
                 assert!(phi(&once) <= 1.0, "{outage:?} {between}: {}", phi(&once));
                 assert!(phi(&twice) > 2.0, "{outage:?} {between}: {}", phi(&twice));
+                let smaller: Vec<u64> = once.iter().copied().chain([5]).chain(calm()).collect();
+                assert!(phi(&smaller) > 2.0, "{outage:?} {between}: {}", phi(&smaller));
             }
         }
     }
