@@ -55,10 +55,13 @@
 //! supermartingales only as far as clumps look alike on both arms and fit into a tick. Few failures teach phi nothing:
 //! below some 20 failures it stays near 1. A plan's `minDispersion` is a floor for those who know.
 
+mod episode;
+
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use self::episode::{Episode, Episodes};
 use super::Counts;
 use crate::domain::time::Uptime;
 
@@ -70,13 +73,6 @@ const BLOCKS: usize = 20;
 const KEPT_FOR: Duration = Duration::from_secs(24 * 3600);
 /// One block in so many is left out.
 const LEFT_OUT: usize = 4;
-/// An episode is so many differences of seconds in a row, those of an outage that takes up to four, or so many of spans.
-const EPISODE_SECONDS: usize = 5;
-const EPISODE_SPANS: usize = 3;
-/// An episode that says less may be a clump like any other.
-const EPISODE_SUMS: f64 = 16.0;
-/// Below this an estimate says nothing of clumps: that of few failures, two of which came together once or twice by chance.
-const CALM_BELOW: f64 = 1.5;
 /// What leaving blocks out costs true clumps, about.
 const EXCESS_FACTOR: f64 = 2.0;
 /// Places tell something where there are so many.
@@ -214,66 +210,6 @@ impl Sums {
     }
 }
 
-/// The largest episodes that the blocks hold, over seconds and over spans.
-///
-/// The few differences before now are not stored: an episode that a restart cuts in two counts with its larger part.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(default)]
-struct Episodes {
-    seconds: Episode,
-    spans: Episode,
-}
-
-impl Episodes {
-    fn is_empty(&self) -> bool {
-        [self.seconds, self.spans].iter().all(|episode| episode.largest == Sums::default())
-    }
-}
-
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(from = "StoredEpisode", into = "StoredEpisode")]
-struct Episode {
-    until: Uptime,
-    largest: Sums,
-    /// The newest differences, in a ring.
-    newest: [Sums; EPISODE_SECONDS],
-    at: usize,
-}
-
-type StoredEpisode = (u64, f32, f32);
-
-impl From<StoredEpisode> for Episode {
-    fn from((until, squares, expected): StoredEpisode) -> Episode {
-        let largest = Sums { squares: squares.into(), expected: expected.into() };
-        Episode { until: Uptime(until), largest, ..Episode::default() }
-    }
-}
-
-impl From<Episode> for StoredEpisode {
-    fn from(Episode { until, largest, .. }: Episode) -> StoredEpisode {
-        (until.0, largest.squares as f32, largest.expected as f32)
-    }
-}
-
-impl Episode {
-    fn learn(&mut self, difference: Sums, to: Uptime, differences: usize) {
-        self.newest[self.at] = difference;
-        self.at = (self.at + 1) % differences;
-        let mut sum = Sums::default();
-        self.newest.iter().for_each(|difference| sum.add(*difference));
-        if sum.excess() > self.largest.excess() {
-            (self.largest, self.until) = (sum, to);
-        }
-    }
-
-    /// What is left of the sums of all blocks without it, where it is large and stands alone.
-    fn left_out_of(&self, all: Sums) -> Sums {
-        let rest = all.without(self.largest);
-        let stands_alone = rest.phi() < CALM_BELOW;
-        if self.largest.expected >= EPISODE_SUMS && stands_alone { rest } else { all }
-    }
-}
-
 impl Dispersion {
     /// The estimate, at least 1.
     pub fn phi(&self) -> f64 {
@@ -342,10 +278,10 @@ impl Dispersion {
         let (seconds, second_s) = self.second.learn(TICK, count, from, to);
         let (spans, length_s) = self.span.learn(LONG_TICK, count, from, to);
         if second_s > 0.0 {
-            self.episodes.seconds.learn(seconds, to, EPISODE_SECONDS);
+            self.episodes.learn_second(seconds, to);
         }
         if length_s > 0.0 {
-            self.episodes.spans.learn(spans, to, EPISODE_SPANS);
+            self.episodes.learn_span(spans, to);
         }
         self.open.seconds.add(seconds);
         self.open.spans.add(spans);
@@ -358,12 +294,7 @@ impl Dispersion {
             self.closed.push(std::mem::take(&mut self.open));
         }
         if self.closed.first().is_some_and(|oldest| to.since(oldest.until) > KEPT_FOR) {
-            let gone = self.closed.remove(0).until;
-            for episode in [&mut self.episodes.seconds, &mut self.episodes.spans] {
-                if episode.until <= gone {
-                    episode.largest = Sums::default();
-                }
-            }
+            self.episodes.forget(self.closed.remove(0).until);
         }
     }
 
@@ -389,9 +320,7 @@ impl Dispersion {
     pub fn skip(&mut self) {
         self.second.skip();
         self.span.skip();
-        for episode in [&mut self.episodes.seconds, &mut self.episodes.spans] {
-            episode.newest = Default::default();
-        }
+        self.episodes.skip();
     }
 
     /// What an earlier release learnt becomes a block.
