@@ -58,8 +58,10 @@ pub use crate::store::Finding;
 pub use make_way::{Offer, Taker};
 pub use take_over::{Risen, Rising};
 
-/// How long API requests under way, streams of events among them, may take after a shutdown began.
-const API_GRACE: Duration = Duration::from_secs(2);
+/// How long API requests under way, streams of events among them, may take once the router has ended: what is left of the
+/// drain, between these.
+const API_GRACE_MIN: Duration = Duration::from_millis(200);
+const API_GRACE_MAX: Duration = Duration::from_secs(2);
 
 /// How long deleting what is done at queues, or telling destinations, may take after the last invocation ended.
 const QUEUES_GRACE: Duration = Duration::from_secs(5);
@@ -345,6 +347,7 @@ impl Daemon {
 
     /// Lets requests under way end, stops deciding, and closes the store.
     pub fn shut_down(self, drain: Duration) -> anyhow::Result<()> {
+        let begun = clock::instant_now();
         self.event_sources.stop();
         self.async_invocations.stop();
         let drained = self.router.shutdown(drain);
@@ -353,7 +356,8 @@ impl Daemon {
         let emptied = self.event_sources.end(QUEUES_GRACE);
         let carried = self.async_invocations.end(QUEUES_GRACE);
         drop(self.api_listener);
-        self.stop_api.send_replace(Some(API_GRACE));
+        let left = drain.saturating_sub(clock::instant_now().duration_since(begun));
+        self.stop_api.send_replace(Some(left.clamp(API_GRACE_MIN, API_GRACE_MAX)));
         let served = join(self.api_thread, "the API").and_then(|served| Ok(served?));
         self.control.close();
         let decided = join(self.control_thread, "the control plane");
