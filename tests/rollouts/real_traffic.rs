@@ -125,6 +125,7 @@ fn broken_canary_is_rolled_back_as_soon_after_an_outage_as_ever() {
     let after = house.wait_for("f:live", "RolledBack", PATIENCE);
     let [before, after] = [before, after].map(|status| status["exposure"]["failures"].as_u64().unwrap());
     println!("{before} failed in the outage, {} after it until rollback", after - before);
-    assert!((1..=12).contains(&(after - before)), "{before} failed in the outage, {after} in all");
+    // Some five, and what comes while a busy machine does not get to deciding; where the outage damps they are hundreds.
+    assert!((1..=60).contains(&(after - before)), "{before} failed in the outage, {after} in all");
     drop(loads);
 }
