@@ -326,7 +326,8 @@ fn evidence_that_could_not_be_stored_is_not_forgotten_by_a_restart() {
     relay.roll_out(service("1"), address, "steps: [30%, 100%]\nbake: 10h");
     std::fs::write(&trigger, "").unwrap();
     let mut client = Client::connect(relay.router);
-    until("its canary is out", || (0..20).all(|_| client.get("/f:live/").version() == Some("1")));
+    // The router has it out at once, and the file that the next process reads a moment later.
+    until("its canary is out", || (0..300).all(|_| client.get("/f:live/").version() == Some("1")));
     kill(&relay);
     std::fs::remove_file(&trigger).unwrap();
     relay.boot(&environment);
