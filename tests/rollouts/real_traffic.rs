@@ -44,16 +44,26 @@ fn requests_until_rollback(stable: Answer, canary: Answer) -> u64 {
     requests(&status)
 }
 
+/// Counts something up to three times, until it is within its bound: what comes while a busy machine does not get to deciding
+/// is no fault, and a fault is there each time.
+fn at_most(what: &str, most: u64, count: impl Fn() -> u64) {
+    let mut counts = Vec::new();
+    while counts.last().is_none_or(|count| *count > most) {
+        assert!(counts.len() < 3, "{what}: {counts:?}");
+        counts.push(count());
+    }
+    println!("{what}: {counts:?}");
+}
+
 fn requests(status: &Value) -> u64 {
     status["exposure"]["requests"].as_u64().unwrap()
 }
 
 #[test]
 fn hanging_canary_is_rolled_back_while_its_first_users_wait() {
-    let waiting = requests_until_rollback(Answer::GOOD, Answer { after: None, ..Answer::GOOD });
-    println!("hanging at 3 % of 100/s: {waiting} requests wait");
-    // Some seven, and what comes while a busy machine does not get to deciding; by its timeout alone they are a hundred.
-    assert!(waiting <= 50, "{waiting}");
+    at_most("requests wait", 12, || {
+        requests_until_rollback(Answer::GOOD, Answer { after: None, ..Answer::GOOD })
+    });
 }
 
 #[test]
@@ -94,6 +104,10 @@ fn cold_canary_is_promoted() {
 /// canary breaks.
 #[test]
 fn broken_canary_is_rolled_back_as_soon_after_an_outage_as_ever() {
+    at_most("failed after the outage", 12, failures_after_an_outage);
+}
+
+fn failures_after_an_outage() -> u64 {
     let (stable, canary) = (Service::start(0.0, 1), Service::start(0.0, 2));
     let house = house(&stable, &canary);
     let loads = users(&house);
@@ -114,7 +128,7 @@ fn broken_canary_is_rolled_back_as_soon_after_an_outage_as_ever() {
     let after = house.wait_for("f:live", "RolledBack", PATIENCE);
     let [before, after] = [before, after].map(|status| status["exposure"]["failures"].as_u64().unwrap());
     println!("{before} failed in the outage, {} after it until rollback", after - before);
-    // Some five, and what comes while a busy machine does not get to deciding; where the outage damps they are hundreds.
-    assert!((1..=60).contains(&(after - before)), "{before} failed in the outage, {after} in all");
+    assert!(after > before, "{before} failed in the outage, {after} in all");
     drop(loads);
+    after - before
 }
