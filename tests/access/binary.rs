@@ -10,7 +10,7 @@ use rustix::process::Signal;
 
 use super::PRINCIPALS;
 use crate::support::serin::{Daemon, serin};
-use crate::support::{uninterrupted, until};
+use crate::support::uninterrupted;
 
 fn write(dir: &Path, mode: u32) -> String {
     let path = dir.join("principals.yaml");
@@ -24,8 +24,8 @@ fn an_owner_types_with_their_token_and_others_are_told_why_not() {
     let dir = tempfile::tempdir().unwrap();
     let daemon = Daemon::start(dir.path(), &["--principals", &write(dir.path(), 0o600)]);
     let said = |daemon: &Daemon| {
-        let log = daemon.log.lock().unwrap();
-        log.iter().find_map(|line| line["changes"].as_str().map(str::to_owned)).unwrap()
+        let line = daemon.logs_line("who may change", |line| line["changes"].is_string());
+        line["changes"].as_str().unwrap().to_owned()
     };
     assert_eq!(said(&daemon), "want a signature or a token: 1 owner, 2 others held to policies");
     assert!(!daemon.has_logged("hold nobody"));
@@ -125,7 +125,7 @@ fn an_owner_who_is_taken_out_hears_no_more_and_the_others_do() {
     hear_until(&mut other, "versionPublished");
     write(&["the-first"]);
     daemon.signal(Signal::HUP);
-    until("it is read", || daemon.has_logged("the principals are those that are in"));
+    daemon.logs("the principals are those that are in");
     let mut rest = Vec::new();
     other.read_to_end(&mut rest).unwrap();
     publish();

@@ -93,9 +93,9 @@ fn whoever_opens_the_router_to_others_is_told_what_it_shows() {
         let mut serve = command();
         serve.envs(token.map(|token| ("SERIN_TOKEN", token)));
         let daemon = Daemon::start_as(serve, dir.path(), &[&["--router", "0.0.0.0:0"], flags].concat());
-        until("it is said", || daemon.has_logged("other machines reach the router"));
+        daemon.logs("other machines reach the router");
         for part in says {
-            assert!(daemon.has_logged(part), "{part:?}: {:#?}", daemon.log.lock().unwrap());
+            daemon.logs(part);
         }
     }
     // On loopback there is nothing to say of it.
@@ -113,7 +113,7 @@ fn a_second_signal_ends_it_at_once() {
     let version = Version::start("one");
     let (mut daemon, _client) = with_a_request_that_hangs(dir.path(), &version);
     daemon.signal(Signal::TERM);
-    until("it is stopping", || daemon.has_logged("stopping"));
+    daemon.logs("stopping");
     assert!(!daemon.has_ended());
     daemon.signal(Signal::TERM);
     assert_eq!(daemon.ended().code(), Some(1));

@@ -22,9 +22,13 @@ fn publish(mut serin: Command, version: &Version) {
     assert!(done.expect("the binary runs").status.success());
 }
 
-fn tls_addr(log: &[Value]) -> SocketAddr {
-    let found = log.iter().find_map(|line| line.get("router.tls_addr")?.as_str()?.parse().ok());
-    found.expect("where it listens for TLS")
+fn tls_addr(log: impl Fn() -> Vec<Value>) -> SocketAddr {
+    let mut found = None;
+    until("it says where it listens for TLS", || {
+        found = log().iter().find_map(|line| line.get("router.tls_addr")?.as_str()?.parse().ok());
+        found.is_some()
+    });
+    found.expect("it was found")
 }
 
 fn metric(daemon: &Daemon, line: &str) -> f64 {
@@ -59,7 +63,7 @@ fn clients_without_end_do_not_take_the_descriptors_of_the_others() {
             until("those over the limit make room for each other", || metric(&daemon, refused) >= 400.0);
             assert_eq!(metric(&daemon, "serin_connections_open"), 76.0);
         } else {
-            until("accepting pauses", || daemon.has_logged("accepting connections pauses"));
+            daemon.logs("accepting connections pauses");
         }
         drop(crowd);
         until("there is room again", || {
@@ -78,7 +82,7 @@ fn a_hangup_reads_certificates_again_and_the_log_says_what_is_wrong_with_them() 
     let paths = [cert.to_str().unwrap(), key.to_str().unwrap()];
     let flags = ["--router-tls", "127.0.0.1:0", "--tls-cert", paths[0], "--tls-key", paths[1]];
     let daemon = Daemon::start(dir.path(), &flags);
-    let addr = tls_addr(&daemon.log.lock().unwrap());
+    let addr = tls_addr(|| daemon.log.lock().unwrap().clone());
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let shown = || {
         let stream = runtime.block_on(authority.connect(addr, Greeting::default())).unwrap();
@@ -87,9 +91,8 @@ fn a_hangup_reads_certificates_again_and_the_log_says_what_is_wrong_with_them() 
     let before = shown();
     std::fs::write(&key, "no key").unwrap();
     daemon.signal(Signal::HUP);
-    until("the log says why not", || {
-        daemon.has_logged("is served on") && daemon.has_logged("server.key: no private key in PEM")
-    });
+    daemon.logs("is served on");
+    daemon.logs("server.key: no private key in PEM");
     assert_eq!(shown(), before);
     authority.sign("server");
     daemon.signal(Signal::HUP);
@@ -107,7 +110,7 @@ fn an_upgrade_hands_the_listener_for_tls_over() {
         ("SERIN_TLS_KEY", key.to_str().unwrap()),
     ];
     let relay = Relay::start(dir.path(), &environment);
-    let addr = tls_addr(&relay.lines());
+    let addr = tls_addr(|| relay.lines());
     let mut serin = command();
     serin.env("SERIN_URL", format!("http://{}", relay.api));
     publish(serin, &one);

@@ -200,7 +200,25 @@ impl Daemon {
         assert!(self.ended().success(), "{:#?}", self.log.lock().unwrap());
     }
 
-    /// Whether a log line says this.
+    /// Waits for a line of the log, which comes by a pipe of its own and so maybe after an answer.
+    #[track_caller]
+    pub fn logs(&self, text: &str) -> Value {
+        let says = |line: &Value| line["message"].as_str().is_some_and(|message| message.contains(text));
+        self.logs_line(text, says)
+    }
+
+    /// Waits for a line of the log that is as this wants it.
+    #[track_caller]
+    pub fn logs_line(&self, what: &str, is_it: impl Fn(&Value) -> bool) -> Value {
+        let mut found = None;
+        until(&format!("the log says {what:?}"), || {
+            found = self.log.lock().unwrap().iter().find(|line| is_it(line)).cloned();
+            found.is_some()
+        });
+        found.expect("it was found")
+    }
+
+    /// Whether a log line says this by now: for daemons that have ended, and for what must not be said.
     pub fn has_logged(&self, text: &str) -> bool {
         let log = self.log.lock().unwrap();
         log.iter().any(|line| line["message"].as_str().is_some_and(|message| message.contains(text)))
