@@ -8,6 +8,7 @@ mod abort;
 mod alias;
 mod approve;
 mod backup;
+mod calibrate;
 mod completions;
 mod counts_file;
 mod daemon_log;
@@ -136,6 +137,8 @@ enum Command {
     Simulate(simulate::Args),
     /// Put recorded traffic through a plan's gates, and show what they say block by block.
     Replay(replay::Args),
+    /// Run a plan over an alias's recorded counts with two equal versions: how often is it wrong, how long does it take?
+    Calibrate(calibrate::Args),
     /// Print the JSON Schema of plan files, for editors.
     Schema,
     /// Check the store against its journal, and mend aliases.
@@ -235,6 +238,7 @@ impl Command {
             Command::Lint(args) => lint::run(args, session),
             Command::Simulate(args) => simulate::run(args, session),
             Command::Replay(args) => replay::run(args, session),
+            Command::Calibrate(args) => calibrate::run(args, session),
             Command::Schema => schema::run(session),
             Command::Fsck(args) => fsck::run(args, session),
             Command::Backup(args) => backup::run(args, session),

@@ -5,6 +5,7 @@ use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use anyhow::Context;
 use serde::Serialize;
 
 use super::exit::Exit;
@@ -16,16 +17,20 @@ use crate::domain::analysis::boundary::Margin;
 use crate::domain::analysis::floor;
 use crate::domain::plan::Plan;
 use crate::domain::weight::Weight;
-use crate::simulate::{self, Arm, Cold, Drift, Incident, Manners, Run, Traffic};
+use crate::simulate::replay::{Recorded, lines};
+use crate::simulate::{self, Arm, Cold, Drift, Incident, Manners, Run, Spell, Spells, Traffic};
 
 const EXAMPLES: &str = "\
 Examples:
   serin simulate plans/checkout.yaml --rps 100 --canary-failures 2%
   serin simulate plans/checkout.yaml --rps 5 --until 24h         is there ever enough traffic to decide?
   serin simulate plans/checkout.yaml --rps 100 --incident 30%@10m+3m --runs 2000 -o json
+  serin simulate plans/checkout.yaml --rps 10 --spells 5%@10m+30s --prior 2h
+  serin simulate plans/checkout.yaml --rps 10 --counts | serin replay --plan plans/checkout.yaml -
 
 Each run is a rollout of the plan by the daemon's own control core, in virtual time, from a seed of its own that follows
-from --seed. Nobody approves, resumes or drifts in it. Ten minutes of the stable version's traffic come before.
+from --seed. Nobody approves, resumes or drifts in it. The stable version's traffic of --prior comes before, and what the
+plan's `watch` says comes after.
 
 Exit codes: 0 however the runs ended, 1 when the plan cannot be read";
 
@@ -78,9 +83,15 @@ pub struct Args {
     /// How many failures come together within a second on one version, on average; 1 is independent failures.
     #[arg(long, value_name = "N", default_value_t = 1.0, value_parser = clump)]
     clumps: f64,
+    /// Each version's own bad spells: 5%@10m+30s is 5 % more failures for 30 s each 10 minutes, x3@5m+10s slow answers.
+    #[arg(long, value_name = "SHARE|xN@EVERY+SPAN")]
+    spells: Vec<SpellsFlag>,
     /// Traffic swings over the day by eight tenths around its mean, and is least at the start.
     #[arg(long)]
     daily: bool,
+    /// How long the stable version has served alone when the rollout starts.
+    #[arg(long, value_name = "SPAN", default_value = "10m", value_parser = span)]
+    prior: Duration,
     /// Kill the daemon this often; it goes on at once from what it had stored.
     #[arg(long, value_name = "SPAN", value_parser = span)]
     restart_every: Option<Duration>,
@@ -93,6 +104,9 @@ pub struct Args {
     /// Chooses the chances: the same seed gives the same answer.
     #[arg(long, value_name = "N", default_value_t = 1)]
     seed: u64,
+    /// Print the counts of the first run instead, as `serin replay` reads them.
+    #[arg(long, conflicts_with_all = ["runs", "output"])]
+    counts: bool,
     /// How it is printed.
     #[arg(long, short, value_enum, value_name = "FORM", default_value = "table")]
     output: TableOrJson,
@@ -196,6 +210,37 @@ impl FromStr for DriftFlag {
     }
 }
 
+#[derive(Clone, Copy, Debug)]
+struct SpellsFlag(Spells);
+
+impl FromStr for SpellsFlag {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<SpellsFlag, String> {
+        let parts = text.split_once('@').and_then(|(what, when)| Some((what, when.split_once('+')?)));
+        let Some((what, (every, lasts))) = parts else {
+            return Err(
+                "spells are SHARE@EVERY+SPAN or xN@EVERY+SPAN, as in 5%@10m+30s or x3@5m+10s".to_owned()
+            );
+        };
+        let slower = what.strip_prefix('x').map(|times| times.parse::<f64>().ok());
+        let what = match slower.map(|times| times.filter(|times| (1.0..=1000.0).contains(times))) {
+            Some(Some(times)) => Spell::Slower(times),
+            Some(None) => {
+                return Err("in a spell answers take x1 to x1000 as long, as in x3@5m+10s".to_owned());
+            }
+            None => Spell::Failures(what.parse::<Share>()?.0),
+        };
+        let (every, lasts) = (span(every)?, span(lasts)?);
+        if lasts.is_zero() || lasts >= every {
+            return Err(
+                "a spell lasts some time, and less than it takes until the next, as in 5%@10m+30s".to_owned()
+            );
+        }
+        Ok(SpellsFlag(Spells { what, every, lasts }))
+    }
+}
+
 fn clump(text: &str) -> Result<f64, &'static str> {
     let clump = text.parse::<f64>().ok().filter(|clump| (1.0..=1000.0).contains(clump));
     clump.ok_or("a clump is a mean from 1 (independent failures) to 1000")
@@ -226,12 +271,17 @@ impl Args {
             incidents: self.incident.iter().map(|incident| incident.0).collect(),
             drift: self.drift.map(|drift| drift.0),
             clump: self.clumps,
+            spells: self.spells.iter().map(|spells| spells.0).collect(),
+            prior: self.prior,
             daily: self.daily,
             restart_every: self.restart_every,
             ..Traffic::steady(self.rps, stable, canary)
         }
     }
 }
+
+/// The longest time that stable may have served before.
+const PRIOR_MAX: Duration = Duration::from_secs(30 * 24 * 3600);
 
 /// Does it.
 pub fn run(args: &Args, session: &Session) -> anyhow::Result<Exit> {
@@ -247,7 +297,17 @@ pub fn run(args: &Args, session: &Session) -> anyhow::Result<Exit> {
         args.restart_every.is_none_or(|every| every >= Duration::from_secs(1)),
         "--restart-every is under a second: a daemon that dies faster than that decides nothing"
     );
+    anyhow::ensure!(
+        args.prior <= PRIOR_MAX,
+        "--prior is more than thirty days: nothing of stable's past is remembered for so long"
+    );
     let traffic = args.traffic();
+    if args.counts {
+        let (run, record) = simulate::run_first_recorded(&plan, &traffic, args.until, args.seed);
+        let record = record.with_context(|| format!("nothing was counted in it: it is {}", run.phase))?;
+        session.terminal.print(&lines(record.prior, &Recorded::all(&record)))?;
+        return Ok(Exit::Done);
+    }
     let runs = simulate::many(&plan, &traffic, args.until, args.runs, args.seed);
     let simulated = Simulated::new(&plan.plan, &traffic, args, &runs);
     let text = match args.output {
@@ -280,6 +340,10 @@ pub struct Simulated {
     pub seconds: Option<Spread>,
     /// Seconds until success.
     pub success_seconds: Option<Spread>,
+    /// Failed requests of a canary that broke once it was proven, until its proof stood no more.
+    pub failed_while_proven: Option<Spread>,
+    /// The watch after promotions; `None` where the plan has none, or nothing was promoted.
+    pub watch: Option<Watched>,
     /// The fewest canary requests that any valid test needs on average; `None` where there is no harm to be found.
     pub floor: Option<Floor>,
     /// What the runs that went on to the end waited for, and how many of them, most first.
@@ -301,11 +365,38 @@ pub struct Outcomes {
     pub waiting: f64,
 }
 
+/// What the watch after promotions said.
+#[derive(Clone, Copy, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Watched {
+    /// The share of the promotions with an alarm, 0 to 1.
+    pub alarms: f64,
+    /// Failed requests from the promotion, or from when the version broke, to the alarm.
+    pub failed_requests: Option<Spread>,
+    /// Seconds from then to the alarm.
+    pub seconds: Option<Spread>,
+}
+
+impl Watched {
+    fn of(plan: &Plan, runs: &[Run]) -> Option<Watched> {
+        plan.watch?;
+        let promoted = runs.iter().filter(|run| run.phase == "Succeeded").count();
+        let alarms: Vec<simulate::Alarm> = runs.iter().filter_map(|run| run.alarm).collect();
+        (promoted > 0).then(|| Watched {
+            alarms: alarms.len() as f64 / promoted as f64,
+            failed_requests: spread(alarms.iter().map(|alarm| alarm.failures as f64)),
+            seconds: spread(alarms.iter().map(|alarm| alarm.after.as_secs_f64())),
+        })
+    }
+}
+
 /// The middle and the high end.
 #[derive(Clone, Copy, Debug, Serialize)]
 pub struct Spread {
     /// Half of the runs had at most this.
     pub median: f64,
+    /// Nine of ten had at most this.
+    pub p90: f64,
     /// Nineteen of twenty had at most this.
     pub p95: f64,
 }
@@ -353,6 +444,10 @@ impl Simulated {
             canary_requests: spread(of("RolledBack").map(|run| run.canary_requests as f64)),
             seconds: spread(ends.rolled_back.iter().copied()),
             success_seconds: spread(ends.succeeded.iter().copied()),
+            failed_while_proven: spread(
+                runs.iter().filter_map(|run| run.failed_while_proven).map(|failed| failed as f64),
+            ),
+            watch: Watched::of(plan, runs),
             floor: floor_of(plan, traffic),
             waiting_for: waited_for(runs),
             ends,
@@ -360,8 +455,10 @@ impl Simulated {
     }
 }
 
-fn spread(numbers: impl IntoIterator<Item = f64>) -> Option<Spread> {
-    simulate::Spread::of(numbers).map(|spread| Spread { median: spread.median, p95: spread.p95 })
+/// The spread of numbers; `None` where there are none.
+pub(super) fn spread(numbers: impl IntoIterator<Item = f64>) -> Option<Spread> {
+    let simulate::Spread { median, p90, p95 } = simulate::Spread::of(numbers)?;
+    Some(Spread { median, p90, p95 })
 }
 
 /// The floor at the plan's first weight.
@@ -375,7 +472,8 @@ fn floor_of(plan: &Plan, traffic: &Traffic) -> Option<Floor> {
     Some(Floor { canary_requests: floor })
 }
 
-fn waited_for(runs: &[Run]) -> Vec<(String, u64)> {
+/// What the runs that went on to the end waited for, and how many of them, most first.
+pub(super) fn waited_for(runs: &[Run]) -> Vec<(String, u64)> {
     let mut waits: Vec<(String, u64)> = Vec::new();
     for wait in runs.iter().filter_map(|run| run.waits_at.as_ref()) {
         match waits.iter_mut().find(|(known, _)| known == wait) {

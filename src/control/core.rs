@@ -14,7 +14,6 @@ use super::watched::Watched;
 use super::watcher::Watcher;
 use super::world::World;
 use crate::domain::alias::AliasId;
-use crate::domain::analysis::dispersion::DispersionRule;
 use crate::domain::analysis::watch::Days;
 use crate::domain::arn::VersionNumber;
 use crate::domain::function::Revision;
@@ -35,6 +34,8 @@ pub struct Outside<'a> {
     pub past: &'a dyn Fn(RolloutId) -> Option<Rollout>,
     /// Finds the version that an alias was on before a rollout put it on this one, if one did.
     pub before: &'a dyn Fn(&AliasId, VersionNumber) -> Option<VersionNumber>,
+    /// Finds how often harm was sought in a version on an alias, by the rollouts that are still known.
+    pub tried: &'a dyn Fn(&AliasId, VersionNumber) -> u32,
     /// Finds the reply given to an idempotency key before.
     pub replied: &'a dyn Fn(&str) -> Result<Option<IdempotentReply>, String>,
 }
@@ -115,9 +116,7 @@ impl Core {
     pub fn watch_over(&mut self, id: &AliasId, at: Moment, tallies: &[EpochTally]) {
         let watch = self.world.alias(id).and_then(|state| state.watch.clone());
         let Some(watched) = self.watched.get_mut(id) else { return };
-        let phi = self.watchers.get(id).map_or(1.0, |watcher| watcher.past.dispersion.phi());
-        let damping = DispersionRule::Estimated { at_least: 1.0 }.damping(phi);
-        watched.observe(at, tallies, watch.as_deref(), damping);
+        watched.observe(at, tallies, watch.as_deref());
     }
 
     /// Keeps days for these aliases, for those under a watch, and for no others.
@@ -223,6 +222,7 @@ impl Core {
             pinned: outside.pinned,
             past: outside.past,
             before: outside.before,
+            tried: outside.tried,
         };
         let mut draft = Draft::new(self.world.clone(), at, &around);
         let answers = commands.iter().map(|command| answer(&mut draft, command, outside)).collect();
@@ -292,6 +292,7 @@ impl Core {
             pinned: outside.pinned,
             past: outside.past,
             before: outside.before,
+            tried: outside.tried,
         };
         let draft = Draft::new(self.world.clone(), at, &around);
         door::with_facts(&draft, rollout, ask)

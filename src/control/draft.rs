@@ -38,6 +38,8 @@ pub struct Surroundings<'a> {
     pub past: &'a dyn Fn(RolloutId) -> Option<Rollout>,
     /// Finds the version that an alias was on before a rollout put it on this one, if one did.
     pub before: &'a dyn Fn(&AliasId, VersionNumber) -> Option<VersionNumber>,
+    /// Finds how often harm was sought in a version on an alias, by the rollouts that are still known.
+    pub tried: &'a dyn Fn(&AliasId, VersionNumber) -> u32,
 }
 
 /// What an entry is about.

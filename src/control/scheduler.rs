@@ -482,12 +482,14 @@ pub(super) fn with_outside<T>(
     let past = |id: RolloutId| past_rollout(reader, id);
     let replied = |key: &str| reader.reply(key).map_err(|error| store::in_full(&error));
     let before = |id: &AliasId, version: VersionNumber| version_before(reader, id, version);
+    let tried = |id: &AliasId, version: VersionNumber| reader.trials(id, version).unwrap_or_default();
     use_it(&Outside {
         book,
         serving: &serving,
         pinned: &pinned,
         past: &past,
         before: &before,
+        tried: &tried,
         replied: &replied,
     })
 }

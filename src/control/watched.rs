@@ -8,7 +8,6 @@ use std::time::Duration;
 use super::judge::EpochTally;
 use crate::domain::alias::Routing;
 use crate::domain::analysis::Counts;
-use crate::domain::analysis::dispersion::Damping;
 use crate::domain::analysis::mirror::Stratum;
 use crate::domain::analysis::watch::{BLOCK, Days, Watch};
 use crate::domain::function::Revision;
@@ -71,13 +70,7 @@ impl Watched {
     }
 
     /// Learns what the counters say beyond what was seen; `watch` is the alias's, where it has one.
-    pub fn observe(
-        &mut self,
-        at: Moment,
-        tallies: &[EpochTally],
-        watch: Option<&AliasWatch>,
-        damping: Damping,
-    ) {
+    pub fn observe(&mut self, at: Moment, tallies: &[EpochTally], watch: Option<&AliasWatch>) {
         let mut all = Counts::default();
         let mut promoted = Counts::default();
         let is_alone = |routing: Routing| watch.is_some_and(|watch| routing == Routing::only(watch.version));
@@ -112,7 +105,7 @@ impl Watched {
         let evidence = self.evidence.get_or_insert_with(|| watch.evidence.clone());
         let since = at.up.since(watch.since);
         evidence.pay_out_until(since.as_secs() / PERIOD.as_secs());
-        evidence.update(promoted, damping, since.as_secs());
+        evidence.update(promoted, since.as_secs());
         self.is_new |= !promoted.is_empty();
     }
 

@@ -10,6 +10,8 @@ use std::time::Duration;
 use rand::rngs::SmallRng;
 
 use super::log::{Fate, Log};
+use super::recorded::Playback;
+use super::spells::Schedule;
 use super::traffic::{Traffic, exponential, poisson, uniform};
 use crate::control::judge::{ArmTally, EpochTally, Tallies};
 use crate::domain::alias::Routing;
@@ -41,6 +43,8 @@ pub(super) struct Arrivals<'a> {
     edges: Vec<(u64, Edges)>,
     /// How many requests of the canary will still be cold.
     cold_left: u64,
+    spells: Schedule,
+    recorded: Option<Playback>,
     /// Whether counts moved since they were last looked at.
     pub moved: bool,
     pub requests: u64,
@@ -74,10 +78,12 @@ impl Rates {
 impl<'a> Arrivals<'a> {
     pub(super) fn new(
         traffic: &'a Traffic,
-        chance: SmallRng,
+        mut chance: SmallRng,
         canary: VersionNumber,
         with_latency: bool,
     ) -> Arrivals<'a> {
+        let spells = Schedule::new(&traffic.spells, &mut chance);
+        let recorded = traffic.recorded.as_ref().map(|series| Playback::begin(series, &mut chance));
         Arrivals {
             traffic,
             chance,
@@ -89,6 +95,8 @@ impl<'a> Arrivals<'a> {
             due: BinaryHeap::new(),
             edges: Vec::new(),
             cold_left: 0,
+            spells,
+            recorded,
             moved: false,
             requests: 0,
             canary_requests: 0,
@@ -155,7 +163,11 @@ impl<'a> Arrivals<'a> {
         let since_start = |at_us: u64| Duration::from_micros(at_us.saturating_sub(self.start_us));
         let change = self.traffic.next_change(since_start(now_us));
         let change_us = change.map(|change| self.start_us + change.as_micros() as u64);
+        let change_us = change_us.into_iter().chain(self.spells.go_to(now_us)).min();
         let horizon_us = change_us.map_or(horizon_us, |change_us| horizon_us.min(change_us).max(now_us + 1));
+        if self.recorded.is_some() {
+            return self.flow_as_recorded(now_us, horizon_us);
+        }
         let rates = self.rates(since_start(now_us));
         // Streams without memory may be drawn anew from any moment on: from now, while nothing has come since the last
         // look, to the first request; and from there to the first failure of the canary, after which others are known.
@@ -191,6 +203,9 @@ impl<'a> Arrivals<'a> {
         for (tally, log) in self.tallies.epochs.iter_mut().zip(&mut self.logs) {
             log.pass([&traffic.stable, &traffic.canary], now_us, &mut self.chance);
             tally.cohorts = since(tally.epoch).map(|since| log.kept(since, now, &mut self.tallies.slots));
+            if tally.cohorts.is_none() {
+                log.forget(now);
+            }
         }
         // As the recorder does: epochs that nothing will happen in any more are told once more, and no longer.
         let last = self.logs.len().saturating_sub(1);
@@ -232,11 +247,17 @@ impl<'a> Arrivals<'a> {
         let of = |failures: f64, rate: f64| {
             (rate * failures / self.traffic.clump.max(1.0), rate * (1.0 - failures))
         };
-        let (canary_clumps, canary_successes) =
-            of(self.traffic.canary_failures_at(since_start), rate * share);
-        let (stable_clumps, stable_successes) =
-            of(self.traffic.failures_at(&self.traffic.stable, since_start), rate * (1.0 - share));
+        let [of_stable, of_canary] = self.failing(since_start);
+        let (canary_clumps, canary_successes) = of(of_canary, rate * share);
+        let (stable_clumps, stable_successes) = of(of_stable, rate * (1.0 - share));
         Rates { canary_clumps, canary_successes, stable_clumps, stable_successes }
+    }
+
+    /// The shares of stable's requests and of the canary's that fail now.
+    fn failing(&self, since_start: Duration) -> [f64; 2] {
+        let of_stable = self.traffic.failures_at(&self.traffic.stable, since_start);
+        let of_canary = self.traffic.canary_failures_at(since_start);
+        [self.spells.failing(false, of_stable), self.spells.failing(true, of_canary)]
     }
 
     /// The time to the next event of a stream; without end where none ever comes.
@@ -247,6 +268,18 @@ impl<'a> Arrivals<'a> {
 
     fn between(&mut self, from_us: u64, to_us: u64) -> u64 {
         from_us + (uniform(&mut self.chance) * (to_us - from_us) as f64) as u64
+    }
+
+    /// The next request that was recorded, if it comes before the horizon.
+    fn flow_as_recorded(&mut self, now_us: u64, horizon_us: u64) -> u64 {
+        let next = self.recorded.as_mut().and_then(|it| it.next(now_us, horizon_us, &mut self.chance));
+        let Some((at_us, fails)) = next else { return horizon_us };
+        let canary = uniform(&mut self.chance) < self.canary_share();
+        match fails {
+            true => self.fail(canary, at_us, at_us),
+            false => self.succeed(canary, 1, at_us, at_us),
+        }
+        at_us
     }
 
     fn one_request(&mut self, rates: &Rates, at_us: u64) {
@@ -305,7 +338,8 @@ impl<'a> Arrivals<'a> {
                 continue;
             }
             let arm = if canary { &self.traffic.canary } else { &self.traffic.stable };
-            let known_us = at_us + arm.latency_us(&mut self.chance);
+            let latency_us = arm.latency_us(&mut self.chance);
+            let known_us = at_us + self.spells.slowed(canary, latency_us);
             let serving = self.logs.len() - 1;
             self.logs[serving].succeed(cohort_of(at_us), canary, known_us <= to_us, to_us);
         }
@@ -313,7 +347,8 @@ impl<'a> Arrivals<'a> {
 
     fn answer_later(&mut self, canary: bool, fate: Fate, latency_us: Option<u64>, at_us: u64, end_us: u64) {
         let arm = if canary { &self.traffic.canary } else { &self.traffic.stable };
-        let mut latency_us = latency_us.unwrap_or_else(|| arm.latency_us(&mut self.chance));
+        let of_arm = |chance| self.spells.slowed(canary, arm.latency_us(chance));
+        let mut latency_us = latency_us.unwrap_or_else(|| of_arm(&mut self.chance));
         if let Some(cold) = self.traffic.cold.filter(|_| canary && self.cold_left > 0) {
             self.cold_left -= 1;
             latency_us = (latency_us as f64 * cold.factor) as u64;

@@ -6,7 +6,10 @@ use rand::rngs::SmallRng;
 
 use super::traffic::{Arm, binomial};
 use crate::control::judge::KeptCohorts;
-use crate::domain::analysis::cohort::{EDGES, SPANS, Slot, Tally, ladder};
+use crate::domain::analysis::cohort::{COHORT_MS, EDGES, SPANS, Slot, Tally, ladder};
+
+/// Cohorts that nobody asks for are forgotten after a minute.
+const FORGOTTEN_AFTER: u64 = 60_000 / COHORT_MS;
 
 /// What becomes of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -145,6 +148,14 @@ impl Log {
         }
         self.cohorts.truncate(length);
         KeptCohorts { now, totals: self.totals, slots: begin..slots.len() }
+    }
+
+    /// Forgets old cohorts that are over, where nobody asks for any.
+    pub fn forget(&mut self, now: u64) {
+        let is_old = |cohort: &Cohort| cohort.number + FORGOTTEN_AFTER < now && cohort.is_over();
+        while self.cohorts.front().is_some_and(is_old) {
+            self.cohorts.pop_front();
+        }
     }
 
     /// A cohort, if it is young enough to be kept; younger ones come later.

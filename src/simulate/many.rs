@@ -5,9 +5,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 use std::time::Duration;
 
-use super::run::{Run, run};
+use super::run::{Run, run, run_recorded};
 use super::traffic::Traffic;
 use crate::control::plans::ReadPlan;
+use crate::domain::analysis::ledger::Record;
 
 /// Runs a plan `runs` times, each from a seed of its own that follows from `seed`; at least one run.
 ///
@@ -37,6 +38,16 @@ pub fn many(plan: &Arc<ReadPlan>, traffic: &Traffic, until: Duration, runs: u64,
     all.into_iter().map(|(_, run)| run).collect()
 }
 
+/// The first of `many`'s runs without what comes after a promotion, with what was counted in it as the daemon keeps it.
+pub fn run_first_recorded(
+    plan: &Arc<ReadPlan>,
+    traffic: &Traffic,
+    until: Duration,
+    seed: u64,
+) -> (Run, Option<Record>) {
+    run_recorded(plan, traffic, until, seed_of(seed, 0))
+}
+
 /// Seeds far apart for neighbouring numbers, and for neighbouring seeds.
 fn seed_of(seed: u64, number: u64) -> u64 {
     const ODD: u64 = 0x9e37_79b9_7f4a_7c15;
@@ -48,6 +59,8 @@ fn seed_of(seed: u64, number: u64) -> u64 {
 pub struct Spread {
     /// Half of them are at most this.
     pub median: f64,
+    /// Nine of ten are at most this.
+    pub p90: f64,
     /// Nineteen of twenty are at most this.
     pub p95: f64,
 }
@@ -61,7 +74,7 @@ impl Spread {
             let rank = (numbers.len() as f64 * share).ceil() as usize;
             numbers.get(rank.max(1) - 1).copied()
         };
-        Some(Spread { median: least_above(0.5)?, p95: least_above(0.95)? })
+        Some(Spread { median: least_above(0.5)?, p90: least_above(0.9)?, p95: least_above(0.95)? })
     }
 }
 
@@ -72,9 +85,9 @@ mod tests {
     #[test]
     fn spreads_are_nearest_ranks() {
         assert_eq!(Spread::of([]), None);
-        assert_eq!(Spread::of([7.0]), Some(Spread { median: 7.0, p95: 7.0 }));
+        assert_eq!(Spread::of([7.0]), Some(Spread { median: 7.0, p90: 7.0, p95: 7.0 }));
         let spread = Spread::of((1..=100).rev().map(f64::from)).unwrap();
-        assert_eq!((spread.median, spread.p95), (50.0, 95.0));
+        assert_eq!((spread.median, spread.p90, spread.p95), (50.0, 90.0, 95.0));
     }
 
     #[test]

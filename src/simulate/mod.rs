@@ -7,11 +7,15 @@
 mod arrivals;
 mod log;
 mod many;
+mod recorded;
 pub mod replay;
 mod run;
+mod spells;
 mod traffic;
 
 pub use crate::control::plans::{ReadPlan, read_plan};
-pub use many::{Spread, many};
-pub use run::{Run, Script, agreeable, run, run_asking};
+pub use many::{Spread, many, run_first_recorded};
+pub use recorded::{Series, Stretch};
+pub use run::{Alarm, Run, Script, agreeable, run, run_asking, run_recorded};
+pub use spells::{Spell, Spells};
 pub use traffic::{Arm, Cold, Drift, Incident, Manners, Traffic};

@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use crate::domain::analysis::dispersion::DispersionRule;
 use crate::domain::analysis::evidence::{Block, Evidence, Settings};
 pub use crate::domain::analysis::ledger::Prior;
+use crate::domain::analysis::ledger::{Kept, Record};
 use crate::domain::analysis::past::Past;
 use crate::domain::analysis::{Arms, Counts};
 use crate::domain::function::Revision;
@@ -41,6 +42,28 @@ pub struct RecordedCounts {
     pub requests: u64,
     /// Failures that became known.
     pub failures: u64,
+}
+
+impl Recorded {
+    /// The blocks of what a daemon kept of a rollout.
+    pub fn all(record: &Record) -> Vec<Recorded> {
+        let of = |counts: Counts| RecordedCounts { requests: counts.requests, failures: counts.failures };
+        let block = |kept: &Kept| Recorded {
+            t: kept.until.since(record.began).as_secs_f64(),
+            weight: kept.weight.fraction(),
+            stable: of(kept.arms.stable),
+            canary: of(kept.arms.canary),
+        };
+        record.blocks.iter().map(block).collect()
+    }
+}
+
+/// Recorded counts as text, a JSON object a line: what came before, then the blocks.
+pub fn lines(prior: Option<Prior>, blocks: &[Recorded]) -> String {
+    let line = |value: serde_json::Result<String>| value.expect("counts are numbers") + "\n";
+    let prior = prior.map(|prior| line(serde_json::to_string(&serde_json::json!({ "prior": prior }))));
+    let blocks = blocks.iter().map(|block| line(serde_json::to_string(block)));
+    prior.into_iter().chain(blocks).collect()
 }
 
 impl From<RecordedCounts> for Counts {

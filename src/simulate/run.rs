@@ -1,6 +1,6 @@
 //! One rollout from its start to its end, or to the end of patience.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,6 +17,8 @@ use crate::control::plans::{PlanBook, ReadPlan};
 use crate::control::world::World;
 use crate::domain::actor::Actor;
 use crate::domain::alias::AliasId;
+use crate::domain::analysis::ledger::{self, Record, StoredRow};
+use crate::domain::analysis::watch::Watch;
 use crate::domain::arn::{VersionId, VersionNumber};
 use crate::domain::function::{Configuration, DEFAULT_ROLE, Revision, Target};
 use crate::domain::rollout::{Answer, Errand, HookAnswer, Question, Reading, Rollout, RolloutId, WaitingFor};
@@ -25,12 +27,21 @@ use crate::domain::time::{Moment, Timestamp, Uptime};
 
 /// Counters are looked at this often, as in the daemon.
 const LOOK_EVERY_US: u64 = 100_000;
-/// Before a rollout they are looked at this often, as in the daemon.
-const WARM_EVERY_US: u64 = 1_000_000;
+/// Before a rollout and after it they are looked at this often, as in the daemon.
+const WATCH_EVERY_US: u64 = 1_000_000;
 /// Evidence is stored this often, as in the daemon.
 const CHECKPOINT_EVERY_US: u64 = 5_000_000;
 const STABLE: VersionNumber = VersionNumber(1);
 const CANARY: VersionNumber = VersionNumber(2);
+
+/// An alarm of the watch after a promotion.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Alarm {
+    /// How long after the promotion, or after the version broke where that was later.
+    pub after: Duration,
+    /// How many requests had failed since then.
+    pub failures: u64,
+}
 
 /// What became of one rollout.
 #[derive(Clone, Debug, PartialEq)]
@@ -53,6 +64,10 @@ pub struct Run {
     pub reason: String,
     /// When each weight was committed, as parts per million.
     pub weights: Vec<(Duration, u32)>,
+    /// Of a canary that broke once it was proven: how many of its requests had failed when its proof last stood.
+    pub failed_while_proven: Option<u64>,
+    /// The first alarm of the watch after the promotion.
+    pub alarm: Option<Alarm>,
 }
 
 /// Runs a plan once over made-up traffic until it ends, at most for `until`; same seed, same run.
@@ -83,7 +98,22 @@ pub fn run_asking(
     script: Script<'_>,
 ) -> Run {
     let mut simulation = Simulation::start(plan, traffic, seed, script);
-    simulation.go(until)
+    let run = simulation.go(until);
+    simulation.watch(run)
+}
+
+/// As `run`, with what was counted in it as the daemon keeps it; nothing is kept of a rollout that did not begin.
+pub fn run_recorded(
+    plan: &Arc<ReadPlan>,
+    traffic: &Traffic,
+    until: Duration,
+    seed: u64,
+) -> (Run, Option<Record>) {
+    let mut simulation = Simulation::start(plan, traffic, seed, &agreeable);
+    simulation.kept = Some(BTreeMap::new());
+    let run = simulation.go(until);
+    let rows: Vec<StoredRow> = simulation.kept.take().unwrap_or_default().into_values().collect();
+    (run, ledger::read(&rows))
 }
 
 /// Half past nine on a Monday, when windows tend to be open: the start of every rollout.
@@ -101,6 +131,14 @@ struct Simulation<'a> {
     restart_every_us: Option<u64>,
     /// The evidence as last stored.
     stored: Option<String>,
+    /// The same of the watch.
+    stored_watch: Option<Watch>,
+    /// What was counted, by where its rows begin, if that is asked for.
+    kept: Option<BTreeMap<u64, StoredRow>>,
+    breaks_us: Option<u64>,
+    /// Whether the proof stood when the canary broke.
+    was_proven: bool,
+    failed_while_proven: Option<u64>,
     weights: Vec<(Duration, u32)>,
 }
 
@@ -118,6 +156,11 @@ impl<'a> Simulation<'a> {
             start_us: traffic.prior.as_micros() as u64,
             restart_every_us: traffic.restart_every.map(|every| every.as_micros() as u64),
             stored: None,
+            stored_watch: None,
+            kept: None,
+            breaks_us: traffic.canary_breaks.map(|breaks| (traffic.prior + breaks).as_micros() as u64),
+            was_proven: false,
+            failed_while_proven: None,
             weights: Vec::new(),
             alias: alias.clone(),
         };
@@ -146,7 +189,10 @@ impl<'a> Simulation<'a> {
         };
         simulation.command(create);
         simulation.command(publish(2));
-        simulation.warm();
+        if plan.plan.watch.is_some() {
+            simulation.core.keep_watched(&[alias].into());
+        }
+        simulation.serve_until(simulation.start_us, |_| false);
         let start = Action::Start {
             plan: Arc::clone(plan),
             to: Some(CANARY),
@@ -223,6 +269,7 @@ impl<'a> Simulation<'a> {
             pinned: &|_| None,
             past: &|_| None,
             before: &|_, _| None,
+            tried: &|_, _| 0,
             replied: &|_| Ok(None),
         };
         self.core.absorb(finished, at, &outside);
@@ -241,6 +288,8 @@ impl<'a> Simulation<'a> {
     fn checkpoint(&mut self) {
         if self.restart_every_us.is_some() {
             self.stored = self.core.judges.get(&self.rollout).map(Judge::stored);
+            self.stored_watch =
+                self.core.watched.get(&self.alias).and_then(|watched| watched.evidence.clone());
         }
     }
 
@@ -248,12 +297,12 @@ impl<'a> Simulation<'a> {
         self.core.world.rollout(self.rollout)
     }
 
-    /// The stable version serves alone until the rollout starts.
-    fn warm(&mut self) {
-        let mut look_us = WARM_EVERY_US;
-        while self.now_us < self.start_us {
+    /// One version serves alone, until then or until `ends` says so after a look.
+    fn serve_until(&mut self, until_us: u64, ends: impl Fn(&mut Self) -> bool) {
+        let mut look_us = self.now_us - self.now_us % WATCH_EVERY_US + WATCH_EVERY_US;
+        while self.now_us < until_us {
             let due_us = self.arrivals.next_due_us().unwrap_or(u64::MAX);
-            let horizon_us = look_us.min(self.start_us).min(due_us).max(self.now_us);
+            let horizon_us = look_us.min(until_us).min(due_us).max(self.now_us);
             if horizon_us > self.now_us {
                 self.now_us = self.arrivals.flow(self.now_us, horizon_us);
             }
@@ -261,11 +310,46 @@ impl<'a> Simulation<'a> {
                 self.arrivals.take_due();
             }
             if self.now_us >= look_us {
-                look_us = self.now_us - self.now_us % WARM_EVERY_US + WARM_EVERY_US;
+                look_us = self.now_us - self.now_us % WATCH_EVERY_US + WATCH_EVERY_US;
                 self.observe();
+                if ends(self) {
+                    return;
+                }
             }
         }
         self.observe();
+    }
+
+    /// Goes on after a promotion for as long as the plan watches it, or until there is an alarm.
+    fn watch(&mut self, run: Run) -> Run {
+        let watch_of = |simulation: &Self| {
+            simulation.core.world.alias(&simulation.alias).and_then(|state| state.watch.clone())
+        };
+        let Some(watch) = watch_of(self) else { return run };
+        let (promoted_us, failed_before) = (self.now_us, self.arrivals.canary_failures);
+        let until_us = promoted_us + watch.until.since(watch.since).as_micros() as u64;
+        let restart_us = self.restart_every_us.unwrap_or(u64::MAX);
+        while self.now_us < until_us && watch_of(self).is_some_and(|watch| watch.alarmed_at.is_none()) {
+            let next_us = self.now_us.saturating_add(restart_us);
+            self.serve_until(until_us.min(next_us), |simulation| {
+                let is_due = !simulation.core.due_watches(simulation.now().up).is_empty();
+                if is_due {
+                    simulation.settle_inside();
+                }
+                simulation.checkpoint();
+                is_due
+            });
+            if self.now_us >= next_us {
+                self.restart();
+            }
+        }
+        let alarmed = watch_of(self).is_some_and(|watch| watch.alarmed_at.is_some());
+        let since_us = promoted_us.max(self.breaks_us.unwrap_or(0));
+        let alarm = alarmed.then(|| Alarm {
+            after: Duration::from_micros(self.now_us.saturating_sub(since_us)),
+            failures: self.arrivals.canary_failures - failed_before,
+        });
+        Run { alarm, ..run }
     }
 
     fn go(&mut self, until: Duration) -> Run {
@@ -316,6 +400,8 @@ impl<'a> Simulation<'a> {
             canary_failures: self.arrivals.canary_failures,
             reason: self.rollout().map(|rollout| rollout.record.reason.clone()).unwrap_or_default(),
             weights: std::mem::take(&mut self.weights),
+            failed_while_proven: self.failed_while_proven,
+            alarm: None,
         }
     }
 
@@ -346,9 +432,16 @@ impl<'a> Simulation<'a> {
         let Some(rollout) = self.rollout().cloned() else { return };
         self.arrivals.restart();
         let up = self.now().up;
-        let judge =
-            Judge::resume(&rollout, self.stored.as_deref(), up).expect("what a judge stored can be read");
-        self.core = Core::new(self.core.world.clone(), HashMap::from([(self.rollout, judge)]));
+        let mut judges = HashMap::new();
+        if rollout.record.phase.is_active() {
+            let judge = Judge::resume(&rollout, self.stored.as_deref(), up);
+            judges.insert(self.rollout, judge.expect("what a judge stored can be read"));
+        }
+        let days = self.core.watched.drain().map(|(alias, watched)| (alias, watched.days)).collect();
+        self.core = Core::new(self.core.world.clone(), judges).with_days(days);
+        if let Some(watched) = self.core.watched.get_mut(&self.alias) {
+            watched.evidence = self.stored_watch.clone();
+        }
         self.tell_counters();
         self.settle();
         self.refresh_deadlines();
@@ -356,11 +449,12 @@ impl<'a> Simulation<'a> {
 
     fn observe(&mut self) {
         self.arrivals.moved = false;
-        let up = self.now().up;
+        let at = self.now();
         let judge = self.core.judge_of(&self.alias);
         let since = |epoch| judge.and_then(|judge| judge.needs_since(epoch));
         let tallies = self.arrivals.look(self.now_us, since);
-        self.core.observe(&self.alias, up, tallies);
+        self.core.observe(&self.alias, at.up, tallies);
+        self.core.watch_over(&self.alias, at, &tallies.epochs);
         self.tell_counters();
     }
 
@@ -374,8 +468,27 @@ impl<'a> Simulation<'a> {
 
     fn look(&mut self) {
         self.observe();
+        self.note_proof();
+        if let (Some(kept), Some(judge)) = (&mut self.kept, self.core.judge_of(&self.alias)) {
+            kept.extend(judge.counts().into_iter().map(|row| (row.start.0, row)));
+        }
         if self.is_due() {
             self.settle();
+        }
+    }
+
+    /// Notes how long the proof of a canary that breaks goes on standing.
+    fn note_proof(&mut self) {
+        let Some(breaks_us) = self.breaks_us else { return };
+        let basis = self.core.judge_of(&self.alias).and_then(Judge::verdict_basis);
+        let is_proven = basis
+            .is_some_and(|(evidence, settings)| settings.proof.is_some() && evidence.is_proven(settings));
+        if self.now_us < breaks_us {
+            self.was_proven = is_proven;
+        } else if is_proven && self.was_proven {
+            self.failed_while_proven = Some(self.arrivals.canary_failures);
+        } else if self.was_proven {
+            self.failed_while_proven.get_or_insert(0);
         }
     }
 
@@ -397,6 +510,7 @@ impl<'a> Simulation<'a> {
             pinned: &|_| None,
             past: &|_| None,
             before: &|_, _| None,
+            tried: &|_, _| 0,
             replied: &|_| Ok(None),
         };
         self.core.reset_deadlines(&self.alias, at, &outside);
@@ -414,6 +528,7 @@ fn outside<T>(core: &Core, book: &PlanBook, ask: impl FnOnce(&Outside<'_>) -> T)
         pinned: &|_| None,
         past: &|_| None,
         before: &|_, _| None,
+        tried: &|_, _| 0,
         replied: &|_| Ok(None),
     })
 }

@@ -4,10 +4,14 @@
 //! independent Poisson streams whose rates are the products of rate, weight and failing share. A simulation draws whole
 //! streams, not requests, and its cost hardly grows with the traffic.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use rand::RngExt;
 use rand::rngs::SmallRng;
+
+use super::recorded::Series;
+use super::spells::Spells;
 
 /// One version's behaviour.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -81,6 +85,10 @@ pub struct Traffic {
     pub drift: Option<Drift>,
     /// How many failures come together within a second on one version, on average (geometric); 1 for independent ones.
     pub clump: f64,
+    /// What came and failed as it was recorded, in place of all that says how much comes and fails.
+    pub recorded: Option<Arc<Series>>,
+    /// Bad spells of either version, each at its own times.
+    pub spells: Vec<Spells>,
     /// Whether requests swing over the day, by eight tenths around the average, least at the start.
     pub daily: bool,
     /// How long the stable version has served alone when the rollout starts.
@@ -106,6 +114,8 @@ impl Traffic {
             incidents: Vec::new(),
             drift: None,
             clump: 1.0,
+            recorded: None,
+            spells: Vec::new(),
             daily: false,
             prior: Duration::from_secs(600),
             restart_every: None,

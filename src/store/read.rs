@@ -12,6 +12,7 @@ use super::open::{DATABASE_FILE, connect_for_reading};
 use super::rows::{json, number, text};
 use crate::domain::alias::AliasId;
 use crate::domain::analysis::ledger::StoredRow;
+use crate::domain::arn::VersionNumber;
 use crate::domain::journal::Entry;
 use crate::domain::rollout::{RolloutId, RolloutRecord};
 use crate::domain::time::{Timestamp, Uptime};
@@ -153,6 +154,18 @@ impl Reader {
         })?;
         let unreadable = |why| StoreError::Unreadable { what: format!("rollout {id}"), why };
         read.transpose().map_err(unreadable)
+    }
+
+    /// How often harm was sought in a version on an alias, by what the rollouts of it say that are still there.
+    pub fn trials(&self, alias: &AliasId, canary: VersionNumber) -> Result<u32, StoreError> {
+        self.ask("read how often a version was tried", |connection| {
+            // Rollouts stored before trials were counted had one.
+            let sql = "SELECT coalesce(max(coalesce(json_extract(record, '$.trials'), 1)), 0) FROM rollouts
+                       WHERE function = ?1 AND alias = ?2 AND json_extract(record, '$.canary') = ?3";
+            let (function, alias) = names(Some(alias));
+            let number = canary.0 as i64;
+            connection.prepare_cached(sql)?.query_row(params![function, alias, number], |row| row.get(0))
+        })
     }
 
     /// The counts of a rollout, in the order in which they came.

@@ -1,6 +1,7 @@
 //! The command line: what it draws, from values made by hand, and what it does, as the real binary.
 
 mod aliases;
+mod calibrate;
 mod client;
 mod counts;
 mod crowds;

@@ -84,6 +84,12 @@ fn every_kind_of_trouble_can_be_asked_for() {
         "x2@5m",
         "--clumps",
         "3",
+        "--spells",
+        "5%@2m+10s",
+        "--spells",
+        "x3@2m+10s",
+        "--prior",
+        "1m",
         "--daily",
         "--restart-every",
         "30s",
@@ -109,12 +115,49 @@ fn wrong_scenarios_are_refused_in_sentences() {
         (&["--rps", "1", "--incident", "30%"], "30%@10m+3m"),
         (&["--rps", "1", "--incident", "30%@10+3m"], "its unit"),
         (&["--rps", "1", "--clumps", "0"], "independent failures"),
+        (&["--rps", "1", "--spells", "5%@10m"], "5%@10m+30s"),
+        (&["--rps", "1", "--spells", "x0@10m+30s"], "x1 to x1000"),
+        (&["--rps", "1", "--spells", "5%@10s+30s"], "less than it takes until the next"),
+        (&["--rps", "1", "--counts", "--runs", "2"], "cannot be used with"),
         (&["--rps", "1", "--until", "4"], "its unit"),
         (&["--rps", "1", "--runs", "0"], "1..=1000000"),
     ] {
         simulated(flags).ended(2).complaining(&[part]);
     }
     simulated(&["--rps", "1", "--until", "0s"]).ended(1).complaining(&["no time at all"]);
+    simulated(&["--rps", "1", "--prior", "31d"]).ended(1).complaining(&["thirty days"]);
     simulated(&["--rps", "1", "--restart-every", "10ms"]).ended(1).complaining(&["under a second"]);
     simulated_by("function: shop\n", &["--rps", "1"]).ended(1).complaining(&["is not in order"]);
+}
+
+/// A promoted version that breaks is noticed within its hour, also by a daemon that is killed meanwhile; a good one is not.
+#[test]
+fn the_watch_after_a_promotion_is_part_of_it() {
+    let watched = "function: shop\nalias: live\nsteps: [25%, 100%]\nbake: 1m\nfirstWeight: unproven\n\
+                   analysis: {latency: none, refusals: none}\nwatch: {for: 20m}\n";
+    let with = |flags: &[&str]| {
+        let all = [&["--rps", "10", "--runs", "4", "-o", "json"], flags].concat();
+        simulated_by(watched, &all).done().json()["watch"].clone()
+    };
+    assert_eq!(with(&[])["alarms"], 0.0);
+    let breaks = ["--canary-breaks", "20m", "--canary-failures", "50%"];
+    for flags in [breaks.to_vec(), [&breaks[..], &["--restart-every", "7m"]].concat()] {
+        let watch = with(&flags);
+        assert_eq!(watch["alarms"], 1.0, "{watch:#}");
+        let failed = watch["failedRequests"]["p95"].as_f64().unwrap();
+        assert!((1.0..=40.0).contains(&failed), "{watch:#}");
+    }
+    let said = simulated_by(watched, &[&["--rps", "10", "--runs", "4"], &breaks[..]].concat()).done().out;
+    assert!(said.contains("alarm after it    100.0%") && said.contains("time to alarm"), "{said}");
+    assert_eq!(simulated(&["--rps", "10", "--runs", "2", "-o", "json"]).done().json()["watch"], Value::Null);
+}
+
+#[test]
+fn a_proof_of_an_hour_fades_with_a_few_failures() {
+    let fading = "function: shop\nalias: live\nsteps: [5%, 100%]\nbake: 2h\nonFailure: report\n\
+                  analysis: {latency: none, refusals: none}\n";
+    let flags = ["--rps", "100", "--runs", "2", "--canary-breaks", "1h", "--canary-failures", "20%"];
+    let said = simulated_by(fading, &[&flags[..], &["--until", "61m", "-o", "json"]].concat()).done().json();
+    let failed = said["failedWhileProven"]["p95"].as_f64().unwrap();
+    assert!(failed <= 20.0, "{said:#}");
 }

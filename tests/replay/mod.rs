@@ -212,3 +212,33 @@ fn what_is_no_count_is_refused_with_its_line() {
         replayed(PLAN, BLOCK, &["--dispersion", phi]).ended(2).complaining(&["a number from 1"]);
     }
 }
+
+/// What the daemon's core decided in a simulation, and what `replay` says to the counts it kept: a rollback of those that
+/// were rolled back, in the block it came in or seconds before, and of no others.
+#[test]
+fn replay_says_what_the_daemon_decided() {
+    const STEPS: &str = "function: f\nalias: live\nsteps: [3%, 25%, 100%]\nbake: 0s\n\
+                         analysis: {latency: none, refusals: none}\n";
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("f.yaml");
+    std::fs::write(&path, STEPS).unwrap();
+    let (mut back, mut up) = (0, 0);
+    for canary in ["0.1%", "2%", "20%", "100%"] {
+        for seed in ["1", "2", "3", "4", "5"] {
+            let flags = ["--rps", "100", "--canary-failures", canary, "--seed", seed];
+            let simulate = [&["simulate", path.to_str().unwrap()], &flags[..]].concat();
+            let counts = serin(&[&simulate[..], &["--counts"]].concat()).done().out;
+            let ended = serin(&[&simulate[..], &["--runs", "1", "-o", "json"]].concat()).done().json();
+            let is_back = ended["outcomes"]["rolledBack"] == 1.0;
+            let said = lines(&replayed(STEPS, &counts, &["-o", "json"]).done());
+            let seconds = |line: &Value| line["t"].as_f64().unwrap();
+            let found = said.iter().find(|line| line["verdict"] == "rollback").map(seconds);
+            let what = format!("canary {canary}, seed {seed}: {found:?} of {ended:#}");
+            assert_eq!(found.is_some(), is_back, "{what}");
+            let last = seconds(said.last().unwrap());
+            assert!(found.is_none_or(|found| last - found <= 20.0), "{last}, {what}");
+            (back, up) = (back + usize::from(is_back), up + usize::from(!is_back));
+        }
+    }
+    assert!(back >= 10 && up >= 4, "{back} rolled back, {up} promoted");
+}

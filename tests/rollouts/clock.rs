@@ -43,6 +43,7 @@ fn outside<T>(core: &Core, reader: &Reader, ask: impl FnOnce(&Outside<'_>) -> T)
         pinned: &|digest| reader.plan(digest).ok().flatten(),
         past: &rollout,
         before: &|_, _| None,
+        tried: &|_, _| 0,
         replied: &|_| Ok(None),
     })
 }

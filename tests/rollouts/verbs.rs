@@ -110,6 +110,31 @@ fn rollback_in_flight_is_abort_and_retry_starts_anew() {
     assert_eq!(house.verb("f:live", "retry", &json!({})).status, 409);
 }
 
+/// Whatever other versions are tried in between.
+#[test]
+fn trials_of_a_version_are_counted_over_its_life() {
+    let stage = Stage::set(0.0, 0.0);
+    let house = &stage.house;
+    house.publish("f", "http://127.0.0.1:9");
+    let plan = BY_HAND.replace("analysis: none", "analysis: {falseRollbackRate: 2%}");
+    let mut said = Vec::new();
+    for version in ["2", "3", "2", "3", "2"] {
+        let started = house.start_rollout(&plan, &json!({ "to": version, "again": true })).ok();
+        said.push(started["message"].as_str().unwrap().to_owned());
+        house.verb("f:live", "abort", &json!({})).ok();
+        house.wait_for("f:live", "Aborted", SOON);
+    }
+    assert!(!said[0].contains("sought anew") && !said[1].contains("sought anew"), "{said:#?}");
+    for (index, part) in
+        [(2, "for the 2nd time in v2"), (3, "for the 2nd time in v3"), (4, "for the 3rd time in v2")]
+    {
+        assert!(said[index].contains(part), "{said:#?}");
+    }
+    assert!(said[4].contains("a probability of 2%, 6% at most over its life"), "{said:#?}");
+    let retried = house.verb("f:live", "retry", &json!({})).ok();
+    assert!(retried["message"].as_str().unwrap().contains("for the 4th time in v2"), "{retried}");
+}
+
 #[test]
 fn approvals_want_people_on_the_list() {
     let plan = "function: f\nalias: live\nanalysis: none\nbake: 1s\nsteps: [3%, {approval: {approvers: [ana, bo], minApprovers: 2}}, 100%]\n";

@@ -38,6 +38,9 @@ pub fn table(simulated: &Simulated, look: &Look) -> String {
         head.tone(Tone::Quiet, format!("{} ", count(*runs)));
         lines.extend(wrapped(head, Tone::Quiet, &look.words(&format!("waited for {wait}")), look));
     }
+    if let Some(watch) = simulated.watch {
+        lines.push(bar("alarm after it", watch.alarms, Tone::Caution, look));
+    }
     lines.extend(figures(simulated, look));
     lines.extend(plot(simulated, look));
     look.print(&lines)
@@ -91,6 +94,13 @@ fn figures(simulated: &Simulated, look: &Look) -> Vec<Line> {
     row("  canary requests", simulated.canary_requests, &whole);
     row("  time", simulated.seconds, &time);
     row("until promoted", simulated.success_seconds, &time);
+    if let Some(failed) = simulated.failed_while_proven {
+        row("failed if proven", Some(failed), &whole);
+    }
+    if let Some(watch) = simulated.watch {
+        row("failed to alarm", watch.failed_requests, &whole);
+        row("time to alarm", watch.seconds, &time);
+    }
     let floor = match simulated.floor {
         Some(floor) => format!(
             "any valid test needs about {} canary requests at the first weight, on average",

@@ -155,7 +155,7 @@ pub(super) fn start(
             stable,
             canary,
             retry_of: asked.retry_of,
-            trials_before: trials_before(draft, &id, canary, asked.retry_of),
+            trials_before: trials_before(draft, &id, canary),
             origin,
             after: after_wait(draft, &read.plan, asked.trigger),
         },
@@ -256,14 +256,14 @@ fn would_do_nothing(reply: Reply, canary: VersionNumber) -> Reply {
     }
 }
 
-/// How often harm was sought in a version on an alias before, as far as is remembered.
-fn trials_before(draft: &Draft<'_>, id: &AliasId, canary: VersionNumber, retry_of: Option<RolloutId>) -> u32 {
+/// How often harm was sought in a version on an alias before, as far as is remembered: over its life there, whatever
+/// other versions were rolled out in between.
+fn trials_before(draft: &Draft<'_>, id: &AliasId, canary: VersionNumber) -> u32 {
     let Some(state) = draft.world.alias(id) else { return 0 };
-    let known =
-        |id: RolloutId| draft.world.rollout(id).cloned().or_else(|| (draft.around.past)(id).map(Arc::new));
-    let before = retry_of.or(state.last).and_then(known);
-    let before = before.filter(|before| before.record.canary == canary).map(|before| before.record.trials);
-    before.unwrap_or_else(|| u32::from(state.remembered.contains_key(&canary)))
+    let last = state.last.and_then(|last| draft.world.rollout(last));
+    let last = last.filter(|last| last.record.canary == canary).map_or(0, |last| last.record.trials);
+    let remembered = u32::from(state.remembered.contains_key(&canary));
+    (draft.around.tried)(id, canary).max(last).max(remembered)
 }
 
 fn refuse_remembered(

@@ -16,15 +16,17 @@ pub(super) fn begin(draft: &mut Draft<'_>, rollout: &Rollout) {
     let (Some(asked), Phase::Succeeded) = (rollout.plan.watch, &rollout.record.phase) else { return };
     let (id, at) = (rollout.record.alias.clone(), draft.at);
     let watched = draft.around.watched.get(&id);
+    let past = draft.judge(rollout.record.id).map(|judge| &judge.evidence.past);
+    let (known, phi) =
+        past.map(|past| (past.failures.counts(), past.dispersion.phi())).unwrap_or(((0.0, 0.0), 1.0));
     let mut reference: Vec<Counts> =
         watched.map(|watched| watched.days.reference(at.wall).collect()).unwrap_or_default();
     if reference.is_empty() {
         // What the rollout compared with is all that is known.
-        let past = draft.judge(rollout.record.id).map(|judge| judge.evidence.past.failures.counts());
-        let (failures, requests) = past.unwrap_or_default();
+        let (failures, requests) = known;
         reference.push(Counts { requests: requests as u64, failures: failures.ceil() as u64 });
     }
-    let evidence = Watch::begin(reference.into_iter());
+    let evidence = Watch::begin(reference.into_iter(), phi);
     let limit = evidence.limit;
     let watch = AliasWatch {
         rollout: rollout.record.id,

@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Counts;
 use super::ceiling::Ceiling;
-use super::dispersion::Damping;
+use super::dispersion::DispersionRule;
 use crate::domain::time::Timestamp;
 
 /// How long a block of the reference is.
@@ -106,11 +106,19 @@ impl Days {
     }
 }
 
+/// Watches stored before this was kept were of failures that come one by one, or had just forgotten otherwise.
+fn even() -> f64 {
+    1.0
+}
+
 /// The watch over a version after its promotion.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Watch {
     /// The limit its failing share is held against.
     pub limit: f64,
+    /// How unevenly failures came before the promotion: those of a version that breaks must not damp what they show.
+    #[serde(default = "even")]
+    phi: f64,
     ceiling: Ceiling,
     periods: u64,
     /// What it has answered since the promotion.
@@ -119,13 +127,22 @@ pub struct Watch {
 
 impl Watch {
     /// Begins with what the alias did before.
-    pub fn begin(reference: impl Iterator<Item = Counts>) -> Watch {
-        Watch { limit: limit(reference), ceiling: Ceiling::default(), periods: 0, seen: Counts::default() }
+    ///
+    /// `phi` is how unevenly its failures came, at least 1.
+    pub fn begin(reference: impl Iterator<Item = Counts>, phi: f64) -> Watch {
+        Watch {
+            limit: limit(reference),
+            phi,
+            ceiling: Ceiling::default(),
+            periods: 0,
+            seen: Counts::default(),
+        }
     }
 
     /// Judges what was counted.
-    pub fn update(&mut self, counts: Counts, damping: Damping, second: u64) {
+    pub fn update(&mut self, counts: Counts, second: u64) {
         self.seen = self.seen.plus(counts);
+        let damping = DispersionRule::Estimated { at_least: 1.0 }.damping(self.phi);
         self.ceiling.update(counts, self.limit, damping, second);
     }
 
@@ -169,12 +186,12 @@ mod tests {
     #[test]
     fn watches_by_the_book() {
         for run in vectors::of::<Vec<Run>>("watch") {
-            let mut watch = Watch::begin(run.reference_blocks.into_iter().map(counts));
+            let mut watch = Watch::begin(run.reference_blocks.into_iter().map(counts), 1.0);
             vectors::assert_close(watch.limit, run.expect.limit, &run.name);
             let mut periods = 0;
             for (tick, expected) in run.ticks.into_iter().zip(run.expect.ln) {
                 match serde_json::from_value(tick) {
-                    Ok(tick) => watch.update(counts(tick), Damping::NONE, 0),
+                    Ok(tick) => watch.update(counts(tick), 0),
                     Err(_) => {
                         periods += 1;
                         watch.pay_out_until(periods);
@@ -215,13 +232,13 @@ mod tests {
         let mut second = |rate: f64| counts((10, (0..10).filter(|_| draw() < rate).count() as u64));
         let mut days = Days::default();
         (0..3600).for_each(|at| days.learn(second(before), Timestamp(at * 1000)));
-        let mut watch = Watch::begin(days.reference(Timestamp(3_600_000)));
+        let mut watch = Watch::begin(days.reference(Timestamp(3_600_000)), 1.0);
         let mut failed = 0;
         for at in 0..3600_u64 {
             let seen = second(rate(at));
             failed += seen.failures;
             watch.pay_out_until(at / 10);
-            watch.update(seen, Damping::NONE, at);
+            watch.update(seen, at);
             if watch.ln() >= 100_f64.ln() {
                 return Some(failed);
             }

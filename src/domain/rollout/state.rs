@@ -392,13 +392,15 @@ impl Rollout {
         (trials > 1).then(|| {
             format!(
                 "harm is sought anew, for the {trials}{} time in v{} on {}: each time a harmless version is rolled back with \
-                 a probability of {rate}%, and a harmful one has another chance to go unseen",
+                 a probability of {rate}%, {}% at most over its life, and a harmful one has another chance to go unseen",
                 ordinal(trials),
                 self.record.canary,
-                self.record.alias
+                self.record.alias,
+                (rate * f64::from(trials) * 1e4).round().min(1e6) / 1e4
             )
         })
     }
+
     /// A rollout that has not begun.
     pub fn pending(start: NewRollout, at: Timestamp) -> Rollout {
         Rollout {
