@@ -52,8 +52,11 @@ pub async fn list(
         newest: query.after.is_none(),
         ..LineFilter::of(&function, limit)
     };
-    let reader = api.logs.reader.clone();
+    let logs = api.logs.clone();
     let (last_id, lines) = blocking(move || {
+        // What was said just now is part of the answer.
+        logs.flush();
+        let reader = &logs.reader;
         // Before the lines are read: what comes in between is read next time, and nothing is left out.
         let last_id = reader.last_id()?;
         Ok((last_id, reader.lines(&filter)?))

@@ -105,7 +105,7 @@ impl Ground {
             timeouts: Timeouts::default(),
             place: place.clone(),
             access: Arc::clone(&access),
-            log: Some(logs.sink()),
+            log: Some(logs.sinks()),
             events: Some(keep_in(&events)),
             tls: config.tls.as_ref().map(|tls| TlsConfig {
                 addr: tls.addr,

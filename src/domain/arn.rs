@@ -321,6 +321,9 @@ impl FunctionRef {
     }
 }
 
+/// The parts of the longest: a qualified ARN.
+const PARTS_MAX: usize = 8;
+
 /// A text that has the form of a function's name, as AWS's pattern has it; there may be none that is called so.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Called<'a> {
@@ -338,8 +341,12 @@ impl<'a> Called<'a> {
     /// Reads a text by AWS's pattern, every part of which but the name may be missing:
     /// `(arn:aws:lambda:)?(region:)?(account:)?(function:)?name(:qualifier)?`.
     pub fn read(text: &'a str) -> Option<Called<'a>> {
-        let all: Vec<&str> = text.split(':').collect();
-        let mut parts = all.as_slice();
+        let (mut all, mut count) = ([""; PARTS_MAX], 0);
+        for part in text.split(':') {
+            *all.get_mut(count)? = part;
+            count += 1;
+        }
+        let mut parts = &all[..count];
         if let ["arn", partition, "lambda", rest @ ..] = parts
             && is_partition(partition)
         {
@@ -383,13 +390,14 @@ fn is_region(text: &str) -> bool {
     let is_word = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_lowercase());
     let is_digit = |text: &str| text.len() == 1 && text.bytes().all(|byte| byte.is_ascii_digit());
     let is_isolated = |text: &str| text.strip_prefix("iso").is_some_and(|rest| rest.len() < 2);
-    match text.split('-').collect::<Vec<_>>().as_slice() {
-        [country, direction, number] => {
+    let mut words = text.split('-');
+    match std::array::from_fn(|_| words.next()) {
+        [Some(country), Some(direction), Some(number), None, None] => {
             country.len() == 2 && is_word(country) && is_word(direction) && is_digit(number)
         }
-        [country, kind, direction, number] => {
+        [Some(country), Some(kind), Some(direction), Some(number), None] => {
             country.len() == 2
-                && (*kind == "gov" || is_isolated(kind))
+                && (kind == "gov" || is_isolated(kind))
                 && is_word(country)
                 && is_word(kind)
                 && is_word(direction)
@@ -406,6 +414,15 @@ impl FromStr for FunctionRef {
     fn from_str(text: &str) -> Result<FunctionRef, NameError> {
         let called = Called::read(text)
             .ok_or(NameError("a function is named by name, name:qualifier, partial ARN or full ARN"))?;
+        FunctionRef::try_from(called)
+    }
+}
+
+/// Fails for a name that no function here can have.
+impl TryFrom<Called<'_>> for FunctionRef {
+    type Error = NameError;
+
+    fn try_from(called: Called<'_>) -> Result<FunctionRef, NameError> {
         Ok(FunctionRef {
             name: called.name.parse()?,
             qualifier: called.qualifier.map(str::to_owned),

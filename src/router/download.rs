@@ -96,6 +96,11 @@ impl Download {
                 under_way.fail(FailureKind::FunctionError, &text);
                 return Err(Uncollected::TooLarge(text));
             }
+            if collected.is_empty() && under_way.source.is_end_of_body() {
+                // All of it in one piece, as most are.
+                under_way.end();
+                return Ok(data);
+            }
             collected.extend_from_slice(&data);
         }
         under_way.end();

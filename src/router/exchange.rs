@@ -18,7 +18,7 @@ use bytes::Bytes;
 use hyper::body::Incoming;
 use hyper::header::{HOST, HeaderValue};
 use hyper::http::{request, response};
-use hyper::{Method, Response, StatusCode, Uri};
+use hyper::{Method, Response, StatusCode};
 use rustix::io::Errno;
 
 use super::download::Download;
@@ -44,8 +44,8 @@ use crate::metrics::recorder::{Credit, FailureKind, FailureNote};
 pub(super) struct About {
     /// Its method.
     pub(super) method: Method,
-    /// What the client asked for.
-    pub(super) target: Uri,
+    /// The path that the client asked for; a copy, as is the trace, see [`headers::detached`].
+    pub(super) path: Box<str>,
     /// The trace it belongs to.
     pub(super) trace: Option<HeaderValue>,
     /// Whether it is a copy, whose answer nobody gets.
@@ -228,10 +228,10 @@ impl Transit {
 
     /// Counts a failure, unless one was counted before.
     pub(super) fn fail(&mut self, kind: FailureKind, fault: &str) {
-        let About { method, target, trace, is_copy } = &self.about;
+        let About { method, path, trace, is_copy } = &self.about;
         let trace = trace.as_ref().map(HeaderValue::as_bytes);
         self.credit.fail(kind, || {
-            let note = |fault: &str| FailureNote::new(method.as_str(), target.path(), fault, trace);
+            let note = |fault: &str| FailureNote::new(method.as_str(), path, fault, trace);
             if *is_copy { note(&format!("{fault} (a copy)")) } else { note(fault) }
         });
     }
@@ -310,7 +310,8 @@ impl Transit {
     ) -> Result<(Source, response::Parts), Fault> {
         let (mut link, again) = match self.worker.pool.take(&to.authority, self.credit.dispatched_at()) {
             Some(link) => (link, if head.method.is_idempotent() { body.again() } else { None }),
-            None => (self.connected(to).await?, None),
+            // Boxed, for most requests find a connection, and all would have to carry the making of one.
+            None => (Box::pin(self.connected(to)).await?, None),
         };
         let (mut request, keeps) = (Some((head, body)), again.is_some());
         let begin = |connection: &mut Connection, cx: &Context<'_>| {

@@ -42,9 +42,9 @@ pub(super) async fn forward(
                 || (is_http1
                     && match (body, upload) {
                         (Some(body), _) => {
-                            !body.is_end_stream() && (expects || !is_out_of_the_way(body).await)
+                            !body.is_end_stream() && (expects || !Box::pin(is_out_of_the_way(body)).await)
                         }
-                        (None, Some(upload)) => !upload.is_out_of_the_way().await,
+                        (None, Some(upload)) => !Box::pin(upload.is_out_of_the_way()).await,
                         (None, None) => false,
                     });
             let mut response = refusal.response(label.as_ref()).map(AnswerBody::whole);
@@ -155,17 +155,19 @@ async fn forwarded(
         is_chunked: has_body && !head.headers.contains_key(CONTENT_LENGTH),
     };
     let trace = headers::trace(&head.headers);
-    let told = headers::to_upstream(&mut head.headers, facts);
+    let mut told = headers::to_upstream(&mut head.headers, facts);
+    told.host = told.host.as_ref().map(headers::detached);
     if let Some(protocol) = &upgrade {
         headers::set_upgrade(&mut head.headers, protocol.clone());
     }
-    let target = std::mem::replace(&mut head.uri, uri);
+    let path = head.uri.path().into();
+    head.uri = uri;
     let is_http1 = head.version <= Version::HTTP_11;
     head.version = Version::HTTP_11;
     // What hyper noted about the client's connection is not for the version's.
     head.extensions.clear();
 
-    let about = About { method: head.method.clone(), target, trace, is_copy: false };
+    let about = About { method: head.method.clone(), path, trace, is_copy: false };
     let outgoing = match (upgrade, left.take().filter(|_| has_body)) {
         (Some(protocol), _) => Outgoing::Upgrade(protocol),
         (None, None) => Outgoing::Empty,

@@ -239,7 +239,17 @@ pub(super) fn keep_alive_timeout(headers: &HeaderMap) -> Option<Duration> {
 
 /// The trace a request says it belongs to, in either spelling.
 pub(super) fn trace(headers: &HeaderMap) -> Option<HeaderValue> {
-    headers.get(TRACEPARENT).or_else(|| headers.get(X_AMZN_TRACE_ID)).cloned()
+    headers.get(TRACEPARENT).or_else(|| headers.get(X_AMZN_TRACE_ID)).map(detached)
+}
+
+/// A copy that shares nothing with the message it comes from.
+///
+/// A value is a part of what was read from its connection. As long as one is kept, what is read next needs new room, and
+/// hyper makes that room before it knows whether there is anything to read: while a request is under way, each time.
+pub(super) fn detached(value: &HeaderValue) -> HeaderValue {
+    let mut copy = HeaderValue::from_bytes(value.as_bytes()).expect("it is the same as one that there is");
+    copy.set_sensitive(value.is_sensitive());
+    copy
 }
 
 fn is_ours(name: &HeaderName) -> bool {

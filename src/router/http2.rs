@@ -78,7 +78,8 @@ where
     let (begins, serving) = (streams.clone(), Rc::clone(&worker));
     let service = service_fn(move |request: Request<Incoming>| {
         let (worker, client, stream) = (Rc::clone(&serving), client.clone(), begins.begin());
-        async move {
+        // Boxed, for it is large and goes through many hands before it is a task.
+        Box::pin(async move {
             let has_room = stream.has_room;
             let request = if has_room { as_http1(request) } else { Err(no_room()) };
             let response = match request {
@@ -87,7 +88,7 @@ where
             };
             stream.is_answered.set(true);
             Ok::<_, Infallible>(response.map(|body| StreamBody { body, stream }))
-        }
+        })
     });
     let mut http = http2::Builder::new(streams.clone());
     http.timer(TokioTimer::new())

@@ -20,7 +20,6 @@ use serde::de::IgnoredAny;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use super::address::upstream_target;
 use super::authorize::{authorize, introduce};
 use super::budget::Room;
 use super::download::{Download, Uncollected};
@@ -32,13 +31,15 @@ use super::invoke_call::{Call, InvocationType};
 use super::invoke_error::InvokeError;
 use super::invoke_process::{Asked, Drawn, run, run_streamed};
 use super::invoke_stream::{Streamed, pass_on, streamed};
-use super::lines::{end_lines, start_line};
+use super::lines::Running;
 use super::route::Service;
 use super::steer::NotServed;
 use super::upload::{Unread, read_whole};
 use super::worker::Worker;
 use crate::clock;
+use crate::domain::arn::VersionId;
 use crate::domain::async_event::{AsyncEvent, EVENT_BYTES_MAX};
+use crate::domain::log::{Run, end_lines, start_line};
 
 /// The largest payload: 6 MiB, as on Lambda.
 pub const PAYLOAD_BYTES_MAX: usize = 6 * 1024 * 1024;
@@ -52,6 +53,8 @@ const FUNCTION_ERROR: HeaderName = HeaderName::from_static("x-amz-function-error
 const LOG_RESULT: HeaderName = HeaderName::from_static("x-amz-log-result");
 /// What a version is told of the client's request.
 const PASSED_ON: [&str; 4] = ["x-amz-client-context", "traceparent", "tracestate", "x-amzn-trace-id"];
+/// So many headers a version is sent, if the client is of AWS's.
+const UPSTREAM_HEADERS: usize = 6;
 /// What of it is kept with an event.
 const TRACING: [&str; 3] = ["traceparent", "tracestate", "x-amzn-trace-id"];
 
@@ -95,8 +98,7 @@ pub(super) async fn invoke(worker: &Rc<Worker>, request: Request<Payload>) -> In
         Ok(response) => response,
         Err(error) => error.response().into(),
     };
-    let id = HeaderValue::try_from(id.to_string()).expect("a UUID is hexadecimal");
-    response.headers_mut().insert(REQUEST_ID, id);
+    response.headers_mut().insert(REQUEST_ID, header_of(id));
     if is_doubtful {
         // Another reader may end this request elsewhere, so nothing behind it is taken for one.
         response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
@@ -117,13 +119,14 @@ async fn invoked(worker: &Rc<Worker>, request: Request<Payload>, id: Uuid) -> Re
     let call = Call::read(&head.method, &head.uri, &head.headers, &worker.place)?;
     authorize(worker, &head, &payload, &call)?;
     // After the payload has come, so that a slow one is routed by the weights of the moment it is sent on.
-    let route = worker.route(&call.key).ok_or_else(|| InvokeError::FunctionNotFound(call.arn.clone()))?;
+    let route = worker.route(&call.key).ok_or_else(|| InvokeError::FunctionNotFound(call.arn()))?;
     let payload = checked(payload)?;
     match call.invocation {
         InvocationType::RequestResponse => {}
         InvocationType::DryRun => return Ok(empty(StatusCode::NO_CONTENT).into()),
         InvocationType::Event => {
-            keep(worker, call, id, &head.headers, payload).await?;
+            // Boxed, as is what goes to a process: all others would have to carry it.
+            Box::pin(keep(worker, call, id, &head.headers, payload)).await?;
             return Ok(empty(StatusCode::ACCEPTED).into());
         }
     }
@@ -137,7 +140,7 @@ async fn invoked(worker: &Rc<Worker>, request: Request<Payload>, id: Uuid) -> Re
         ))
     })?;
     let trace = headers::trace(&head.headers);
-    let about = About { method: Method::POST, trace, target: head.uri, is_copy: false };
+    let about = About { method: Method::POST, trace, path: head.uri.path().into(), is_copy: false };
     let (service, seat) = match route.upstream(pick.arm).reach.service() {
         Ok(reached) => reached,
         Err(process) => {
@@ -147,14 +150,15 @@ async fn invoked(worker: &Rc<Worker>, request: Request<Payload>, id: Uuid) -> Re
             if call.is_streamed {
                 return run_streamed(worker, drawn, asked).map(Invoked::Streamed);
             }
-            let outcome = run(worker, drawn, asked).await?;
+            let outcome = Box::pin(run(worker, drawn, asked)).await?;
             let log = call.wants_log.then_some(outcome.log_tail);
             return Ok(answer(outcome.payload, outcome.is_error, &outcome.label, log).into());
         }
     };
     let upstream_head = post_to(&service, &head.headers, id);
+    // See `headers::detached`.
+    drop(head);
     let version = route.upstream(pick.arm).version;
-    worker.say(&call.function, version, || start_line(id, version));
     let transit = Transit::begin(worker, route.clone(), pick, about).seated(seat);
     let (at, waits) = (transit.dispatched_at(), transit.waits());
     let label = route.upstream(pick.arm).label.clone();
@@ -167,6 +171,7 @@ async fn invoked(worker: &Rc<Worker>, request: Request<Payload>, id: Uuid) -> Re
         }
     };
     if call.is_streamed {
+        worker.say(&call.function, version, || start_line(id, version));
         let (worker, function) = (Rc::clone(worker), call.function.clone());
         let wants_log = call.wants_log;
         return Ok(Invoked::Streamed(streamed(&label, async move |feed| {
@@ -191,22 +196,32 @@ async fn invoked(worker: &Rc<Worker>, request: Request<Payload>, id: Uuid) -> Re
             feed.complete(Completed { error, log }).await
         })));
     }
+    let running = Running::begun(worker, call.function, version, id, at);
     let result = match transit.send(&service, upstream_head, Outgoing::Whole(payload), Face::Invoke).await {
         Ok(Answered::Whole(answer, _)) => result_of(answer, |status| route.is_function_error(status)).await,
         Ok(Answered::Tunnel(..)) => Err(function_error("Upstream.Broken", "switched protocols")),
         Err(fault) => Err(failed(fault)?),
     };
-    let took = clock::instant_now().saturating_duration_since(at);
-    worker.say(&call.function, version, || end_lines(id, took));
-    let log = call.wants_log.then(|| (start_line(id, version) + &end_lines(id, took)).into_bytes());
+    let run = running.end();
+    let log = call.wants_log.then(|| lines_of(&run, version).into_bytes());
     let is_error = result.is_err();
     Ok(answer(result.unwrap_or_else(|error| error), is_error, &label, log).into())
+}
+
+fn header_of(id: Uuid) -> HeaderValue {
+    let mut text = [0; uuid::fmt::Hyphenated::LENGTH];
+    HeaderValue::from_str(id.hyphenated().encode_lower(&mut text)).expect("a UUID is hexadecimal")
 }
 
 fn empty(status: StatusCode) -> Response<Bytes> {
     let mut response = Response::new(Bytes::new());
     *response.status_mut() = status;
     response
+}
+
+/// What the log has of an invocation.
+fn lines_of(run: &Run, version: VersionId) -> String {
+    (0..Run::LINES).map(|number| run.line(number, version) + "\n").collect()
 }
 
 /// Hands an event to whoever keeps them, and waits until it is durable.
@@ -229,9 +244,9 @@ async fn keep(
     let event = AsyncEvent {
         id,
         trace: TRACING.iter().filter_map(text).collect(),
+        arn: call.arn(),
         function: call.function,
         qualifier: call.qualifier,
-        arn: call.arn,
         hops: 0,
         accepted_at: clock::wall_now(),
         payload,
@@ -286,12 +301,12 @@ fn checked(payload: Bytes) -> Result<Bytes, InvokeError> {
 fn post_to(service: &Service, client: &HeaderMap, id: Uuid) -> request::Parts {
     let mut request = Request::new(());
     *request.method_mut() = Method::POST;
-    *request.uri_mut() =
-        upstream_target(&service.base_path, "").expect("a version's URL was read as one before");
+    *request.uri_mut() = service.root.clone();
     let headers = request.headers_mut();
+    headers.reserve(UPSTREAM_HEADERS);
     headers.insert(HOST, service.host_header.clone());
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-    headers.insert(REQUEST_ID, HeaderValue::try_from(id.to_string()).expect("a UUID is hexadecimal"));
+    headers.insert(REQUEST_ID, header_of(id));
     for name in PASSED_ON {
         if let Some(value) = client.get(name) {
             headers.insert(name, value.clone());

@@ -1,7 +1,5 @@
 //! Reads what an Invoke asks for: which function, by which qualifier, and how.
 
-use std::str::FromStr;
-
 use hyper::header::HeaderMap;
 use hyper::{Method, Uri};
 use percent_encoding::percent_decode_str;
@@ -13,6 +11,8 @@ use crate::domain::arn::{Called, FunctionName, FunctionRef, Place};
 
 const PREFIX: &str = "/2015-03-31/";
 const STREAMING_PREFIX: &str = "/2021-11-15/";
+/// What is meant where the client says no qualifier.
+const LATEST: &str = "$LATEST";
 /// The longest text that names a function.
 const NAME_CHARS_MAX: usize = 256;
 const FUNCTION_PATTERN: &str = r"Member must satisfy regular expression pattern: (arn:(aws[a-zA-Z-]*)?:lambda:)?((eusc-)?[a-z]{2}((-gov)|(-iso([a-z]?)))?-[a-z]+-\d{1}:)?(\d{12}:)?(function:)?([a-zA-Z0-9-_\.]+)(:(\$LATEST(\.PUBLISHED)?|[a-zA-Z0-9-_]+))?";
@@ -39,8 +39,8 @@ pub(super) struct Call {
     pub(super) function: FunctionName,
     /// The qualifier, where the client says one.
     pub(super) qualifier: Option<String>,
-    /// The ARN of what was asked for, in the place the client speaks of.
-    pub(super) arn: String,
+    /// The place the client speaks of.
+    pub(super) place: Place,
     /// How it is invoked.
     pub(super) invocation: InvocationType,
     /// Whether the answer is to come piece by piece.
@@ -106,11 +106,11 @@ impl Call {
                 return Err(not_in_enum(other, "invocationType", "[Event, RequestResponse, DryRun]"));
             }
         };
-        let function = FunctionRef::from_str(&text).map_err(|_| {
+        let function = FunctionRef::try_from(called).map_err(|_| {
             // No function here can be called so.
             let region = called.region.unwrap_or(&place.region).to_owned();
             let place = Place { region, account: place.account.clone() };
-            let qualifier = called.qualifier.or(given.as_deref()).unwrap_or("$LATEST");
+            let qualifier = called.qualifier.or(given.as_deref()).unwrap_or(LATEST);
             InvokeError::FunctionNotFound(place.qualified_arn(called.name, qualifier))
         })?;
         let function = function
@@ -129,11 +129,10 @@ impl Call {
             region: function.region.unwrap_or(asked),
             account: function.account.unwrap_or_else(|| place.account.clone()),
         };
-        let name = function.name.as_str();
-        let implied = qualifier.as_deref().unwrap_or("$LATEST");
+        let key = [function.name.as_str(), ":", qualifier.as_deref().unwrap_or(LATEST)].concat();
         Ok(Call {
-            key: format!("{name}:{implied}"),
-            arn: place.qualified_arn(name, implied),
+            key,
+            place,
             qualifier,
             function: function.name,
             invocation,
@@ -145,11 +144,16 @@ impl Call {
 }
 
 impl Call {
+    /// The ARN of what was asked for, which is made for those few who want it.
+    pub(super) fn arn(&self) -> String {
+        self.place.qualified_arn(self.function.as_str(), self.qualifier.as_deref().unwrap_or(LATEST))
+    }
+
     /// The ARN as the client asked for it: without a qualifier where it said none.
-    pub(super) fn asked_arn(&self) -> &str {
-        match self.qualifier {
-            Some(_) => &self.arn,
-            None => self.arn.trim_end_matches(":$LATEST"),
+    pub(super) fn asked_arn(&self) -> String {
+        match &self.qualifier {
+            Some(qualifier) => self.place.qualified_arn(self.function.as_str(), qualifier),
+            None => self.place.function_arn(self.function.as_str()),
         }
     }
 }
@@ -226,7 +230,7 @@ mod tests {
     fn arns_name_the_place_the_client_speaks_of() {
         let scope =
             "AWS4-HMAC-SHA256 Credential=AKID/20260101/eu-north-1/lambda/aws4_request, SignedHeaders=host";
-        let arn = |target, headers: &[_]| read(target, headers).unwrap().arn;
+        let arn = |target, headers: &[_]| read(target, headers).unwrap().arn();
         let plain = "/2015-03-31/functions/f/invocations";
         assert_eq!(arn(plain, &[]), "arn:aws:lambda:us-east-1:000000000000:function:f:$LATEST");
         assert_eq!(

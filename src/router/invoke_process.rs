@@ -75,7 +75,7 @@ fn begin(worker: &Rc<Worker>, drawn: Drawn, asked: Asked<'_>) -> Result<Begun, I
         function: asked.call.function.clone(),
         version,
         target: process,
-        arn: asked.call.asked_arn().to_owned(),
+        arn: asked.call.asked_arn(),
         id: asked.id,
         payload: asked.payload,
         client_context,

@@ -1,37 +1,68 @@
-//! The lines Lambda writes around an invocation, on their way to whoever keeps them.
+//! What Lambda writes around an invocation, on its way to whoever keeps it.
+//!
+//! Of versions that are HTTP services nothing else is known, so an invocation that is over is handed on as a few numbers
+//! and not as lines; those that end in one turn of the worker's loop go together.
 
 use std::collections::HashMap;
+use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::Instant;
 
 use uuid::Uuid;
 
+use super::worker::Worker;
 use crate::clock;
 use crate::domain::arn::{FunctionName, VersionId};
-use crate::domain::log::{LogLine, LogSink, stream_name};
+use crate::domain::log::{LogLine, LogSinks, Run, Runs, micros, start_line, stream_name};
 use crate::domain::time::Timestamp;
 
 const DAY_MS: i64 = 86_400_000;
+/// Among so many gathered last one looks for one's own version; who keeps them puts together what is left apart.
+const LOOKED_AT_MAX: usize = 8;
 
 /// One worker's way to the log, and the names of its streams: one for each version and day.
 pub(super) struct Lines {
-    sink: LogSink,
+    sinks: LogSinks,
     run: u128,
     day: i64,
     streams: HashMap<VersionId, Arc<str>>,
+    gathered: Vec<Runs>,
 }
 
 impl Lines {
     /// A worker's own streams, told apart by `run`.
-    pub(super) fn new(sink: LogSink, run: u128) -> Lines {
-        Lines { sink, run, day: 0, streams: HashMap::new() }
+    pub(super) fn new(sinks: LogSinks, run: u128) -> Lines {
+        Lines { sinks, run, day: 0, streams: HashMap::new(), gathered: Vec::new() }
     }
 
     /// Hands lines over, as said now.
     pub(super) fn say(&mut self, function: &FunctionName, version: VersionId, text: String) {
-        let at = clock::wall_now();
+        self.say_at(clock::wall_now(), function, version, text);
+    }
+
+    fn say_at(&mut self, at: Timestamp, function: &FunctionName, version: VersionId, text: String) {
         let stream = self.stream(at, version);
-        (self.sink)(LogLine { function: function.clone(), version, stream, at, text });
+        (self.sinks.lines)(LogLine { function: function.clone(), version, stream, at, text });
+    }
+
+    /// Keeps an invocation that is over until the end of the turn; whether it is the first one.
+    fn gather(&mut self, function: &FunctionName, version: VersionId, run: Run) -> bool {
+        let is_first = self.gathered.is_empty();
+        let stream = self.stream(run.ended_at, version);
+        let is_its = |runs: &&mut Runs| runs.stream == stream && runs.function == *function;
+        match self.gathered.iter_mut().rev().take(LOOKED_AT_MAX).find(is_its) {
+            Some(runs) => runs.runs.push(run),
+            None => {
+                let function = function.clone();
+                self.gathered.push(Runs { function, version, stream, runs: vec![run] });
+            }
+        }
+        is_first
+    }
+
+    /// Hands over what was gathered.
+    pub(super) fn hand_over(&mut self) {
+        self.gathered.drain(..).for_each(|runs| (self.sinks.runs)(runs));
     }
 
     fn stream(&mut self, at: Timestamp, version: VersionId) -> Arc<str> {
@@ -44,36 +75,56 @@ impl Lines {
     }
 }
 
-/// The line before an invocation.
-pub(super) fn start_line(id: Uuid, version: VersionId) -> String {
-    format!("START RequestId: {id} Version: {version}\n")
+/// An invocation that is under way on a version that says nothing itself.
+///
+/// One that is dropped before its end leaves the line of its beginning alone.
+pub(super) struct Running {
+    worker: Rc<Worker>,
+    function: FunctionName,
+    version: VersionId,
+    id: Uuid,
+    begun: Instant,
+    has_ended: bool,
 }
 
-/// The lines after an invocation. What Lambda writes of memory is left out: nobody measured it.
-pub(super) fn end_lines(id: Uuid, took: Duration) -> String {
-    let duration_ms = took.as_secs_f64() * 1e3;
-    format!(
-        "END RequestId: {id}\nREPORT RequestId: {id}\tDuration: {duration_ms:.2} ms\tBilled Duration: {:.0} ms\t\n",
-        duration_ms.ceil()
-    )
+impl Running {
+    /// An invocation that has begun at `begun`.
+    pub(super) fn begun(
+        worker: &Rc<Worker>,
+        function: FunctionName,
+        version: VersionId,
+        id: Uuid,
+        begun: Instant,
+    ) -> Running {
+        Running { worker: Rc::clone(worker), function, version, id, begun, has_ended: false }
+    }
+
+    /// Notes its end; gives what its lines say.
+    pub(super) fn end(mut self) -> Run {
+        self.has_ended = true;
+        let run = self.so_far();
+        if let Some(lines) = &self.worker.lines
+            && lines.borrow_mut().gather(&self.function, self.version, run)
+        {
+            self.worker.outbox.wake();
+        }
+        run
+    }
+
+    fn so_far(&self) -> Run {
+        let took = clock::instant_now().saturating_duration_since(self.begun);
+        Run { id: self.id, ended_at: clock::wall_now(), took_us: micros(took) }
+    }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::domain::arn::VersionNumber;
-
-    #[test]
-    fn lines_are_worded_as_lambda_words_them() {
-        let id = Uuid::nil();
-        assert_eq!(
-            start_line(id, VersionNumber(7).into()),
-            "START RequestId: 00000000-0000-0000-0000-000000000000 Version: 7\n"
-        );
-        assert_eq!(
-            end_lines(id, Duration::from_micros(2_470)),
-            "END RequestId: 00000000-0000-0000-0000-000000000000\n\
-             REPORT RequestId: 00000000-0000-0000-0000-000000000000\tDuration: 2.47 ms\tBilled Duration: 3 ms\t\n"
-        );
+impl Drop for Running {
+    fn drop(&mut self) {
+        if let Some(lines) = &self.worker.lines
+            && !self.has_ended
+        {
+            let begun_at = self.so_far().begun_at();
+            let text = start_line(self.id, self.version);
+            lines.borrow_mut().say_at(begun_at, &self.function, self.version, text);
+        }
     }
 }

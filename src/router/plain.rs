@@ -68,12 +68,13 @@ struct Socket {
 }
 
 impl Outbox {
-    /// Sends what is due whenever a turn ends; runs as long as the worker.
-    pub(super) async fn run(&self) {
+    /// Sends what is due whenever a turn ends, after what is to be done before; runs as long as the worker.
+    pub(super) async fn run(&self, before: impl Fn()) {
         let mut sending = Vec::new();
         // A task may do so many operations in a turn, and this one does everybody's.
         unconstrained(poll_fn(|cx| {
             // Woken by the first message of a turn, it stands in line behind everything that was ready by then.
+            before();
             std::mem::swap(&mut *self.full.borrow_mut(), &mut sending);
             for socket in sending.drain(..) {
                 socket.is_queued.set(false);
@@ -93,15 +94,20 @@ impl Outbox {
         self.turns.run().await
     }
 
+    /// Has this turn have an end, though there may be nothing to send.
+    pub(super) fn wake(&self) {
+        if let Some(sender) = &*self.sender.borrow() {
+            sender.wake_by_ref();
+        }
+    }
+
     fn queue(&self, socket: &Rc<Socket>) {
         if socket.is_queued.replace(true) {
             return;
         }
         let mut full = self.full.borrow_mut();
-        if full.is_empty()
-            && let Some(sender) = &*self.sender.borrow()
-        {
-            sender.wake_by_ref();
+        if full.is_empty() {
+            self.wake();
         }
         full.push(Rc::clone(socket));
     }
@@ -314,7 +320,7 @@ mod tests {
         runtime.expect("a runtime").block_on(async {
             let outbox = Rc::<Outbox>::default();
             let (sending, turning) = (Rc::clone(&outbox), Rc::clone(&outbox));
-            spawn_local(async move { sending.run().await });
+            spawn_local(async move { sending.run(|| ()).await });
             spawn_local(async move { turning.take_turns().await });
             test(outbox).await;
         });

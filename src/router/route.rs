@@ -3,10 +3,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use hyper::StatusCode;
 use hyper::header::{HeaderMap, HeaderValue};
 use hyper::http::uri::Authority;
+use hyper::{StatusCode, Uri};
 
+use super::address::upstream_target;
 use super::exchange::Waits;
 use super::mirror::Mirror;
 use super::pick::Split;
@@ -270,6 +271,8 @@ pub(super) struct Service {
     pub(super) port: u16,
     /// What stands before every path: empty, or `/…` without a trailing slash.
     pub(super) base_path: String,
+    /// The same as a request target: what an Invoke asks for.
+    pub(super) root: Uri,
 }
 
 impl Reach {
@@ -346,6 +349,7 @@ impl Service {
             host_header: HeaderValue::try_from(place).expect("an authority is visible ASCII"),
             host: host.to_owned(),
             port,
+            root: upstream_target(url.base_path(), "").expect("a version's URL was read as one before"),
             base_path: url.base_path().to_owned(),
         }
     }

@@ -397,8 +397,8 @@ async fn work(
         .then(|| Detached::run(health::run(Rc::clone(&worker), table.published())));
     let sweeping = spawn_local(sweep(Rc::clone(&worker), Rc::clone(&drain)));
     let beating = spawn_local(beat(Arc::clone(table.heart())));
-    let outbox = Rc::clone(&worker.outbox);
-    let sending = spawn_local(async move { outbox.run().await });
+    let of_sending = Rc::clone(&worker);
+    let sending = spawn_local(async move { of_sending.outbox.run(|| of_sending.hand_over_lines()).await });
     let outbox = Rc::clone(&worker.outbox);
     let turning = spawn_local(async move { outbox.take_turns().await });
     let mut has_left = false;
@@ -438,6 +438,7 @@ async fn work(
     drain.begin();
     // Over in time or not, what is left is closed with the runtime.
     let _ = timeout(grace, drain.ended()).await;
+    worker.hand_over_lines();
     sending.abort();
     turning.abort();
 }
@@ -525,6 +526,8 @@ async fn do_job(worker: Rc<Worker>, job: Job, drain: Rc<Drain>) {
         response = invoke(&worker, request.map(Payload::Whole)) => response,
         () = answer.closed() => return,
     };
+    // Its answer does not wait for the end of the turn.
+    worker.hand_over_lines();
     match response {
         // A caller that went away just now is as good as answered.
         Invoked::Whole(response) => _ = answer.send(response.map(InvokeBody::Whole)),

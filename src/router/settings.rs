@@ -11,7 +11,7 @@ use super::names::Resolver;
 use crate::access::AccessControl;
 use crate::domain::arn::Place;
 use crate::domain::async_event::EventSink;
-use crate::domain::log::LogSink;
+use crate::domain::log::LogSinks;
 use crate::metrics::connections::ConnectionLimits;
 
 /// How the router listens and how long it waits.
@@ -36,7 +36,7 @@ pub struct RouterConfig {
     /// Whom serin knows; where it knows anybody, every Invoke is asked who sends it.
     pub access: Arc<AccessControl>,
     /// Who keeps the lines of invocations; nobody unless given.
-    pub log: Option<LogSink>,
+    pub log: Option<LogSinks>,
     /// Who keeps events of asynchronous invocations; without it they are refused.
     pub events: Option<EventSink>,
     /// Where to listen for TLS, and with what; nowhere unless given.

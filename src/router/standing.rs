@@ -281,6 +281,7 @@ mod tests {
             host: "a".to_owned(),
             port: 1,
             base_path: String::new(),
+            root: "/".parse().unwrap(),
         });
         let now = clock::instant_now();
         for health in [None, Some("/healthz".to_owned())] {

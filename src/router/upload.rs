@@ -60,6 +60,9 @@ pub(super) async fn read_whole(
             return Err(Unread::NoRoom);
         }
         collected.extend_from_slice(&data);
+        if body.is_end_stream() {
+            break;
+        }
     }
     if room.is_some_and(|room| !room.is_whole()) {
         return Err(Unread::NoRoom);
@@ -74,6 +77,20 @@ async fn next_frame(
     room: Option<&Room>,
 ) -> Result<Option<Result<Frame<Bytes>, hyper::Error>>, Unread> {
     let mut frame = pin!(body.frame());
+    // What came with the head is here at the second look: whoever reads the connection hears at the first one that
+    // somebody wants it. So no timer is set for it.
+    let mut has_looked = false;
+    let at_hand = poll_fn(|cx| match frame.as_mut().poll(cx) {
+        Poll::Ready(frame) => Poll::Ready(Some(frame)),
+        Poll::Pending if std::mem::replace(&mut has_looked, true) => Poll::Ready(None),
+        Poll::Pending => {
+            cx.waker().wake_by_ref();
+            Poll::Pending
+        }
+    });
+    if let Some(frame) = at_hand.await {
+        return Ok(frame);
+    }
     let mut idle = Duration::ZERO;
     loop {
         let is_wanted = room.is_some_and(Room::is_wanted);

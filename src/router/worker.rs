@@ -31,7 +31,7 @@ use crate::chance;
 use crate::clock;
 use crate::domain::arn::{FunctionName, Place, VersionId};
 use crate::domain::async_event::EventSink;
-use crate::domain::log::LogSink;
+use crate::domain::log::LogSinks;
 use crate::domain::policy::{PolicyScope, Statement};
 use crate::metrics::connections::Connections;
 use crate::metrics::recorder::Writer;
@@ -78,7 +78,8 @@ pub(super) struct Worker {
     pub(super) connections: Arc<Connections>,
     /// What payloads of Invokes take of memory, on all workers.
     pub(super) payloads: Arc<PayloadBudget>,
-    lines: Option<RefCell<Lines>>,
+    /// What invocations leave behind, where anybody keeps it.
+    pub(super) lines: Option<RefCell<Lines>>,
     table: RefCell<TableReader>,
     tickets: RefCell<SmallRng>,
 }
@@ -92,8 +93,7 @@ impl Worker {
         (connections, payloads): (Arc<Connections>, Arc<PayloadBudget>),
     ) -> Worker {
         let tickets = RefCell::new(chance::ticket_source());
-        let lines =
-            |sink: &LogSink| RefCell::new(Lines::new(Arc::clone(sink), tickets.borrow_mut().random()));
+        let lines = |sinks: &LogSinks| RefCell::new(Lines::new(sinks.clone(), tickets.borrow_mut().random()));
         Worker {
             lines: config.log.as_ref().map(lines),
             writer,
@@ -175,6 +175,13 @@ impl Worker {
     pub(super) fn say(&self, function: &FunctionName, version: VersionId, text: impl FnOnce() -> String) {
         if let Some(lines) = &self.lines {
             lines.borrow_mut().say(function, version, text());
+        }
+    }
+
+    /// Hands over what ended in this turn.
+    pub(super) fn hand_over_lines(&self) {
+        if let Some(lines) = &self.lines {
+            lines.borrow_mut().hand_over();
         }
     }
 

@@ -13,7 +13,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("log_queue", &[]),
     ("sockets", &[]),
     ("key_file", &[]),
-    ("store", &["domain", "chance", "key_file"]),
+    ("store", &["domain", "chance", "clock", "key_file"]),
     ("metrics", &["domain", "clock", "config"]),
     ("access", &["domain", "config", "key_file"]),
     ("runtime", &["domain", "chance", "clock", "code", "config"]),

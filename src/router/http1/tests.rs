@@ -186,7 +186,7 @@ async fn a_connection_carries_a_request_and_sees_its_version_leave() {
     });
     let answered = tokio::select! {
         answered = exchange => answered.unwrap(),
-        () = outbox.run() => unreachable!(),
+        () = outbox.run(|| ()) => unreachable!(),
     };
     assert_eq!(answered.status, StatusCode::OK);
     assert_eq!(answered.headers["x-a"].as_bytes(), b"\xe9");

@@ -6,6 +6,7 @@
 
 mod minutes;
 mod read;
+mod runs;
 mod write;
 
 use std::path::{Path, PathBuf};
@@ -18,8 +19,10 @@ use rusqlite::Connection;
 use rusqlite_migration::{M, Migrations};
 
 use super::StoreError;
-use crate::domain::log::{LogLine, LogSink, Minute, Series, Tally};
+use crate::domain::log::{LogLine, LogSink, LogSinks, Minute, Run, RunSink, Runs, Series, Tally};
 use crate::domain::time::Timestamp;
+
+use runs::Waiting;
 
 pub use read::{Cursor, LineFilter, LogReader, StoredLine, Stream, StreamFilter};
 
@@ -43,6 +46,8 @@ pub struct Limits {
 
 enum Job {
     Line(LogLine),
+    /// There are invocations to be written soon.
+    Waiting,
     Minute(Minute, Vec<(Series, Tally)>),
     Forget(String),
     Flush(mpsc::SyncSender<()>),
@@ -56,6 +61,8 @@ pub struct Logs {
     /// Answers questions.
     pub reader: LogReader,
     jobs: mpsc::SyncSender<Job>,
+    /// Invocations that are written before long.
+    waiting: Arc<Waiting>,
     queued_bytes: Arc<AtomicU64>,
     dropped: Arc<AtomicU64>,
     thread: Arc<Mutex<Option<JoinHandle<()>>>>,
@@ -80,28 +87,45 @@ impl Logs {
         let (jobs, queue) = mpsc::sync_channel(QUEUE_LINES_MAX);
         let dropped = Arc::new(AtomicU64::new(0));
         let queued_bytes = Arc::new(AtomicU64::new(0));
+        let waiting = Arc::<Waiting>::default();
         let counters = (Arc::clone(&queued_bytes), Arc::clone(&dropped));
-        let mut desk = write::Desk::new(&path, connection.ok(), limits, counters);
+        let mut desk = write::Desk::new(&path, connection.ok(), limits, (Arc::clone(&waiting), counters));
         let thread = std::thread::Builder::new()
             .name("log-writer".to_owned())
             .spawn(move || desk.run(&queue))
             .map_err(StoreError::file("start the log writer for", dir))?;
         let thread = Arc::new(Mutex::new(Some(thread)));
-        Ok(Logs { reader: LogReader::new(&path), jobs, queued_bytes, dropped, thread })
+        Ok(Logs { reader: LogReader::new(&path), jobs, waiting, queued_bytes, dropped, thread })
     }
 
     /// Where whoever runs versions puts their lines.
     pub fn sink(&self) -> LogSink {
-        let (jobs, dropped) = (self.jobs.clone(), Arc::clone(&self.dropped));
-        let queued_bytes = Arc::clone(&self.queued_bytes);
+        let entrance = self.entrance();
         Arc::new(move |line: LogLine| {
             let bytes = line.text.len() as u64;
-            let has_room = queued_bytes.fetch_add(bytes, Ordering::Relaxed) + bytes <= QUEUE_BYTES_MAX;
-            if !has_room || jobs.try_send(Job::Line(line)).is_err() {
-                queued_bytes.fetch_sub(bytes, Ordering::Relaxed);
-                dropped.fetch_add(1, Ordering::Relaxed);
-            }
+            entrance.take(bytes, 1, |jobs| jobs.try_send(Job::Line(line)).is_ok());
         })
+    }
+
+    /// The same, and where invocations are put that say nothing themselves.
+    pub fn sinks(&self) -> LogSinks {
+        let (entrance, waiting) = (self.entrance(), Arc::clone(&self.waiting));
+        let runs: RunSink = Arc::new(move |runs: Runs| {
+            let (bytes, lines) = (runs::bytes_of(&runs), runs.runs.len() * Run::LINES);
+            entrance.take(bytes, lines as u64, |jobs| {
+                if waiting.add(runs) {
+                    // A queue that is full has the writer look at them, too.
+                    let _ = jobs.try_send(Job::Waiting);
+                }
+                true
+            });
+        });
+        LogSinks { lines: self.sink(), runs }
+    }
+
+    fn entrance(&self) -> Entrance {
+        let (queued_bytes, dropped) = (Arc::clone(&self.queued_bytes), Arc::clone(&self.dropped));
+        Entrance { jobs: self.jobs.clone(), queued_bytes, dropped }
     }
 
     /// Adds to the numbers of a minute; waits while the queue is full.
@@ -112,6 +136,7 @@ impl Logs {
 
     /// Removes everything of a function's name, for another function begins under it; waits while the queue is full.
     pub fn forget(&self, function: &str) {
+        self.queued_bytes.fetch_sub(self.waiting.forget(function), Ordering::Relaxed);
         let _ = self.jobs.send(Job::Forget(function.to_owned()));
     }
 
@@ -140,6 +165,24 @@ impl Logs {
         let handle = self.thread.lock().unwrap_or_else(std::sync::PoisonError::into_inner).take();
         if let Some(handle) = handle {
             let _ = handle.join();
+        }
+    }
+}
+
+/// The way in, which is never waited at.
+struct Entrance {
+    jobs: mpsc::SyncSender<Job>,
+    queued_bytes: Arc<AtomicU64>,
+    dropped: Arc<AtomicU64>,
+}
+
+impl Entrance {
+    /// Hands over something of so many bytes; where there is no room, its lines are counted.
+    fn take(&self, bytes: u64, lines: u64, hand_over: impl FnOnce(&mpsc::SyncSender<Job>) -> bool) {
+        let has_room = self.queued_bytes.fetch_add(bytes, Ordering::Relaxed) + bytes <= QUEUE_BYTES_MAX;
+        if !has_room || !hand_over(&self.jobs) {
+            self.queued_bytes.fetch_sub(bytes, Ordering::Relaxed);
+            self.dropped.fetch_add(lines, Ordering::Relaxed);
         }
     }
 }
@@ -175,7 +218,10 @@ pub(super) fn connect(path: &Path) -> Result<Connection, StoreError> {
     setting("journal_mode", "wal")?;
     setting("synchronous", "normal")?;
     setting("journal_size_limit", "16777216")?;
-    let steps = Migrations::new(vec![M::up(include_str!("../../../migrations/logs_0001_initial.sql"))]);
+    let steps = Migrations::new(vec![
+        M::up(include_str!("../../../migrations/logs_0001_initial.sql")),
+        M::up(include_str!("../../../migrations/logs_0002_runs.sql")),
+    ]);
     steps.to_latest(&mut connection).map_err(|source| match source {
         rusqlite_migration::Error::RusqliteError { err, .. } => StoreError::sqlite("open the logs")(err),
         source => StoreError::Migration { source },

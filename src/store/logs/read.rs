@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use rusqlite::types::Value;
 use rusqlite::{Connection, OptionalExtension, Row, params, params_from_iter};
 
+use super::runs;
 use crate::domain::time::Timestamp;
 use crate::store::StoreError;
 use crate::store::open::connect_for_reading;
@@ -84,6 +85,32 @@ impl LineFilter {
     }
 }
 
+impl LineFilter {
+    /// Whether a line that stands here is asked for, as far as its place says.
+    pub(super) fn reaches(&self, cursor: Cursor) -> bool {
+        cursor.at >= self.from
+            && cursor.at < self.until
+            && self.after.is_none_or(|after| cursor > after)
+            && self.before.is_none_or(|before| cursor < before)
+            && self.after_id.is_none_or(|id| cursor.id > id)
+    }
+
+    /// Puts lines in order, and leaves as many as are asked for, of those that come first.
+    pub(super) fn keep_first(&self, lines: &mut Vec<StoredLine>) {
+        let limit = self.limit as usize;
+        if self.after_id.is_some() {
+            lines.sort_unstable_by_key(|line| line.cursor.id);
+        } else {
+            lines.sort_unstable_by_key(|line| line.cursor);
+        }
+        if self.newest && self.after_id.is_none() {
+            lines.drain(..lines.len().saturating_sub(limit));
+        } else {
+            lines.truncate(limit);
+        }
+    }
+}
+
 /// A stream: the lines of one run of a version.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Stream {
@@ -149,13 +176,12 @@ impl LogReader {
 
     /// Lines in the order of their times; with `after_id`, in the order in which they came.
     pub fn lines(&self, filter: &LineFilter) -> Result<Vec<StoredLine>, StoreError> {
-        let mut values: Vec<Value> = Vec::new();
-        let mut conditions: Vec<String> = Vec::new();
+        let of_stream = conditions_of_stream(filter);
+        let (mut conditions, mut values) = of_stream.clone();
         let mut holds = |condition: &str, value: Value| {
             values.push(value);
             conditions.push(condition.replace('?', &format!("?{}", values.len())));
         };
-        holds("l.function = (SELECT id FROM functions WHERE name = ?)", filter.function.clone().into());
         holds("l.at >= ?", filter.from.0.into());
         holds("l.at < ?", filter.until.0.into());
         if let Some(id) = filter.after_id {
@@ -168,17 +194,8 @@ impl LogReader {
                 holds(&format!("(l.at {sign} {} OR l.id {sign} ?)", cursor.at.0), cursor.id.into());
             }
         }
-        if let Some(prefix) = &filter.stream_prefix {
-            holds("substr(s.name, 1, length(?)) = ?", prefix.clone().into());
-        }
         for term in &filter.terms {
             holds("instr(l.text, ?) > 0", term.clone().into());
-        }
-        for (column, allowed) in [("s.name", &filter.streams), ("s.version", &filter.versions)] {
-            if !allowed.is_empty() {
-                let list = serde_json::to_string(allowed).unwrap_or_default();
-                holds(&format!("{column} IN (SELECT value FROM json_each(?))"), list.into());
-            }
         }
         let order = match (filter.after_id, filter.newest) {
             (Some(_), _) => "l.id ASC",
@@ -191,14 +208,16 @@ impl LogReader {
             conditions.join(" AND "),
             filter.limit
         );
-        let mut lines: Vec<StoredLine> = self.ask("read log lines", |connection| {
-            let mut statement = connection.prepare_cached(&sql)?;
-            statement.query_map(params_from_iter(values), line)?.collect()
-        })?;
-        if filter.newest && filter.after_id.is_none() {
-            lines.reverse();
-        }
-        Ok(lines)
+        self.ask("read log lines", |connection| {
+            // Both as of one moment: what is written in between is in neither, and no page leaves it out.
+            let moment = connection.unchecked_transaction()?;
+            let mut statement = moment.prepare_cached(&sql)?;
+            let mut lines: Vec<StoredLine> =
+                statement.query_map(params_from_iter(values), line)?.collect::<rusqlite::Result<_>>()?;
+            lines.extend(runs::lines(&moment, filter, of_stream)?);
+            filter.keep_first(&mut lines);
+            Ok(lines)
+        })
     }
 
     /// The number of the line that came last; zero before the first.
@@ -243,6 +262,27 @@ impl LogReader {
             connection.prepare_cached(sql)?.query_map([], function)?.collect()
         })
     }
+}
+
+/// What a filter asks of the function and the stream, `s`, of a row `l`.
+fn conditions_of_stream(filter: &LineFilter) -> (Vec<String>, Vec<Value>) {
+    let mut values: Vec<Value> = Vec::new();
+    let mut conditions: Vec<String> = Vec::new();
+    let mut holds = |condition: &str, value: String| {
+        values.push(value.into());
+        conditions.push(condition.replace('?', &format!("?{}", values.len())));
+    };
+    holds("l.function = (SELECT id FROM functions WHERE name = ?)", filter.function.clone());
+    if let Some(prefix) = &filter.stream_prefix {
+        holds("substr(s.name, 1, length(?)) = ?", prefix.clone());
+    }
+    for (column, allowed) in [("s.name", &filter.streams), ("s.version", &filter.versions)] {
+        if !allowed.is_empty() {
+            let list = serde_json::to_string(allowed).unwrap_or_default();
+            holds(&format!("{column} IN (SELECT value FROM json_each(?))"), list);
+        }
+    }
+    (conditions, values)
 }
 
 fn line(row: &Row<'_>) -> rusqlite::Result<StoredLine> {

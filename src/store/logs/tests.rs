@@ -203,3 +203,149 @@ fn what_cannot_be_taken_is_counted_and_a_broken_file_is_begun_anew() {
     assert_eq!(texts(&logs, &LineFilter::of("f", 9)), ["after"]);
     assert!(dir.path().join("logs.db.broken").exists());
 }
+
+fn runs(function: &str, version: u64, ends_ms: &[(i64, u64)]) -> Runs {
+    let run = |(ended_at, took_us): &(i64, u64)| Run {
+        id: uuid::Uuid::from_u128(*ended_at as u128),
+        ended_at: Timestamp(*ended_at),
+        took_us: *took_us,
+    };
+    let version = VersionNumber(version).into();
+    let stream = stream_name(Timestamp(0), version, 1);
+    Runs { function: function.parse().unwrap(), version, stream, runs: ends_ms.iter().map(run).collect() }
+}
+
+/// Lines that are kept as numbers are found as if each had been written: whatever is asked for, in pages of any size.
+#[test]
+fn invocations_that_say_nothing_are_found_line_by_line() {
+    let (_dir, kept) = opened();
+    let (_other_dir, plain) = opened();
+    let sinks = kept.sinks();
+    let write_plainly = |runs: &Runs| {
+        for run in &runs.runs {
+            for number in 0..Run::LINES {
+                let (function, stream) = (runs.function.clone(), Arc::clone(&runs.stream));
+                let (at, text) = (run.line_at(number), run.line(number, runs.version) + "\n");
+                plain.sink()(LogLine { function, version: runs.version, stream, at, text });
+            }
+        }
+    };
+    let mut ended_at = 10_000;
+    for round in 0..4_u64 {
+        // Long ones begin before others have ended; the last round has more than one row.
+        let count = if round == 3 { 700 } else { 5 };
+        let ends: Vec<(i64, u64)> = (0..count)
+            .map(|index| {
+                ended_at += 7;
+                (ended_at, (index % 5) * 9_500 + round)
+            })
+            .collect();
+        let some = runs("f", 1 + round % 2, &ends);
+        write_plainly(&some);
+        (sinks.runs)(some);
+        if round == 1 {
+            for logs in [&kept, &plain] {
+                logs.flush();
+                logs.sink()(line("f", 1, ended_at + 1, "said by a process"));
+            }
+        }
+        let others = runs("g", 1, &[(ended_at, 1)]);
+        write_plainly(&others);
+        (sinks.runs)(others);
+        kept.flush();
+        plain.flush();
+    }
+    let all = LineFilter::of("f", 10_000);
+    let seen = |logs: &Logs, filter: &LineFilter| -> Vec<(Timestamp, String, String)> {
+        let lines = logs.reader.lines(filter).unwrap().into_iter();
+        lines.map(|line| (line.cursor.at, line.version, line.text)).collect()
+    };
+    let sorted = |mut lines: Vec<(Timestamp, String, String)>| {
+        lines.sort();
+        lines
+    };
+    assert_eq!(seen(&kept, &all).len(), 3 * (3 * 5 + 700) + 1);
+    let words = |terms: &[&str]| terms.iter().map(|term| (*term).to_owned()).collect::<Vec<_>>();
+    for filter in [
+        all.clone(),
+        LineFilter { versions: words(&["2"]), ..all.clone() },
+        LineFilter { stream_prefix: Some("1970/01/01/[1]".to_owned()), ..all.clone() },
+        LineFilter { terms: words(&["REPORT", "38.00 ms"]), ..all.clone() },
+        LineFilter { from: Timestamp(10_030), until: Timestamp(10_071), ..all.clone() },
+        LineFilter::of("g", 100),
+    ] {
+        assert_eq!(sorted(seen(&kept, &filter)), sorted(seen(&plain, &filter)), "{filter:?}");
+    }
+    let (of_kept, of_plain) = (
+        kept.reader.streams(&StreamFilter { function: "f".into(), limit: 9, ..Default::default() }).unwrap(),
+        plain.reader.streams(&StreamFilter { function: "f".into(), limit: 9, ..Default::default() }).unwrap(),
+    );
+    assert_eq!(of_kept, of_plain);
+
+    let whole = kept.reader.lines(&all).unwrap();
+    assert!(whole.is_sorted_by_key(|line| line.cursor));
+    for size in [1, 7, 100] {
+        let mut pages: Vec<StoredLine> = Vec::new();
+        loop {
+            let after = pages.last().map(|line| line.cursor);
+            let page = kept.reader.lines(&LineFilter { after, limit: size, ..all.clone() }).unwrap();
+            if page.is_empty() || (size == 1 && pages.len() == 50) {
+                break;
+            }
+            pages.extend(page);
+        }
+        assert_eq!(pages, whole[..pages.len()], "pages of {size}");
+        assert!(size == 1 || pages.len() == whole.len());
+    }
+    let newest = kept.reader.lines(&LineFilter { newest: true, limit: 9, ..all.clone() }).unwrap();
+    assert_eq!(newest, whole[whole.len() - 9..]);
+    let before = LineFilter { newest: true, limit: 9, before: Some(newest[0].cursor), ..all.clone() };
+    assert_eq!(kept.reader.lines(&before).unwrap(), whole[whole.len() - 18..whole.len() - 9]);
+    let mut came = whole.clone();
+    came.sort_by_key(|line| line.cursor.id);
+    let after_id = |id, limit| LineFilter { after_id: Some(id), limit, ..all.clone() };
+    assert_eq!(kept.reader.lines(&after_id(0, 10_000)).unwrap(), came);
+    assert_eq!(kept.reader.lines(&after_id(came[20].cursor.id, 40)).unwrap(), came[21..61]);
+    assert!(came.windows(2).all(|two| two[0].cursor.id < two[1].cursor.id), "no number stands twice");
+    assert!(kept.reader.last_id().unwrap() >= came.last().unwrap().cursor.id);
+}
+
+#[test]
+fn invocations_that_say_nothing_go_when_they_are_old_too_many_or_forgotten() {
+    let dir = tempfile::tempdir().unwrap();
+    let logs = Logs::open(dir.path(), Limits { bytes_max: 4 << 20, ..limits() }).unwrap();
+    let sinks = logs.sinks();
+    (sinks.runs)(runs("old", 1, &[(1_000, 1)]));
+    logs.flush();
+    (sinks.runs)(runs("quiet", 1, &[(20 * DAY_MS, 1)]));
+    for round in 0..60 {
+        let ends: Vec<_> = (0..512).map(|index| (20 * DAY_MS + round * 512 + index, 1_000)).collect();
+        (sinks.runs)(runs("loud", 1, &ends));
+        logs.flush();
+    }
+    logs.prune(Timestamp(20 * DAY_MS));
+    logs.flush();
+    assert!(texts(&logs, &LineFilter::of("old", 9)).is_empty());
+    assert_eq!(texts(&logs, &LineFilter::of("quiet", 9)).len(), Run::LINES);
+    let loud = texts(&logs, &LineFilter::of("loud", 1_000_000)).len() / Run::LINES;
+    assert!((8_000..17_000).contains(&loud), "an eighth of the room is for about 16 000: {loud}");
+    let streams = |function: &str| logs.reader.stream(function, &runs(function, 1, &[]).stream).unwrap();
+    assert!(streams("old").is_none() && streams("loud").is_some());
+    logs.forget("loud");
+    (sinks.runs)(runs("loud", 1, &[(20 * DAY_MS, 1)]));
+    logs.flush();
+    assert_eq!(texts(&logs, &LineFilter::of("loud", 9)).len(), Run::LINES, "those of its successor");
+    assert_eq!(logs.dropped(), 0);
+    drop(sinks);
+    logs.close();
+}
+
+/// Nobody asks and nothing else comes: they are written all the same, soon.
+#[test]
+fn invocations_that_say_nothing_are_written_unasked() {
+    let (_dir, logs) = opened();
+    (logs.sinks().runs)(runs("f", 1, &[(1_000, 1)]));
+    while texts(&logs, &LineFilter::of("f", 9)).len() < Run::LINES {
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}

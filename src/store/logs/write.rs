@@ -2,12 +2,16 @@
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, mpsc};
+use std::sync::mpsc::{self, RecvTimeoutError};
 
 use rusqlite::{Connection, Transaction, params};
 
+use super::runs::{Held, Waiting};
 use super::{Job, Limits, MINUTES_KEPT, minutes};
+use crate::clock;
+use crate::domain::arn::{FunctionName, VersionId};
 use crate::domain::log::LogLine;
 use crate::domain::time::Timestamp;
 use crate::store::StoreError;
@@ -20,6 +24,8 @@ const LINE_BYTES_MAX: usize = 256 * 1024;
 const LINE_BYTES_BESIDE: i64 = 48;
 /// So many lines are removed in one go, so that new ones never wait long, nor more go than must.
 const PRUNE_LINES: u32 = 500;
+/// Rows of invocations are as large as many lines.
+const PRUNE_RUNS: u32 = 16;
 /// A function that has more than this share of the room goes first when it is full.
 const SHARE: u64 = 8;
 /// How nice the thread is to those that carry traffic.
@@ -37,15 +43,20 @@ pub(super) struct Desk {
     /// What was written since the file's size was looked at.
     unchecked_bytes: u64,
     /// Ids of streams, so that a line need not look for its own.
-    streams: HashMap<(String, Arc<str>), (i64, i64)>,
+    streams: Streams,
+    /// Invocations that are yet to be written.
+    waiting: Arc<Waiting>,
 }
+
+/// Ids of functions and their streams.
+type Streams = HashMap<(String, Arc<str>), (i64, i64)>;
 
 impl Desk {
     pub(super) fn new(
         path: &Path,
         connection: Option<Connection>,
         limits: Limits,
-        (queued_bytes, dropped): (Arc<AtomicU64>, Arc<AtomicU64>),
+        (waiting, (queued_bytes, dropped)): (Arc<Waiting>, (Arc<AtomicU64>, Arc<AtomicU64>)),
     ) -> Desk {
         Desk {
             path: path.to_owned(),
@@ -57,36 +68,52 @@ impl Desk {
             is_failing: false,
             unchecked_bytes: 0,
             streams: HashMap::new(),
+            waiting,
         }
     }
 
     pub(super) fn run(&mut self, queue: &mpsc::Receiver<Job>) {
         // Linux keeps a priority for each thread; where it may not be lowered, the thread is as important as others.
         let _ = rustix::process::setpriority_process(Some(rustix::thread::gettid()), NICENESS);
-        while let Ok(first) = queue.recv() {
+        loop {
+            let first = match self.next(queue) {
+                Ok(first) => Some(first),
+                Err(RecvTimeoutError::Timeout) => None,
+                // Whoever had something to say is gone.
+                Err(RecvTimeoutError::Disconnected) => break,
+            };
             let (mut flushed, mut pruned, mut ends) = (Vec::new(), None, false);
             let mut group = Vec::new();
-            for job in std::iter::once(first).chain(queue.try_iter()).take(GROUP_MAX) {
+            for job in first.into_iter().chain(queue.try_iter()).take(GROUP_MAX) {
                 match job {
                     Job::Flush(done) => flushed.push(done),
                     Job::Prune(now) => pruned = Some(now),
                     Job::End => ends = true,
-                    job => group.push(job),
+                    Job::Waiting => {}
+                    job @ (Job::Line(_) | Job::Minute(..) | Job::Forget(_)) => group.push(job),
                 }
             }
-            let written = self.write(&group);
-            self.queued_bytes.fetch_sub(bytes_of(&group), Ordering::Relaxed);
+            // Those that wait go with what is written anyway, and else when somebody asks or their time has come.
+            let is_asked = !flushed.is_empty() || pruned.is_some() || ends;
+            let is_due = || self.waiting.due().is_some_and(|due| due <= clock::instant_now());
+            if group.is_empty() && !is_asked && !is_due() {
+                continue;
+            }
+            let held = self.waiting.take();
+            let bytes = bytes_of(&group) + held.bytes();
+            let written = self.write(&group, &held);
+            self.queued_bytes.fetch_sub(bytes, Ordering::Relaxed);
             if written.is_err() {
                 let lines = group.iter().filter(|job| matches!(job, Job::Line(_))).count();
-                self.dropped.fetch_add(lines as u64, Ordering::Relaxed);
+                self.dropped.fetch_add(lines as u64 + held.lines(), Ordering::Relaxed);
             }
             if let Err(why) = &written
                 && !self.is_failing
             {
-                tracing::warn!(error = %why, lines = group.len(), "log lines could not be written");
+                tracing::warn!(error = %why, lines = group.len() as u64 + held.lines(), "log lines could not be written");
             }
             self.is_failing = written.is_err();
-            self.unchecked_bytes += bytes_of(&group);
+            self.unchecked_bytes += bytes;
             if self.connection.is_some()
                 && self.unchecked_bytes > self.limits.bytes_max / 16
                 && let Err(why) = self.keep_bound()
@@ -106,6 +133,18 @@ impl Desk {
                 return;
             }
         }
+        let held = self.waiting.take();
+        if self.write(&[], &held).is_err() {
+            self.dropped.fetch_add(held.lines(), Ordering::Relaxed);
+        }
+    }
+
+    /// Waits for something to do; no longer than invocations may be held.
+    fn next(&self, queue: &mpsc::Receiver<Job>) -> Result<Job, RecvTimeoutError> {
+        match self.waiting.due() {
+            None => queue.recv().map_err(|mpsc::RecvError| RecvTimeoutError::Disconnected),
+            Some(due) => queue.recv_timeout(due.saturating_duration_since(clock::instant_now())),
+        }
     }
 
     fn tell_dropped(&mut self) {
@@ -119,8 +158,8 @@ impl Desk {
         }
     }
 
-    fn write(&mut self, group: &[Job]) -> rusqlite::Result<()> {
-        if group.is_empty() {
+    fn write(&mut self, group: &[Job], held: &Held) -> rusqlite::Result<()> {
+        if group.is_empty() && held.lines() == 0 {
             return Ok(());
         }
         self.open()?;
@@ -135,12 +174,18 @@ impl Desk {
                     self.streams.retain(|(name, _), _| name != function);
                     forget(&transaction, function)
                 }
-                Job::Flush(_) | Job::Prune(_) | Job::End => Ok(()),
+                Job::Waiting | Job::Flush(_) | Job::Prune(_) | Job::End => Ok(()),
             };
             if written.is_err() {
                 break;
             }
         }
+        let streams = &mut self.streams;
+        let written = written.and_then(|()| {
+            held.write(&transaction, |function, version, stream, at| {
+                ids(&transaction, streams, (function, version, stream, at))
+            })
+        });
         let done = written.and_then(|()| transaction.commit());
         if done.is_err() {
             // Ids of streams that were not made after all.
@@ -171,6 +216,11 @@ impl Desk {
                  SELECT id FROM (SELECT id, at FROM lines ORDER BY id LIMIT ?2) WHERE at < ?1)",
             before_ms,
         )?;
+        self.remove(
+            "DELETE FROM runs WHERE id IN (
+                 SELECT id FROM (SELECT id, last_at FROM runs ORDER BY id LIMIT ?2) WHERE last_at < ?1)",
+            before_ms,
+        )?;
         self.keep_bound()?;
         let minutes_before = now.0.saturating_sub(MINUTES_KEPT.as_millis() as i64).div_euclid(60_000);
         self.remove(
@@ -183,7 +233,8 @@ impl Desk {
             [],
         )?;
         let streams = self.execute(
-            "DELETE FROM streams WHERE last_id < (SELECT ifnull(min(id), last_id + 1) FROM lines)",
+            "DELETE FROM streams WHERE last_id < (
+                 SELECT ifnull(min(id), last_id + 1) FROM (SELECT min(id) AS id FROM lines UNION ALL SELECT min(id) FROM runs))",
             [],
         )?;
         if streams > 0 {
@@ -225,7 +276,9 @@ impl Desk {
 
     /// How many bytes the lines of each function take, about.
     fn held_by_function(&self) -> rusqlite::Result<Vec<(i64, u64)>> {
-        let sql = "SELECT function, sum(octet_length(text) + ?1) FROM lines GROUP BY function";
+        let sql = "SELECT function, sum(bytes) FROM (
+                       SELECT function, octet_length(text) + ?1 AS bytes FROM lines UNION ALL
+                       SELECT function, octet_length(packed) + 2 * ?1 FROM runs) GROUP BY function";
         let Some(connection) = &self.connection else { return Ok(Vec::new()) };
         let mut statement = connection.prepare_cached(sql)?;
         let rows = statement
@@ -235,12 +288,26 @@ impl Desk {
 
     /// Removes some of a function's oldest lines, and tells how many bytes they took, about.
     fn remove_oldest_of(&self, function: i64) -> rusqlite::Result<u64> {
-        let sql = "DELETE FROM lines WHERE id IN (
-                       SELECT id FROM lines WHERE function = ?1 ORDER BY at, id LIMIT ?2)
-                   RETURNING octet_length(text) + ?3";
         let Some(connection) = &self.connection else { return Ok(0) };
+        let oldest = |sql| -> rusqlite::Result<Option<i64>> {
+            connection.prepare_cached(sql)?.query_row([function], |row| row.get(0))
+        };
+        let line = oldest("SELECT min(at) FROM lines WHERE function = ?1")?;
+        let run = oldest("SELECT min(first_at) FROM runs WHERE function = ?1")?;
+        let has_older_run = run.is_some_and(|run| line.is_none_or(|line| run <= line));
+        let (sql, count) = if has_older_run {
+            let sql = "DELETE FROM runs WHERE id IN (
+                           SELECT id FROM runs WHERE function = ?1 ORDER BY first_at, id LIMIT ?2)
+                       RETURNING octet_length(packed) + 2 * ?3";
+            (sql, PRUNE_RUNS)
+        } else {
+            let sql = "DELETE FROM lines WHERE id IN (
+                           SELECT id FROM lines WHERE function = ?1 ORDER BY at, id LIMIT ?2)
+                       RETURNING octet_length(text) + ?3";
+            (sql, PRUNE_LINES)
+        };
         let mut statement = connection.prepare_cached(sql)?;
-        let removed = statement.query_map(params![function, PRUNE_LINES, LINE_BYTES_BESIDE], |row| {
+        let removed = statement.query_map(params![function, count, LINE_BYTES_BESIDE], |row| {
             Ok(row.get::<_, i64>(0)?.max(0) as u64)
         })?;
         removed.sum()
@@ -267,6 +334,7 @@ fn forget(transaction: &Transaction<'_>, function: &str) -> rusqlite::Result<()>
         "DELETE FROM minutes WHERE series IN (SELECT id FROM series WHERE function = ?1)",
         "DELETE FROM series WHERE function = ?1",
         "DELETE FROM lines WHERE function IN (SELECT id FROM functions WHERE name = ?1)",
+        "DELETE FROM runs WHERE function IN (SELECT id FROM functions WHERE name = ?1)",
         "DELETE FROM streams WHERE function IN (SELECT id FROM functions WHERE name = ?1)",
         "DELETE FROM functions WHERE name = ?1",
     ] {
@@ -280,24 +348,28 @@ fn bytes_of(group: &[Job]) -> u64 {
     lines.map(|line| line.text.len() as u64).sum()
 }
 
-fn write_line(
+/// The ids of a function and its stream, known or made.
+fn ids(
     transaction: &Transaction<'_>,
-    streams: &mut HashMap<(String, Arc<str>), (i64, i64)>,
-    line: &LogLine,
-) -> rusqlite::Result<()> {
-    let key = (line.function.to_string(), Arc::clone(&line.stream));
-    let (function, stream) = match streams.get(&key) {
-        Some(known) => *known,
-        None => {
-            let known = open_stream(transaction, line)?;
-            // A day's worth of streams is small; more than that is from days ago.
-            if streams.len() > 10_000 {
-                streams.clear();
-            }
-            streams.insert(key, known);
-            known
-        }
-    };
+    streams: &mut Streams,
+    (function, version, stream, at): (&FunctionName, VersionId, &Arc<str>, Timestamp),
+) -> rusqlite::Result<(i64, i64)> {
+    let key = (function.to_string(), Arc::clone(stream));
+    if let Some(known) = streams.get(&key) {
+        return Ok(*known);
+    }
+    let known = open_stream(transaction, (function, version, stream, at))?;
+    // A day's worth of streams is small; more than that is from days ago.
+    if streams.len() > 10_000 {
+        streams.clear();
+    }
+    streams.insert(key, known);
+    Ok(known)
+}
+
+fn write_line(transaction: &Transaction<'_>, streams: &mut Streams, line: &LogLine) -> rusqlite::Result<()> {
+    let (function, stream) =
+        ids(transaction, streams, (&line.function, line.version, &line.stream, line.at))?;
     let mut insert = transaction.prepare_cached(
         "INSERT INTO lines (function, stream, at, text) VALUES (?1, ?2, ?3, ?4) RETURNING id",
     )?;
@@ -317,17 +389,20 @@ fn write_line(
     Ok(())
 }
 
-/// The ids of a line's function and stream, which are made if need be.
-fn open_stream(transaction: &Transaction<'_>, line: &LogLine) -> rusqlite::Result<(i64, i64)> {
+/// The ids of a function and its stream, which are made if need be.
+fn open_stream(
+    transaction: &Transaction<'_>,
+    (function, version, stream, at): (&FunctionName, VersionId, &Arc<str>, Timestamp),
+) -> rusqlite::Result<(i64, i64)> {
     let function: i64 = transaction.query_row(
         "INSERT INTO functions (name) VALUES (?1) ON CONFLICT (name) DO UPDATE SET name = name RETURNING id",
-        [line.function.as_str()],
+        [function.as_str()],
         |row| row.get(0),
     )?;
     let stream = transaction.query_row(
         "INSERT INTO streams (function, name, version, first_at, last_at, last_id, bytes) VALUES (?1, ?2, ?3, ?4, ?4, 0, 0)
          ON CONFLICT (function, name) DO UPDATE SET name = name RETURNING id",
-        params![function, &*line.stream, line.version.to_string(), line.at.0],
+        params![function, &**stream, version.to_string(), at.0],
         |row| row.get(0),
     )?;
     Ok((function, stream))
