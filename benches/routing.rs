@@ -74,7 +74,14 @@ fn main() {
     headers
         .insert("cookie", HeaderValue::from_static("theme=dark; session=0123456789abcdef0123456789abcdef"));
     let affinity = Some(Affinity::Cookie("session".to_owned()));
-    let steering = SteeringSpec { key: [7; 16], affinity, override_header: None, ahead: None, mirror: None };
+    let steering = SteeringSpec {
+        key: [7; 16],
+        affinity,
+        override_header: None,
+        ahead: None,
+        mirror: None,
+        counts_users: true,
+    };
     decision("the same by affinity", Some(Box::new(steering)), &headers);
     changes();
 }

@@ -1,7 +1,8 @@
 """What real traffic did to the evidence, and what it does now: the rows that bench-evidence runs by `--only rows`.
 
 Every figure comes out of `serin simulate`. "Before" is what the release before cohorts of dispatch showed in the same
-case; that release has no flags for most of them, so its figures are written here as they were measured then.
+case; that release has no flags for most of them, so its figures are written here as they were measured then. Where users
+stick it is what judging the same traffic by requests shows, as a plan with `mirror` beside affinity does.
 """
 
 import json
@@ -16,6 +17,13 @@ analysis: {failures: {maxRatio: 1, maxAdded: 0pp}, latency: none, refusals: none
 """
 BRIEF = STRICT.replace("bake: 5m", "bake: 1m")
 PLAIN = "function: bench\nalias: live\nsteps: [3%, 25%, 50%, 100%]\nbake: 1m\n"
+STICKING = STRICT.replace("analysis:", "routing: {affinity: {cookie: session}}\nanalysis:")
+FEW = ["--users", "50", "--failing-users", "2%x20%", "--until", "20m"]
+SOME = ["--users", "1000", "--failing-users", "0.1%x100%", "--until", "20m"]
+OTHERS = ["--users", "1000", "--failing-users", "2%x20%"]
+PROVING = ["--users", "10000", "--stable-failures", "0.01%", "--canary-failures", "0.01%", "--until", "1h"]
+HASTY = STICKING.replace("bake: 5m", "bake: 1m")
+MANY = ["--users", "10000", "--failing-users", "2%x20%", "--until", "20m"]
 OUTAGE = ["--incident", "100%@10s+1s", "--canary-breaks", "81s", "--canary-failures", "100%", "--until", "1h"]
 BROKEN = ["--canary-failures", "100%", "--until", "1h"]
 INCIDENT = ["--incident", "30%@90s+3m", "--until", "10m", "--failures-show"]
@@ -42,7 +50,7 @@ FADED = ["--canary-breaks", "1h", "--canary-failures", "20%", "--until", "61m"]
 LATER = ["--canary-breaks", "40m", "--canary-failures"]
 
 # What, plan, requests a second, flags, what is told, at most, before. "failed" and "requests" are medians until rollback
-# of runs that must all end so; "back" is a share of healthy canaries rolled back. "faded" is what a canary that breaks
+# of runs that must all end so; "back" is a share of healthy canaries rolled back, "up" one of those promoted. "faded" is what a canary that breaks
 # once it is proven fails while it may still advance; "alarms" is the share of promotions with an alarm of the watch, and
 # "noticed" what a promoted version that breaks fails until there is one. Of what is dear only a part of the runs is made,
 # as the number after "before" says, and two at least.
@@ -58,6 +66,14 @@ ROWS = [
     ("incident that shows after 1 s and after 20 s", BRIEF, 50, [*INCIDENT, "1s/20s"], "back", 0.01, "60%"),
     ("incident that shows after 2 s and after .2 s", BRIEF, 50, [*INCIDENT, "2s/200ms"], "back", 0.01, "11–99%"),
     ("a canary that hangs", PLAIN, 100, ["--canary-hangs", "100%", "--until", "1h"], "requests", 7, "81"),
+    ("50 users who stick, some of whom fail alike", STICKING, 10, FEW, "back", 0.01, "2%", 0.5),
+    ("1000 users who stick, one always fails", STICKING, 10, SOME, "back", 0.01, "6%", 0.5),
+    ("1000 users who stick, some fail alike", STICKING, 10, [*OTHERS, "--until", "20m"], "back", 0.01, "15%", 0.5),
+    ("10,000 users who stick, some fail alike", STICKING, 10, MANY, "back", 0.01, "7%", 0.5),
+    ("10,000 users who stick prove a good canary", STICKING, 100, PROVING, "up", 0.8, "–", 0.25),
+    ("1000 users who stick, a canary broken for them", STICKING, 10, [*OTHERS, *BROKEN], "failed", 6, "–"),
+    ("the same", STICKING, 100, [*OTHERS, *BROKEN], "failed", 6, "–"),
+    ("incident that shows after 20 s and after 1 s, 1000 users", HASTY, 50, ["--users", "1000", *INCIDENT, "20s/1s"], "back", 0.01, "–", 0.25),
     ("404 to everything, default plan", PLAIN, 100, ["--canary-refusals", "100%", "--until", "1h"], "requests", 8, "promoted"),
     ("own spells: 5 % for 10 s every 10 min", STRICT, 100, [*SPELLS, "5%@10m+10s"], "back", 0.01, "26%", 0.1),
     ("own spells: 5 % for 30 s every 10 min", STRICT, 10, [*SPELLS, "5%@10m+30s"], "back", 0.02, "14–57%", 0.2),
@@ -117,6 +133,12 @@ def run(serin, runs, misses, said):
             now = f"{figures['median']:.0f} / {figures['p95']:.0f}" + ("" if found == 1 else f", found {found:.1%}")
             wanted = f"{most} failures"
             missed = figures["median"] > most or found < 1
+        elif told == "up":
+            share = outcome["outcomes"]["succeeded"]
+            low, high = wilson(share, made)
+            now = f"{share:.1%} [{low:.1%}, {high:.1%}]"
+            wanted = f"{most:.0%} at least"
+            missed = high < most
         else:
             figures = outcome["failedRequests" if told == "failed" else "canaryRequests"] or {"median": math.inf, "p95": math.inf}
             now = f"{figures['median']:.0f} / {figures['p95']:.0f}" + ("" if back == 1 else f", found {back:.1%}")

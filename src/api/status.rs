@@ -6,8 +6,8 @@ use super::tunnels;
 use super::wire::{
     ArmView, CountsBlock, CountsView, DriftView, EventView, EvidenceView, Explanation, ExposureView,
     FailureView, GateView, LatencyView, OpenView, PriorView, QuantileView, RefusalsView, RollbackView,
-    RolloutStatus, RoutingView, SplitView, StableView, StepPosition, StepView, TriggerView, WaitingForView,
-    WarmingView, WatchView, WeightView,
+    RolloutStatus, RoutingView, SplitView, StableView, StepPosition, StepView, TriggerView, UsersView,
+    WaitingForView, WarmingView, WatchView, WeightView,
 };
 use crate::control::handle::Sight;
 use crate::control::target;
@@ -123,6 +123,7 @@ fn evidence_at_end(rollout: &Rollout, closing: &Closing) -> Option<EvidenceView>
         ratio: closing.ratio,
         failures_to_rollback: None,
         phi: None,
+        users: None,
         split: None,
         latency: None,
         refusals: None,
@@ -145,6 +146,12 @@ fn evidence_view(evidence: &Evidence, settings: &Settings) -> EvidenceView {
         ratio: evidence.ratio(settings).map(|ratio| (ratio.low, ratio.high)),
         failures_to_rollback: evidence.more_failures(settings),
         phi: Some(evidence.phi(settings)),
+        users: evidence.users(settings).map(|users| UsersView {
+            stable: users.stable.requests,
+            stable_failing: users.stable.failures,
+            canary: users.canary.requests,
+            canary_failing: users.canary.failures,
+        }),
         split: evidence.found_share().map(|found| SplitView {
             mismatch: evidence.is_split_wrong(),
             found,
@@ -403,6 +410,7 @@ fn notices(sight: &Sight<'_>, rollout: &Rollout, facts: &Facts<'_>) -> Vec<Strin
     }
     if let Some((evidence, settings)) = facts.evidence.filter(|_| !record.phase.is_final()) {
         notices.extend(evidence.spells_in_words(settings));
+        notices.extend(evidence.users_in_words(settings));
     }
     if let Some(now) = moved_since(sight, record) {
         notices.push(format!("{} was changed since this rollout ended; it is {now} now", record.alias));

@@ -12,7 +12,9 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 pub use counts::{CountsBlock, CountsView, PriorView};
-pub use evidence::{LatencyView, OpenView, QuantileView, RefusalsView, SplitView, StableView, WarmingView};
+pub use evidence::{
+    LatencyView, OpenView, QuantileView, RefusalsView, SplitView, StableView, UsersView, WarmingView,
+};
 pub use logs::{LogLineView, LogList};
 pub use plans::{PlanList, PlanView};
 pub use verbs::{
@@ -201,6 +203,9 @@ pub struct EvidenceView {
     /// By how much more than independent ones failures are taken to vary, at least 1; absent once it has ended.
     #[serde(default)]
     pub phi: Option<f64>,
+    /// Users who stick to a version, where they are judged; then failures and the split above are of users, too.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub users: Option<UsersView>,
     /// Whether requests are split as the weight says; absent before any.
     #[serde(default)]
     pub split: Option<SplitView>,

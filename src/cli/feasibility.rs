@@ -24,6 +24,8 @@ pub struct Traffic {
     pub requests_per_s: f64,
     /// The share of the stable version's requests that fails.
     pub stable_failures: f64,
+    /// Users at a time, where somebody says so.
+    pub users: Option<u64>,
 }
 
 /// Watches the live counters of each plan's alias for a few seconds, all at once.
@@ -55,6 +57,7 @@ fn between(stable: &str, before: &ByVersion, after: &ByVersion) -> Traffic {
     Traffic {
         requests_per_s: came as f64 / WATCHED.as_secs_f64(),
         stable_failures: of_stable.failures as f64 / of_stable.requests.max(1) as f64,
+        users: None,
     }
 }
 
@@ -64,6 +67,8 @@ fn between(stable: &str, before: &ByVersion, after: &ByVersion) -> Traffic {
 pub struct Feasibility {
     rps: f64,
     stable_failures: f64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    users: Option<u64>,
     steps: Vec<StepFeasibility>,
     /// By when a canary as good as stable is through the plan nine times in ten; absent where it never is.
     seconds_p90: Option<u64>,
@@ -112,6 +117,9 @@ struct StepFeasibility {
     clean_canary_requests: Option<u64>,
     /// Canary requests by which the proof of a canary as good as stable stands nine times in ten.
     canary_requests_p90: Option<u64>,
+    /// Users of the canary without a failure until the proof stands, where users are judged.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    clean_canary_users: Option<u64>,
     /// How long that is at this traffic; absent where it never stands, or is not asked for.
     proof_seconds: Option<u64>,
     /// Whether the gate can decide before the plan's step deadline.
@@ -128,7 +136,7 @@ impl Feasibility {
             let time = need.time_to_decide(traffic.requests_per_s);
             let is_in_time = time.is_some_and(|time| time <= deadline);
             let decidable = match need.decision {
-                Decision::Proof { .. } => is_in_time,
+                Decision::Proof { .. } | Decision::Users { .. } => is_in_time,
                 Decision::NeverProven | Decision::Unguarded => false,
                 Decision::TimeAlone | Decision::CeilingAlone => true,
             };
@@ -138,6 +146,10 @@ impl Feasibility {
                 }
                 _ => (None, None),
             };
+            let clean_canary_users = match need.decision {
+                Decision::Users { clean_users, .. } => Some(clean_users),
+                _ => None,
+            };
             StepFeasibility {
                 step: need.step,
                 weight: need.weight.fraction(),
@@ -145,20 +157,26 @@ impl Feasibility {
                 bake_seconds: need.bake.as_secs(),
                 clean_canary_requests: clean,
                 canary_requests_p90: p90,
+                clean_canary_users,
                 proof_seconds: clean.and(time).map(|time| time.as_secs()),
                 decidable,
                 need,
             }
         };
-        let needs = feasibility::of(plan, traffic.stable_failures);
+        let among = |need: StepNeed| traffic.users.map_or(need, |users| need.among(users));
+        let needs: Vec<StepNeed> =
+            feasibility::of(plan, traffic.stable_failures).into_iter().map(among).collect();
         let time = feasibility::time_to_finish(&needs, traffic.requests_per_s);
         let bakes: Duration = needs.iter().map(|need| need.bake).sum();
         let in_time = time.is_some_and(|time| time <= deadline.saturating_add(bakes));
-        let suggest =
-            || feasibility::suggest(plan, traffic.stable_failures, traffic.requests_per_s, deadline);
+        let suggest = || {
+            let flow = (traffic.requests_per_s, traffic.users);
+            feasibility::suggest(plan, traffic.stable_failures, flow, deadline)
+        };
         Feasibility {
             rps: traffic.requests_per_s,
             stable_failures: traffic.stable_failures,
+            users: traffic.users,
             steps: needs.into_iter().map(step).collect(),
             seconds_p90: time.map(|time| time.as_secs()),
             deadline_seconds: deadline.as_secs(),
@@ -207,7 +225,13 @@ impl Feasibility {
     fn said_of_all(&self) -> String {
         let in_words = |seconds: u64| span(Duration::from_secs(seconds));
         let Some(time) = self.seconds_p90 else {
-            return "for ever: there is a gate that no traffic like this opens".to_owned();
+            let has_users = self.steps.iter().any(|step| step.clean_canary_users.is_some());
+            let way = if has_users {
+                "; write `analysis: {proof: none}` and let bakes and an `approval` step decide"
+            } else {
+                ""
+            };
+            return format!("for ever: there is a gate that no traffic like this opens{way}");
         };
         if self.in_time {
             return format!("about {} at most", in_words(time));
@@ -250,6 +274,24 @@ impl Feasibility {
                 "{} canary requests for the proof, and none come: it cannot decide",
                 count(p90_requests.ceil() as u64)
             ),
+            (Decision::Users { clean_users, canary_users }, time) => {
+                let needed = format!(
+                    "{} canary users without a failure for the proof, looked at after one bake, two, four and so on",
+                    count(clean_users)
+                );
+                match (canary_users, time) {
+                    (Some(users), None) => format!(
+                        "{needed}, and it has {}: it cannot decide, and the rollout {} here",
+                        count(users),
+                        self.deadline_then
+                    ),
+                    (Some(users), Some(_)) => format!("{needed}; it has {}", count(users)),
+                    (None, _) => {
+                        let all = (clean_users as f64 / step.need.weight.fraction()).ceil() as u64;
+                        format!("{needed}: that takes {} users of the alias (`--users` says how many it has)", count(all))
+                    }
+                }
+            }
             (Decision::NeverProven, _) => {
                 "a proof that no traffic brings: the margin is too small for this failure rate".to_owned()
             }

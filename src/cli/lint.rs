@@ -42,6 +42,9 @@ pub struct Args {
     /// The share of the stable version's requests that fails, with --rps [default: 0.1%].
     #[arg(long, value_name = "SHARE")]
     stable_failures: Option<Share>,
+    /// How many users the alias has at a time, for plans that keep users on a version; with --rps.
+    #[arg(long, value_name = "N", requires = "rps", value_parser = clap::value_parser!(u64).range(1..=1_000_000_000))]
+    users: Option<u64>,
     /// The same by the live counters of each plan's alias, watched at the daemon for five seconds.
     #[arg(long)]
     against: bool,
@@ -120,7 +123,7 @@ fn measure(checked: &mut [Checked], args: &Args, session: &Session) -> anyhow::R
     let traffic = match args.rps {
         Some(requests_per_s) => {
             let stable_failures = args.stable_failures.map_or(STABLE_FAILURES, |share| share.0);
-            vec![Traffic { requests_per_s, stable_failures }; plans.len()]
+            vec![Traffic { requests_per_s, stable_failures, users: args.users }; plans.len()]
         }
         None if args.against && !plans.is_empty() => feasibility::live(&plans, session)?,
         None => return Ok(()),

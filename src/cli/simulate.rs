@@ -18,7 +18,7 @@ use crate::domain::analysis::floor;
 use crate::domain::plan::Plan;
 use crate::domain::weight::Weight;
 use crate::simulate::replay::{Recorded, lines};
-use crate::simulate::{self, Arm, Cold, Drift, Incident, Manners, Run, Spell, Spells, Traffic};
+use crate::simulate::{self, Arm, Cold, Crowd, Drift, Incident, Manners, Run, Spell, Spells, Traffic};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -74,6 +74,12 @@ pub struct Args {
     /// The canary's first requests, at its start and at each rise, take longer: 200x3 is 200 of them, three times as long.
     #[arg(long, value_name = "NxF")]
     cold: Option<ColdFlag>,
+    /// So many users come again and again, the n-th 1/n times as often as the first; each request is a new one's otherwise.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=10_000_000))]
+    users: Option<u32>,
+    /// A share of the users fails on both versions alike: 2%x20% is every fiftieth, whose requests fail one in five times.
+    #[arg(long, value_name = "SHARExSHARE", requires = "users")]
+    failing_users: Option<FailingFlag>,
     /// A share of both versions' requests breaks for a while: 30%@10m+3m is 30 % from minute 10 for 3 minutes.
     #[arg(long, value_name = "SHARE@START+SPAN")]
     incident: Vec<IncidentFlag>,
@@ -192,6 +198,22 @@ impl FromStr for ColdFlag {
 }
 
 #[derive(Clone, Copy, Debug)]
+struct FailingFlag(Share, Share);
+
+impl FromStr for FailingFlag {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<FailingFlag, String> {
+        let Some((users, failures)) = text.split_once('x') else {
+            return Err(
+                "failing users are SHARExSHARE, as in 2%x20%: every fiftieth, one in five times".to_owned()
+            );
+        };
+        Ok(FailingFlag(users.parse()?, failures.parse()?))
+    }
+}
+
+#[derive(Clone, Copy, Debug)]
 struct DriftFlag(Drift);
 
 impl FromStr for DriftFlag {
@@ -266,6 +288,11 @@ impl Args {
                 hangs: self.canary_hangs.0,
                 failure_latency: show(|show| show.1),
             },
+            crowd: self.users.map(|users| Crowd {
+                users,
+                failing: self.failing_users.map_or(0.0, |failing| failing.0.0),
+                failures: self.failing_users.map_or(0.0, |failing| failing.1.0),
+            }),
             cold: self.cold.map(|cold| cold.0),
             canary_breaks: self.canary_breaks,
             incidents: self.incident.iter().map(|incident| incident.0).collect(),

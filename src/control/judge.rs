@@ -14,6 +14,7 @@ use crate::domain::analysis::latency::{Edges, LatencySpan};
 use crate::domain::analysis::ledger::{Ledger, Prior, StoredRow};
 use crate::domain::analysis::mirror::Stratum;
 use crate::domain::analysis::past::Past;
+use crate::domain::analysis::users::UserTally;
 use crate::domain::analysis::{Arms, Counts};
 use crate::domain::arn::{VersionId, VersionNumber};
 use crate::domain::function::Revision;
@@ -37,6 +38,10 @@ pub struct EpochTally {
     pub additional: ArmTally,
     /// Its cohorts, where they are kept.
     pub cohorts: Option<KeptCohorts>,
+    /// Its users, where they stick to a version.
+    pub users: Option<UserTally>,
+    /// The cohorts of all their requests.
+    pub visits: Option<KeptCohorts>,
     /// Whether no request of it is under way, nor will be.
     pub is_final: bool,
 }
@@ -76,8 +81,17 @@ impl EpochTally {
     /// An epoch in which nothing was counted yet.
     pub fn empty(epoch: Revision, routing: Routing) -> EpochTally {
         let (primary, additional) = (ArmTally::default(), ArmTally::default());
-        let (stratum, cohorts, is_final) = (Stratum::Drawn, None, false);
-        EpochTally { epoch, routing, stratum, primary, additional, cohorts, is_final }
+        EpochTally {
+            epoch,
+            routing,
+            stratum: Stratum::Drawn,
+            primary,
+            additional,
+            cohorts: None,
+            users: None,
+            visits: None,
+            is_final: false,
+        }
     }
 
     fn arm_of(&self, version: VersionNumber) -> Option<&ArmTally> {
@@ -212,7 +226,10 @@ impl Judge {
     fn with_evidence(rollout: &Rollout, evidence: Evidence, at: Uptime) -> Judge {
         Judge {
             alias: rollout.record.alias.clone(),
-            settings: Settings::of(&rollout.plan).map(|settings| evidence.settings_kept(settings)),
+            settings: Settings::of(&rollout.plan).map(|settings| {
+                let users = settings.users.filter(|_| rollout.record.by_users);
+                evidence.settings_kept(Settings { users, ..settings })
+            }),
             evidence,
             stable: rollout.record.stable,
             canary: rollout.record.canary,
@@ -352,10 +369,12 @@ fn block<'a>(
         _ => None,
     };
     let ((of_canary, canary_refused), (of_stable, stable_refused)) = (since(canary), since(stable));
-    let cohorts = now.cohorts.as_ref().map(|kept| {
+    // Where a foreign hand put another version beside, or nothing beside, sides are not what cohorts call them.
+    let is_in_order = is_in_order(now.routing, stable, canary);
+    let kept = |kept: &KeptCohorts| {
         let slots = slots.get(kept.slots.clone()).unwrap_or_default();
         Cohorts { now: kept.now, totals: kept.totals, slots, offset }
-    });
+    };
     Block {
         epoch: now.epoch,
         weight: weight_in(now.routing, stable, canary),
@@ -363,8 +382,9 @@ fn block<'a>(
         arms: Arms { canary: of_canary, stable: of_stable },
         refused: [stable_refused, canary_refused],
         latency,
-        // Where a foreign hand put another version beside, or nothing beside, sides are not what cohorts call them.
-        cohorts: cohorts.filter(|_| is_in_order(now.routing, stable, canary)),
+        cohorts: now.cohorts.as_ref().filter(|_| is_in_order).map(kept),
+        users: now.users.filter(|_| is_in_order),
+        visits: now.visits.as_ref().filter(|_| is_in_order).map(kept),
         is_final: now.is_final,
     }
 }

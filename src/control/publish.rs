@@ -172,5 +172,6 @@ fn steering(
         && routing == Routing::only(record.stable);
     let ahead =
         if is_ahead { target(record.canary.into()).map(|target| (record.canary, target)) } else { None };
-    Some(Box::new(SteeringSpec { key: record.id.0.into_bytes(), affinity, override_header, ahead, mirror }))
+    let (key, counts_users) = (record.id.0.into_bytes(), record.by_users);
+    Some(Box::new(SteeringSpec { key, affinity, override_header, ahead, mirror, counts_users }))
 }

@@ -520,17 +520,20 @@ fn tally(epoch: &EpochCounts) -> EpochTally {
         refused: counts.refused,
         latency: latency.clone(),
     };
+    let kept = |kept: crate::metrics::recorder::KeptCohorts| KeptCohorts {
+        now: kept.now,
+        totals: kept.totals,
+        slots: kept.slots,
+    };
     EpochTally {
         epoch: epoch.epoch,
         routing: epoch.routing,
         stratum: epoch.stratum,
         primary: of(&epoch.primary, &epoch.latency[0]),
         additional: of(&epoch.additional, &epoch.latency[1]),
-        cohorts: epoch.cohorts.clone().map(|kept| KeptCohorts {
-            now: kept.now,
-            totals: kept.totals,
-            slots: kept.slots,
-        }),
+        cohorts: epoch.cohorts.clone().map(kept),
+        users: epoch.users,
+        visits: epoch.visits.clone().map(kept),
         is_final: epoch.is_final,
     }
 }

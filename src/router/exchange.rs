@@ -114,7 +114,7 @@ impl Transit {
     /// Counts a request as dispatched; from here on its end is counted, too.
     pub(super) fn begin(worker: &Rc<Worker>, route: Arc<Route>, pick: Pick, about: About) -> Transit {
         let (counters, arm) = route.counters(pick);
-        let credit = counters.dispatch(&worker.writer, arm, clock::instant_now());
+        let credit = counters.dispatch_of(pick.user, &worker.writer, arm, clock::instant_now());
         let waits = route.upstream(pick.arm).waits(&worker.timeouts);
         Transit { worker: Rc::clone(worker), route, credit, about, seat: None, waits }
     }

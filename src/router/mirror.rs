@@ -127,7 +127,7 @@ impl Aside {
         head.uri = uri;
         head.headers.insert(HOST, service.host_header.clone());
         head.headers.insert(MIRRORED, HeaderValue::from_static("true"));
-        let pick = Pick { arm: Arm::Additional, is_named: false, stratum: Stratum::Copied };
+        let pick = Pick { stratum: Stratum::Copied, ..Pick::drawn(Arm::Additional) };
         let about = About { is_copy: true, ..about.clone() };
         let transit = Transit::begin(worker, route, pick, about).seated(seat);
         let patience = transit.waits().first_byte + ANSWER_MAX;

@@ -25,12 +25,14 @@ pub(super) struct Pick {
     pub(super) is_named: bool,
     /// Whether it was set aside before, or is a copy.
     pub(super) stratum: Stratum,
+    /// Whose it is, hashed, where users are judged; who says nothing is somebody new.
+    pub(super) user: Option<u64>,
 }
 
 impl Pick {
     /// A request that was drawn.
     pub(super) fn drawn(arm: Arm) -> Pick {
-        Pick { arm, is_named: false, stratum: Stratum::Drawn }
+        Pick { arm, is_named: false, stratum: Stratum::Drawn, user: None }
     }
 
     /// A request that named its version.
@@ -43,6 +45,7 @@ impl Pick {
 pub(super) struct Steering {
     key: [u8; 16],
     affinity: Option<Sign>,
+    counts_users: bool,
     override_by: Option<HeaderName>,
     /// Where requests that name the function version and the additional version are counted.
     named: [Arc<EpochCounters>; 2],
@@ -79,7 +82,7 @@ impl Steering {
             Affinity::Header(name) => header(name).map(Sign::Header),
         });
         let override_by = spec.override_header.as_deref().and_then(header);
-        Steering { key: spec.key, affinity, override_by, named, mirror }
+        Steering { key: spec.key, affinity, counts_users: spec.counts_users, override_by, named, mirror }
     }
 
     /// Where requests that name a version are counted.
@@ -113,14 +116,26 @@ impl Steering {
             };
             return Ok(Pick::named(arm));
         }
-        let user = self.affinity.as_ref().and_then(|sign| sign.of(headers));
-        Ok(Pick::drawn(split.pick(|| user.map_or_else(ticket, |user| self.ticket_of(user)))))
+        let Some(sign) = &self.affinity else { return Ok(Pick::drawn(split.pick(ticket))) };
+        let (ticket, user) = match sign.of(headers) {
+            Some(user) => {
+                let [ticket, mark] = self.hashes_of(user);
+                (ticket, mark)
+            }
+            None => {
+                let ticket = ticket();
+                // A weight is decided by the high bits of a ticket, and a mark is its low ones.
+                (ticket, ticket)
+            }
+        };
+        Ok(Pick { user: self.counts_users.then_some(user), ..Pick::drawn(split.pick(|| ticket)) })
     }
 
-    fn ticket_of(&self, user: &[u8]) -> u64 {
+    /// A user's ticket, and what the user is counted by, which says nothing of the ticket.
+    fn hashes_of(&self, user: &[u8]) -> [u64; 2] {
         let digest: [u8; 32] = Sha256::new().chain_update(self.key).chain_update(user).finalize().into();
-        let [a, b, c, d, e, f, g, h, ..] = digest;
-        u64::from_be_bytes([a, b, c, d, e, f, g, h])
+        let [a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p, ..] = digest;
+        [[a, b, c, d, e, f, g, h], [i, j, k, l, m, n, o, p]].map(u64::from_be_bytes)
     }
 }
 
@@ -156,7 +171,14 @@ mod tests {
         let open =
             |number| recorder.open_version(&"f".parse().unwrap(), VersionId::from(VersionNumber(number)));
         let override_header = Some("x-serin-version".to_owned());
-        let spec = SteeringSpec { key: [key; 16], affinity, override_header, ahead: None, mirror: None };
+        let spec = SteeringSpec {
+            key: [key; 16],
+            affinity,
+            override_header,
+            ahead: None,
+            mirror: None,
+            counts_users: true,
+        };
         Steering::new(&spec, [open(1), open(2)], None)
     }
 
@@ -214,7 +236,7 @@ mod tests {
         let by_cookie = steering(1, Some(Affinity::Cookie("s".to_owned())));
         let by_header = steering(1, Some(Affinity::Header("x-user".to_owned())));
         let ticket = |steering: &Steering, lines: &[(&'static str, &str)]| {
-            steering.affinity.as_ref().unwrap().of(&headers(lines)).map(|user| steering.ticket_of(user))
+            steering.affinity.as_ref().unwrap().of(&headers(lines)).map(|user| steering.hashes_of(user)[0])
         };
         let ana = ticket(&by_header, &[("x-user", "ana")]);
         assert!(ana.is_some());
@@ -226,7 +248,10 @@ mod tests {
         }
         assert_eq!(ticket(&by_header, &[("x-user", "")]), None);
         // Drawn by chance then, as without affinity.
-        assert_eq!(picked(&by_header, &[], 30_000), Ok(Pick::drawn(Arm::Additional)));
+        assert_eq!(
+            picked(&by_header, &[], 30_000),
+            Ok(Pick { user: Some(0), ..Pick::drawn(Arm::Additional) })
+        );
     }
 
     #[test]

@@ -78,6 +78,9 @@ pub struct SteeringSpec {
     /// Which requests the additional version gets copies of.
     #[serde(default)]
     pub mirror: Option<Mirror>,
+    /// Whether users are counted who stick to a version, for they are judged.
+    #[serde(default)]
+    pub counts_users: bool,
 }
 
 /// One change of the table; what `handover` sends, so its format has a number there.

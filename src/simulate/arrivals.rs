@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use rand::rngs::SmallRng;
 
+use super::crowd::Users;
 use super::log::{Fate, Log};
 use super::recorded::Playback;
 use super::spells::Schedule;
@@ -17,11 +18,16 @@ use crate::control::judge::{ArmTally, EpochTally, Tallies};
 use crate::domain::alias::Routing;
 use crate::domain::analysis::cohort::COHORT_MS;
 use crate::domain::analysis::latency::Edges;
+use crate::domain::analysis::marks::Marks;
 use crate::domain::arn::VersionNumber;
 use crate::domain::function::Revision;
+use crate::domain::plan::RoutingOptions;
 
 /// A request that is not answered fails after so long.
 const PATIENCE_US: u64 = 30_000_000;
+
+/// Users who come once are as many as a number can tell apart.
+const USERS_OF_ALL: f64 = 9e15;
 
 /// Failures of one clump lie within this of the first.
 const CLUMP_SPAN_US: f64 = 1e6;
@@ -38,6 +44,15 @@ pub(super) struct Arrivals<'a> {
     tallies: Tallies,
     /// The cohorts of each epoch.
     logs: Vec<Log>,
+    users: Option<Users>,
+    /// Whether users stick to a version.
+    sticks: bool,
+    /// Whether users are counted, for they are judged.
+    counts_users: bool,
+    /// Who was seen in each epoch and who failed, where users are counted.
+    marks: Vec<Marks>,
+    /// The cohorts of all their requests, as `marks` of each epoch; who fails again has not failed there.
+    visits: Vec<Log>,
     due: BinaryHeap<Reverse<(u64, Due)>>,
     /// What requests are held against, each from a cohort on.
     edges: Vec<(u64, Edges)>,
@@ -58,7 +73,17 @@ enum Due {
     /// A request that will fail, of a clump.
     Dispatch { canary: bool },
     /// What became of a request.
-    Answer { tally: usize, canary: bool, fate: Fate, cohort: u64, latency_us: u64 },
+    Answer { tally: usize, canary: bool, fate: Fate, of: Of, latency_us: u64 },
+}
+
+/// Which request it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Of {
+    cohort: u64,
+    /// Whose it is, and since which start, where users are counted.
+    user: Option<(u64, u64)>,
+    /// Whether its cohort counts it.
+    is_counted: bool,
 }
 
 /// Requests per second of each kind; failures are counted in clumps.
@@ -80,10 +105,11 @@ impl<'a> Arrivals<'a> {
         traffic: &'a Traffic,
         mut chance: SmallRng,
         canary: VersionNumber,
-        with_latency: bool,
+        (with_latency, routing): (bool, &RoutingOptions),
     ) -> Arrivals<'a> {
         let spells = Schedule::new(&traffic.spells, &mut chance);
         let recorded = traffic.recorded.as_ref().map(|series| Playback::begin(series, &mut chance));
+        let users = traffic.crowd.as_ref().map(|crowd| Users::new(crowd, &mut chance));
         Arrivals {
             traffic,
             chance,
@@ -92,6 +118,12 @@ impl<'a> Arrivals<'a> {
             start_us: traffic.prior.as_micros() as u64,
             tallies: Tallies::default(),
             logs: Vec::new(),
+            sticks: routing.affinity.is_some(),
+            // What was recorded tells no users.
+            counts_users: routing.judges_users() && traffic.recorded.is_none(),
+            users,
+            marks: Vec::new(),
+            visits: Vec::new(),
             due: BinaryHeap::new(),
             edges: Vec::new(),
             cold_left: 0,
@@ -111,6 +143,10 @@ impl<'a> Arrivals<'a> {
             let before = self.canary_share();
             self.tallies.epochs.push(EpochTally::empty(epoch, routing));
             self.logs.push(Log::default());
+            if self.counts_users {
+                self.marks.push(Marks::new(1));
+                self.visits.push(Log::default());
+            }
             if self.canary_share() > before {
                 self.cold_left = self.traffic.cold.map_or(0, |cold| cold.requests);
             }
@@ -131,6 +167,10 @@ impl<'a> Arrivals<'a> {
         let serving = self.tallies.epochs.last().map(|last| EpochTally::empty(last.epoch, last.routing));
         self.tallies.epochs = serving.into_iter().collect();
         self.logs = self.tallies.epochs.iter().map(|_| Log::default()).collect();
+        if self.counts_users {
+            self.marks = self.logs.iter().map(|_| Marks::new(1)).collect();
+            self.visits = self.logs.iter().map(|_| Log::default()).collect();
+        }
         self.edges.clear();
         self.due.clear();
         self.moved = false;
@@ -151,8 +191,8 @@ impl<'a> Arrivals<'a> {
                 }
                 false
             }
-            Due::Answer { tally, canary, fate, cohort, latency_us } => {
-                self.answer(tally, canary, fate, cohort, latency_us);
+            Due::Answer { tally, canary, fate, of, latency_us } => {
+                self.answer(tally, canary, fate, of, latency_us);
                 canary && fate == Fate::Failed
             }
         }
@@ -167,6 +207,9 @@ impl<'a> Arrivals<'a> {
         let horizon_us = change_us.map_or(horizon_us, |change_us| horizon_us.min(change_us).max(now_us + 1));
         if self.recorded.is_some() {
             return self.flow_as_recorded(now_us, horizon_us);
+        }
+        if self.users.is_some() {
+            return self.flow_of_users(now_us, horizon_us);
         }
         let rates = self.rates(since_start(now_us));
         // Streams without memory may be drawn anew from any moment on: from now, while nothing has come since the last
@@ -200,6 +243,9 @@ impl<'a> Arrivals<'a> {
     pub(super) fn look(&mut self, now_us: u64, since: impl Fn(Revision) -> Option<u64>) -> &Tallies {
         let (now, traffic) = (cohort_of(now_us), self.traffic);
         self.tallies.slots.clear();
+        for (tally, marks) in self.tallies.epochs.iter_mut().zip(&self.marks) {
+            tally.users = tally.routing.additional.map(|_| marks.tally());
+        }
         for (tally, log) in self.tallies.epochs.iter_mut().zip(&mut self.logs) {
             log.pass([&traffic.stable, &traffic.canary], now_us, &mut self.chance);
             tally.cohorts = since(tally.epoch).map(|since| log.kept(since, now, &mut self.tallies.slots));
@@ -207,12 +253,18 @@ impl<'a> Arrivals<'a> {
                 log.forget(now);
             }
         }
+        for (tally, log) in self.tallies.epochs.iter_mut().zip(&mut self.visits) {
+            log.pass([&traffic.stable, &traffic.canary], now_us, &mut self.chance);
+            tally.visits = since(tally.epoch)
+                .filter(|_| tally.users.is_some())
+                .map(|since| log.kept(since, now, &mut self.tallies.slots));
+        }
         // As the recorder does: epochs that nothing will happen in any more are told once more, and no longer.
         let last = self.logs.len().saturating_sub(1);
         for index in (0..last).rev() {
             if self.tallies.epochs[index].is_final {
                 self.forget(index);
-            } else if self.logs[index].is_over() {
+            } else if self.logs[index].is_over() && self.visits.get(index).is_none_or(Log::is_over) {
                 self.tallies.epochs[index].is_final = true;
             }
         }
@@ -222,10 +274,14 @@ impl<'a> Arrivals<'a> {
     fn forget(&mut self, gone: usize) {
         self.tallies.epochs.remove(gone);
         self.logs.remove(gone);
+        if self.counts_users {
+            self.marks.remove(gone);
+            self.visits.remove(gone);
+        }
         let due = std::mem::take(&mut self.due);
         let moved = due.into_iter().map(|Reverse((at_us, due))| match due {
-            Due::Answer { tally, canary, fate, cohort, latency_us } if tally > gone => {
-                Reverse((at_us, Due::Answer { tally: tally - 1, canary, fate, cohort, latency_us }))
+            Due::Answer { tally, canary, fate, of, latency_us } if tally > gone => {
+                Reverse((at_us, Due::Answer { tally: tally - 1, canary, fate, of, latency_us }))
             }
             due => Reverse((at_us, due)),
         });
@@ -282,6 +338,26 @@ impl<'a> Arrivals<'a> {
         at_us
     }
 
+    /// The next request of one of the users, if it comes before the horizon.
+    fn flow_of_users(&mut self, now_us: u64, horizon_us: u64) -> u64 {
+        let since_start = Duration::from_micros(now_us.saturating_sub(self.start_us));
+        let gap_us = self.gap_us(self.traffic.rate_at(since_start)).max(1);
+        let at_us = now_us.saturating_add(gap_us);
+        let Some(users) = self.users.as_ref().filter(|_| at_us < horizon_us) else { return horizon_us };
+        let visit = users.next(&mut self.chance);
+        let ticket = if self.sticks { visit.ticket } else { uniform(&mut self.chance) };
+        let canary = ticket < self.canary_share();
+        let of_version = self.failing(since_start)[usize::from(canary)];
+        let well = (1.0 - of_version) * (1.0 - visit.failures);
+        let of = self.dispatch(canary, Some(visit.user), at_us);
+        if uniform(&mut self.chance) < well {
+            self.succeed_later(canary, of, (at_us, at_us));
+        } else {
+            self.fail_later(canary, of, (at_us, at_us));
+        }
+        at_us
+    }
+
     fn one_request(&mut self, rates: &Rates, at_us: u64) {
         let mut draw = uniform(&mut self.chance) * rates.total();
         let mut is = |rate: f64| {
@@ -313,39 +389,58 @@ impl<'a> Arrivals<'a> {
 
     /// Dispatches a request that will fail; whatever is known of it by `end_us` is counted at once.
     fn fail(&mut self, canary: bool, at_us: u64, end_us: u64) {
-        self.dispatch(canary, at_us);
+        let of = self.dispatch(canary, None, at_us);
+        self.fail_later(canary, of, (at_us, end_us));
+    }
+
+    fn fail_later(&mut self, canary: bool, of: Of, (at_us, end_us): (u64, u64)) {
         self.canary_failures += u64::from(canary && self.is_canary_itself(at_us));
         let manners = self.traffic.manners(canary);
         let latency_us = manners.failure_latency.map(|span| span.as_micros() as u64);
-        self.answer_later(canary, Fate::Failed, latency_us, at_us, end_us);
+        self.answer_later(canary, Fate::Failed, of, latency_us, (at_us, end_us));
     }
 
     fn succeed(&mut self, canary: bool, count: u64, from_us: u64, to_us: u64) {
-        let manners = *self.traffic.manners(canary);
         for _ in 0..count {
             let at_us = self.between(from_us, to_us);
-            self.dispatch(canary, at_us);
-            let hangs = if canary && !self.is_canary_itself(at_us) { 0.0 } else { manners.hangs };
-            if hangs > 0.0 && uniform(&mut self.chance) < hangs {
-                self.canary_failures += u64::from(canary);
-                self.answer_later(canary, Fate::Failed, Some(PATIENCE_US), at_us, to_us);
-                continue;
-            }
-            let is_refused = manners.refusals > 0.0 && uniform(&mut self.chance) < manners.refusals;
-            let fate = if is_refused { Fate::Refused } else { Fate::Good };
-            if self.with_latency || is_refused {
-                self.answer_later(canary, fate, None, at_us, to_us);
-                continue;
-            }
-            let arm = if canary { &self.traffic.canary } else { &self.traffic.stable };
-            let latency_us = arm.latency_us(&mut self.chance);
-            let known_us = at_us + self.spells.slowed(canary, latency_us);
-            let serving = self.logs.len() - 1;
-            self.logs[serving].succeed(cohort_of(at_us), canary, known_us <= to_us, to_us);
+            let of = self.dispatch(canary, None, at_us);
+            self.succeed_later(canary, of, (at_us, to_us));
         }
     }
 
-    fn answer_later(&mut self, canary: bool, fate: Fate, latency_us: Option<u64>, at_us: u64, end_us: u64) {
+    fn succeed_later(&mut self, canary: bool, of: Of, (at_us, to_us): (u64, u64)) {
+        let manners = *self.traffic.manners(canary);
+        let hangs = if canary && !self.is_canary_itself(at_us) { 0.0 } else { manners.hangs };
+        if hangs > 0.0 && uniform(&mut self.chance) < hangs {
+            self.canary_failures += u64::from(canary);
+            return self.answer_later(canary, Fate::Failed, of, Some(PATIENCE_US), (at_us, to_us));
+        }
+        let is_refused = manners.refusals > 0.0 && uniform(&mut self.chance) < manners.refusals;
+        let fate = if is_refused { Fate::Refused } else { Fate::Good };
+        if self.with_latency || is_refused {
+            return self.answer_later(canary, fate, of, None, (at_us, to_us));
+        }
+        let arm = if canary { &self.traffic.canary } else { &self.traffic.stable };
+        let latency_us = arm.latency_us(&mut self.chance);
+        let known_us = at_us + self.spells.slowed(canary, latency_us);
+        if of.is_counted {
+            let serving = self.logs.len() - 1;
+            self.logs[serving].succeed(of.cohort, canary, known_us <= to_us, to_us);
+        }
+        if of.user.is_some() {
+            let serving = self.logs.len() - 1;
+            self.visits[serving].succeed(of.cohort, canary, known_us <= to_us, to_us);
+        }
+    }
+
+    fn answer_later(
+        &mut self,
+        canary: bool,
+        fate: Fate,
+        of: Of,
+        latency_us: Option<u64>,
+        (at_us, end_us): (u64, u64),
+    ) {
         let arm = if canary { &self.traffic.canary } else { &self.traffic.stable };
         let of_arm = |chance| self.spells.slowed(canary, arm.latency_us(chance));
         let mut latency_us = latency_us.unwrap_or_else(|| of_arm(&mut self.chance));
@@ -353,29 +448,50 @@ impl<'a> Arrivals<'a> {
             self.cold_left -= 1;
             latency_us = (latency_us as f64 * cold.factor) as u64;
         }
-        let (known_us, tally, cohort) = (at_us + latency_us, self.logs.len() - 1, cohort_of(at_us));
+        let (known_us, tally) = (at_us + latency_us, self.logs.len() - 1);
         // A canary's failure is always an event of its own: it raises the alarm.
         if known_us <= end_us && !(canary && fate == Fate::Failed) {
-            self.answer(tally, canary, fate, cohort, latency_us);
+            self.answer(tally, canary, fate, of, latency_us);
         } else {
-            self.due.push(Reverse((known_us, Due::Answer { tally, canary, fate, cohort, latency_us })));
+            self.due.push(Reverse((known_us, Due::Answer { tally, canary, fate, of, latency_us })));
         }
     }
 
-    fn dispatch(&mut self, canary: bool, at_us: u64) {
+    fn dispatch(&mut self, canary: bool, user: Option<u64>, at_us: u64) -> Of {
         self.moved = true;
         self.requests += 1;
         self.canary_requests += u64::from(canary);
         let serving = self.logs.len() - 1;
         self.arm(serving, canary).counts.requests += 1;
-        self.logs[serving].dispatch(cohort_of(at_us), canary);
+        let cohort = cohort_of(at_us);
+        let is_counting = self.counts_users && self.tallies.epochs[serving].routing.additional.is_some();
+        // Who is nobody of a crowd comes once.
+        let user = user.or_else(|| is_counting.then(|| (uniform(&mut self.chance) * USERS_OF_ALL) as u64));
+        let marks = self.marks.last().filter(|_| is_counting);
+        let visit = user.zip(marks).map(|(user, marks)| (user, marks.see(0, cohort, user, canary)));
+        let is_counted = visit.is_none_or(|(_, visit)| visit.is_first);
+        if is_counted {
+            self.logs[serving].dispatch(cohort, canary);
+        }
+        if visit.is_some() {
+            self.visits[serving].dispatch(cohort, canary);
+        }
+        Of { cohort, user: visit.map(|(user, visit)| (user, visit.start)), is_counted }
     }
 
-    fn answer(&mut self, tally: usize, canary: bool, fate: Fate, cohort: u64, latency_us: u64) {
+    fn answer(&mut self, tally: usize, canary: bool, fate: Fate, of: Of, latency_us: u64) {
         self.moved = true;
+        let cohort = of.cohort;
+        if let (Some((user, start)), Some(marks)) = (of.user, self.marks.get(tally)) {
+            let is_first_failure = fate == Fate::Failed && marks.fail(user, start, canary);
+            let fate = if is_first_failure { Fate::Failed } else { Fate::Good };
+            self.visits[tally].answer(cohort, canary, fate, None);
+        }
         let in_force = self.edges.iter().rfind(|(from, _)| *from <= cohort);
         let edges = in_force.map(|(_, edges)| if canary { &edges.canary } else { &edges.stable });
-        self.logs[tally].answer(cohort, canary, fate, edges.map(|edges| (latency_us, edges)));
+        if of.is_counted {
+            self.logs[tally].answer(cohort, canary, fate, edges.map(|edges| (latency_us, edges)));
+        }
         let with_latency = self.with_latency;
         let arm = self.arm(tally, canary);
         arm.counts.failures += u64::from(fate == Fate::Failed);

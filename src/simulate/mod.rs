@@ -5,6 +5,7 @@
 //! the same run. `replay` puts recorded counts through the same evidence.
 
 mod arrivals;
+mod crowd;
 mod log;
 mod many;
 mod recorded;
@@ -18,4 +19,4 @@ pub use many::{Spread, many, run_first_recorded};
 pub use recorded::{Series, Stretch};
 pub use run::{Alarm, Run, Script, agreeable, run, run_asking, run_recorded};
 pub use spells::{Spell, Spells};
-pub use traffic::{Arm, Cold, Drift, Incident, Manners, Traffic};
+pub use traffic::{Arm, Cold, Crowd, Drift, Incident, Manners, Traffic};

@@ -33,6 +33,17 @@ pub struct Manners {
     pub failure_latency: Option<Duration>,
 }
 
+/// Users who come again and again, some much oftener than others: the n-th one 1/n times as often as the first.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Crowd {
+    /// How many.
+    pub users: u32,
+    /// The share of them whose requests fail on both versions alike, 0 to 1.
+    pub failing: f64,
+    /// The share of these users' requests that fail beyond what the versions do.
+    pub failures: f64,
+}
+
 /// The canary's slow beginning, at its start and at each rise.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Cold {
@@ -75,6 +86,8 @@ pub struct Traffic {
     pub stable_manners: Manners,
     /// What else the canary does.
     pub canary_manners: Manners,
+    /// Whose requests they are; each a user's of its own unless given.
+    pub crowd: Option<Crowd>,
     /// How the canary begins.
     pub cold: Option<Cold>,
     /// Until when, after the start of the rollout, the canary fails no more than the stable version.
@@ -109,6 +122,7 @@ impl Traffic {
             canary,
             stable_manners: Manners::default(),
             canary_manners: Manners::default(),
+            crowd: None,
             cold: None,
             canary_breaks: None,
             incidents: Vec::new(),

@@ -132,3 +132,33 @@ fn failures_after_an_outage() -> u64 {
     drop(loads);
     after - before
 }
+
+/// A hundred users who stick to their version, one of whom asks forty times as often as the others.
+#[test]
+fn users_who_stick_are_judged_and_not_their_requests() {
+    let (stable, canary) = (Service::start(0.0, 1), Service::start(0.0, 2));
+    let house = house(&stable, &canary);
+    let mut loads: Vec<Load> = (0..100)
+        .map(|user| Load::by(house.router(), "/f:live/", 1.0, &format!("x-user: {user}\r\n")))
+        .collect();
+    let plan =
+        "function: f\nalias: live\nsteps: [50%, 100%]\nbake: 1h\nrouting: {affinity: {header: x-user}}\n";
+    house.start_rollout(plan, &json!({})).ok();
+    let served = |least: u64| {
+        house.wait_until("f:live", "served", PATIENCE, |status| requests(status) >= least);
+    };
+    served(200);
+    loads.extend((0..4).map(|_| Load::by(house.router(), "/f:live/", 10.0, "x-user: 7\r\n")));
+    served(600);
+    let status = house.status("f:live");
+    assert_eq!(status["phase"], "Progressing", "{status:#}");
+    assert_eq!(status["evidence"]["split"]["mismatch"], false, "{status:#}");
+    let words = house.get("/v1/rollouts/f:live/explain").ok()["notices"].to_string();
+    assert!(words.contains("users are judged"), "{words}");
+    let before = status["exposure"]["failures"].as_u64().unwrap();
+    canary.set_failures(1.0);
+    let after = house.wait_for("f:live", "RolledBack", PATIENCE)["exposure"]["failures"].as_u64().unwrap();
+    println!("{} failed requests of users until rollback", after - before);
+    assert!(after > before);
+    drop(loads);
+}

@@ -33,7 +33,14 @@ fn canary(status: &'static str) -> (Script, Arc<Mutex<Vec<String>>>) {
 fn mirrored(ppm: u32, share_ppm: u32, methods: MirrorMethods, one: &Version, two: &Script) -> RouteSpec {
     let mirror = Some(Mirror { share: Weight::from_ppm(share_ppm).unwrap(), methods });
     let override_header = Some("x-serin-version".to_owned());
-    let steering = SteeringSpec { key: [1; 16], affinity: None, override_header, ahead: None, mirror };
+    let steering = SteeringSpec {
+        key: [1; 16],
+        affinity: None,
+        override_header,
+        ahead: None,
+        mirror,
+        counts_users: false,
+    };
     RouteSpec { steering: Some(Box::new(steering)), ..spec(1, ppm, &one.target(), &two.target()) }
 }
 

@@ -16,6 +16,7 @@ fn steered(epoch: u64, ppm: u32, one: &Version, two: &Version) -> RouteSpec {
         override_header: Some("x-serin-version".to_owned()),
         ahead: None,
         mirror: None,
+        counts_users: true,
     };
     RouteSpec { steering: Some(Box::new(steering)), ..spec(epoch, ppm, &one.target(), &two.target()) }
 }

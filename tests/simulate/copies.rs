@@ -19,6 +19,7 @@ fn plays(seed: u64, canary_rates: [f64; 2], stable_rates: [f64; 2], requests: u3
         limit: Margin { ratio: 1.0, added: 0.0 },
         ceiling: None,
         false_rollback_rate: 0.05,
+        users: None,
         proof: None,
         dispersion: DispersionRule::Constant(1.0),
         latency: None,

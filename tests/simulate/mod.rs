@@ -5,6 +5,7 @@ mod copies;
 mod false_alarms;
 mod live;
 mod real_traffic;
+mod users;
 
 use std::path::Path;
 use std::sync::Arc;

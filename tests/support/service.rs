@@ -117,10 +117,16 @@ pub struct Load {
 
 impl Load {
     /// Sends requests one after another at a pace.
-    #[expect(clippy::disallowed_methods, reason = "tests pace themselves in real time")]
     pub fn start(router: SocketAddr, path: &str, requests_per_s: f64) -> Load {
+        Load::by(router, path, requests_per_s, "")
+    }
+
+    /// The same by somebody who says who they are, in header lines that each end in CR LF.
+    #[expect(clippy::disallowed_methods, reason = "tests pace themselves in real time")]
+    pub fn by(router: SocketAddr, path: &str, requests_per_s: f64, headers: &str) -> Load {
         let (stopping, seen) = (Arc::new(AtomicBool::new(false)), Arc::new(Mutex::new(Seen::new())));
         let (stop, count, path) = (Arc::clone(&stopping), Arc::clone(&seen), path.to_owned());
+        let headers = headers.to_owned();
         let thread = std::thread::spawn(move || {
             let pace = Duration::from_secs_f64(1.0 / requests_per_s);
             let mut next = Instant::now();
@@ -129,7 +135,7 @@ impl Load {
                 std::thread::sleep(next.saturating_duration_since(Instant::now()));
                 // A hiccup of the machine is not made up for in a burst.
                 next = (next + pace).max(Instant::now() - pace);
-                let answer = send(&mut client, router, &path);
+                let answer = send(&mut client, router, &path, &headers);
                 let (version, failed) = answer.unwrap_or_default();
                 let mut seen = count.lock().unwrap();
                 let entry = seen.entry(version).or_default();
@@ -152,7 +158,12 @@ impl Load {
 }
 
 /// One request; `None` without an answer, and then the next one begins on a new connection.
-fn send(client: &mut Option<Client>, router: SocketAddr, path: &str) -> Option<(String, bool)> {
+fn send(
+    client: &mut Option<Client>,
+    router: SocketAddr,
+    path: &str,
+    headers: &str,
+) -> Option<(String, bool)> {
     if client.is_none() {
         if std::net::TcpStream::connect(router).is_err() {
             return None;
@@ -160,7 +171,7 @@ fn send(client: &mut Option<Client>, router: SocketAddr, path: &str) -> Option<(
         *client = Some(Client::connect(router));
     }
     let connection = client.as_mut()?;
-    let sent = connection.try_send(format!("GET {path} HTTP/1.1\r\nhost: test\r\n\r\n"));
+    let sent = connection.try_send(format!("GET {path} HTTP/1.1\r\nhost: test\r\n{headers}\r\n"));
     let answer = if sent.is_ok() { connection.try_answer_to("GET") } else { None };
     match answer {
         Some(answer) => Some((answer.version().unwrap_or_default().to_owned(), answer.status >= 500)),

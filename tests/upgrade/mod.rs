@@ -6,6 +6,7 @@ mod kills;
 mod lines;
 pub mod relay;
 mod secrets;
+mod sticking;
 
 use std::net::TcpListener;
 use std::os::unix::net::UnixDatagram;

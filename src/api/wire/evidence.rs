@@ -3,6 +3,20 @@
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+/// Users who were seen at the present weight, or since the daemon was started.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct UsersView {
+    /// The stable version's.
+    pub stable: u64,
+    /// Those of them who met a failure.
+    pub stable_failing: u64,
+    /// The canary's.
+    pub canary: u64,
+    /// Those of them who met a failure.
+    pub canary_failing: u64,
+}
+
 /// How the requests of the present weight were split.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]

@@ -167,6 +167,10 @@ fn evidence(page: &mut Page<'_>, explanation: &Explanation) {
         (false, true, _) => format!("Harm: {way} of the way to a rollback."),
         (false, false, true) => {
             let enough = evidence.failures_to_rollback.filter(|failures| *failures > 0).map(|failures| {
+                if evidence.users.is_some() {
+                    let more = words::plural(failures as usize, "more canary user", "more canary users");
+                    return format!(" About {more} who meet a failure before stable's do would do it.");
+                }
                 let more = words::plural(
                     failures as usize,
                     "more failed canary request",

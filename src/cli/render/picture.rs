@@ -229,7 +229,10 @@ fn evidence(explanation: &Explanation, look: &Look) -> Vec<Line> {
     };
     let state = match evidence.failures_to_rollback {
         Some(failures) if state == "armed" && failures > 0 => {
-            let away = words::plural(failures as usize, "failure", "failures in a row");
+            let away = match evidence.users {
+                Some(_) => words::plural(failures as usize, "failing user", "failing users in a row"),
+                None => words::plural(failures as usize, "failure", "failures in a row"),
+            };
             format!("armed: ~{away} away")
         }
         _ => state.to_owned(),

@@ -19,7 +19,8 @@ use std::time::Duration;
 
 use super::boundary::Margin;
 use super::proof::{Proof, ProofTable, margin_before};
-use crate::domain::plan::{Analysis, Plan};
+use super::users;
+use crate::domain::plan::Plan;
 use crate::domain::weight::Weight;
 
 /// What the gate from one weight to the next needs.
@@ -51,6 +52,13 @@ pub enum Decision {
         /// Of such a one, nine times in ten.
         p90_requests: f64,
     },
+    /// Proof by users who stick to a version: looked at after one bake, two, four and so on.
+    Users {
+        /// So many of the canary's, none of whom met a failure.
+        clean_users: u64,
+        /// So many it has, where that is known.
+        canary_users: Option<u64>,
+    },
     /// Proof that no number of requests brings.
     NeverProven,
     /// Time and people: the plan asks for no proof.
@@ -68,6 +76,11 @@ impl StepNeed {
     pub fn time_to_decide(&self, requests_per_s: f64) -> Option<Duration> {
         match self.decision {
             Decision::Proof { p90_requests, .. } => self.time_of(p90_requests, requests_per_s),
+            // They come within a bake; without any requests nobody does.
+            Decision::Users { clean_users, canary_users } => {
+                let are_enough = canary_users.is_none_or(|users| users >= clean_users);
+                (requests_per_s > 0.0 && are_enough).then_some(Duration::ZERO)
+            }
             Decision::NeverProven => None,
             Decision::TimeAlone | Decision::CeilingAlone | Decision::Unguarded => Some(Duration::ZERO),
         }
@@ -84,10 +97,28 @@ impl StepNeed {
         let expected = match self.decision {
             Decision::Proof { expected_requests, .. } => self.time_of(expected_requests, requests_per_s)?,
             Decision::NeverProven => return None,
-            Decision::TimeAlone | Decision::CeilingAlone | Decision::Unguarded => Duration::ZERO,
+            Decision::Users { .. } | Decision::TimeAlone | Decision::CeilingAlone | Decision::Unguarded => {
+                Duration::ZERO
+            }
         };
         let p90 = self.time_to_decide(requests_per_s)?;
         Some((expected.max(least).as_secs_f64(), p90.max(least).as_secs_f64()))
+    }
+
+    /// The same where the alias has so many users at a time.
+    pub fn among(self, users: u64) -> StepNeed {
+        let decision = match self.decision {
+            Decision::Users { clean_users, .. } => {
+                let canary_users = Some((users as f64 * self.weight.fraction()) as u64);
+                Decision::Users { clean_users, canary_users }
+            }
+            decision @ (Decision::Proof { .. }
+            | Decision::NeverProven
+            | Decision::TimeAlone
+            | Decision::CeilingAlone
+            | Decision::Unguarded) => decision,
+        };
+        StepNeed { decision, ..self }
     }
 
     /// How long the canary warms at a weight before the bake counts.
@@ -134,8 +165,13 @@ pub struct Suggestion {
 
 /// Weights with which a good canary is through within `limit`, at the plan's own bake; the quickest ones if none is.
 ///
-/// `None` where no traffic would ever prove anything.
-pub fn suggest(plan: &Plan, stable_rate: f64, requests_per_s: f64, limit: Duration) -> Option<Suggestion> {
+/// `users` are how many the alias has at a time, where that is known. `None` where no traffic would ever prove anything.
+pub fn suggest(
+    plan: &Plan,
+    stable_rate: f64,
+    (requests_per_s, users): (f64, Option<u64>),
+    limit: Duration,
+) -> Option<Suggestion> {
     let subsets = (1_u32..1 << TRIED.len()).filter_map(|subset| {
         let chosen = TRIED.iter().enumerate().filter(|(index, _)| subset & (1 << index) != 0);
         let mut weights: Vec<Weight> = chosen.filter_map(|(_, ppm)| Weight::from_ppm(*ppm)).collect();
@@ -147,13 +183,9 @@ pub fn suggest(plan: &Plan, stable_rate: f64, requests_per_s: f64, limit: Durati
                 next: weights.get(index + 1).copied(),
                 bake: if index + 1 < weights.len() { plan.bake } else { Duration::ZERO },
                 warms_least: warms_least(plan),
-                decision: decision(
-                    plan.analysis.as_ref(),
-                    weights[index],
-                    weights.get(index + 1).copied(),
-                    stable_rate,
-                ),
+                decision: decision(plan, weights[index], weights.get(index + 1).copied(), stable_rate),
             })
+            .map(|need| users.map_or(need, |users| need.among(users)))
             .collect();
         let time = time_to_finish(&needs, requests_per_s)?;
         Some(Suggestion { fits: time <= limit, weights, time })
@@ -179,7 +211,7 @@ pub fn of(plan: &Plan, stable_rate: f64) -> Vec<StepNeed> {
             next,
             bake: bake_at(plan, *step),
             warms_least: warms_least(plan),
-            decision: decision(plan.analysis.as_ref(), *weight, next, stable_rate),
+            decision: decision(plan, *weight, next, stable_rate),
         }
     };
     weights.iter().enumerate().map(need).collect()
@@ -194,8 +226,8 @@ fn bake_at(plan: &Plan, step: usize) -> Duration {
     bakes.max(plan.default_bake_after(step))
 }
 
-fn decision(analysis: Option<&Analysis>, weight: Weight, next: Option<Weight>, stable_rate: f64) -> Decision {
-    let Some(analysis) = analysis else {
+fn decision(plan: &Plan, weight: Weight, next: Option<Weight>, stable_rate: f64) -> Decision {
+    let Some(analysis) = &plan.analysis else {
         return if next.is_some() { Decision::TimeAlone } else { Decision::Unguarded };
     };
     let Some(next) = next else {
@@ -209,6 +241,9 @@ fn decision(analysis: Option<&Analysis>, weight: Weight, next: Option<Weight>, s
     };
     let Some(proof) = analysis.proof else { return Decision::TimeAlone };
     let margin: Margin = margin_before(next.fraction(), analysis.failures.max_ratio, proof.added_failures);
+    if plan.routing.judges_users() {
+        return Decision::Users { clean_users: users::for_proof(margin), canary_users: None };
+    }
     let table = ProofTable::new(weight.fraction(), stable_rate.max(f64::MIN_POSITIVE), margin);
     let ln_limit = -proof.false_advance_rate.ln();
     let pace = table.pace(ln_limit).map(|pace| pace.damped(analysis.min_dispersion));
@@ -297,11 +332,11 @@ mod tests {
     #[test]
     fn steps_that_fit_are_suggested() {
         let day = Duration::from_secs(24 * 3600);
-        let all_good = suggest(&plan(FIVE), 0.001, 1.0, day).unwrap();
+        let all_good = suggest(&plan(FIVE), 0.001, (1.0, None), day).unwrap();
         assert!(all_good.fits && all_good.weights[0] == Weight::from_ppm(30_000).unwrap(), "{all_good:?}");
-        let never = suggest(&plan(FIVE), 0.01, 0.05, day).unwrap();
+        let never = suggest(&plan(FIVE), 0.01, (0.05, None), day).unwrap();
         assert!(!never.fits && never.weights.len() == 2, "{never:?}");
-        assert!(suggest(&plan(FIVE), 0.001, 0.0, day).is_none_or(|none| !none.fits));
+        assert!(suggest(&plan(FIVE), 0.001, (0.0, None), day).is_none_or(|none| !none.fits));
     }
 
     #[test]
@@ -310,5 +345,26 @@ mod tests {
         assert_eq!(warm[0].warmup(100.0), Duration::from_secs(67));
         assert_eq!(warm[0].warmup(1.0), Duration::from_secs(900));
         assert_eq!(of(&plan(FIVE), 1e-6)[0].warmup(1.0), Duration::ZERO);
+    }
+
+    #[test]
+    fn users_who_stick_are_what_a_gate_needs() {
+        let plan = plan("steps: [3%, 5%, 25%, 50%, 100%]\nrouting: {affinity: {cookie: session}}\n");
+        let needs = of(&plan, 0.001);
+        let clean: Vec<u64> = needs
+            .iter()
+            .filter_map(|need| match need.decision {
+                Decision::Users { clean_users, canary_users: None } => Some(clean_users),
+                _ => None,
+            })
+            .collect();
+        assert_eq!(clean, [38, 190, 380, 760]);
+        let finish = |users| {
+            let needs: Vec<StepNeed> = needs.iter().map(|need| need.among(users)).collect();
+            time_to_finish(&needs, 100.0)
+        };
+        assert!(finish(10_000).is_some_and(|time| time >= Duration::from_secs(1200)), "{:?}", finish(10_000));
+        assert_eq!(finish(1000), None, "30 of the canary's prove nothing");
+        assert!(suggest(&plan, 0.001, (100.0, Some(1000)), Duration::from_secs(86_400)).is_none());
     }
 }

@@ -23,20 +23,34 @@
 //! The r-th start rolls back at `ln(1/alpha') + ln((r+1)(r+2))`: the alphas `alpha'/((r+1)(r+2))` sum to `alpha'`. It is
 //! a union and no mean, for the starts have different filtrations.
 //!
-//! **Collisions.** Users are marked in a bitmap, one for both versions together (`Marks`). Users who share a bit are one
+//! **When they show.** First failures are those of requests in the order of their dispatch, by cohorts as everything else
+//! (`bound`): they enter once all requests of both versions have ended, and over those that are open stable's pending ones
+//! are taken for as many first failures. A stable one has a factor below 1 and no request none, so that is below what final
+//! outcomes come to. Of two failing requests of a user the first to show counts, which is the first to be dispatched but for
+//! those that overtake each other.
+//!
+//! **Collisions.** Users are marked in a bitmap, one for both versions together (`marks`). Users who share a bit are one
 //! unit, whose version is that of the first of them to fail: still the canary's with probability `w`. So it is valid at
 //! any fill, and a full map only loses power. A bitmap for each version would not be: the fuller one swallows more.
 //!
 //! **Proof** means here that the share of *users* who meet a failure in this step is within `rho` times stable's plus
-//! `delta_j`; it says nothing about the requests of heavy users. A user is a unit once in a step, so the counts at a look
-//! are one block, looked at only after `bake`, `2 bake`, `4 bake`, … of the step with `ln E >= ln(1/beta) + ln((j+1)(j+2))`.
+//! `delta_j`; it says nothing about the requests of heavy users. A user is a unit once in a step, so it is looked at only
+//! after `bake`, `2 bake`, `4 bake`, … of the step, and look j from 0 has `beta/((j+1)(j+2))` of beta. Because looks are few
+//! and their times fixed, each is an exact test and needs no capital. Let b be the look's share. With probability `b/10` at
+//! most, stable's own share lies below its lower end `l` by Clopper and Pearson. Else a canary beyond the margin has at least
+//! `x = rho l + delta_j`, and so few failing users with probability `P(Bin(n, x) <= e)` at most, also where users are unequal
+//! (Hoeffding, 1956, for `e <= n x - 1`; above that it proves nothing anyhow). The canary is proven if both sum to b at most.
+//!
+//! The capital of one block of counts, `ln_proof`, is valid too and costs twice: of canaries at 5 % that fail users .46 % of
+//! the time as stable does (275 users at the first look) it passes those of whom nobody failed, and this one those of whom
+//! at most one did.
 
 use serde::{Deserialize, Serialize};
 
 use super::boundary::Margin;
 use super::dispersion::Damping;
 use super::proof::{Proof, ProofTable};
-use super::{Arms, ln_add, ln_sum};
+use super::{Arms, Counts, ln_add, ln_sum};
 
 /// The alternatives: by how much more often than allowed canary users fail first.
 const RATIOS: [f64; 9] = [1.25, 1.5, 2.0, 3.0, 5.0, 10.0, 30.0, 100.0, 1000.0];
@@ -61,10 +75,8 @@ pub fn ln_limit(alpha: f64, start: u32) -> f64 {
 pub struct UserTally {
     /// How many starts have ended in it.
     pub start: u64,
-    /// First failures of all starts.
-    pub first: [u64; 2],
-    /// The same when the present start began.
-    pub first_before: [u64; 2],
+    /// The cohort in which the present one began, as the counters number them.
+    pub began: u64,
     /// Users seen.
     pub seen: [u64; 2],
     /// Users who met a failure at all.
@@ -72,23 +84,9 @@ pub struct UserTally {
 }
 
 impl UserTally {
-    /// First failures of the start that `earlier` is of, and of the present one, where that is another.
-    pub fn first_since(&self, earlier: &UserTally) -> ([u64; 2], Option<[u64; 2]>) {
-        let less = |a: [u64; 2], b: [u64; 2]| [a[0].saturating_sub(b[0]), a[1].saturating_sub(b[1])];
-        match self.start.saturating_sub(earlier.start) {
-            0 => (less(self.first, earlier.first), None),
-            1 => (less(self.first_before, earlier.first), Some(less(self.first, self.first_before))),
-            // Whole starts came and went between two looks; nobody knows whose their failures were.
-            _ => ([0, 0], Some(less(self.first, self.first_before))),
-        }
-    }
-
-    /// Users seen and failing since `earlier`.
-    pub fn users_since(&self, earlier: &UserTally) -> Users {
-        let of = |arm: usize| super::Counts {
-            requests: self.seen[arm].saturating_sub(earlier.seen[arm]),
-            failures: self.failing[arm].saturating_sub(earlier.failing[arm]),
-        };
+    /// Users seen and failing.
+    pub fn users(&self) -> Users {
+        let of = |arm: usize| Counts { requests: self.seen[arm], failures: self.failing[arm] };
         Arms { stable: of(0), canary: of(1) }
     }
 }
@@ -166,8 +164,50 @@ pub type Users = Arms;
 
 /// Whether more than the limit of the canary's users fail; without it the margin of the plan would mean nothing.
 pub fn exceeds(users: Users, margin: Margin) -> bool {
-    let share = |counts: super::Counts| counts.failures as f64 / (counts.requests.max(1)) as f64;
+    let share = |counts: Counts| counts.failures as f64 / (counts.requests.max(1)) as f64;
     share(users.canary) > margin.at(share(users.stable))
+}
+
+/// The probability that a canary beyond the margin had its users fail so seldom, at a look that has `level` of beta.
+pub fn chance_beyond(users: Users, margin: Margin, level: f64) -> f64 {
+    let spent = level / 10.0;
+    let stable = lower_end(users.stable, spent);
+    let least = margin.at(stable).clamp(0.0, 1.0);
+    let Counts { requests, failures } = users.canary;
+    if failures as f64 > requests as f64 * least - 1.0 {
+        return 1.0;
+    }
+    at_most(failures, requests, least) + spent
+}
+
+/// The least share at which so many failures are not rarer than `level`.
+fn lower_end(counts: Counts, level: f64) -> f64 {
+    let Some(fewer) = counts.failures.checked_sub(1) else { return 0.0 };
+    let (mut low, mut high) = (0.0, counts.failures as f64 / counts.requests.max(1) as f64);
+    for _ in 0..BISECTIONS {
+        let middle = f64::midpoint(low, high);
+        if 1.0 - at_most(fewer, counts.requests, middle) < level { low = middle } else { high = middle }
+    }
+    low
+}
+
+/// Halvings until an end is known to a millionth of itself.
+const BISECTIONS: u32 = 30;
+
+/// The probability of so many successes at most among `draws`, each with a probability of `share`.
+fn at_most(count: u64, draws: u64, share: f64) -> f64 {
+    if share <= 0.0 || count >= draws {
+        return 1.0;
+    }
+    let (odds, draws) = ((share / (1.0 - share)).ln(), draws as f64);
+    let mut ln_term = draws * (-share).ln_1p();
+    let mut ln_sum = ln_term;
+    for i in 1..=count {
+        let i = i as f64;
+        ln_term += ((draws - i + 1.0) / i).ln() + odds;
+        ln_sum = ln_add(ln_sum, ln_term);
+    }
+    ln_sum.exp().min(1.0)
 }
 
 /// The logarithm of the capital for the canary at one look; `stable_rate` is known from before the step.
@@ -176,6 +216,15 @@ pub fn ln_proof(users: Users, stable_rate: f64, margin: Margin) -> f64 {
     let mut proof = Proof::without_reserve();
     proof.update(&table, users, Damping::NONE, 0);
     proof.ln()
+}
+
+/// So many users of the canary show harm nearly always; fewer are worth too little, whatever they meet.
+pub const FOR_HARM: u64 = 10;
+
+/// About so many users of the canary, none of whom met a failure, prove it at the first look, at the usual beta.
+pub fn for_proof(margin: Margin) -> u64 {
+    const CLEAN_USERS_TIMES_MARGIN: f64 = 3.8;
+    (CLEAN_USERS_TIMES_MARGIN / margin.added).round() as u64
 }
 
 /// Which bit of a bitmap a user has; `bits` is a power of two.
@@ -196,7 +245,7 @@ mod tests {
     use serde_json::Value;
 
     use super::*;
-    use crate::domain::analysis::{Counts, vectors};
+    use crate::domain::analysis::vectors;
 
     #[derive(Deserialize)]
     struct Run {
@@ -378,11 +427,37 @@ mod tests {
     }
 
     #[test]
-    fn a_start_that_ended_between_two_looks_is_told_apart() {
-        let before = UserTally { first: [3, 1], ..UserTally::default() };
-        let now = UserTally { start: 1, first: [9, 4], first_before: [7, 2], ..before };
-        assert_eq!(now.first_since(&before), ([4, 1], Some([2, 2])));
-        assert_eq!(UserTally { start: 3, ..now }.first_since(&before), ([0, 0], Some([2, 2])));
-        assert_eq!(before.first_since(&UserTally::default()), ([3, 1], None));
+    fn tails_of_a_binomial_are_exact() {
+        assert!((at_most(0, 10, 0.1) - 0.9_f64.powi(10)).abs() < 1e-12);
+        assert!((at_most(2, 4, 0.5) - 11.0 / 16.0).abs() < 1e-12);
+        assert_eq!((at_most(4, 4, 0.5), at_most(0, 9, 0.0)), (1.0, 1.0));
+        let one_of_a_thousand = lower_end(Counts { requests: 1000, failures: 1 }, 0.05);
+        assert!((one_of_a_thousand - 5.129e-5).abs() < 1e-8, "{one_of_a_thousand}");
+        assert_eq!(lower_end(Counts { requests: 1000, failures: 0 }, 0.05), 0.0);
+    }
+
+    /// A canary at the margin, with users who fail as they come: how often a look at level 2.5 % takes it for proven.
+    #[test]
+    fn a_canary_at_the_margin_is_proven_no_oftener_than_allowed() {
+        let margin = Margin { ratio: 1.2, added: 0.02 };
+        let mut draw = draws(5);
+        let mut count = |requests: u64, share: f64| {
+            let failures = (0..requests).filter(|_| draw() < share).count() as u64;
+            Counts { requests, failures }
+        };
+        let found = (0..2000)
+            .filter(|_| {
+                let users = Arms { stable: count(2000, 0.005), canary: count(300, margin.at(0.005)) };
+                chance_beyond(users, margin, 0.025) <= 0.025
+            })
+            .count();
+        assert!(found <= 60, "{found} of 2000");
+        let good = (0..200)
+            .filter(|_| {
+                let users = Arms { stable: count(2000, 0.003), canary: count(300, 0.003) };
+                chance_beyond(users, margin, 0.025) <= 0.025
+            })
+            .count();
+        assert!(good >= 120, "{good} of 200 good ones");
     }
 }

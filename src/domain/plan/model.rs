@@ -389,6 +389,13 @@ pub struct RoutingOptions {
     pub mirror: Option<Mirror>,
 }
 
+impl RoutingOptions {
+    /// Whether users are judged and not requests: they stick to a version, and no request is set aside from that.
+    pub fn judges_users(&self) -> bool {
+        self.affinity.is_some() && self.mirror.is_none()
+    }
+}
+
 /// What becomes of WebSockets and other tunnels on a version that an alias sends nothing to any more.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Tunnels {

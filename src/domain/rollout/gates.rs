@@ -533,6 +533,15 @@ impl Rollout {
         let Some(more) = more else {
             return format!("proof before {next} that no number of requests at this weight can give");
         };
+        if let Some((evidence, settings)) = facts.evidence
+            && evidence.users(settings).is_some()
+        {
+            let look = match evidence.next_look(settings) {
+                Some(look) => format!("looked at next in {}", human(whole_seconds(look.since(facts.at.up)))),
+                None => "looked at once users come".to_owned(),
+            };
+            return format!("~{more} more canary users without a failure before {next}; {look}");
+        }
         let time = match facts.canary_requests_per_s.filter(|rate| *rate > 0.0) {
             Some(rate) => {
                 let seconds = (more as f64 / rate).ceil() as u64;

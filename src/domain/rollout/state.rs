@@ -289,6 +289,9 @@ pub struct RolloutRecord {
     /// `falseRollbackRate`.
     #[serde(default = "one")]
     pub trials: u32,
+    /// Whether users are judged and not requests; what began under a release that judged requests goes on so.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub by_users: bool,
     /// What had been found when it ended; `None` while it goes on, and where nothing was counted.
     pub closing: Option<Closing>,
 }
@@ -380,6 +383,10 @@ fn ordinal(number: u32) -> &'static str {
     }
 }
 
+fn is_false(value: &bool) -> bool {
+    !value
+}
+
 /// Rollouts stored before trials were counted had one.
 fn one() -> u32 {
     1
@@ -434,6 +441,7 @@ impl Rollout {
                 exposure_waived: false,
                 ended_on: None,
                 trials: start.trials_before.saturating_add(1),
+                by_users: start.plan.routing.judges_users(),
                 closing: None,
             },
             plan: start.plan,

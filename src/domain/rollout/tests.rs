@@ -267,6 +267,18 @@ fn events(bench: &Bench) -> Vec<(&'static str, Event)> {
 }
 
 #[test]
+fn what_began_under_a_release_that_judged_requests_goes_on_so() {
+    let text = "function: checkout\nalias: live\nsteps: [5%, 100%]\nrouting: {affinity: {cookie: session}}\n";
+    let plan = load(&Source::new("p.yaml", text), None).unwrap().plan;
+    let record = Bench::new(plan).rollout.record;
+    assert!(record.by_users);
+    let mut stored = serde_json::to_value(&record).unwrap();
+    assert!(serde_json::from_value::<RolloutRecord>(stored.clone()).unwrap().by_users);
+    stored.as_object_mut().unwrap().remove("byUsers").unwrap();
+    assert!(!serde_json::from_value::<RolloutRecord>(stored).unwrap().by_users);
+}
+
+#[test]
 fn every_phase_answers_every_event() {
     let mut table = String::new();
     for (phase, bench) in benches() {

@@ -18,7 +18,9 @@ use crate::clock;
 use crate::domain::alias::{AliasId, Routing};
 use crate::domain::analysis::cohort::{COHORT_MS, EDGES, Slot, Tally, ladder};
 use crate::domain::analysis::latency::Edges;
+use crate::domain::analysis::marks::{Marks, Visit};
 use crate::domain::analysis::mirror::Stratum;
+use crate::domain::analysis::users::UserTally;
 use crate::domain::arn::{VersionId, VersionNumber};
 use crate::domain::function::Revision;
 use crate::domain::histogram::{self, HistogramSnapshot};
@@ -95,8 +97,10 @@ struct Cell {
     failures: [AtomicU64; FailureKind::ALL.len()],
     latency_sum_us: AtomicU64,
     latency: [AtomicU64; histogram::BUCKETS],
-    /// The cohorts, where a canary is judged.
+    /// The cohorts, where a canary is judged; of users who stick to a version their first requests.
     ring: OnceLock<Ring>,
+    /// All requests of such users, and which of them were the first to fail.
+    visits: OnceLock<Ring>,
 }
 
 impl Default for Cell {
@@ -111,6 +115,7 @@ impl Default for Cell {
             latency_sum_us: AtomicU64::new(0),
             latency: [const { AtomicU64::new(0) }; histogram::BUCKETS],
             ring: OnceLock::new(),
+            visits: OnceLock::new(),
         }
     }
 }
@@ -160,6 +165,8 @@ pub struct EpochCounters {
     primary: ArmCells,
     additional: Option<ArmCells>,
     edges: Arc<EdgesInForce>,
+    /// Users, where they stick to a version.
+    marks: OnceLock<Box<Marks>>,
     /// What another process makes known of this epoch, for people; in no totals.
     late: Mutex<Option<Box<[VersionCounts; 2]>>>,
 }
@@ -186,6 +193,7 @@ impl EpochCounters {
             primary: ArmCells::of(routing.function_version),
             additional,
             edges: Arc::clone(edges),
+            marks: OnceLock::new(),
             late: Mutex::default(),
         }
     }
@@ -199,6 +207,7 @@ impl EpochCounters {
             primary: ArmCells::of(version),
             additional: None,
             edges: Arc::default(),
+            marks: OnceLock::new(),
             late: Mutex::default(),
         }
     }
@@ -207,25 +216,52 @@ impl EpochCounters {
     ///
     /// An arm the routing does not name is the function version's.
     pub fn dispatch(self: &Arc<Self>, writer: &Writer, arm: Arm, at: Instant) -> Credit {
+        self.dispatch_of(None, writer, arm, at)
+    }
+
+    /// The same for a request of a user who sticks to a version; only the user's first one is in a cohort.
+    pub fn dispatch_of(
+        self: &Arc<Self>,
+        user: Option<u64>,
+        writer: &Writer,
+        arm: Arm,
+        at: Instant,
+    ) -> Credit {
         let cell = self.cell_of(arm, writer.worker);
         add(&cell.dispatched, 1);
-        let cohort = (self.canary.load(Ordering::Relaxed) != 0).then(|| {
-            let cohort = self.common.cohort_of(at);
-            cell.ring.get_or_init(Ring::default).add(cohort, Happened::DISPATCHED);
-            cohort
+        let is_judged = self.canary.load(Ordering::Relaxed) != 0;
+        let cohort = is_judged.then(|| self.common.cohort_of(at));
+        let visitor = user.filter(|_| self.additional.is_some()).zip(cohort).map(|(user, cohort)| {
+            let visit = self.marks().see(writer.worker, cohort, user, arm == Arm::Additional);
+            cell.visits.get_or_init(Ring::default).add(cohort, Happened::DISPATCHED);
+            Visitor { user, cohort, visit }
         });
+        let cohort = cohort.filter(|_| visitor.is_none_or(|visitor| visitor.visit.is_first));
+        if let Some(cohort) = cohort {
+            cell.ring.get_or_init(Ring::default).add(cohort, Happened::DISPATCHED);
+        }
         Credit {
             counters: Arc::clone(self),
             arm,
             worker: writer.worker,
             at,
             cohort,
+            visitor,
             answered: false,
             refused: false,
             failed: false,
             ended: false,
             _stays_on_its_thread: PhantomData,
         }
+    }
+
+    fn marks(&self) -> &Marks {
+        self.marks.get_or_init(|| Box::new(Marks::new(self.common.worker_count)))
+    }
+
+    /// What was counted of users; `None` where none stick to a version.
+    pub(super) fn users(&self) -> Option<UserTally> {
+        self.marks.get().map(|marks| marks.tally())
     }
 
     /// Counts one request that no version got, because too many were under way.
@@ -306,6 +342,20 @@ impl EpochCounters {
 
     /// The cohorts of both arms since one, where any are kept, into `slots`.
     pub(super) fn cohorts(&self, since: u64, now: u64, slots: &mut Vec<Slot>) -> Option<KeptCohorts> {
+        self.kept(|cell| cell.ring.get(), (since, now), slots)
+    }
+
+    /// The same of all requests of users who stick to a version; only who failed for the first time has failed there.
+    pub(super) fn visits(&self, since: u64, now: u64, slots: &mut Vec<Slot>) -> Option<KeptCohorts> {
+        self.kept(|cell| cell.visits.get(), (since, now), slots)
+    }
+
+    fn kept(
+        &self,
+        ring_of: impl Fn(&Cell) -> Option<&Ring>,
+        (since, now): (u64, u64),
+        slots: &mut Vec<Slot>,
+    ) -> Option<KeptCohorts> {
         // One more than the present cohort: the next one may begin while this is read.
         let (begin, until) = (slots.len(), now + 1);
         slots.extend(ladder(since, until).map(|(rung, start)| {
@@ -315,7 +365,7 @@ impl EpochCounters {
         let mut totals = [Tally::default(); 2];
         let mut is_kept = false;
         for arm in self.arms() {
-            for ring in self.cells_of(arm).touched().filter_map(|cell| cell.ring.get()) {
+            for ring in self.cells_of(arm).touched().filter_map(&ring_of) {
                 is_kept = true;
                 let slots = &mut slots[begin..];
                 let count = slots.len();
@@ -423,6 +473,14 @@ impl EpochCounters {
     }
 }
 
+/// The user of a request, where users stick to a version.
+#[derive(Clone, Copy)]
+struct Visitor {
+    user: u64,
+    cohort: u64,
+    visit: Visit,
+}
+
 /// One request under way: what becomes of it is counted for the version and the epoch it was dispatched in.
 ///
 /// However late that becomes known, it counts there. A credit that is dropped without an end is a request that was
@@ -434,6 +492,8 @@ pub struct Credit {
     at: Instant,
     /// The cohort it counts in, where cohorts are kept.
     cohort: Option<u64>,
+    /// Whose it is, where users stick to a version.
+    visitor: Option<Visitor>,
     answered: bool,
     refused: bool,
     failed: bool,
@@ -459,6 +519,7 @@ impl Credit {
         add(&cell.latency_sum_us, latency_us);
         add(&cell.latency[histogram::bucket_of(latency_us)], 1);
         if !std::mem::replace(&mut self.answered, true) {
+            self.visited(Happened::ANSWERED);
             self.happened(|credit, cohort| {
                 Happened::answered(latency_us, &credit.counters.edges_of(credit.arm, cohort))
             });
@@ -481,6 +542,11 @@ impl Credit {
         }
         add(&self.cell().failures[kind as usize], 1);
         self.happened(|_, _| Happened::FAILED);
+        if let Some(Visitor { user, visit, .. }) = self.visitor
+            && self.counters.marks().fail(user, visit.start, self.arm == Arm::Additional)
+        {
+            self.visited(Happened::FAILED);
+        }
         let version = self.version();
         if let Subject::Alias { log, .. } = &self.counters.subject {
             log.offer(RecentFailure { at: clock::wall_now(), version, kind, note: note() });
@@ -497,6 +563,7 @@ impl Credit {
 
     /// Counts the end in the cohort; what ends without an answer has had none until now.
     fn end(&self) {
+        self.visited(if self.answered { Happened::ENDED } else { Happened::ANSWERED.and(Happened::ENDED) });
         self.happened(|credit, cohort| {
             if credit.answered {
                 return Happened::ENDED;
@@ -509,6 +576,12 @@ impl Credit {
     fn happened(&self, what: impl FnOnce(&Credit, u64) -> Happened) {
         if let (Some(cohort), Some(ring)) = (self.cohort, self.cell().ring.get()) {
             ring.add(cohort, what(self, cohort));
+        }
+    }
+
+    fn visited(&self, what: Happened) {
+        if let (Some(visitor), Some(ring)) = (self.visitor, self.cell().visits.get()) {
+            ring.add(visitor.cohort, what);
         }
     }
 

@@ -6,6 +6,7 @@ use std::ops::Range;
 use crate::domain::alias::Routing;
 use crate::domain::analysis::cohort::Tally;
 use crate::domain::analysis::mirror::Stratum;
+use crate::domain::analysis::users::UserTally;
 use crate::domain::arn::VersionId;
 use crate::domain::function::Revision;
 use crate::domain::histogram::HistogramSnapshot;
@@ -162,6 +163,10 @@ pub struct EpochCounts {
     pub latency: [HistogramSnapshot; 2],
     /// The cohorts, where a canary is judged and somebody asked.
     pub cohorts: Option<KeptCohorts>,
+    /// Users, where they stick to a version.
+    pub users: Option<UserTally>,
+    /// The cohorts of all their requests, of which only first failures have failed.
+    pub visits: Option<KeptCohorts>,
     /// Whether these counts are the last word: a newer epoch serves, and no request of this one is under way.
     pub is_final: bool,
 }

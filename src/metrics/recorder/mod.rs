@@ -200,7 +200,9 @@ impl Recorder {
         self.visit(alias, |subject, is_final, counters| {
             if let Subject::Alias { epoch, routing, stratum, .. } = subject {
                 let cohorts = since(*epoch).and_then(|since| counters.cohorts(since, now, slots));
+                let visits = since(*epoch).and_then(|since| counters.visits(since, now, slots));
                 // Latencies first: a request whose answer is in them is among the requests that are read after.
+                let users = counters.users();
                 let latency = counters.latencies();
                 let [primary, additional] = counters.counts();
                 let (epoch, routing, stratum) = (*epoch, *routing, *stratum);
@@ -212,6 +214,8 @@ impl Recorder {
                     additional,
                     latency,
                     cohorts,
+                    users,
+                    visits,
                     is_final,
                 });
             }

@@ -26,6 +26,7 @@ pub(super) struct Happened(u16);
 
 impl Happened {
     pub(super) const DISPATCHED: Happened = Happened(1 << DISPATCHED);
+    pub(super) const ANSWERED: Happened = Happened(1 << ANSWERED);
     pub(super) const FAILED: Happened = Happened(1 << FAILED);
     pub(super) const REFUSED: Happened = Happened(1 << REFUSED);
     pub(super) const ENDED: Happened = Happened(1 << ENDED);

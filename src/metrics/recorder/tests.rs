@@ -310,3 +310,30 @@ fn cohorts_are_kept_where_a_canary_is_judged_and_hold_requests_against_their_own
     assert_eq!(counts[1].additional.refused, 1);
     drop(open);
 }
+
+#[test]
+fn users_who_stick_are_counted_once_and_only_their_first_request_is_in_a_cohort() {
+    let (recorder, _) = recorder();
+    let writer = recorder.writer(0).unwrap();
+    let epoch = recorder.open_epoch(&alias(), Revision(1), &split(30_000), Some(VersionNumber(2)));
+    let now = clock::instant_now();
+    for user in [1, 1, 2] {
+        let mut credit = epoch.dispatch_of(Some(user), &writer, Arm::Additional, now);
+        credit.fail(FailureKind::Status, note);
+        credit.complete();
+    }
+    epoch.dispatch_of(Some(3), &writer, Arm::Primary, now).complete();
+    let (mut counts, mut slots) = (Vec::new(), Vec::new());
+    recorder.counts(&alias(), &mut counts, |_| Some(0), &mut slots);
+    let users = counts[0].users.unwrap();
+    assert_eq!((users.seen, users.failing), ([1, 2], [0, 2]));
+    let visits = counts[0].visits.as_ref().unwrap().totals;
+    assert_eq!(
+        (visits[1].dispatched, visits[1].ended, visits[1].failed),
+        (3, 3, 2),
+        "all, and the first failures"
+    );
+    let totals = counts[0].cohorts.as_ref().unwrap().totals;
+    assert_eq!((totals[0].dispatched, totals[1].dispatched, totals[1].failed), (1, 2, 2));
+    assert_eq!(counts[0].additional.dispatched, 3, "all requests are counted for people");
+}

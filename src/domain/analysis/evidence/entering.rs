@@ -158,7 +158,7 @@ impl Evidence {
         let edges = self.past.latency.edges();
         by_epoch(edges, blocks.clone(), |group| bad |= self.advance(settings, at, group, &mut blocked));
         self.forget_retired(blocks.clone());
-        if blocked.has_bad {
+        if blocked.has_bad && !self.is_by_users(settings) {
             let mut trial = Trial::of(self);
             by_epoch(edges, blocks, |group| trial.go_through(self, settings, group));
             self.bound = trial.best;
@@ -177,7 +177,9 @@ impl Evidence {
         let mut queue = std::mem::replace(&mut self.queues[index], Queue::new(Revision(0), Weight::ZERO));
         let is_newest = index + 1 == self.queues.len();
         let mut bad = false;
-        if group.has_counted {
+        // Where users are judged, nobody knows whose requests those are that come without cohorts.
+        let is_drawn = group.weight > Weight::ZERO && group.weight < Weight::FULL;
+        if group.has_counted && !(is_drawn && self.is_by_users(settings)) {
             bad |= self.settle(settings, &queue, is_newest, (now, at), &group.counted);
             let stable = group
                 .counted
@@ -294,7 +296,12 @@ impl Evidence {
     fn warm(&mut self, settings: &Settings, queue: &mut Queue, views: &Views<'_>, at: Uptime) {
         let Some(latency) = &settings.latency else { return };
         let before = views.before(views.len());
-        let requests: u64 = before.iter().map(|part| part[Side::Canary as usize].dispatched).sum();
+        let in_cohorts = before.iter().map(|part| part[Side::Canary as usize].dispatched).sum();
+        // Of users who stick, cohorts have the first requests alone; all of them warm.
+        let requests: u64 = match self.is_by_users(settings) {
+            true => self.requests_in(queue.epoch),
+            false => in_cohorts,
+        };
         if requests > 0 {
             self.canary_since.get_or_insert(at);
         }
@@ -377,12 +384,19 @@ impl Evidence {
         let Some(tables) = queue.at(from) else { return bad };
         let dampings = &tables.dampings;
         let mut stable = Settled::default();
+        // At all of the traffic nobody is drawn, and ceilings are all there is.
+        let by_users = self.is_by_users(settings) && queue.weight < Weight::FULL;
         for (part, settled) in parts.iter().enumerate().filter(|(_, settled)| !settled.is_empty()) {
             stable.failures = stable.failures.plus(settled.failures);
             stable.refusals = stable.refusals.plus(settled.refusals);
             let Some(table) = tables.part(part) else { continue };
             let arms = settled.failures;
-            if part == DRAWN && is_newest && self.is_unsplit(queue.epoch, &table.split, arms) {
+            let is_unsplit = part == DRAWN && is_newest && self.is_unsplit(queue.epoch, &table.split, arms);
+            // Of older epochs' users nobody knows by now whose odds they had.
+            if part == DRAWN && by_users && !is_newest {
+                continue;
+            }
+            if is_unsplit || (part == DRAWN && by_users) {
                 self.unsplit.period = period;
                 self.unsplit.failures = self.unsplit.failures.plus(arms);
                 self.unsplit.refusals = self.unsplit.refusals.plus(settled.refusals);
@@ -489,7 +503,8 @@ impl Evidence {
             else {
                 continue;
             };
-            if part == DRAWN && self.split.is_mismatch() && self.split_epoch == queue.epoch {
+            let is_unsplit = self.split.is_mismatch() || self.is_by_users(settings);
+            if part == DRAWN && is_unsplit && self.split_epoch == queue.epoch {
                 self.unsplit.slow[slowness] = self.unsplit.slow[slowness].plus(arms);
                 continue;
             }
@@ -540,12 +555,12 @@ impl Evidence {
         if self.split_epoch != epoch {
             (self.split, self.split_epoch) = (Split::default(), epoch);
         }
-        if !self.split.is_mismatch() {
+        if !self.split.is_mismatch() && !self.by_users.is_resumed(epoch) {
             self.split.update(table, arms.canary.requests, arms.stable.requests);
             // The block that showed it was still drawn by these tables.
             return false;
         }
-        true
+        self.split.is_mismatch()
     }
 
     /// Judges a period that has ended by its own split; true if it brought bad news.
@@ -559,8 +574,10 @@ impl Evidence {
         let (share, second) = (unsplit.failures.share(), period);
         let Some(tables) = queue.newest().filter(|_| share > 0.0 && share < 1.0) else { return false };
         let dampings = &tables.dampings;
-        let harm = HarmTable::new(share, tables.stable_rate, tables.margins.failures);
-        self.harm.update(&harm, unsplit.failures, dampings.failures, second);
+        if !self.is_by_users(settings) {
+            let harm = HarmTable::new(share, tables.stable_rate, tables.margins.failures);
+            self.harm.update(&harm, unsplit.failures, dampings.failures, second);
+        }
         if let Some(margin) = tables.margins.refusals {
             let refusals = HarmTable::new(share, self.past.refusals.rate(), margin);
             self.refusals.update(&refusals, unsplit.refusals, dampings.refusals, second);

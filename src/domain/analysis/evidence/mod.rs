@@ -8,6 +8,7 @@
 //!
 //! Several processes share the one alpha (`mixture`): failures against stable and against a ceiling, latency, refusals.
 
+mod by_users;
 mod carry;
 mod entering;
 mod queue;
@@ -22,7 +23,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 pub use carry::Rules;
-pub use settings::{ProofSettings, Settings, StableSettings};
+pub use settings::{ProofSettings, Settings, StableSettings, UsersSettings};
 pub use views::{LatencyFigures, StableHold};
 
 use super::ceiling::Ceiling;
@@ -36,11 +37,13 @@ use super::proof::{Proof, ProofTable, margin_before};
 use super::ratio::{FailureSplit, RatioInterval, interval};
 use super::split::Split;
 use super::stable::StableHealth;
+use super::users::{UserTally, Users};
 use super::warmup::{Cold, WarmUp};
 use super::{Arms, Counts};
 use crate::domain::function::Revision;
 use crate::domain::time::Uptime;
 use crate::domain::weight::Weight;
+use by_users::ByUsers;
 use entering::Unsplit;
 use queue::Queue;
 use tables::Dampings;
@@ -50,6 +53,9 @@ pub const PERIOD: Duration = Duration::from_secs(10);
 
 /// The same in cohorts.
 const PERIOD_COHORTS: u64 = PERIOD.as_millis() as u64 / COHORT_MS;
+
+/// The logarithm of a capital that nothing has been put into.
+const LN_LEAST: f64 = -10.0;
 
 /// So many superseded epochs are judged late; older ones count towards exposure alone.
 const QUEUES_KEPT: usize = 12;
@@ -71,6 +77,10 @@ pub struct Block<'a> {
     pub latency: Option<LatencySpan<'a>>,
     /// The cohorts, which are what is judged; without any the counts are, as one cohort that has settled.
     pub cohorts: Option<Cohorts<'a>>,
+    /// Users, where they stick to a version.
+    pub users: Option<UserTally>,
+    /// The cohorts of all their requests; there only who failed for the first time has failed.
+    pub visits: Option<Cohorts<'a>>,
     /// Whether no request of the epoch is under way, nor will be.
     pub is_final: bool,
 }
@@ -78,8 +88,18 @@ pub struct Block<'a> {
 impl Block<'_> {
     /// Counts without latencies, of requests that have all ended.
     pub fn of_counts(epoch: Revision, weight: Weight, arms: Arms) -> Block<'static> {
-        let (stratum, is_final) = (Stratum::Drawn, false);
-        Block { epoch, weight, stratum, arms, refused: [0; 2], latency: None, cohorts: None, is_final }
+        Block {
+            epoch,
+            weight,
+            stratum: Stratum::Drawn,
+            arms,
+            refused: [0; 2],
+            latency: None,
+            cohorts: None,
+            users: None,
+            visits: None,
+            is_final: false,
+        }
     }
 }
 
@@ -126,6 +146,9 @@ pub struct Evidence {
     latency: LatencyHarm,
     #[serde(default)]
     refusals: Harm,
+    /// Users, where they stick to a version.
+    #[serde(default, skip_serializing_if = "ByUsers::is_unknown")]
+    by_users: ByUsers,
     /// What is added to the logarithm of the capital, where earlier rules had spent or won another one.
     #[serde(default)]
     carry: f64,
@@ -200,6 +223,7 @@ impl Evidence {
             ceiling: Ceiling::default(),
             latency: LatencyHarm::default(),
             refusals: Harm::default(),
+            by_users: ByUsers::default(),
             carry: 0.0,
             rules: Rules::Cohorts,
             found: false,
@@ -244,6 +268,7 @@ impl Evidence {
     fn seek(&mut self, goal: Option<ProofGoal>) {
         self.proof = Proof::default();
         self.better = Proof::without_reserve();
+        self.by_users.seek();
         self.goal = goal;
         // The epoch that the goal begins with has tables of its own; what is served already gets them at once.
         if let Some(tables) = self.queues.last_mut().and_then(Queue::newest_mut) {
@@ -259,6 +284,7 @@ impl Evidence {
         self.ceiling = Ceiling::default();
         self.latency = LatencyHarm::default();
         self.refusals = Harm::default();
+        self.by_users.forgive();
         self.carry = 0.0;
         self.found = false;
         self.ln_found = None;
@@ -296,7 +322,13 @@ impl Evidence {
             stable = stable.plus(block.arms.stable);
             canary_failed |= block.arms.canary.failures > 0;
         }
+        if settings.users.is_some() {
+            self.by_users.observe(settings, self.goal, at, blocks.clone());
+        }
         self.enter(settings, at, blocks.clone());
+        if self.is_by_users(settings) {
+            self.test(settings);
+        }
         for latency in blocks.filter_map(|block| block.latency) {
             self.past.latency.add(latency);
         }
@@ -354,12 +386,13 @@ impl Evidence {
 
     /// Whether anything has been dispatched that has not entered everywhere.
     pub fn waits(&self) -> bool {
-        self.queues.iter().any(|queue| queue.is_open)
+        self.by_users.is_open || self.queues.iter().any(|queue| queue.is_open)
     }
 
     /// The first cohort of which anything may have to be told.
     pub fn needs_since(&self, epoch: Revision) -> u64 {
-        self.queues.iter().find(|queue| queue.epoch == epoch).map_or(0, Queue::needs_since)
+        let of_queue = self.queues.iter().find(|queue| queue.epoch == epoch).map_or(0, Queue::needs_since);
+        self.by_users.needs_since(epoch).map_or(of_queue, |of_users| of_users.min(of_queue))
     }
 
     /// The logarithm of the capital against the canary: at `Settings::ln_harm_limit` it is rolled back.
@@ -369,6 +402,22 @@ impl Evidence {
         let settled = self.ln_of(settings, &self.harm, &self.ceiling, &self.refusals);
         let bound = self.bound.map(|bound| bound.ln);
         [bound, self.ln_found].into_iter().flatten().fold(settled, f64::max)
+    }
+
+    /// Whether users are judged and not requests.
+    fn is_by_users(&self, settings: &Settings) -> bool {
+        settings.users.is_some() && self.by_users.is_known
+    }
+
+    /// Users of both versions in the present epoch, and how many met a failure; `None` where requests are judged.
+    pub fn users(&self, settings: &Settings) -> Option<Users> {
+        self.is_by_users(settings).then(|| self.by_users.users())
+    }
+
+    /// When users are looked at next for the proof; `None` where requests are judged, or none is sought.
+    pub fn next_look(&self, settings: &Settings) -> Option<Uptime> {
+        settings.proof.filter(|_| self.is_by_users(settings))?;
+        self.by_users.next_look(settings)
     }
 
     /// Tests for harm; what is found stays found.
@@ -394,9 +443,12 @@ impl Evidence {
 
     fn classes_of(&self, settings: &Settings, harm: &Harm, ceiling: &Ceiling, refusals: &Harm) -> Classes {
         Classes {
-            failures: match settings.ceiling {
-                None => harm.ln(),
-                Some(_) => half_and_half(harm.ln(), ceiling.ln()),
+            // Requests of users who stick to a version are no draws: a union with `by_users`, no mean.
+            failures: match (settings.ceiling, self.is_by_users(settings)) {
+                (None, false) => harm.ln(),
+                (Some(_), false) => half_and_half(harm.ln(), ceiling.ln()),
+                (None, true) => f64::NEG_INFINITY,
+                (Some(_), true) => half_and_half(f64::NEG_INFINITY, ceiling.ln()),
             },
             latency: settings.latency.as_ref().map(|latency| self.latency.ln(latency)),
             refusals: settings.refusals.map(|_| refusals.ln()),
@@ -404,7 +456,12 @@ impl Evidence {
     }
 
     fn ln_of(&self, settings: &Settings, harm: &Harm, ceiling: &Ceiling, refusals: &Harm) -> f64 {
-        self.classes_of(settings, harm, ceiling, refusals).ln() + self.carry
+        let ln = self.classes_of(settings, harm, ceiling, refusals).ln() + self.carry;
+        if !self.is_by_users(settings) {
+            return ln;
+        }
+        // Nothing at all is a capital of nothing, which people need not be shown as minus infinity.
+        ln.max(self.by_users.ln_harm(settings, settings.limit_at(&self.past))).max(LN_LEAST)
     }
 
     /// The same, if so many more canary requests came now and failed, and nothing else did.
@@ -418,7 +475,11 @@ impl Evidence {
                 ceiling.update(more, max, damping, 0);
             }
         }
-        self.ln_of(settings, &harm, &ceiling, &self.refusals)
+        let ln = self.ln_of(settings, &harm, &ceiling, &self.refusals);
+        if !self.is_by_users(settings) {
+            return ln;
+        }
+        ln.max(self.by_users.ln_harm_after(settings, settings.limit_at(&self.past), failures))
     }
 
     /// Whether harm was found, enough for a rollback; it stays found until it is forgiven.
@@ -431,7 +492,7 @@ impl Evidence {
     /// What is under way proves nothing.
     pub fn ln_proof(&self) -> Option<f64> {
         self.goal?;
-        Some(self.proof.ln())
+        Some(if self.by_users.is_known { self.by_users.ln_proof() } else { self.proof.ln() })
     }
 
     /// Whether the canary is proven harmless enough for the next weight.
@@ -442,9 +503,14 @@ impl Evidence {
         }
     }
 
-    /// About how many more clean canary requests lead to proof at `weight`; `None` where no number would.
+    /// About how many more clean canary requests, or users where these are judged, lead to proof at `weight`.
+    ///
+    /// `None` where no number would.
     pub fn more_clean_requests(&self, settings: &Settings, weight: Weight) -> Option<u64> {
         let (proof, goal) = (settings.proof?, self.goal?);
+        if self.is_by_users(settings) {
+            return self.by_users.more_clean_users(settings, goal);
+        }
         let margin = margin_before(goal.next_weight.fraction(), settings.limit.ratio, proof.budget);
         let table = ProofTable::new(weight.fraction(), self.past.failures.rate(), margin);
         let phi = Dampings::new(settings, &self.past).failures.phi;

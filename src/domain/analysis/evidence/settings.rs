@@ -26,6 +26,8 @@ pub struct Settings {
     pub proof: Option<ProofSettings>,
     /// By how much failures vary more than independent ones would.
     pub dispersion: DispersionRule,
+    /// How users are judged, where they stick to a version; `None` where each request is drawn.
+    pub users: Option<UsersSettings>,
     /// When stable counts as unwell and holds the advance; `None` where it never does.
     pub stable: Option<StableSettings>,
 }
@@ -37,6 +39,13 @@ pub struct ProofSettings {
     pub budget: f64,
     /// beta.
     pub false_advance_rate: f64,
+}
+
+/// How users are judged who stick to a version.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct UsersSettings {
+    /// Proof is looked at after so long, twice that, four times and so on.
+    pub bake: Duration,
 }
 
 /// When the stable version counts as unwell.
@@ -70,6 +79,7 @@ impl Settings {
                 false_advance_rate: proof.false_advance_rate,
             }),
             dispersion: DispersionRule::Estimated { at_least: analysis.min_dispersion },
+            users: plan.routing.judges_users().then_some(UsersSettings { bake: plan.bake }),
             stable: holds.then_some(StableSettings { failures: unhealthy.failures, span: unhealthy.span }),
         })
     }

@@ -95,6 +95,7 @@ fn settings_of(run: &Run) -> Settings {
         dispersion: DispersionRule::Constant(run.disp),
         latency: None,
         refusals: None,
+        users: None,
         stable: None,
     }
 }
@@ -176,6 +177,7 @@ fn a_clean_canary_needs_this_many_requests() {
         dispersion: DispersionRule::Constant(1.0),
         latency: None,
         refusals: None,
+        users: None,
         stable: None,
     };
     for (next, about) in [(50_000, 37.0), (250_000, 185.0), (500_000, 370.0), (1_000_000, 740.0)] {
@@ -230,6 +232,7 @@ fn strict() -> Settings {
         false_rollback_rate: 0.01,
         proof: Some(ProofSettings { budget: 0.005, false_advance_rate: 0.05 }),
         dispersion: DispersionRule::Estimated { at_least: 1.0 },
+        users: None,
         stable: None,
     }
 }

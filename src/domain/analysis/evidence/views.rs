@@ -6,6 +6,7 @@ use super::{EpochTotals, Evidence, FailureSplit, RatioInterval, Settings, interv
 use crate::domain::analysis::latency::{PROCESSES, QUANTILES};
 use crate::domain::analysis::mirror::Stratum;
 use crate::domain::analysis::spells::Kind;
+use crate::domain::analysis::users::Users;
 use crate::domain::analysis::{Arms, Counts};
 use crate::domain::function::Revision;
 use crate::domain::histogram::upper_edge_us;
@@ -42,7 +43,12 @@ pub struct StableHold {
 
 impl Evidence {
     /// The interval of the ratio of failure rates, canary to stable, at the plan's alpha.
+    ///
+    /// Where users are judged, requests are no draws, and there is none.
     pub fn ratio(&self, settings: &Settings) -> Option<RatioInterval> {
+        if self.users(settings).is_some() {
+            return None;
+        }
         let mut splits: Vec<FailureSplit> = Vec::new();
         let mut of = (Revision(0), false);
         for totals in &self.totals {
@@ -61,7 +67,7 @@ impl Evidence {
         interval(&splits, settings.false_rollback_rate)
     }
 
-    /// About how many more canary requests must fail in a row, at the present weight, until it is rolled back.
+    /// About how many more canary requests must fail in a row, or users of its own meet a failure where they are judged, at the present weight, until it is rolled back.
     ///
     /// `None` where failures alone never would; 0 once the limit was passed. Where failures seem to come in clumps, what
     /// a second may add is bounded (`clip`), and it may take more of them than this.
@@ -98,10 +104,43 @@ impl Evidence {
         })
     }
 
+    /// What users have shown, in words; `None` where requests are judged.
+    pub fn users_in_words(&self, settings: &Settings) -> Option<String> {
+        let Users { canary, stable } = self.users(settings)?;
+        Some(format!(
+            "users stick to their version, so users are judged and not their requests: since this weight was served, or the \
+             daemon was started, {} of the canary's {} users met a failure, and {} of stable's {}; latency and refusals are \
+             judged by each user's first request in that time",
+            canary.failures, canary.requests, stable.failures, stable.requests
+        ))
+    }
+
+    /// What users of the canary met, in words; `None` where that is not what speaks against it.
+    fn users_harmed(&self, settings: &Settings) -> Option<String> {
+        let Users { canary, stable } = self.users(settings)?;
+        let of_users = self.by_users.ln_harm(settings, settings.limit_at(&self.past));
+        (of_users >= self.classes(settings).ln() + self.carry).then(|| {
+            format!(
+                "{} of the canary's {} users met a failure at {}, and {} of stable's {}, more than the plan allows",
+                canary.failures,
+                canary.requests,
+                self.last_share(),
+                stable.failures,
+                stable.requests
+            )
+        })
+    }
+
     /// How many requests the canary got copies of over the whole rollout, and how many of these failed.
     pub fn copies(&self) -> Counts {
         let copies = self.totals.iter().filter(|totals| !totals.stratum.is_real());
         copies.fold(Counts::default(), |sum, totals| sum.plus(totals.arms.canary))
+    }
+
+    /// Requests that the canary got in an epoch, copies apart.
+    pub(super) fn requests_in(&self, epoch: Revision) -> u64 {
+        let of_epoch = self.totals.iter().filter(|totals| totals.epoch == epoch && totals.stratum.is_real());
+        of_epoch.map(|totals| totals.arms.canary.requests).sum()
     }
 
     /// What was counted of both arms while the canary had this share, copies apart.
@@ -140,6 +179,9 @@ impl Evidence {
 
     /// The canary's share of the requests in the epoch whose split is watched; `None` without any.
     pub fn found_share(&self) -> Option<f64> {
+        if self.by_users.is_known {
+            return Some(self.by_users.users().share());
+        }
         let is_of =
             |totals: &&EpochTotals| (totals.epoch, totals.stratum) == (self.split_epoch, Stratum::Drawn);
         let totals = self.totals.iter().find(is_of)?;
@@ -201,8 +243,11 @@ impl Evidence {
         ))
     }
 
-    /// What is slow or refused, in words; `None` where it says less against the canary than failures do.
+    /// What is slow or refused, or whose users fail, in words; `None` where failures of requests say more against the canary.
     pub fn slowness(&self, settings: &Settings) -> Option<String> {
+        if let Some(users) = self.users_harmed(settings) {
+            return Some(users);
+        }
         let speaking = self.speaking(settings);
         let refusals = speaking.refusals.unwrap_or(f64::NEG_INFINITY);
         let is_slow = speaking.latency.is_some_and(|latency| latency > refusals);

@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use super::fields::{Fields, Reader};
 use super::steps::PlacedStep;
+use crate::domain::analysis::proof::margin_before;
+use crate::domain::analysis::users;
 use crate::domain::plan::model::{OnFailure, Plan, Start, Step};
 use crate::domain::plan::{defaults, span};
 use crate::domain::weight::Weight;
@@ -17,6 +19,7 @@ impl Reader<'_> {
         self.note_endless_waits(plan, steps, fields);
         self.note_no_canary(plan, steps, fields);
         self.note_unproven(plan, steps);
+        self.note_few_users(plan, steps, fields);
     }
 
     /// A first weight is let in before anything is known of the canary.
@@ -34,6 +37,45 @@ impl Reader<'_> {
                     "`firstWeight: probe` proves it at 3% first; `firstWeight: unproven` says that this is meant",
                 );
         }
+    }
+
+    /// Where users stick to a version it takes users to decide, and a plan cannot know how many there are.
+    fn note_few_users(&mut self, plan: &Plan, steps: &[PlacedStep], fields: &Fields<'_>) {
+        let Some(routing) = fields.get("routing").filter(|_| plan.routing.affinity.is_some()) else { return };
+        let Some(analysis) = &plan.analysis else { return };
+        if !plan.routing.judges_users() {
+            let said = "copies are compared request by request, so requests are judged though users stick to their version: \
+                        one user who fails alike on both may look like a canary that fails";
+            self.faults.warning(routing.at, said).help("leave `mirror` or `affinity` out");
+            return;
+        }
+        let weights: Vec<Weight> = steps
+            .iter()
+            .filter_map(|placed| if let Step::SetWeight(weight) = placed.step { Some(weight) } else { None })
+            .collect();
+        let Some(first) = weights.first().filter(|first| **first < Weight::FULL) else { return };
+        let in_all = |of_canary: u64, weight: Weight| (of_canary as f64 / weight.fraction()).ceil() as u64;
+        let for_harm = in_all(users::FOR_HARM, *first);
+        let pairs = weights.windows(2).filter(|pair| pair[0] < pair[1]);
+        let proven = analysis.proof.and_then(|proof| {
+            let of = |pair: &[Weight]| {
+                let ratio = analysis.failures.max_ratio;
+                let margin = margin_before(pair[1].fraction(), ratio, proof.added_failures);
+                (in_all(users::for_proof(margin), pair[0]), pair[1])
+            };
+            pairs.map(of).max_by_key(|(users, _)| *users)
+        });
+        let mut said = format!(
+            "users stick to their version, so users are judged: with fewer than {for_harm} at a time hardly any harm is found \
+             at {first}"
+        );
+        if let Some((users, next)) = proven {
+            said.push_str(&format!(", and with fewer than {users} nothing is proven before {next}"));
+        }
+        self.faults.warning(routing.at, said).help(
+            "with fewer users begin with a larger weight, or write `analysis: {proof: none}` and let bakes and an `approval` \
+             step decide; `serin lint --rps N --users M` says which weights are decided",
+        );
     }
 
     fn note_unused_bake(&mut self, plan: &Plan, fields: &Fields<'_>) {
