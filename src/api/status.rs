@@ -506,7 +506,11 @@ pub fn counts_view(record: &Record) -> CountsView {
         canary: exposure_view(kept.arms.canary),
     };
     CountsView {
-        prior: record.prior.map(|prior| PriorView { requests: prior.requests, failures: prior.failures }),
+        prior: record.prior.map(|prior| PriorView {
+            requests: prior.requests,
+            failures: prior.failures,
+            dispersion: prior.dispersion,
+        }),
         blocks: record.blocks.iter().map(block).collect(),
     }
 }

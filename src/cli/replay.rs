@@ -25,7 +25,8 @@ Examples:
 COUNTS has a JSON object a line: {\"t\": 10, \"weight\": 0.03, \"stable\": {\"requests\": 970, \"failures\": 1},
 \"canary\": {\"requests\": 30, \"failures\": 0}}, where t is the end of the block in seconds and the counts are what
 came since the line before. The first line may be {\"prior\": {\"requests\": 8700, \"failures\": 9}}: the stable
-version's traffic before. One JSON list of such objects does as well, and so does CSV whose first line is
+version's traffic before, and \"dispersion\" in it how unevenly that failed. One JSON list of such objects does as well,
+and so does CSV whose first line is
 t,weight,stable_requests,stable_failures,canary_requests,canary_failures (before them prior,,8700,9,,). `advance` says that the proof stands; bakes, windows and people are not replayed.
 
 Exit codes: 0 however it went, 1 when the counts or the plan cannot be read";

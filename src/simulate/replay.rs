@@ -159,8 +159,12 @@ impl Replay {
             within(what, found, 0.0..=1e15, expected)?;
         }
         let settings = Settings::of(plan).ok_or(ReplayError::NothingIsJudged)?;
+        if let Some(phi) = prior.dispersion {
+            within("prior.dispersion", phi, 1.0..=1e6, "1 is independent failures, and less cannot be")?;
+        }
         let settings = match dispersion {
-            Dispersion::Auto => settings,
+            // What was learnt before goes on damping: the daemon forgets it slowly, too.
+            Dispersion::Auto => settings.damped_by(prior.dispersion.unwrap_or(1.0)),
             Dispersion::Constant(phi) => {
                 within("dispersion", phi, 1.0..=1e6, "1 is independent failures, and less cannot be")?;
                 let dispersion = DispersionRule::Constant(phi);

@@ -202,6 +202,10 @@ fn what_is_no_count_is_refused_with_its_line() {
         ),
         (&format!("{BLOCK}\n{{\"prior\": {{\"requests\": 1, \"failures\": 0}}}}"), &["line 2", "first line"]),
         ("{\"prior\": {\"requests\": -1, \"failures\": 0}}", &["line 1", "prior.requests"]),
+        (
+            "{\"prior\": {\"requests\": 9, \"failures\": 0, \"dispersion\": 0.5}}",
+            &["line 1", "prior.dispersion", "less cannot be"],
+        ),
     ] {
         replayed(PLAN, counts, &[]).ended(1).complaining(parts);
     }
@@ -214,7 +218,8 @@ fn what_is_no_count_is_refused_with_its_line() {
 }
 
 /// What the daemon's core decided in a simulation, and what `replay` says to the counts it kept: a rollback of those that
-/// were rolled back, in the block it came in or seconds before, and of no others.
+/// were rolled back, in the block it came in or seconds before, and of no others. One of twenty may be decided otherwise
+/// where how unevenly stable fails changed meanwhile, which counts by the second tell less well.
 #[test]
 fn replay_says_what_the_daemon_decided() {
     const STEPS: &str = "function: f\nalias: live\nsteps: [3%, 25%, 100%]\nbake: 0s\n\
@@ -222,7 +227,7 @@ fn replay_says_what_the_daemon_decided() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("f.yaml");
     std::fs::write(&path, STEPS).unwrap();
-    let (mut back, mut up) = (0, 0);
+    let (mut back, mut up, mut otherwise) = (0, 0, Vec::new());
     for canary in ["0.1%", "2%", "20%", "100%"] {
         for seed in ["1", "2", "3", "4", "5"] {
             let flags = ["--rps", "100", "--canary-failures", canary, "--seed", seed];
@@ -234,11 +239,14 @@ fn replay_says_what_the_daemon_decided() {
             let seconds = |line: &Value| line["t"].as_f64().unwrap();
             let found = said.iter().find(|line| line["verdict"] == "rollback").map(seconds);
             let what = format!("canary {canary}, seed {seed}: {found:?} of {ended:#}");
-            assert_eq!(found.is_some(), is_back, "{what}");
+            if found.is_some() != is_back {
+                otherwise.push(what.clone());
+            }
             let last = seconds(said.last().unwrap());
-            assert!(found.is_none_or(|found| last - found <= 20.0), "{last}, {what}");
+            assert!(found.is_none_or(|found| last - found <= 5.0), "{last}, {what}");
             (back, up) = (back + usize::from(is_back), up + usize::from(!is_back));
         }
     }
     assert!(back >= 10 && up >= 4, "{back} rolled back, {up} promoted");
+    assert!(otherwise.len() <= 1, "{otherwise:#?}");
 }

@@ -21,6 +21,9 @@ pub struct PriorView {
     pub requests: f64,
     /// Of these, the ones that failed.
     pub failures: f64,
+    /// How unevenly they did, at least 1; absent of rollouts that began before this was kept.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dispersion: Option<f64>,
 }
 
 /// Counts of both versions since the block before.

@@ -34,6 +34,9 @@ pub struct Prior {
     pub requests: f64,
     /// Of these, the ones that failed.
     pub failures: f64,
+    /// How unevenly they did, at least 1; what was stored before this was kept does not tell.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dispersion: Option<f64>,
 }
 
 /// Counts of both versions over one stretch of time at one weight.
@@ -169,8 +172,9 @@ impl Row {
         let mut line = |arguments: std::fmt::Arguments<'_>| {
             text.write_fmt(arguments).expect("a string takes whatever is written");
         };
-        if let Some(Prior { requests, failures }) = self.prior {
-            line(format_args!("prior {requests} {failures}\n"));
+        if let Some(Prior { requests, failures, dispersion }) = self.prior {
+            let dispersion = dispersion.map_or_else(String::new, |dispersion| format!(" {dispersion}"));
+            line(format_args!("prior {requests} {failures}{dispersion}\n"));
         }
         for Kept { until, weight, arms: Arms { canary, stable } } in &self.blocks {
             line(format_args!(
@@ -207,9 +211,7 @@ pub fn read(rows: &[StoredRow]) -> Option<Record> {
         for line in row.text.lines() {
             match line.strip_prefix("prior ") {
                 Some(prior) => {
-                    let (requests, failures) = prior.split_once(' ')?;
-                    record.prior =
-                        Some(Prior { requests: requests.parse().ok()?, failures: failures.parse().ok()? });
+                    record.prior = Some(read_prior(prior)?);
                 }
                 None => blocks.push(read_block(line)?),
             }
@@ -221,6 +223,15 @@ pub fn read(rows: &[StoredRow]) -> Option<Record> {
         record.blocks.extend(blocks);
     }
     Some(record)
+}
+
+fn read_prior(line: &str) -> Option<Prior> {
+    let numbers: Vec<f64> = line.split(' ').map(|number| number.parse().ok()).collect::<Option<_>>()?;
+    match numbers[..] {
+        [requests, failures] => Some(Prior { requests, failures, dispersion: None }),
+        [requests, failures, dispersion] => Some(Prior { requests, failures, dispersion: Some(dispersion) }),
+        _ => None,
+    }
 }
 
 fn read_block(line: &str) -> Option<Kept> {
@@ -263,7 +274,8 @@ mod tests {
 
     #[test]
     fn blocks_last_a_second_and_every_count_is_in_one() {
-        let mut ledger = Ledger::begin(Uptime(500), Some(Prior { requests: 8700.0, failures: 8.7 }));
+        let prior = Prior { requests: 8700.0, failures: 8.7, dispersion: Some(1.25) };
+        let mut ledger = Ledger::begin(Uptime(500), Some(prior));
         let mut shelf = Shelf::default();
         for look in 1..=1000_u64 {
             let epoch = if look <= 500 { (Revision(1), THREE) } else { (Revision(2), FIVE) };
@@ -271,7 +283,9 @@ mod tests {
             shelf.store(ledger.rows());
         }
         let record = read(&shelf.0).unwrap();
-        assert_eq!(record.prior, Some(Prior { requests: 8700.0, failures: 8.7 }));
+        assert_eq!(record.prior, Some(prior));
+        let before = StoredRow { text: shelf.0[0].text.replace(" 1.25\n", "\n"), ..shelf.0[0].clone() };
+        assert_eq!(read(&[before]).unwrap().prior, Some(Prior { dispersion: None, ..prior }));
         assert_eq!((record.began, record.blocks.len()), (Uptime(500), 100));
         let sum = record.blocks.iter().fold(Arms::default(), |sum, kept| sum.plus(kept.arms));
         assert_eq!(sum, arms(1000, 0, 9000));
@@ -340,7 +354,9 @@ mod tests {
     #[test]
     fn what_was_not_written_here_is_not_read() {
         assert_eq!(read(&[]), None);
-        for text in ["1 2 3\n", "x\n", "1 30000 1 0 9 zero\n", "1 2000000 1 0 9 0\n", "prior 1\n"] {
+        for text in
+            ["1 2 3\n", "x\n", "1 30000 1 0 9 zero\n", "1 2000000 1 0 9 0\n", "prior 1\n", "prior 1 2 3 4\n"]
+        {
             assert_eq!(read(&[StoredRow { start: Uptime(0), text: text.to_owned() }]), None, "{text}");
         }
     }

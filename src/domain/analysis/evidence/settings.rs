@@ -89,6 +89,17 @@ impl Settings {
         matches!(self.dispersion, DispersionRule::Constant(_))
     }
 
+    /// The same for failures that are known to vary at least so much more than independent ones.
+    pub fn damped_by(self, phi: f64) -> Settings {
+        let dispersion = match self.dispersion {
+            DispersionRule::Constant(constant) => DispersionRule::Constant(constant),
+            DispersionRule::Estimated { at_least } => {
+                DispersionRule::Estimated { at_least: at_least.max(phi) }
+            }
+        };
+        Settings { dispersion, ..self }
+    }
+
     /// What is accepted of the canary as long as stable's past is what it is: its own bad spells are, too.
     pub(super) fn limit_at(&self, past: &Past) -> Margin {
         Margin { added: self.limit.added.max(past.spells.level(Kind::Failures)), ..self.limit }
