@@ -224,8 +224,8 @@ impl Feasibility {
 
     fn said_of_all(&self) -> String {
         let in_words = |seconds: u64| span(Duration::from_secs(seconds));
+        let has_users = self.steps.iter().any(|step| step.clean_canary_users.is_some());
         let Some(time) = self.seconds_p90 else {
-            let has_users = self.steps.iter().any(|step| step.clean_canary_users.is_some());
             let way = if has_users {
                 "; write `analysis: {proof: none}` and let bakes and an `approval` step decide"
             } else {
@@ -233,6 +233,12 @@ impl Feasibility {
             };
             return format!("for ever: there is a gate that no traffic like this opens{way}");
         };
+        if self.in_time && has_users {
+            let first = in_words(time);
+            return format!(
+                "about {first} where users of the canary meet no failure, and longer by later looks where they do"
+            );
+        }
         if self.in_time {
             return format!("about {} at most", in_words(time));
         }

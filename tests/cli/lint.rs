@@ -74,6 +74,27 @@ fn the_schema_is_one() {
 }
 
 #[test]
+fn users_who_stick_say_which_gates_can_decide() {
+    let dir = tempfile::tempdir().unwrap();
+    let plan = write(dir.path(), "shop.yaml", &format!("{GOOD}routing: {{affinity: {{cookie: session}}}}\n"));
+    let words = |out: String| out.split_whitespace().collect::<Vec<_>>().join(" ");
+    let few = words(serin(&["lint", &plan, "--rps", "100", "--users", "1000"]).ended(1).out);
+    for part in [
+        "users stick to their version",
+        "and it has 30: it",
+        "cannot decide",
+        "let bakes and an `approval` step",
+    ] {
+        assert!(few.contains(part), "{part:?} is not in {few}");
+    }
+    let many = words(serin(&["lint", &plan, "--rps", "100", "--users", "20000"]).done().out);
+    assert!(
+        many.contains("it has 600") && many.contains("where users of the canary meet no failure"),
+        "{many}"
+    );
+}
+
+#[test]
 fn traffic_says_which_gates_can_decide() {
     let dir = tempfile::tempdir().unwrap();
     let plan = write(dir.path(), "shop.yaml", GOOD);
