@@ -5,8 +5,11 @@
 
 use std::net::IpAddr;
 
-use hyper::header::{self, HeaderMap};
+use hyper::header::{self, HeaderMap, HeaderName, HeaderValue};
 use hyper::{Method, Uri};
+
+static SEC_FETCH_MODE: HeaderName = HeaderName::from_static("sec-fetch-mode");
+static SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 
 /// Which names of itself a listener answers to without credentials.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,16 +55,20 @@ pub fn refuse_pages(
     headers: &HeaderMap,
     answers: Names,
 ) -> Result<(), PageError> {
-    let text = |name: &str| headers.get(name).map(|value| value.to_str().unwrap_or("null"));
-    let host = uri.authority().map(|authority| authority.as_str()).or_else(|| text("host"));
+    fn text(value: &HeaderValue) -> &str {
+        value.to_str().unwrap_or("null")
+    }
+    let (mut hosts, mut origins) =
+        (headers.get_all(header::HOST).iter(), headers.get_all(header::ORIGIN).iter());
+    let (host, origin) = (hosts.next().map(text), origins.next().map(text));
     // Of two that stand there, whoever is in between may have looked at the other.
-    let is_twice = |name: &str| headers.get_all(name).iter().nth(1).is_some();
-    if is_twice("host") {
+    if hosts.next().is_some() {
         return Err(PageError::Host { host: "two names at once".to_owned(), answers });
     }
-    if is_twice("origin") {
+    if origins.next().is_some() {
         return Err(PageError::Origin("two at once".to_owned()));
     }
+    let host = uri.authority().map(|authority| authority.as_str()).or(host);
     if let Some(host) = host {
         let name = host_name(host);
         let is_answered = match answers {
@@ -72,8 +79,7 @@ pub fn refuse_pages(
             return Err(PageError::Host { host: host.to_owned(), answers });
         }
     }
-    if let Some(origin) = headers.get(header::ORIGIN) {
-        let origin = origin.to_str().unwrap_or("null");
+    if let Some(origin) = origin {
         let is_same = origin
             .split_once("://")
             .is_some_and(|(_, authority)| authority.eq_ignore_ascii_case(host.unwrap_or_default()));
@@ -81,8 +87,8 @@ pub fn refuse_pages(
             return Err(PageError::Origin(origin.to_owned()));
         }
     }
-    let is_link = *method == Method::GET && text("sec-fetch-mode") == Some("navigate");
-    match text("sec-fetch-site") {
+    let is_link = *method == Method::GET && headers.get(&SEC_FETCH_MODE).map(text) == Some("navigate");
+    match headers.get(&SEC_FETCH_SITE).map(text) {
         None | Some("same-origin" | "none") => Ok(()),
         Some(_) if is_link => Ok(()),
         Some(site) => Err(PageError::Site(site.to_owned())),

@@ -68,7 +68,8 @@ pub(super) fn is_key_id(text: &str) -> bool {
 
 /// The scope that a request claims, unchecked; its region is where the client thinks it is.
 pub fn claimed_scope(uri: &Uri, headers: &HeaderMap) -> Option<Scope> {
-    if let Some(parts) = text_of(headers, "authorization").and_then(|value| value.strip_prefix(ALGORITHM)) {
+    let shown = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
+    if let Some(parts) = shown.and_then(|value| value.strip_prefix(ALGORITHM)) {
         return Scope::read(part_of(parts, "Credential")?);
     }
     let credential = uri.query()?.split('&').find_map(|pair| pair.strip_prefix("X-Amz-Credential="))?;

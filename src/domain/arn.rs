@@ -58,11 +58,18 @@ name_type! {
     FunctionName
 }
 
+impl FunctionName {
+    /// Whether a text is one.
+    pub fn is_one(text: &str) -> bool {
+        is_name_text(text) && text.len() <= 64
+    }
+}
+
 impl FromStr for FunctionName {
     type Err = NameError;
 
     fn from_str(text: &str) -> Result<FunctionName, NameError> {
-        if is_name_text(text) && text.len() <= 64 {
+        if FunctionName::is_one(text) {
             Ok(FunctionName(text.to_owned()))
         } else {
             Err(NameError("a function name is 1 to 64 letters, digits, hyphens and underscores"))
@@ -308,16 +315,22 @@ pub struct FunctionRef {
 impl FunctionRef {
     /// The same with the version or alias that is given apart from the name; two different ones are none.
     pub fn with_qualifier(mut self, given: Option<&str>) -> Result<FunctionRef, NameError> {
-        match (&self.qualifier, given) {
-            (Some(derived), Some(given)) if derived != given => Err(NameError(
-                "The derived qualifier from the function name does not match the specified qualifier.",
-            )),
-            (Some(_), _) | (None, None) => Ok(self),
-            (None, Some(given)) => {
-                self.qualifier = Some(given.to_owned());
-                Ok(self)
-            }
-        }
+        let one = one_qualifier(self.qualifier.as_deref(), given)?.map(str::to_owned);
+        self.qualifier = one;
+        Ok(self)
+    }
+}
+
+/// The version or alias that a name has or that is given apart from it; two different ones are none.
+pub fn one_qualifier<'a>(
+    derived: Option<&'a str>,
+    given: Option<&'a str>,
+) -> Result<Option<&'a str>, NameError> {
+    match (derived, given) {
+        (Some(derived), Some(given)) if derived != given => Err(NameError(
+            "The derived qualifier from the function name does not match the specified qualifier.",
+        )),
+        _ => Ok(derived.or(given)),
     }
 }
 

@@ -61,9 +61,9 @@ pub(super) fn authorize(
         return Ok(());
     }
     // None speaks of `$LATEST` said aloud.
-    let qualifier: Result<Option<Qualifier>, _> = call.qualifier.as_deref().map(str::parse).transpose();
+    let qualifier: Result<Option<Qualifier>, _> = call.qualifier().map(str::parse).transpose();
     let scope = qualifier.ok().and_then(|qualifier| PolicyScope::of(qualifier.as_ref()));
-    let policy = scope.and_then(|scope| worker.policy(&call.function, &scope));
+    let policy = scope.and_then(|scope| worker.policy(&call.function(), &scope));
     let is_allowed = who.known.principal.as_ref().zip(policy).is_some_and(|(principal, statements)| {
         let (source_arn, source_account) = (who.source_arn.as_deref(), who.source_account.as_deref());
         allows(&statements, &Asking { principal, action: ACTION, source_arn, source_account })
@@ -75,6 +75,6 @@ pub(super) fn authorize(
         "User: {} is not authorized to perform: {ACTION} on resource: {} because no resource-based policy allows the \
          {ACTION} action",
         who.known.name,
-        call.asked_arn()
+        call.asked_arn(&worker.place)
     )))
 }

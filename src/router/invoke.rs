@@ -52,9 +52,12 @@ const REQUEST_ID: HeaderName = HeaderName::from_static("x-amzn-requestid");
 const FUNCTION_ERROR: HeaderName = HeaderName::from_static("x-amz-function-error");
 const LOG_RESULT: HeaderName = HeaderName::from_static("x-amz-log-result");
 /// What a version is told of the client's request.
-const PASSED_ON: [&str; 4] = ["x-amz-client-context", "traceparent", "tracestate", "x-amzn-trace-id"];
-/// So many headers a version is sent, if the client is of AWS's.
-const UPSTREAM_HEADERS: usize = 6;
+static PASSED_ON: [HeaderName; 4] = [
+    HeaderName::from_static("x-amz-client-context"),
+    HeaderName::from_static("traceparent"),
+    HeaderName::from_static("tracestate"),
+    HeaderName::from_static("x-amzn-trace-id"),
+];
 /// What of it is kept with an event.
 const TRACING: [&str; 3] = ["traceparent", "tracestate", "x-amzn-trace-id"];
 
@@ -94,7 +97,13 @@ pub(super) async fn invoke(worker: &Rc<Worker>, request: Request<Payload>) -> In
     let given = request.extensions().get::<OfSerin>().and_then(|of_serin| of_serin.id);
     let id = given.unwrap_or_else(|| uuid::Builder::from_random_bytes(worker.random_bytes()).into_uuid());
     let is_doubtful = !headers::is_chunked_only(request.headers());
-    let mut response = match invoked(worker, request, id).await {
+    let invoked = if is_doubtful {
+        let text = "the only transfer coding that is taken is chunked".to_owned();
+        Err(InvokeError::InvalidRequestContent(text))
+    } else {
+        invoked(worker, request, id).await
+    };
+    let mut response = match invoked {
         Ok(response) => response,
         Err(error) => error.response().into(),
     };
@@ -108,10 +117,6 @@ pub(super) async fn invoke(worker: &Rc<Worker>, request: Request<Payload>) -> In
 
 async fn invoked(worker: &Rc<Worker>, request: Request<Payload>, id: Uuid) -> Result<Invoked, InvokeError> {
     let (head, payload) = request.into_parts();
-    if !headers::is_chunked_only(&head.headers) {
-        let text = "the only transfer coding that is taken is chunked".to_owned();
-        return Err(InvokeError::InvalidRequestContent(text));
-    }
     introduce(worker, &head)?;
     // Read also where the head is faulty, so that the connection is good for another call.
     let mut room = worker.payloads.room();
@@ -119,7 +124,8 @@ async fn invoked(worker: &Rc<Worker>, request: Request<Payload>, id: Uuid) -> Re
     let call = Call::read(&head.method, &head.uri, &head.headers, &worker.place)?;
     authorize(worker, &head, &payload, &call)?;
     // After the payload has come, so that a slow one is routed by the weights of the moment it is sent on.
-    let route = worker.route(&call.key).ok_or_else(|| InvokeError::FunctionNotFound(call.arn()))?;
+    let route =
+        worker.route(&call.key).ok_or_else(|| InvokeError::FunctionNotFound(call.arn(&worker.place)))?;
     let payload = checked(payload)?;
     match call.invocation {
         InvocationType::RequestResponse => {}
@@ -152,16 +158,16 @@ async fn invoked(worker: &Rc<Worker>, request: Request<Payload>, id: Uuid) -> Re
             }
             let outcome = Box::pin(run(worker, drawn, asked)).await?;
             let log = call.wants_log.then_some(outcome.log_tail);
-            return Ok(answer(outcome.payload, outcome.is_error, &outcome.label, log).into());
+            let room = HeaderMap::new();
+            return Ok(answer(outcome.payload, outcome.is_error, &outcome.label, log, room).into());
         }
     };
-    let upstream_head = post_to(&service, &head.headers, id);
-    // See `headers::detached`.
-    drop(head);
+    // Nothing else of the client's head outlives this, see `headers::detached`.
+    let upstream_head = post_to(&service, head.headers, id);
+    drop(head.uri);
     let version = route.upstream(pick.arm).version;
     let transit = Transit::begin(worker, route.clone(), pick, about).seated(seat);
     let (at, waits) = (transit.dispatched_at(), transit.waits());
-    let label = route.upstream(pick.arm).label.clone();
     let failed = move |fault: Fault| match fault.kind {
         FaultKind::TimedOut => Ok(timed_out(id, waits.first_byte)),
         FaultKind::Unreachable => Ok(function_error("Upstream.Unreachable", &fault.detail)),
@@ -171,14 +177,15 @@ async fn invoked(worker: &Rc<Worker>, request: Request<Payload>, id: Uuid) -> Re
         }
     };
     if call.is_streamed {
-        worker.say(&call.function, version, || start_line(id, version));
-        let (worker, function) = (Rc::clone(worker), call.function.clone());
-        let wants_log = call.wants_log;
+        let function = call.function();
+        worker.say(&function, version, || start_line(id, version));
+        let (worker, wants_log) = (Rc::clone(worker), call.wants_log);
+        let label = route.upstream(pick.arm).label.clone();
         return Ok(Invoked::Streamed(streamed(&label, async move |feed| {
             let sent = transit.send(&service, upstream_head, Outgoing::Whole(payload), Face::Invoke).await;
             let error = match sent {
                 Ok(Answered::Whole(answer, _)) if route.is_function_error(answer.status()) => {
-                    result_of(answer, |_| true).await.err()
+                    result_of(answer.status(), answer.into_body(), |_| true).await.err()
                 }
                 Ok(Answered::Whole(answer, _)) => {
                     let broken = |why: &str| function_error("Upstream.Broken", why);
@@ -196,16 +203,22 @@ async fn invoked(worker: &Rc<Worker>, request: Request<Payload>, id: Uuid) -> Re
             feed.complete(Completed { error, log }).await
         })));
     }
-    let running = Running::begun(worker, call.function, version, id, at);
+    let running = Running::begun(worker, Arc::clone(&route), version, id, at);
+    let mut room = HeaderMap::new();
     let result = match transit.send(&service, upstream_head, Outgoing::Whole(payload), Face::Invoke).await {
-        Ok(Answered::Whole(answer, _)) => result_of(answer, |status| route.is_function_error(status)).await,
+        Ok(Answered::Whole(answer, _)) => {
+            let (head, body) = answer.into_parts();
+            room = head.headers;
+            result_of(head.status, body, |status| route.is_function_error(status)).await
+        }
         Ok(Answered::Tunnel(..)) => Err(function_error("Upstream.Broken", "switched protocols")),
         Err(fault) => Err(failed(fault)?),
     };
     let run = running.end();
     let log = call.wants_log.then(|| lines_of(&run, version).into_bytes());
     let is_error = result.is_err();
-    Ok(answer(result.unwrap_or_else(|error| error), is_error, &label, log).into())
+    let label = &route.upstream(pick.arm).label;
+    Ok(answer(result.unwrap_or_else(|error| error), is_error, label, log, room).into())
 }
 
 fn header_of(id: Uuid) -> HeaderValue {
@@ -244,9 +257,9 @@ async fn keep(
     let event = AsyncEvent {
         id,
         trace: TRACING.iter().filter_map(text).collect(),
-        arn: call.arn(),
-        function: call.function,
-        qualifier: call.qualifier,
+        arn: call.arn(&worker.place),
+        function: call.function(),
+        qualifier: call.qualifier().map(str::to_owned),
         hops: 0,
         accepted_at: clock::wall_now(),
         payload,
@@ -255,10 +268,18 @@ async fn keep(
     events(event).await.map_err(refused)
 }
 
-/// The answer to an Invoke that a version got.
-fn answer(payload: Bytes, is_error: bool, label: &HeaderValue, log: Option<Vec<u8>>) -> Response<Bytes> {
+/// The answer to an Invoke that a version got; its headers take the room of others that are no longer wanted.
+fn answer(
+    payload: Bytes,
+    is_error: bool,
+    label: &HeaderValue,
+    log: Option<Vec<u8>>,
+    room: HeaderMap,
+) -> Response<Bytes> {
     let mut response = Response::new(payload);
     let headers = response.headers_mut();
+    *headers = room;
+    headers.clear();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     headers.insert(EXECUTED_VERSION, label.clone());
     if is_error {
@@ -298,34 +319,38 @@ fn checked(payload: Bytes) -> Result<Bytes, InvokeError> {
     Ok(payload)
 }
 
-fn post_to(service: &Service, client: &HeaderMap, id: Uuid) -> request::Parts {
-    let mut request = Request::new(());
-    *request.method_mut() = Method::POST;
-    *request.uri_mut() = service.root.clone();
-    let headers = request.headers_mut();
-    headers.reserve(UPSTREAM_HEADERS);
+/// What is sent to a version; its headers take the room of the client's.
+fn post_to(service: &Service, mut headers: HeaderMap, id: Uuid) -> request::Parts {
+    let passed = passed_on(&headers);
+    headers.clear();
     headers.insert(HOST, service.host_header.clone());
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     headers.insert(REQUEST_ID, header_of(id));
-    for name in PASSED_ON {
-        if let Some(value) = client.get(name) {
-            headers.insert(name, value.clone());
+    for (name, value) in PASSED_ON.iter().zip(passed) {
+        if let Some(value) = value {
+            headers.insert(name, value);
         }
     }
-    request.into_parts().0
+    let mut head = Request::new(()).into_parts().0;
+    (head.method, head.uri, head.headers) = (Method::POST, service.root.clone(), headers);
+    head
+}
+
+fn passed_on(client: &HeaderMap) -> [Option<HeaderValue>; PASSED_ON.len()] {
+    std::array::from_fn(|at| headers::first(client, &PASSED_ON[at]).cloned())
 }
 
 /// The payload a version answered with, or the function error it made.
 async fn result_of(
-    answer: Response<Download>,
+    status: StatusCode,
+    body: Download,
     is_error: impl Fn(StatusCode) -> bool,
 ) -> Result<Bytes, Bytes> {
-    let (head, body) = answer.into_parts();
     let collected = body.collect(ANSWER_BYTES_MAX).await.map_err(|why| match why {
         Uncollected::Broken(broken) => function_error("Upstream.Broken", &broken.to_string()),
         Uncollected::TooLarge(text) => function_error("Function.ResponseSizeTooLarge", &text),
     })?;
-    if is_error(head.status) { Err(status_error(head.status, &collected)) } else { Ok(collected) }
+    if is_error(status) { Err(status_error(status, &collected)) } else { Ok(collected) }
 }
 
 /// A failed answer as a function error: in the version's own words if it speaks Lambda's language, else quoted.

@@ -1,13 +1,14 @@
 //! Reads what an Invoke asks for: which function, by which qualifier, and how.
 
-use hyper::header::HeaderMap;
+use hyper::header::{HeaderMap, HeaderName};
 use hyper::{Method, Uri};
 use percent_encoding::percent_decode_str;
 
+use super::headers::first;
 use super::invoke_error::InvokeError;
 use crate::access::claimed_scope;
 use crate::access::parameters::Parameters;
-use crate::domain::arn::{Called, FunctionName, FunctionRef, Place};
+use crate::domain::arn::{Called, FunctionName, Place, one_qualifier};
 
 const PREFIX: &str = "/2015-03-31/";
 const STREAMING_PREFIX: &str = "/2021-11-15/";
@@ -18,6 +19,9 @@ const NAME_CHARS_MAX: usize = 256;
 const FUNCTION_PATTERN: &str = r"Member must satisfy regular expression pattern: (arn:(aws[a-zA-Z-]*)?:lambda:)?((eusc-)?[a-z]{2}((-gov)|(-iso([a-z]?)))?-[a-z]+-\d{1}:)?(\d{12}:)?(function:)?([a-zA-Z0-9-_\.]+)(:(\$LATEST(\.PUBLISHED)?|[a-zA-Z0-9-_]+))?";
 const QUALIFIER_PATTERN: &str =
     r"Member must satisfy regular expression pattern: \$(LATEST(\.PUBLISHED)?)|[a-zA-Z0-9-_$]+";
+
+static INVOCATION_TYPE: HeaderName = HeaderName::from_static("x-amz-invocation-type");
+static LOG_TYPE: HeaderName = HeaderName::from_static("x-amz-log-type");
 
 /// How a function is to be invoked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,12 +39,14 @@ pub(super) enum InvocationType {
 pub(super) struct Call {
     /// `function:qualifier`, unqualified ones as `$LATEST`.
     pub(super) key: String,
-    /// The bare function.
-    pub(super) function: FunctionName,
-    /// The qualifier, where the client says one.
-    pub(super) qualifier: Option<String>,
-    /// The place the client speaks of.
-    pub(super) place: Place,
+    /// How much of it is the bare function's name.
+    name_bytes: usize,
+    /// Whether the client says a qualifier.
+    is_qualified: bool,
+    /// The region the client speaks of, where it says one.
+    region: Option<String>,
+    /// The same of the account.
+    account: Option<String>,
     /// How it is invoked.
     pub(super) invocation: InvocationType,
     /// Whether the answer is to come piece by piece.
@@ -90,12 +96,12 @@ impl Call {
         if let Some(given) = &given {
             check_qualifier(given)?;
         }
-        let wants_log = match header(headers, "x-amz-log-type")? {
+        let wants_log = match header(headers, &LOG_TYPE)? {
             None | Some("None") => false,
             Some("Tail") => true,
             Some(other) => return Err(not_in_enum(other, "logType", "[None, Tail]")),
         };
-        let invocation = match header(headers, "x-amz-invocation-type")? {
+        let invocation = match header(headers, &INVOCATION_TYPE)? {
             None | Some("RequestResponse") => InvocationType::RequestResponse,
             Some("DryRun") => InvocationType::DryRun,
             Some("Event") if !is_streamed => InvocationType::Event,
@@ -106,54 +112,71 @@ impl Call {
                 return Err(not_in_enum(other, "invocationType", "[Event, RequestResponse, DryRun]"));
             }
         };
-        let function = FunctionRef::try_from(called).map_err(|_| {
+        if !FunctionName::is_one(called.name) {
             // No function here can be called so.
             let region = called.region.unwrap_or(&place.region).to_owned();
             let place = Place { region, account: place.account.clone() };
             let qualifier = called.qualifier.or(given.as_deref()).unwrap_or(LATEST);
-            InvokeError::FunctionNotFound(place.qualified_arn(called.name, qualifier))
-        })?;
-        let function = function
-            .with_qualifier(given.as_deref())
+            return Err(InvokeError::FunctionNotFound(place.qualified_arn(called.name, qualifier)));
+        }
+        let qualifier = one_qualifier(called.qualifier, given.as_deref())
             .map_err(|why| InvokeError::InvalidParameterValue(why.to_string()))?;
-        let qualifier = function.qualifier;
-        let asked = claimed_scope(uri, headers).map_or_else(|| place.region.clone(), |scope| scope.region);
-        let elsewhere = match (&function.region, &function.account) {
-            (Some(region), _) if *region != asked => {
-                Some(InvokeError::OtherRegion { named: region.clone(), asked: asked.clone() })
+        let claimed = claimed_scope(uri, headers).map(|scope| scope.region);
+        let asked = claimed.as_deref().unwrap_or(&place.region);
+        let elsewhere = match (called.region, called.account) {
+            (Some(region), _) if region != asked => {
+                Some(InvokeError::OtherRegion { named: region.to_owned(), asked: asked.to_owned() })
             }
-            (_, Some(account)) if *account != place.account => Some(InvokeError::OtherAccount),
+            (_, Some(account)) if account != place.account => Some(InvokeError::OtherAccount),
             _ => None,
         };
-        let place = Place {
-            region: function.region.unwrap_or(asked),
-            account: function.account.unwrap_or_else(|| place.account.clone()),
-        };
-        let key = [function.name.as_str(), ":", qualifier.as_deref().unwrap_or(LATEST)].concat();
         Ok(Call {
-            key,
-            place,
-            qualifier,
-            function: function.name,
+            key: [called.name, ":", qualifier.unwrap_or(LATEST)].concat(),
+            name_bytes: called.name.len(),
+            is_qualified: qualifier.is_some(),
+            region: called.region.map(str::to_owned).or(claimed),
+            account: called.account.map(str::to_owned),
             invocation,
             is_streamed,
             wants_log,
             elsewhere,
         })
     }
-}
 
-impl Call {
-    /// The ARN of what was asked for, which is made for those few who want it.
-    pub(super) fn arn(&self) -> String {
-        self.place.qualified_arn(self.function.as_str(), self.qualifier.as_deref().unwrap_or(LATEST))
+    /// The bare function.
+    pub(super) fn function(&self) -> FunctionName {
+        self.name().parse().expect("it was looked at when the call was read")
+    }
+
+    /// The qualifier, where the client says one.
+    pub(super) fn qualifier(&self) -> Option<&str> {
+        self.is_qualified.then(|| self.said_or_meant())
+    }
+
+    /// The ARN of what was asked for, which is made for those few who want it; what the client does not say of its place
+    /// is as in `own`.
+    pub(super) fn arn(&self, own: &Place) -> String {
+        self.place(own).qualified_arn(self.name(), self.said_or_meant())
     }
 
     /// The ARN as the client asked for it: without a qualifier where it said none.
-    pub(super) fn asked_arn(&self) -> String {
-        match &self.qualifier {
-            Some(qualifier) => self.place.qualified_arn(self.function.as_str(), qualifier),
-            None => self.place.function_arn(self.function.as_str()),
+    pub(super) fn asked_arn(&self, own: &Place) -> String {
+        if self.is_qualified { self.arn(own) } else { self.place(own).function_arn(self.name()) }
+    }
+
+    fn name(&self) -> &str {
+        &self.key[..self.name_bytes]
+    }
+
+    /// The qualifier, `$LATEST` where the client says none.
+    fn said_or_meant(&self) -> &str {
+        &self.key[self.name_bytes + 1..]
+    }
+
+    fn place(&self, own: &Place) -> Place {
+        Place {
+            region: self.region.as_ref().unwrap_or(&own.region).clone(),
+            account: self.account.as_ref().unwrap_or(&own.account).clone(),
         }
     }
 }
@@ -170,8 +193,8 @@ fn check_qualifier(text: &str) -> Result<(), InvokeError> {
     Err(InvokeError::Validation { value: text.to_owned(), member: "qualifier", constraint })
 }
 
-fn header<'a>(headers: &'a HeaderMap, name: &'static str) -> Result<Option<&'a str>, InvokeError> {
-    let value = headers.get(name).map(|value| value.to_str());
+fn header<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Result<Option<&'a str>, InvokeError> {
+    let value = first(headers, name).map(|value| value.to_str());
     value.transpose().map_err(|_| {
         InvokeError::InvalidParameterValue(format!("the header {name} holds more than visible ASCII"))
     })
@@ -196,8 +219,11 @@ mod tests {
         for (name, value) in headers {
             map.append(*name, HeaderValue::try_from(*value).unwrap());
         }
-        let place = Place { region: "us-east-1".to_owned(), account: Place::ACCOUNT.to_owned() };
-        Call::read(&Method::POST, &target.parse().unwrap(), &map, &place)
+        Call::read(&Method::POST, &target.parse().unwrap(), &map, &own())
+    }
+
+    fn own() -> Place {
+        Place { region: "us-east-1".to_owned(), account: Place::ACCOUNT.to_owned() }
     }
 
     fn key(target: &str) -> Result<String, InvokeError> {
@@ -223,6 +249,13 @@ mod tests {
             ("/2015-03-31/functions/f:live/invocations?Qu%61lifier=%6cive", "f:live"),
         ] {
             assert_eq!(key(target).as_deref(), Ok(expected), "{target}");
+            let call = read(target, &[]).unwrap();
+            assert_eq!(call.function().as_str(), "f", "{target}");
+            let said = expected.strip_prefix("f:").filter(|_| !target.ends_with("/f/invocations"));
+            assert_eq!(call.qualifier(), said, "{target}");
+            let qualifier = said.map_or(String::new(), |said| format!(":{said}"));
+            let arn = format!("arn:aws:lambda:us-east-1:000000000000:function:f{qualifier}");
+            assert_eq!(call.asked_arn(&own()), arn, "{target}");
         }
     }
 
@@ -230,7 +263,7 @@ mod tests {
     fn arns_name_the_place_the_client_speaks_of() {
         let scope =
             "AWS4-HMAC-SHA256 Credential=AKID/20260101/eu-north-1/lambda/aws4_request, SignedHeaders=host";
-        let arn = |target, headers: &[_]| read(target, headers).unwrap().arn();
+        let arn = |target, headers: &[_]| read(target, headers).unwrap().arn(&own());
         let plain = "/2015-03-31/functions/f/invocations";
         assert_eq!(arn(plain, &[]), "arn:aws:lambda:us-east-1:000000000000:function:f:$LATEST");
         assert_eq!(

@@ -65,17 +65,18 @@ fn begin(worker: &Rc<Worker>, drawn: Drawn, asked: Asked<'_>) -> Result<Begun, I
     };
     let client_context = client_context(asked.headers)?;
     let version = route.upstream(pick.arm).version;
-    let permit = runtimes.admit(&asked.call.function, version).map_err(|throttled| {
+    let function = asked.call.function();
+    let permit = runtimes.admit(&function, version).map_err(|throttled| {
         let (counters, arm) = route.counters(pick);
         counters.throttle(&worker.writer, arm);
         InvokeError::TooManyRequests(throttled)
     })?;
     let label = route.upstream(pick.arm).label.clone();
     let invocation = Invocation {
-        function: asked.call.function.clone(),
+        function,
         version,
         target: process,
-        arn: asked.call.asked_arn(),
+        arn: asked.call.asked_arn(&worker.place),
         id: asked.id,
         payload: asked.payload,
         client_context,

@@ -10,6 +10,7 @@ use std::time::Instant;
 
 use uuid::Uuid;
 
+use super::route::Route;
 use super::worker::Worker;
 use crate::clock;
 use crate::domain::arn::{FunctionName, VersionId};
@@ -80,7 +81,7 @@ impl Lines {
 /// One that is dropped before its end leaves the line of its beginning alone.
 pub(super) struct Running {
     worker: Rc<Worker>,
-    function: FunctionName,
+    route: Arc<Route>,
     version: VersionId,
     id: Uuid,
     begun: Instant,
@@ -91,12 +92,12 @@ impl Running {
     /// An invocation that has begun at `begun`.
     pub(super) fn begun(
         worker: &Rc<Worker>,
-        function: FunctionName,
+        route: Arc<Route>,
         version: VersionId,
         id: Uuid,
         begun: Instant,
     ) -> Running {
-        Running { worker: Rc::clone(worker), function, version, id, begun, has_ended: false }
+        Running { worker: Rc::clone(worker), route, version, id, begun, has_ended: false }
     }
 
     /// Notes its end; gives what its lines say.
@@ -104,7 +105,7 @@ impl Running {
         self.has_ended = true;
         let run = self.so_far();
         if let Some(lines) = &self.worker.lines
-            && lines.borrow_mut().gather(&self.function, self.version, run)
+            && lines.borrow_mut().gather(self.route.address.function(), self.version, run)
         {
             self.worker.outbox.wake();
         }
@@ -124,7 +125,7 @@ impl Drop for Running {
         {
             let begun_at = self.so_far().begun_at();
             let text = start_line(self.id, self.version);
-            lines.borrow_mut().say_at(begun_at, &self.function, self.version, text);
+            lines.borrow_mut().say_at(begun_at, self.route.address.function(), self.version, text);
         }
     }
 }

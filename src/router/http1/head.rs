@@ -1,5 +1,6 @@
 //! Heads: how one is written for a version, and what is read out of an answer's.
 
+use std::io::Write as _;
 use std::mem::MaybeUninit;
 
 use bytes::{Bytes, BytesMut};
@@ -54,7 +55,7 @@ pub(super) fn write_request(bytes: &mut Vec<u8>, head: &request::Parts, framing:
     }
     match framing {
         BodyFraming::Length { left, is_said: false } => {
-            bytes.extend_from_slice(format!("content-length: {left}\r\n").as_bytes());
+            write!(bytes, "content-length: {left}\r\n").expect("a Vec takes what it is given");
         }
         BodyFraming::Chunked if !head.headers.contains_key(TRANSFER_ENCODING) => {
             bytes.extend_from_slice(b"transfer-encoding: chunked\r\n");
