@@ -29,7 +29,32 @@ pub fn secret_bytes() -> [u8; 32] {
 /// A new identifier that sorts by the time it was made (UUID version 7).
 #[expect(clippy::disallowed_methods, reason = "the owner of chance")]
 pub fn new_id(at: Timestamp) -> Uuid {
+    #[cfg(test)]
+    let random: [u8; 10] = simulated::random().unwrap_or_else(|| rand::rng().random());
+    #[cfg(not(test))]
     let random: [u8; 10] = rand::rng().random();
     let millis = u64::try_from(at.0).unwrap_or(0);
     uuid::Builder::from_unix_timestamp_millis(millis, &random).into_uuid()
+}
+
+/// The chance of a simulation, which is all the chance there is on its thread.
+#[cfg(test)]
+pub(crate) mod simulated {
+    use std::cell::RefCell;
+
+    use rand::RngExt;
+    use rand::rngs::SmallRng;
+
+    thread_local! {
+        static SOURCE: RefCell<Option<SmallRng>> = const { RefCell::new(None) };
+    }
+
+    pub(crate) fn random() -> Option<[u8; 10]> {
+        SOURCE.with_borrow_mut(|source| source.as_mut().map(|source| source.random()))
+    }
+
+    /// Draws from this seed on this thread, or from the machine again.
+    pub(crate) fn set(seed: Option<u64>) {
+        SOURCE.set(seed.map(super::seeded));
+    }
 }

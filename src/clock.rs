@@ -80,6 +80,10 @@ impl Clock for SystemClock {
 /// The wall clock, for what has no uptime: one-shot commands and the first line of a log.
 #[expect(clippy::disallowed_methods, reason = "the owner of the wall clock")]
 pub fn wall_now() -> Timestamp {
+    #[cfg(test)]
+    if let Some((moment, _)) = simulated::now() {
+        return moment.wall;
+    }
     let since_epoch = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
     Timestamp(match since_epoch {
         Ok(after) => after.as_millis() as i64,
@@ -90,7 +94,33 @@ pub fn wall_now() -> Timestamp {
 /// The monotonic clock, for measuring how long something took.
 #[expect(clippy::disallowed_methods, reason = "the owner of the monotonic clock")]
 pub fn instant_now() -> Instant {
+    #[cfg(test)]
+    if let Some((_, instant)) = simulated::now() {
+        return instant;
+    }
     Instant::now()
+}
+
+/// The time of a simulation, which is all the time there is on its thread.
+#[cfg(test)]
+pub(crate) mod simulated {
+    use std::cell::Cell;
+    use std::time::Instant;
+
+    use crate::domain::time::Moment;
+
+    thread_local! {
+        static NOW: Cell<Option<(Moment, Instant)>> = const { Cell::new(None) };
+    }
+
+    pub(crate) fn now() -> Option<(Moment, Instant)> {
+        NOW.get()
+    }
+
+    /// Sets the time of this thread, or gives it back the machine's.
+    pub(crate) fn set(now: Option<(Moment, Instant)>) {
+        NOW.set(now);
+    }
 }
 
 /// A clock that moves when told to: for simulation and tests.

@@ -113,7 +113,7 @@ impl Scheduler {
     ) -> Result<(), StoreError> {
         let (mut waited, mut is_stalled) = (Duration::ZERO, false);
         loop {
-            if let Some(result) = crate::store::wait_for(answer, LOOK_EVERY) {
+            if let Some(result) = self.writer.wait(answer, LOOK_EVERY) {
                 if result.is_err() {
                     takes_out.iter().for_each(|id| self.overlay(id));
                 } else if is_stalled {

@@ -18,7 +18,7 @@ use crate::domain::arn::{VersionId, VersionNumber};
 use crate::domain::plan::Step;
 use crate::domain::rollout::{Answer, Errand, Phase, Question, Rollout};
 use crate::domain::time::Moment;
-use crate::metrics::outside::{Arm, Inquiry, Subject, What, ask};
+use crate::metrics::outside::{Arm, Inquiry, Subject, What};
 
 /// A pause for want of a variable that was not committed is asked for again after this.
 const PAUSE_EVERY: Duration = Duration::from_secs(5);
@@ -86,10 +86,8 @@ impl Scheduler {
         self.asked.insert(errand.clone());
         let (control, clock) = (self.shared.clone(), Arc::clone(&self.clock));
         let settings = Arc::clone(&self.outside);
-        self.pool.run(move || {
-            let answer = ask(&inquiry, &settings, &|| clock.now().wall);
-            control.answered(errand, answer);
-        });
+        let answered = Box::new(move |answer| control.answered(errand, answer));
+        self.asker.ask(inquiry, settings, clock, answered);
     }
 
     /// The change that an answer asks for, and the alias that it may move.

@@ -160,6 +160,14 @@ impl Control {
     ///
     /// When this returns, whatever time and evidence led to before the restart has been done: the data plane may open.
     pub fn start(inbox: Inbox, parts: Parts) -> std::io::Result<(Control, std::thread::JoinHandle<()>)> {
+        let (control, mut scheduler) = Control::prepare(inbox, parts);
+        scheduler.boot();
+        let thread = std::thread::Builder::new().name("control".to_owned()).spawn(move || scheduler.run())?;
+        Ok((control, thread))
+    }
+
+    /// Puts together what decides, and the way to it.
+    pub(super) fn prepare(inbox: Inbox, parts: Parts) -> (Control, Scheduler) {
         let control = Control {
             inbox: inbox.sender,
             world: Arc::new(ArcSwap::from_pointee(parts.core.world.clone())),
@@ -173,10 +181,8 @@ impl Control {
             closed: Arc::default(),
             judged: Arc::default(),
         };
-        let mut scheduler = Scheduler::new(inbox.receiver, parts, &control);
-        scheduler.boot();
-        let thread = std::thread::Builder::new().name("control".to_owned()).spawn(move || scheduler.run())?;
-        Ok((control, thread))
+        let scheduler = Scheduler::new(inbox.receiver, parts, &control);
+        (control, scheduler)
     }
 
     /// Asks for a change and waits until it is durable and served.

@@ -18,6 +18,8 @@ pub mod plans;
 mod publish;
 mod pulse;
 mod scheduler;
+#[cfg(test)]
+mod simulation;
 pub mod target;
 mod triggers;
 pub mod watch;

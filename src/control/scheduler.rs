@@ -29,7 +29,7 @@ use crate::domain::arn::VersionNumber;
 use crate::domain::histogram::HistogramSnapshot;
 use crate::domain::rollout::{Answer, Errand, Phase, Rollout, RolloutId};
 use crate::domain::time::{Moment, Timestamp, Uptime};
-use crate::metrics::outside::{Pool, Settings as OutsideSettings};
+use crate::metrics::outside::{Asker, Pool, Settings as OutsideSettings};
 use crate::metrics::recorder::{EpochCounts, Recorder};
 use crate::router::table::Edit;
 use crate::store::{self, Commit, Pruned, Reader, RolloutFilter, Spill, StoreError, Write, Writer};
@@ -56,7 +56,7 @@ const FAULTS_TOLD_MAX: usize = 10;
 /// Among so many of an alias's last successes the one that brought a version is looked for.
 const SUCCEEDED_LOOKED_AT: u32 = 200;
 
-type Asker = oneshot::Sender<Result<Reply, DoorError>>;
+type Waiting = oneshot::Sender<Result<Reply, DoorError>>;
 
 pub(super) struct Scheduler {
     pub(super) inbox: mpsc::Receiver<Input>,
@@ -97,7 +97,7 @@ pub(super) struct Scheduler {
     /// What is being asked outside.
     pub(super) asked: BTreeSet<Errand>,
     pub(super) answers: Vec<(Errand, Answer)>,
-    pub(super) pool: Pool,
+    pub(super) asker: Box<dyn Asker>,
     pub(super) outside: Arc<OutsideSettings>,
     /// Pauses of rollouts whose plans want what this daemon is not given, to be asked for in the next turn.
     pub(super) pauses: Vec<Command>,
@@ -140,7 +140,7 @@ impl Scheduler {
             closing: false,
             asked: BTreeSet::new(),
             answers: Vec::new(),
-            pool: Pool::default(),
+            asker: Box::new(Pool::default()),
             outside: Arc::new(parts.outside),
             pauses: Vec::new(),
             paused: BTreeMap::new(),
@@ -189,6 +189,11 @@ impl Scheduler {
             self.turn(commands);
             self.shared.pulse.turned();
         }
+        self.close();
+    }
+
+    /// Stores what was counted last, and tells whoever goes on what was judged.
+    pub(super) fn close(mut self) {
         self.shared.closed.store(true, Ordering::Relaxed);
         let at = self.clock.now();
         // What was counted since the last look is evidence, too; whoever goes on decides by it.
@@ -204,7 +209,7 @@ impl Scheduler {
     }
 
     /// Sleeps until something comes in or is due, and takes what came in.
-    fn receive(&mut self) -> Vec<(Command, Asker)> {
+    fn receive(&mut self) -> Vec<(Command, Waiting)> {
         let patience = self.patience();
         if self.backlog.is_empty() && patience > Duration::ZERO {
             match self.inbox.recv_timeout(patience) {
@@ -213,6 +218,11 @@ impl Scheduler {
                 Err(mpsc::RecvTimeoutError::Disconnected) => self.closing = true,
             }
         }
+        self.take_inputs()
+    }
+
+    /// Takes what came in by now.
+    pub(super) fn take_inputs(&mut self) -> Vec<(Command, Waiting)> {
         self.backlog.extend(self.inbox.try_iter());
         let mut commands = Vec::new();
         while let Some(input) = self.backlog.pop_front() {
@@ -234,8 +244,15 @@ impl Scheduler {
     }
 
     fn patience(&self) -> Duration {
+        let at = self.clock.now();
+        let looks = self.carries_canary().then(|| self.looked.plus(LOOK_EVERY).since(at.up));
+        self.due_in().into_iter().chain(looks).min().unwrap_or(SLEEP_MAX).min(SLEEP_MAX)
+    }
+
+    /// How long it is until something is due that no input brings; `None` if nothing is.
+    pub(super) fn due_in(&self) -> Option<Duration> {
         if !self.again.is_empty() || !self.alarms.is_empty() || !self.pauses.is_empty() {
-            return Duration::ZERO;
+            return Some(Duration::ZERO);
         }
         let at = self.clock.now();
         let (up, wall) = self.core.next_deadline();
@@ -245,9 +262,8 @@ impl Scheduler {
             wall.map(|wall| wall.since(at.wall)),
             schedule.map(|time| time.since(at.wall)),
             self.retry_at.map(|retry| retry.since(at.up)),
-            self.carries_canary().then(|| self.looked.plus(LOOK_EVERY).since(at.up)),
         ];
-        waits.into_iter().flatten().min().unwrap_or(SLEEP_MAX).min(SLEEP_MAX)
+        waits.into_iter().flatten().min()
     }
 
     /// Whether any rollout has a canary whose counts could move.
@@ -284,7 +300,7 @@ impl Scheduler {
     }
 
     /// One turn: look, decide, commit, publish, answer.
-    fn turn(&mut self, commands: Vec<(Command, Asker)>) {
+    pub(super) fn turn(&mut self, commands: Vec<(Command, Waiting)>) {
         let at = self.clock.now();
         self.take_canaries_in();
         let mut settle = std::mem::take(&mut self.again);
@@ -296,7 +312,7 @@ impl Scheduler {
         }
         // What was asked for before comes first.
         let owed = self.take_owed(retry).into_iter().map(|command| (command, None));
-        let (mut commands, askers): (Vec<Command>, Vec<Option<Asker>>) =
+        let (mut commands, askers): (Vec<Command>, Vec<Option<Waiting>>) =
             owed.chain(commands.into_iter().map(|(command, asker)| (command, Some(asker)))).unzip();
         commands.extend(self.scheduled(at));
         commands.append(&mut self.pauses);

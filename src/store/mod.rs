@@ -36,6 +36,8 @@ pub use prune::Pruned;
 pub use read::{EntryFilter, Reader, RolloutFilter};
 pub use spill::{Aside, Spill};
 pub use writer::Writer;
+#[cfg(test)]
+pub(crate) use writer::here::{Disk, Fate};
 pub(crate) use writer::wait_for;
 
 /// Why the store did not do what it was asked.

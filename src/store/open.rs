@@ -62,6 +62,24 @@ impl Store {
 
     /// The same, for a daemon that may have to do with what it can read; `Loaded` says why then.
     pub fn open_for(need: Need, dir: &Path, holder: &str) -> Result<(Store, Loaded), StoreError> {
+        Store::open_with(need, dir, holder, |desk| Writer::start(desk, dir))
+    }
+
+    /// The same with a writer without a thread, on a disk that does what a simulation says.
+    #[cfg(test)]
+    pub(crate) fn open_simulated(
+        dir: &Path,
+        disk: std::sync::Arc<dyn super::Disk>,
+    ) -> Result<(Store, Loaded), StoreError> {
+        Store::open_with(Need::Write, dir, "a simulation", |desk| Ok(Writer::here(desk, disk)))
+    }
+
+    fn open_with(
+        need: Need,
+        dir: &Path,
+        holder: &str,
+        start: impl FnOnce(Desk) -> Result<Writer, StoreError>,
+    ) -> Result<(Store, Loaded), StoreError> {
         refuse_affected_sqlite()?;
         let path = dir.join(DATABASE_FILE);
         // Before the lock, whose file would be a trace in a directory that is somebody else's.
@@ -84,7 +102,7 @@ impl Store {
                 (loaded, Desk::waiting(dir, epoch))
             }
         };
-        let writer = Writer::start(desk, dir)?;
+        let writer = start(desk)?;
         Ok((Store { writer, reader: Reader::new(&path), ownership }, loaded))
     }
 

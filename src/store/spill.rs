@@ -23,8 +23,16 @@ pub type Aside = BTreeMap<RolloutId, String>;
 
 /// The way to the file.
 pub struct Spill {
-    told: mpsc::Sender<Aside>,
+    told: Told,
     has_any: bool,
+}
+
+enum Told {
+    /// Its thread.
+    Thread(mpsc::Sender<Aside>),
+    /// Nobody: whoever tells writes.
+    #[cfg(test)]
+    Here(File),
 }
 
 impl Spill {
@@ -60,7 +68,16 @@ impl Spill {
                 }
             })
             .map_err(StoreError::file("start a thread to keep evidence at", &path))?;
-        Ok((Spill { told, has_any: !aside.is_empty() }, aside))
+        Ok((Spill { told: Told::Thread(told), has_any: !aside.is_empty() }, aside))
+    }
+
+    /// The same without a thread, for simulations.
+    #[cfg(test)]
+    pub(crate) fn open_simulated(dir: &Path) -> std::io::Result<(Spill, Aside)> {
+        let mut options = OpenOptions::new();
+        let file = options.read(true).write(true).create(true).truncate(false).open(dir.join(FILE))?;
+        let aside = read(&file).unwrap_or_default();
+        Ok((Spill { told: Told::Here(file), has_any: !aside.is_empty() }, aside))
     }
 
     /// Keeps this in place of what was kept before.
@@ -69,8 +86,12 @@ impl Spill {
             return;
         }
         self.has_any = !aside.is_empty();
-        // The thread lives as long as this does.
-        let _ = self.told.send(aside);
+        match &self.told {
+            // The thread lives as long as this does.
+            Told::Thread(told) => _ = told.send(aside),
+            #[cfg(test)]
+            Told::Here(file) => write(file, &aside).expect("a simulation's directory takes files"),
+        }
     }
 
     /// Keeps nothing any more: the database has it.

@@ -19,6 +19,9 @@ use super::prune::{Pruned, prune};
 use super::{StoreError, apply, private};
 use crate::domain::time::Timestamp;
 
+#[cfg(test)]
+pub(crate) mod here;
+
 /// Set aside on disk so that a rollback can be committed when nothing else can.
 const RESERVE_FILE: &str = "reserve";
 const RESERVE_BYTES: usize = 4 << 20;
@@ -42,9 +45,30 @@ enum Job {
 /// Commits changes, in order, each whole or not at all.
 #[derive(Clone)]
 pub struct Writer {
-    jobs: mpsc::Sender<Job>,
+    jobs: Jobs,
     frozen: Frozen,
     thread: Arc<Mutex<Option<JoinHandle<()>>>>,
+}
+
+/// Where jobs go.
+#[derive(Clone)]
+enum Jobs {
+    /// To the writer's thread.
+    Thread(mpsc::Sender<Job>),
+    /// Nowhere: whoever asks does them.
+    #[cfg(test)]
+    Here(Arc<here::Here>),
+}
+
+impl Jobs {
+    fn send(&self, job: Job) {
+        match self {
+            // A closed queue drops the answer's sender, which the receiver sees as a hang-up.
+            Jobs::Thread(jobs) => _ = jobs.send(job),
+            #[cfg(test)]
+            Jobs::Here(here) => here.take(job),
+        }
+    }
 }
 
 /// Why nothing is written until a restart, once something has made that unsafe.
@@ -61,7 +85,7 @@ impl Writer {
             .name("store-writer".to_owned())
             .spawn(move || desk.run(&queue))
             .map_err(StoreError::file("start the writer thread for", dir))?;
-        Ok(Writer { jobs, frozen, thread: Arc::new(Mutex::new(Some(thread))) })
+        Ok(Writer { jobs: Jobs::Thread(jobs), frozen, thread: Arc::new(Mutex::new(Some(thread))) })
     }
 
     /// A writer for a store that cannot be had: it refuses everything, and its thread ends once the store can be.
@@ -74,7 +98,7 @@ impl Writer {
             .name("store-writer".to_owned())
             .spawn(move || refuse_until_there(&queue, &in_dir, &why))
             .map_err(StoreError::file("start the writer thread for", dir))?;
-        Ok(Writer { jobs, frozen, thread: Arc::new(Mutex::new(Some(thread))) })
+        Ok(Writer { jobs: Jobs::Thread(jobs), frozen, thread: Arc::new(Mutex::new(Some(thread))) })
     }
 
     /// Queues a change; the answer comes once it is durable.
@@ -109,15 +133,27 @@ impl Writer {
 
     fn ask<T>(&self, job: impl FnOnce(Answer<T>) -> Job) -> mpsc::Receiver<Result<T, StoreError>> {
         let (answer, receiver) = mpsc::sync_channel(1);
-        // A closed queue drops the answer's sender, which the receiver sees as a hang-up.
-        let _ = self.jobs.send(job(answer));
+        self.jobs.send(job(answer));
         receiver
+    }
+
+    /// Waits for an answer of its own for a while; `None` when it takes longer.
+    pub(crate) fn wait<T>(
+        &self,
+        answer: &mpsc::Receiver<Result<T, StoreError>>,
+        patience: Duration,
+    ) -> Option<Result<T, StoreError>> {
+        match &self.jobs {
+            Jobs::Thread(_) => wait_for(answer, patience),
+            #[cfg(test)]
+            Jobs::Here(here) => here.wait(answer, patience),
+        }
     }
 
     /// Waits until everything queued is committed and the thread has ended; what is asked of it later is refused.
     pub fn close(self) {
         // A thread that has ended already needs no word.
-        let _ = self.jobs.send(Job::End);
+        self.jobs.send(Job::End);
         let handle = self.thread.lock().unwrap_or_else(std::sync::PoisonError::into_inner).take();
         if let Some(handle) = handle {
             let _ = handle.join();
@@ -209,33 +245,36 @@ impl Desk {
                 }
                 Err(mpsc::RecvTimeoutError::Disconnected) => return,
             };
-            let mut group = Vec::new();
-            for job in std::iter::once(first).chain(queue.try_iter()) {
-                if let Job::Commit(commit, answer) = job {
-                    group.push((commit, answer));
-                    continue;
-                }
-                self.commit_group(std::mem::take(&mut group));
-                // Nobody may be waiting any more.
-                match job {
-                    Job::Commit(..) => {}
-                    Job::Prune { before, replies_before, answer } => {
-                        let pruned = self
-                            .ready()
-                            .and_then(|(connection, chain)| prune(connection, chain, before, replies_before));
-                        let _ = answer.send(pruned);
-                    }
-                    Job::TryOut(answer) => {
-                        let _ = answer.send(self.try_out());
-                    }
-                    Job::End => ends = true,
-                }
-                if ends {
-                    break;
-                }
-            }
-            self.commit_group(group);
+            ends = self.work_off(std::iter::once(first).chain(queue.try_iter()));
         }
+    }
+
+    /// Does what is queued, commits that follow one another together; tells whether that was all there ever will be.
+    fn work_off(&mut self, jobs: impl Iterator<Item = Job>) -> bool {
+        let mut group = Vec::new();
+        for job in jobs {
+            if let Job::Commit(commit, answer) = job {
+                group.push((commit, answer));
+                continue;
+            }
+            self.commit_group(std::mem::take(&mut group));
+            // Nobody may be waiting any more.
+            match job {
+                Job::Commit(..) => {}
+                Job::Prune { before, replies_before, answer } => {
+                    let pruned = self
+                        .ready()
+                        .and_then(|(connection, chain)| prune(connection, chain, before, replies_before));
+                    let _ = answer.send(pruned);
+                }
+                Job::TryOut(answer) => {
+                    let _ = answer.send(self.try_out());
+                }
+                Job::End => return true,
+            }
+        }
+        self.commit_group(group);
+        false
     }
 
     /// A connection that this daemon may write by.

@@ -18,7 +18,7 @@ use crate::domain::rollout::{Answer, HookAnswer, Reading};
 use crate::domain::time::Timestamp;
 
 pub use parse::{prometheus_reading, webhook_reading};
-pub use pool::Pool;
+pub use pool::{Asker, Pool};
 
 /// How long a Prometheus server may take for one query.
 const PROMETHEUS_TIMEOUT: Duration = Duration::from_secs(10);

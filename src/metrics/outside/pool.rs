@@ -3,10 +3,38 @@
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use super::{Inquiry, Settings, ask};
+use crate::clock::Clock;
+use crate::domain::rollout::Answer;
+
 /// So many questions are under way at once; more wait their turn.
 const THREADS_MAX: usize = 32;
 
 type Job = Box<dyn FnOnce() + Send>;
+
+/// Whoever carries questions outside: the seam between deciding and asking.
+pub trait Asker: Send {
+    /// Asks, and calls `answered` with what comes back, later and on another thread; never waits.
+    fn ask(
+        &self,
+        inquiry: Inquiry,
+        settings: Arc<Settings>,
+        clock: Arc<dyn Clock>,
+        answered: Box<dyn FnOnce(Answer) + Send>,
+    );
+}
+
+impl Asker for Pool {
+    fn ask(
+        &self,
+        inquiry: Inquiry,
+        settings: Arc<Settings>,
+        clock: Arc<dyn Clock>,
+        answered: Box<dyn FnOnce(Answer) + Send>,
+    ) {
+        self.run(move || answered(ask(&inquiry, &settings, &|| clock.now().wall)));
+    }
+}
 
 /// A few threads that come when there is something to ask and go when there is not.
 #[derive(Clone, Default)]
