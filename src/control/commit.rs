@@ -209,6 +209,8 @@ impl Scheduler {
             self.shared.health.store(Arc::new(health));
             // What was committed just now is to be published first: it may be what takes one of them out.
             self.has_recovered = true;
+            // What was not asked outside meanwhile is asked now.
+            self.again.extend(self.live_aliases());
         }
     }
 

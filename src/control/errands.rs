@@ -25,7 +25,13 @@ const PAUSE_EVERY: Duration = Duration::from_secs(5);
 
 impl Scheduler {
     /// Asks whatever the rollouts of these aliases want to know by now and is not being asked.
+    ///
+    /// While nothing can be stored, nobody is asked: the answer could not be kept, so the next question would follow it at
+    /// once, and the one after that. Once something can be stored, every live rollout is looked at again.
     pub(super) fn send_errands(&mut self, aliases: &BTreeSet<AliasId>, at: Moment) {
+        if self.shared.health().trouble.is_some() {
+            return;
+        }
         for id in aliases {
             for rollout in self.core.world.live_rollouts_of(id) {
                 if self.pauses_for_lack(&rollout, at) {

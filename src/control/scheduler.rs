@@ -173,7 +173,7 @@ impl Scheduler {
         self.turn(Vec::new());
     }
 
-    fn live_aliases(&self) -> BTreeSet<AliasId> {
+    pub(super) fn live_aliases(&self) -> BTreeSet<AliasId> {
         let world = &self.core.world;
         world
             .live

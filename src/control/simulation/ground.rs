@@ -8,7 +8,6 @@ use super::script::{Effect, Mood};
 use crate::clock::{self, Clock};
 use crate::control::data_plane::DataPlane;
 use crate::domain::alias::{AliasId, Routing};
-use crate::domain::arn::VersionNumber;
 use crate::domain::function::Revision;
 use crate::domain::rollout::{Answer, HookAnswer, Reading};
 use crate::domain::time::{Moment, Timestamp, Uptime};
@@ -95,6 +94,13 @@ impl Ground {
         state.disk_until = Some((is_stalled, state.elapsed_ms + span.as_millis() as u64));
     }
 
+    /// Whether the disk has been well for so long.
+    pub(super) fn takes_for(&self, span: Duration) -> bool {
+        let state = self.state();
+        let well_since = state.disk_until.map_or(0, |(_, until)| until);
+        state.elapsed_ms >= well_since + span.as_millis() as u64
+    }
+
     pub(super) fn mend(&self) {
         let mut state = self.state();
         (state.disk_until, state.kill) = (None, None);
@@ -174,17 +180,10 @@ impl Plane {
             return Err(format!("{alias} is published at revision {}, which is on no disk", epoch.0));
         };
         let stored = entry.alias_after.as_ref().map(|alias| alias.routing);
-        let is_overlay = |stored: &Routing| {
-            stored.additional.is_some_and(|additional| {
-                let fallback = match stored.function_version {
-                    crate::domain::arn::VersionId::Number(number) => number,
-                    crate::domain::arn::VersionId::Latest => VersionNumber(0),
-                };
-                stored.without(additional.version, fallback) == *routing
-            })
-        };
+        // Which version an overlay leaves is looked at after the turn, by whoever knows the rollout.
+        let may_be_overlay = routing.additional.is_none();
         match stored {
-            Some(stored) if stored == *routing || is_overlay(&stored) => Ok(()),
+            Some(stored) if stored == *routing || may_be_overlay => Ok(()),
             stored => {
                 Err(format!("{alias} is published as {routing}, and revision {} has {stored:?}", epoch.0))
             }
@@ -232,8 +231,8 @@ impl Outside {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Answers what was asked; tells whether there was anything.
-    pub(super) fn answer(&self, mood: Mood) -> bool {
+    /// Answers what was asked.
+    pub(super) fn answer(&self, mood: Mood) {
         let asked = std::mem::take(&mut self.outsiders().asked);
         for Asking { inquiry, answered } in asked.into_iter().rev() {
             let of_hook = matches!(inquiry.what, Asked::Consent(_));
@@ -252,7 +251,6 @@ impl Outside {
             self.outsiders().told.insert((inquiry.subject.rollout, inquiry.subject.metric), is_good);
             answered(answer);
         }
-        false
     }
 
     /// Whether anybody waits for an answer.

@@ -71,6 +71,8 @@ const FUNCTIONS: [&str; 2] = ["a", "b"];
 const ALIASES: [&str; 3] = ["a:live", "a:staging", "b:live"];
 /// Whoever makes so many turns without time passing never rests.
 const TURNS_MAX: u32 = 200;
+/// The disk is tried again at least this often.
+const PATIENCE: Duration = Duration::from_secs(5);
 /// So many requests come between two turns, as within a tenth of a second or less.
 const REQUESTS_A_TURN: u16 = 10;
 
@@ -233,7 +235,17 @@ impl Machine {
                 _ => break,
             }
         }
+        let process = self.process.as_ref().expect("a process runs between happenings");
+        if process.control.health().trouble.is_none() && process.scheduler.due_in() != Some(Duration::ZERO) {
+            self.rules.rests(&process.scheduler, &process.table, &self.outside)?;
+        }
         self.ground.pass(left, true);
+        if let Some(trouble) = &process.control.health().trouble
+            && left > PATIENCE
+            && self.ground.takes_for(PATIENCE)
+        {
+            return Err(format!("I19: the disk takes what comes, and nobody tries it again: {trouble}"));
+        }
         Ok(())
     }
 
@@ -314,8 +326,14 @@ impl Machine {
     /// One turn, and what it must leave behind; `None` where the process was killed in it.
     fn turn(&mut self, commands: Vec<Command>) -> Result<Option<Vec<Result<Reply, DoorError>>>, Fault> {
         let answers = self.bare_turn(commands)?;
-        if self.mood != Mood::Late && self.outside.is_asked() {
+        let mut restless = 0;
+        while self.mood != Mood::Late && self.outside.is_asked() {
             self.outside.answer(self.mood);
+            restless += 1;
+            if restless > TURNS_MAX {
+                return Err("it never rests: every answer is followed by a question".to_owned());
+            }
+            self.bare_turn(Vec::new())?;
         }
         Ok(answers)
     }

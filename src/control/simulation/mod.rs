@@ -16,7 +16,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use machine::{Fault, Machine, Seen};
-use script::{Happening, script};
+use script::{Happening, Mood, What, script};
 
 /// One seed in so many has its store on the disk, the others have it in memory.
 const ON_DISK: u64 = 20;
@@ -71,6 +71,7 @@ fn run(seed: u64, days: u64) -> Result<Seen, String> {
     let happenings = script(seed, days);
     let (seen, lived) = live(seed, &happenings);
     let Err((number, fault)) = lived else { return Ok(seen) };
+    println!("seed {seed}: {fault}");
     let upto = &happenings[..(number + 1).min(happenings.len())];
     let rule: String = fault.chars().take_while(|char| *char != ':').collect();
     let kept = cut_down(seed, upto, &rule);
@@ -155,6 +156,23 @@ fn tell(seen: &Seen, least_cells: usize) {
 #[test]
 fn whatever_happens_within_a_month_every_invariant_holds() {
     tell(&run_all(0..100, 30), 40);
+}
+
+/// A seed found it: an answer that could not be stored was asked for again at once, as often as the other side answered.
+#[test]
+fn while_nothing_can_be_stored_nobody_outside_is_asked_again_and_again() {
+    let happenings = [
+        (5_658_033, What::Publish { function: 178 }),
+        (6_261_630, What::Outside(Mood::Late)),
+        (46, What::Start { plan: 3, to: 0, again: true }),
+        (5_624_332, What::Disk { is_stalled: false, for_ms: 60_000 }),
+        (375, What::Outside(Mood::NotANumber)),
+        (120_000, What::Outside(Mood::Good)),
+    ];
+    let happenings = happenings.map(|(after_ms, what)| Happening { after_ms, what });
+    let (seen, lived) = live(71, &happenings);
+    assert_eq!(lived, Ok(()));
+    assert!(seen.contains_key("plan outside is started"), "{seen:?}");
 }
 
 #[test]

@@ -33,6 +33,8 @@ pub(super) struct Rules {
     setters: BTreeMap<AliasId, Setter>,
     /// For how long a process had run when an alias's routing changed last.
     routed: BTreeMap<AliasId, Duration>,
+    /// For how long each share of a rollout's canary was served, before its alias's routing changed last.
+    served: BTreeMap<(RolloutId, Weight), Duration>,
     finals: BTreeMap<RolloutId, RolloutRecord>,
     digests: BTreeMap<RolloutId, String>,
     before: BTreeMap<RolloutId, RolloutRecord>,
@@ -148,7 +150,14 @@ impl Rules {
                     ));
                 }
                 if before != Some(alias.routing) {
-                    self.routed.insert(id.clone(), ground.ran());
+                    let since = self.routed.insert(id.clone(), ground.ran()).unwrap_or_default();
+                    let active =
+                        self.before.values().find(|record| record.alias == id && record.phase.is_active());
+                    if let (Some(record), Some(before)) = (active, before) {
+                        let served =
+                            self.served.entry((record.id, before.share_of(record.canary))).or_default();
+                        *served += ground.ran().saturating_sub(since);
+                    }
                     let of_rollout = matches!(what, Happening::Rollout { .. });
                     let setter = entry.rollout.filter(|_| of_rollout).map_or(Setter::Person, Setter::Rollout);
                     self.setters.insert(id.clone(), setter);
@@ -233,7 +242,10 @@ impl Rules {
         if share == Weight::ZERO || !gives_more {
             return Ok(());
         }
-        let served = self.routed.get(id).map_or(Duration::ZERO, |since| ground.ran().saturating_sub(*since));
+        // Another hand may have changed the weight meanwhile, and what was served before counts as well.
+        let before = self.served.get(&(record.id, share)).copied().unwrap_or_default();
+        let since = self.routed.get(id).copied().unwrap_or_default();
+        let served = before + ground.ran().saturating_sub(since);
         let bake = rollout.plan.default_bake_after(was.weight_step);
         if served < bake {
             return Err(format!("I11: {id} passed step {step} after {served:?} of {bake:?}"));
@@ -302,6 +314,36 @@ impl Rules {
                 state.previous_stable.filter(|version| !exists(VersionId::Number(*version)))
             {
                 return Err(format!("I17: {id} would go back to version {version}, which is not there"));
+            }
+        }
+        Ok(())
+    }
+
+    /// I19: where nothing is due at once and the disk takes what comes, nobody waits for what is so already, no canary is
+    /// out unseen, and no answer is waited for that nobody was asked for.
+    pub(super) fn rests(
+        &self,
+        scheduler: &Scheduler,
+        table: &RoutingTable,
+        outside: &Outside,
+    ) -> Result<(), Fault> {
+        let world = &scheduler.core.world;
+        if let Some(id) = scheduler.overlaid.first() {
+            return Err(format!("I19: the canary of {id} is out, and nothing is against it"));
+        }
+        if !scheduler.asked.is_empty() && !outside.is_asked() {
+            return Err(format!("I19: nobody is asked, and answers are awaited: {:?}", scheduler.asked));
+        }
+        let active = world.aliases.values().filter_map(|state| Some((state, world.rollout(state.active?)?)));
+        for (state, rollout) in active {
+            let committed = rollout.record.committed.as_ref();
+            let is_served =
+                table.serving(&state.alias.id) == Some((state.alias.revision, state.alias.routing));
+            if is_served && committed.is_some_and(|committed| !committed.served) {
+                return Err(format!(
+                    "I19: {} is served as {}, and its rollout does not know",
+                    state.alias.id, state.alias.routing
+                ));
             }
         }
         Ok(())

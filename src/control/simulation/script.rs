@@ -130,6 +130,16 @@ impl Mix {
         Mix { weights, gap_ms, fails: [(0, 0), (1_000, 2_000), (1_000, 900_000)] }
     }
 
+    /// A canary that fails, or somebody who wants it out.
+    fn urgent(&self, random: &mut SmallRng) -> What {
+        let alias = random.random_range(0..3);
+        if random.random_range(0..3) == 0 {
+            let verb = [6, 7, 8][random.random_range(0..3)];
+            return What::Operate { alias, verb, argument: random.random_range(0..240), twice: false };
+        }
+        What::Traffic { alias, requests: 60, every_ms: 5, stable_fails_ppm: 0, canary_fails_ppm: 900_000 }
+    }
+
     fn draw(&self, random: &mut SmallRng) -> What {
         let total: u32 = self.weights.iter().map(|(weight, _)| weight).sum();
         let mut left = random.random_range(0..total);
@@ -202,7 +212,15 @@ pub(super) fn script(seed: u64, days: u64) -> Vec<Happening> {
             _ => random.random_range(0..2 * mix.gap_ms),
         };
         at_ms += after_ms;
-        happenings.push(Happening { after_ms, what: mix.draw(&mut random) });
+        let what = mix.draw(&mut random);
+        let is_disk = matches!(what, What::Disk { .. });
+        happenings.push(Happening { after_ms, what });
+        if is_disk {
+            // A disk that fails is only of interest where something is to be decided meanwhile.
+            happenings
+                .push(Happening { after_ms: random.random_range(0..500), what: mix.urgent(&mut random) });
+            happenings.push(Happening { after_ms: random.random_range(0..500), what: mix.draw(&mut random) });
+        }
     }
     happenings
 }
