@@ -208,7 +208,8 @@ impl Table {
     fn alias(&self, state: State) -> String {
         const LIVE: &str = "steps: [3%, 5%, 100%]\n";
         const FROZEN: &str = "steps: [3%, 100%]\nwindows: {freeze: [{from: 2020-01-01, to: 2120-01-01}]}\n";
-        let alias = format!("a{:03}", self.aliases.fetch_add(1, Ordering::SeqCst));
+        // No name that a part of some identifier could be.
+        let alias = format!("s{:03}", self.aliases.fetch_add(1, Ordering::SeqCst));
         let plan = format!("function: f\nalias: {alias}\n{STEPS}{LIVE}");
         std::fs::write(self.dir.path().join(format!("{alias}.yaml")), plan).unwrap();
         let body = json!({ "functionVersion": "1" });
