@@ -12,7 +12,7 @@ use tokio::sync::oneshot;
 
 use super::ground::{Ground, Killed, Outside, Plane};
 use super::rules::Rules;
-use super::script::{Happening, Mood, What};
+use super::script::{Effect, Happening, Mood, What};
 use crate::chance;
 use crate::clock::{self, Clock};
 use crate::control::boot;
@@ -357,7 +357,14 @@ impl Machine {
                 self.see("killed");
                 let down = self.random.random_range(0..3_000);
                 self.ground.pass(Duration::from_millis(down), false);
+                if self.random.random_range(0..4) == 0 {
+                    // And again, before it has come to anything.
+                    let at = [Effect::Commit, Effect::Committed, Effect::Publish, Effect::Published];
+                    self.ground
+                        .kill_at(Some((at[self.random.random_range(0..4)], self.random.random_range(0..2))));
+                }
                 self.boot()?;
+                self.ground.kill_at(None);
                 Ok(None)
             }
             Err(payload) => Err(format!("it panicked: {}", said_by(&*payload))),
