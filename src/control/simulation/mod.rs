@@ -6,8 +6,11 @@
 //! and everything must end, or say what it waits for. A seed that fails is cut down to what it takes, and can be run again
 //! alone: `SERIN_SEED=7 SERIN_DAYS=30 cargo test --lib simulation::one -- --ignored --nocapture`.
 
+mod ending;
 mod ground;
 mod machine;
+mod people;
+mod plans;
 mod rules;
 mod script;
 
