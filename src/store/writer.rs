@@ -270,11 +270,24 @@ impl Desk {
                 Job::TryOut(answer) => {
                     let _ = answer.send(self.try_out());
                 }
-                Job::End => return true,
+                Job::End => {
+                    self.leave_whole();
+                    return true;
+                }
             }
         }
         self.commit_group(group);
         false
+    }
+
+    /// Brings what only the log has to the database's file, which people copy once serin has stopped.
+    ///
+    /// SQLite does that when the last connection goes, and those of readers cannot write. Nobody is waited for: what cannot
+    /// be brought over stays in the log, where the next start finds it.
+    fn leave_whole(&self) {
+        if let (Some(connection), None) = (&self.connection, self.frozen.get()) {
+            let _ = connection.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(()));
+        }
     }
 
     /// A connection that this daemon may write by.
