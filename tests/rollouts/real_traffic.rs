@@ -105,7 +105,7 @@ fn cold_canary_is_promoted() {
 #[test]
 fn broken_canary_is_rolled_back_as_soon_after_an_outage_as_ever() {
     // Eight to twenty, and more than eighty where the outage damps.
-    at_most("failed after the outage", 40, failures_after_an_outage);
+    at_most("failed after the outage", 24, failures_after_an_outage);
 }
 
 fn failures_after_an_outage() -> u64 {
