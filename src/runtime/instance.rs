@@ -33,7 +33,7 @@ use super::stage::order::{self, Limits, Order, Step};
 use super::{Failure, Invocation, Outcome, Unavailable};
 use crate::chance;
 use crate::clock;
-use crate::domain::log::stream_name;
+use crate::domain::log::{start_line, stream_name};
 use crate::domain::process::ProcessTarget;
 
 /// How long a process may take to begin; what a function's own time limit is comes on top, as AWS starts it a second
@@ -181,7 +181,7 @@ impl NotStarted {
             }
         };
         let (duration, memory_mb) = (self.init, self.memory_mb);
-        self.output.say(&report::start_line(id, invocation.version));
+        self.output.say(&start_line(id, invocation.version));
         let report = Report {
             id,
             duration,
@@ -294,7 +294,7 @@ impl Process {
     async fn run(&mut self, invocation: &Invocation, init: Option<Duration>) -> (Outcome, Settled) {
         let (id, limit_s) = (invocation.id, self.target.timeout_s);
         self.output.begin_tail();
-        self.output.say(&report::start_line(id, invocation.version));
+        self.output.say(&start_line(id, invocation.version));
         let at = clock::instant_now();
         self.api.offer(self.event(invocation));
         let deadline = at + Duration::from_secs(limit_s.into());

@@ -7,7 +7,7 @@ use serde_json::json;
 use uuid::Uuid;
 
 use super::ANSWER_BYTES_MAX;
-use crate::domain::arn::{Place, VersionId};
+use crate::domain::arn::Place;
 use crate::domain::process::Runtime;
 use crate::domain::time::Timestamp;
 
@@ -15,11 +15,6 @@ use crate::domain::time::Timestamp;
 pub(super) fn init_start_line(runtime: Runtime, place: &Place) -> String {
     let (version, arn) = (runtime.version(), runtime.version_arn(place));
     format!("INIT_START Runtime Version: {version}\tRuntime Version ARN: {arn}\n")
-}
-
-/// The line before an invocation.
-pub(super) fn start_line(id: Uuid, version: VersionId) -> String {
-    format!("START RequestId: {id} Version: {version}\n")
 }
 
 /// The numbers of an invocation, and how it ended.
@@ -92,15 +87,10 @@ fn error(kind: &str, message: &str) -> Bytes {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::arn::VersionNumber;
 
     #[test]
     fn lines_are_worded_as_lambda_words_them() {
         let id = Uuid::nil();
-        assert_eq!(
-            start_line(id, VersionNumber(7).into()),
-            "START RequestId: 00000000-0000-0000-0000-000000000000 Version: 7\n"
-        );
         let report = |init, status| {
             let (duration, memory_mb) = (Duration::from_micros(1_230), 20);
             Report { id, duration, init, memory_mb, memory_mb_max: 128, status }.lines()
