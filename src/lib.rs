@@ -13,6 +13,9 @@ pub mod config;
 pub mod control;
 pub mod daemon;
 pub mod events;
+#[doc(hidden)]
+#[cfg(any(test, feature = "fuzzing"))]
+pub mod fuzzing;
 pub mod handover;
 pub mod key_file;
 pub mod log_queue;

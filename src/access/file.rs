@@ -13,6 +13,7 @@
 //! alone.
 
 use std::collections::BTreeSet;
+use std::io::Read;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -288,7 +289,13 @@ fn read(path: &Path, most: u64) -> Result<(String, u32), AccessError> {
     if metadata.len() > most {
         return Err(AccessError::Long { path: path.to_owned(), bytes: metadata.len(), most });
     }
-    let text = std::fs::read_to_string(path).map_err(unreadable)?;
+    let mut text = String::new();
+    // What has no size of its own, as a pipe or a device, may never end.
+    let read = std::fs::File::open(path).and_then(|file| file.take(most + 1).read_to_string(&mut text));
+    let bytes = read.map_err(unreadable)? as u64;
+    if bytes > most {
+        return Err(AccessError::Long { path: path.to_owned(), bytes, most });
+    }
     Ok((text, metadata.mode() & 0o777))
 }
 

@@ -4,6 +4,8 @@
 //! Whoever is about to name one, or runs one, holds it meanwhile: what is held is not swept. Code is unpacked on demand, to
 //! a place of whoever runs it.
 
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) mod fuzzed;
 mod remove;
 mod unpack;
 

@@ -66,6 +66,35 @@ pub(super) fn check(zip: &[u8]) -> Result<(), ZipFault> {
     })
 }
 
+/// How many bytes a zip that was checked unpacks to, for fuzzers.
+#[cfg(any(test, feature = "fuzzing"))]
+pub(super) fn counted(zip: &[u8]) -> u64 {
+    struct Counter(std::rc::Rc<std::cell::Cell<u64>>);
+    impl Write for Counter {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.set(self.0.get() + bytes.len() as u64);
+            Ok(bytes.len())
+        }
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+    impl Taker for Counter {
+        fn directory(&mut self, _: &Path) -> Result<(), CodeError> {
+            Ok(())
+        }
+        fn file(&mut self, _: &Path, _: u32) -> Result<Box<dyn Write>, CodeError> {
+            Ok(Box::new(Counter(std::rc::Rc::clone(&self.0))))
+        }
+        fn link(&mut self, _: &Path, _: &Path) -> Result<(), CodeError> {
+            Ok(())
+        }
+    }
+    let mut counter = Counter(std::rc::Rc::default());
+    let _ = walk(zip, &mut counter);
+    counter.0.get()
+}
+
 /// Unpacks a zip into an empty directory, for the daemon's user and a group to read and for nobody to write.
 pub(super) fn unpack(zip: &[u8], into: &Path, readers: Option<u32>) -> Result<(), CodeError> {
     let mut disk = Disk { root: into, readers, directories: BTreeSet::new() };

@@ -43,26 +43,28 @@ impl LastTable {
             Err(why) if why.kind() == std::io::ErrorKind::NotFound => return Ok(None),
             Err(why) => return Err(format!("cannot read {}: {why}", path.display())),
         };
-        let read = || -> Result<LastTable, String> {
-            let end = bytes.iter().position(|byte| *byte == b'\n').ok_or("it has no first line")?;
-            let head = std::str::from_utf8(&bytes[..end]).map_err(|why| why.to_string())?;
-            let [magic, format, schema, digest]: [&str; 4] =
-                head.split(' ')
-                    .collect::<Vec<_>>()
-                    .try_into()
-                    .map_err(|_| "its first line is not one of ours")?;
-            if magic != MAGIC || format != TABLE_FORMAT.to_string() {
-                return Err(format!("it is in format {magic} {format}, and this is not known here"));
-            }
-            let schema: i64 = schema.parse().map_err(|_| "its schema is no number")?;
-            if digest_of(schema, &bytes[end + 1..]) != digest {
-                return Err("its digest is not that of what it holds".to_owned());
-            }
-            let edits: Vec<Edit> =
-                serde_json::from_slice(&bytes[end + 1..]).map_err(|why| why.to_string())?;
-            Ok(LastTable { schema, edits: edits.into_iter().map(at_stable).collect() })
-        };
-        read().map(Some).map_err(|why| format!("the last table in {} cannot be used: {why}", path.display()))
+        let read = LastTable::of(&bytes);
+        read.map(Some).map_err(|why| format!("the last table in {} cannot be used: {why}", path.display()))
+    }
+
+    /// The same of the bytes that were kept.
+    pub(crate) fn of(bytes: &[u8]) -> Result<LastTable, String> {
+        let end = bytes.iter().position(|byte| *byte == b'\n').ok_or("it has no first line")?;
+        let head = std::str::from_utf8(&bytes[..end]).map_err(|why| why.to_string())?;
+        let [magic, format, schema, digest]: [&str; 4] = head
+            .split(' ')
+            .collect::<Vec<_>>()
+            .try_into()
+            .map_err(|_| "its first line is not one of ours")?;
+        if magic != MAGIC || format != TABLE_FORMAT.to_string() {
+            return Err(format!("it is in format {magic} {format}, and this is not known here"));
+        }
+        let schema: i64 = schema.parse().map_err(|_| "its schema is no number")?;
+        if digest_of(schema, &bytes[end + 1..]) != digest {
+            return Err("its digest is not that of what it holds".to_owned());
+        }
+        let edits: Vec<Edit> = serde_json::from_slice(&bytes[end + 1..]).map_err(|why| why.to_string())?;
+        Ok(LastTable { schema, edits: edits.into_iter().map(at_stable).collect() })
     }
 }
 
@@ -86,13 +88,24 @@ fn digest_of(schema: i64, body: &[u8]) -> String {
     hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
+/// The line that vouches for what follows it.
+fn first_line(schema: i64, body: &[u8]) -> String {
+    format!("{MAGIC} {TABLE_FORMAT} {schema} {}\n", digest_of(schema, body))
+}
+
+/// Reads a body as if it had been kept, for fuzzers.
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) fn table_of(schema: i64, body: &[u8]) -> Result<LastTable, String> {
+    LastTable::of(&[first_line(schema, body).as_bytes(), body].concat())
+}
+
 fn write(dir: &Path, schema: i64, edits: &[Edit]) -> std::io::Result<()> {
     let body = serde_json::to_vec(edits)?;
     let (path, partial) = (dir.join(FILE), dir.join(format!("{FILE}.partial")));
     let mut file = File::create(&partial)?;
     // Targets of functions have their environments.
     file.set_permissions(Permissions::from_mode(0o600))?;
-    writeln!(file, "{MAGIC} {TABLE_FORMAT} {schema} {}", digest_of(schema, &body))?;
+    file.write_all(first_line(schema, &body).as_bytes())?;
     file.write_all(&body)?;
     file.sync_all()?;
     fs::rename(&partial, &path)?;

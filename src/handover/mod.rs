@@ -14,6 +14,8 @@ mod wire;
 
 pub use image::Image;
 pub use inheritance::{Gone, Inheritance, Line};
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) use last_table::table_of;
 pub use last_table::{Keeper, LastTable};
 pub use message::{Asked, ToPredecessor, ToSuccessor};
 pub use successor::{Heard, Sockets, Successor};

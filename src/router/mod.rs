@@ -21,6 +21,8 @@ mod event_stream;
 mod exchange;
 mod forward;
 pub mod forwarded;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) mod fuzzed;
 mod grpc;
 pub mod handle;
 mod headers;

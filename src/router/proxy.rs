@@ -77,6 +77,16 @@ pub(super) async fn read(stream: &mut TcpStream) -> Result<Source, ProxyError> {
     version_1(&line[..len - 2]).map_err(ProxyError::Malformed)
 }
 
+/// Reads a header that is here as a whole; `None` where it is none, for fuzzers.
+#[cfg(any(test, feature = "fuzzing"))]
+pub(super) fn whole(bytes: &[u8]) -> Option<Source> {
+    match bytes.strip_prefix(SIGNATURE) {
+        Some([command, family, _, _, rest @ ..]) => version_2(*command, *family, rest).ok(),
+        Some(_) => None,
+        None => version_1(bytes.get(..LINE_BYTES_MAX).unwrap_or(bytes)).ok(),
+    }
+}
+
 /// A line without its end.
 fn version_1(line: &[u8]) -> Result<Source, &'static str> {
     let line = std::str::from_utf8(line).map_err(|_| "a line of version 1 that is not ASCII")?;

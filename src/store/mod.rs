@@ -10,6 +10,8 @@ mod chain;
 mod change;
 pub mod events;
 mod fsck;
+#[cfg(any(test, feature = "fuzzing"))]
+mod fuzzed;
 mod header;
 mod load;
 pub mod logs;
@@ -29,6 +31,8 @@ use std::path::PathBuf;
 pub use backup::{copy_of, restore};
 pub use change::{Commit, IdempotentReply, PinnedPlan, Write};
 pub use fsck::{Finding, fsck, notes};
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) use fuzzed::{header_of, loaded_of};
 pub use load::{Loaded, StoredAlias, StoredRollout};
 pub use open::{Need, SCHEMA_VERSION, Store, is_used};
 pub use owner::{holder_of, is_held_by_the_dying};

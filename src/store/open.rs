@@ -216,6 +216,12 @@ pub(super) fn made_by_serin() -> Result<std::collections::BTreeMap<String, Strin
     super::fsck::objects_of(&fresh)
 }
 
+/// A schema in a database that is in memory, for fuzzers.
+#[cfg(any(test, feature = "fuzzing"))]
+pub(super) fn migrate_in_memory(connection: &mut Connection) -> Result<(), rusqlite_migration::Error> {
+    MIGRATIONS.to_latest(connection)
+}
+
 pub(super) fn migrate(connection: &mut Connection, dir: &Path, path: &Path) -> Result<(), StoreError> {
     let found = schema_of(connection)?;
     if found == SCHEMA_VERSION {
@@ -310,6 +316,20 @@ mod tests {
         let mut connection = Connection::open_in_memory().unwrap();
         MIGRATIONS.to_latest(&mut connection).unwrap();
         assert_eq!(schema_of(&connection).unwrap(), SCHEMA_VERSION);
+    }
+
+    /// Nothing but a power cut shows that a commit was not synced; the setting is all that can be looked at.
+    #[test]
+    fn every_commit_is_synced() {
+        let dir = tempfile::tempdir().unwrap();
+        let connection = connect_for_writing(&dir.path().join(DATABASE_FILE)).unwrap();
+        let setting = |name: &str| -> String {
+            connection
+                .pragma_query_value(None, name, |row| row.get_ref(0).map(|value| format!("{value:?}")))
+                .unwrap()
+        };
+        assert_eq!((&*setting("synchronous"), &*setting("foreign_keys")), ("Integer(2)", "Integer(1)"));
+        assert_eq!(setting("journal_mode"), format!("Text({:?})", b"wal"));
     }
 
     #[test]

@@ -60,6 +60,22 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
         &["domain", "api::wire", "chance", "client", "clock", "config", "daemon", "log_queue", "simulate"],
     ),
     ("main", &["cli"]),
+    // Behind a feature that no daemon is built with.
+    (
+        "fuzzing",
+        &[
+            "domain",
+            "access",
+            "api::lambda::fuzzed",
+            "api::wire",
+            "code",
+            "control",
+            "handover",
+            "metrics",
+            "router",
+            "store",
+        ],
+    ),
 ];
 
 /// What the pure part must not even name.
@@ -274,4 +290,45 @@ fn every_threat_has_its_test_and_every_attempt_is_told() {
     let words = threats.split_whitespace().collect::<Vec<_>>().join(" ");
     let untold: Vec<_> = attempts.iter().filter(|attempt| !words.contains(**attempt)).collect();
     assert!(untold.is_empty(), "not in docs/THREATS.md: {untold:#?}");
+}
+
+/// Every mutant of `scripts/mutants`: its name, its file, its test, and the text that it takes the place of.
+fn mutants() -> Vec<[String; 4]> {
+    let list = std::fs::read_to_string(root().join("tests/mutants/list.txt")).unwrap();
+    let mut mutants: Vec<[String; 4]> = Vec::new();
+    for line in list.lines() {
+        let (word, rest) = line.split_once(' ').unwrap_or((line, ""));
+        match (word, mutants.last_mut()) {
+            ("mutant", _) => mutants.push([rest.to_owned(), String::new(), String::new(), String::new()]),
+            ("file", Some(mutant)) => mutant[1] = rest.to_owned(),
+            ("test", Some(mutant)) => mutant[2] = rest.to_owned(),
+            ("-", Some(mutant)) => mutant[3] += &format!("{rest}\n"),
+            _ => {}
+        }
+    }
+    mutants
+}
+
+#[test]
+fn every_mutant_still_applies_and_has_its_test() {
+    let mutants = mutants();
+    assert!(mutants.len() >= 30, "{} mutants", mutants.len());
+    let mut broken = Vec::new();
+    for [name, file, test, old] in mutants {
+        let text = std::fs::read_to_string(root().join(&file)).unwrap_or_default();
+        let found = text.matches(old.trim_end_matches('\n')).count();
+        if found != 1 || old.is_empty() {
+            broken.push(format!("{name}: its text is {found} times in {file}"));
+        }
+        let (_, path) = test.split_once(' ').unwrap_or_default();
+        let mut modules: Vec<&str> = path.split("::").collect();
+        let last = modules.pop().unwrap_or_default();
+        modules.retain(|module| *module != "tests");
+        let stands =
+            module(&modules).is_some_and(|text| last.is_empty() || text.contains(&format!("fn {last}(")));
+        if !stands {
+            broken.push(format!("{name}: there is no test {test}"));
+        }
+    }
+    assert!(broken.is_empty(), "{}", broken.join("\n"));
 }

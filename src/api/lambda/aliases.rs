@@ -96,6 +96,12 @@ impl AliasBody {
     }
 }
 
+/// Reads and checks a body, for fuzzers.
+#[cfg(any(test, feature = "fuzzing"))]
+pub(super) fn fuzzed(bytes: &[u8], violations: &mut Violations) -> Result<(), LambdaError> {
+    AliasBody::read(bytes).map(|body| body.check(violations))
+}
+
 /// A version number; digits that no version can have are a version that does not exist.
 fn version_number(scope: &Scope, text: &str) -> Result<VersionNumber, LambdaError> {
     text.parse().map_err(|_| LambdaError::not_found(format!("Function not found: {}", scope.arn(Some(text)))))

@@ -79,6 +79,12 @@ fn read(bytes: &[u8], violations: &mut Violations) -> Result<Read, LambdaError> 
     Ok(Read { config, names_something, destinations })
 }
 
+/// Reads and checks a body, for fuzzers.
+#[cfg(any(test, feature = "fuzzing"))]
+pub(super) fn fuzzed(bytes: &[u8], violations: &mut Violations) -> Result<(), LambdaError> {
+    read(bytes, violations).and_then(|read| check_services(&read))
+}
+
 fn check_destination(member: &str, arn: Option<&str>, violations: &mut Violations) {
     let Some(arn) = arn.filter(|arn| !arn.is_empty()) else { return };
     violations.length(member, arn, 0, 350);

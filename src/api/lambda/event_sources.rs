@@ -85,6 +85,12 @@ fn read(body: &Body, violations: &mut Violations) -> Result<EventSourceChange, L
     Ok(change)
 }
 
+/// Reads and checks a body, for fuzzers.
+#[cfg(any(test, feature = "fuzzing"))]
+pub(super) fn fuzzed(body: &Body, violations: &mut Violations) -> Result<(), LambdaError> {
+    read(body, violations).and_then(|change| check(body, &change))
+}
+
 /// What breaks no constraint and still cannot be.
 fn check(body: &Body, change: &EventSourceChange) -> Result<(), LambdaError> {
     if body.has("DestinationConfig") {

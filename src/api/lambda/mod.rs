@@ -13,6 +13,8 @@ pub mod error;
 pub mod event_invoke;
 pub mod event_sources;
 pub mod functions;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) mod fuzzed;
 pub mod invoke;
 pub mod operations;
 pub mod permissions;

@@ -21,6 +21,12 @@ const SID_PATTERN: &str = "([a-zA-Z0-9-_]+)";
 const ACTION_PATTERN: &str = r"(lambda:[*]|lambda:[a-zA-Z]+|[*])";
 const PRINCIPAL_PATTERN: &str = r"[^\s]+";
 
+/// Reads and checks a body, for fuzzers.
+#[cfg(any(test, feature = "fuzzing"))]
+pub(super) fn fuzzed(bytes: &[u8], violations: &mut Violations) -> Result<(), LambdaError> {
+    PermissionBody::read(bytes).map(|body| body.check(violations))
+}
+
 struct PermissionBody {
     statement_id: Option<String>,
     action: Option<String>,

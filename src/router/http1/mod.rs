@@ -5,6 +5,8 @@
 //! takes from a version is no looser than what the router takes from clients. Heads are read by `httparse`.
 
 mod framing;
+#[cfg(any(test, feature = "fuzzing"))]
+mod fuzzed;
 mod head;
 mod sending;
 
@@ -20,6 +22,8 @@ use tokio::net::TcpStream;
 use super::plain::{Outbox, PlainIo};
 use super::upload::UpstreamBody;
 use framing::{Framing, Step};
+#[cfg(any(test, feature = "fuzzing"))]
+pub(super) use fuzzed::{whole_answer, whole_request};
 use sending::BodyFraming;
 pub(super) use sending::Sending;
 
