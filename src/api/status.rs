@@ -15,6 +15,7 @@ use crate::domain::alias::Routing;
 use crate::domain::analysis::Counts;
 use crate::domain::analysis::evidence::{Evidence, LatencyFigures, Settings};
 use crate::domain::analysis::ledger::{Kept, Record};
+use crate::domain::analysis::mirror::Stratum;
 use crate::domain::analysis::watch::Watch;
 use crate::domain::arn::{VersionId, VersionNumber};
 use crate::domain::histogram::HistogramSnapshot;
@@ -87,9 +88,8 @@ fn status_by(
         exposure: exposure_view(exposure),
         mirrored: rollout
             .plan
-            .routing
-            .mirror
-            .map(|_| exposure_view(record.closing.as_ref().map_or(facts.copies, |closing| closing.copies))),
+            .mirrors()
+            .then(|| exposure_view(record.closing.as_ref().map_or(facts.copies, |closing| closing.copies))),
         evidence: match &record.closing {
             Some(closing) => evidence_at_end(rollout, closing),
             None => facts.evidence.map(|(evidence, settings)| evidence_view(evidence, settings)),
@@ -246,7 +246,7 @@ fn rollback(sight: &Sight<'_>, rollout: &Rollout) -> RollbackView {
 /// A step in words.
 pub fn step_text(plan: &Plan, index: usize) -> String {
     match plan.step(index) {
-        Some(Step::SetWeight(weight)) => weight.to_string(),
+        Some(Step::SetWeight(weight)) if *weight > Weight::ZERO => weight.to_string(),
         Some(Step::Bake(span)) => format!("bake {}", human(*span)),
         Some(step) => step.kind().to_owned(),
         None => String::new(),
@@ -297,6 +297,9 @@ fn arms(sight: &Sight<'_>, rollout: &Rollout, recorder: &Recorder) -> Vec<ArmVie
     let record = &rollout.record;
     let (share, counted) = match (&record.closing, sight.core.judges.get(&record.id)) {
         (Some(closing), _) => (closing.share, closing.arms),
+        (None, Some(judge)) if rollout.proves_by_copies() => {
+            (Weight::ZERO, judge.evidence.arms_aside_at(Weight::ZERO))
+        }
         (None, Some(judge)) => (rollout.share(), judge.evidence.arms_at(rollout.share())),
         (None, None) => return Vec::new(),
     };
@@ -328,7 +331,12 @@ fn latency_at(
 ) -> HistogramSnapshot {
     let mut sum = HistogramSnapshot::default();
     for epoch in recorder.sample(&rollout.record.alias) {
-        if epoch.routing.share_of(rollout.record.canary) != share || !epoch.stratum.is_real() {
+        // Where copies are compared with what they are made of, nothing else is told.
+        let is_told = match rollout.proves_by_copies() {
+            true => epoch.stratum != Stratum::Drawn,
+            false => epoch.stratum.is_real(),
+        };
+        if epoch.routing.share_of(rollout.record.canary) != share || !is_told {
             continue;
         }
         for (_, counts) in epoch.versions.iter().filter(|(known, _)| *known == VersionId::Number(version)) {
@@ -407,6 +415,15 @@ fn notices(sight: &Sight<'_>, rollout: &Rollout, facts: &Facts<'_>) -> Vec<Strin
             let dry = if metric.dry_run { "dry run, decides nothing: " } else { "" };
             notices.push(format!("{dry}{}", rollout.metric_in_words(facts.at, &metric.name)));
         }
+    }
+    if rollout.proves_by_copies() && !record.phase.is_final() {
+        let next = rollout
+            .next_weight()
+            .map_or_else(String::new, |next| format!(", until they prove it good for {next}"));
+        notices.push(format!(
+            "no user gets v{} yet: it is sent copies of requests that v{} answers{next}",
+            record.canary, record.stable
+        ));
     }
     if let Some((evidence, settings)) = facts.evidence.filter(|_| !record.phase.is_final()) {
         notices.extend(evidence.spells_in_words(settings));

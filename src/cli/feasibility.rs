@@ -13,6 +13,7 @@ use super::session::Session;
 use crate::client::{Client, Counters};
 use crate::domain::analysis::feasibility::{self, Decision, StepNeed, Suggestion};
 use crate::domain::plan::{Plan, Timeout};
+use crate::domain::weight::Weight;
 
 /// Live counters are watched this long for the present rate.
 const WATCHED: Duration = Duration::from_secs(5);
@@ -208,6 +209,7 @@ impl Feasibility {
             let (sign, tone) =
                 if step.decidable { (glyphs.yes, Tone::Good) } else { (glyphs.no, Tone::Caution) };
             let way = match step.need.next {
+                Some(next) if step.need.weight == Weight::ZERO => format!("copies {} {next}", glyphs.arrow),
                 Some(next) => format!("{} {} {next}", step.need.weight, glyphs.arrow),
                 None => step.need.weight.to_string(),
             };
@@ -264,7 +266,8 @@ impl Feasibility {
         match (step.need.decision, time) {
             (Decision::Proof { p90_requests, .. }, Some(time)) => {
                 let requests = count(p90_requests.ceil() as u64);
-                let mut said = format!("{requests} canary requests for the proof, about {}", span(time));
+                let what = if step.need.weight == Weight::ZERO { "copies" } else { "canary requests" };
+                let mut said = format!("{requests} {what} for the proof, about {}", span(time));
                 if time > self.deadline {
                     said.push_str(&format!(
                         ": more than the step deadline of {}, so the rollout {} here",

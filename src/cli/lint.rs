@@ -14,6 +14,7 @@ use super::session::Session;
 use crate::config::{PlanEnv, PlanVariable};
 use crate::domain::plan::{self, Fault, Plan, Severity, Source, Step, WantedVariable};
 use crate::domain::time::human;
+use crate::domain::weight::Weight;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -186,7 +187,7 @@ fn wants(plan: &Plan, env: &PlanEnv) -> Vec<String> {
 
 fn steps(plan: &Plan) -> Vec<String> {
     let in_words = |step: &Step| match step {
-        Step::SetWeight(weight) => weight.to_string(),
+        Step::SetWeight(weight) if *weight > Weight::ZERO => weight.to_string(),
         Step::Bake(span) => format!("bake {}", human(*span)),
         step => step.kind().to_owned(),
     };

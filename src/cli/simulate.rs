@@ -15,6 +15,7 @@ use super::render::simulation::table;
 use super::session::Session;
 use crate::domain::analysis::boundary::Margin;
 use crate::domain::analysis::floor;
+use crate::domain::analysis::mirror::Stratum;
 use crate::domain::plan::Plan;
 use crate::domain::weight::Weight;
 use crate::simulate::replay::{Recorded, lines};
@@ -493,7 +494,11 @@ fn floor_of(plan: &Plan, traffic: &Traffic) -> Option<Floor> {
     let analysis = plan.analysis.as_ref()?;
     let margin = Margin { ratio: analysis.failures.max_ratio, added: analysis.failures.max_added };
     let weight = (1..=plan.steps.len()).find_map(|step| plan.weight_at(step))?;
-    let weight = Some(weight).filter(|weight| *weight < Weight::FULL)?.fraction();
+    // Copies are pairs: the canary has half of their outcomes.
+    let weight = Some(weight).filter(|weight| *weight < Weight::FULL).map(|weight| match weight {
+        Weight::ZERO => Stratum::Copied.share(weight),
+        weight => weight.fraction(),
+    })?;
     let (canary, stable) = (traffic.canary.failures, traffic.stable.failures);
     let floor = floor::canary_requests(weight, canary, stable, margin, analysis.false_rollback_rate)?;
     Some(Floor { canary_requests: floor })

@@ -336,8 +336,11 @@ impl Judge {
             .seen
             .pairs(&tallies.epochs)
             .map(|(now, before)| block(stable, canary, (now, before), (slots, offset)))
-            // The same canary may have been rolled back here before: its late failures are that rollout's.
-            .filter(|block| block.epoch >= from || block.weight == Weight::ZERO);
+            // The same canary may have been rolled back here before: its late failures are that rollout's, and so are
+            // those of copies, which it may have had without any weight.
+            .filter(|block| {
+                block.epoch >= from || (block.weight == Weight::ZERO && block.stratum == Stratum::Drawn)
+            });
         let requests = blocks.clone().map(|block: Block<'_>| block.arms.canary.requests).sum();
         self.rate.add(requests, at.since(self.last_look));
         self.last_look = at;

@@ -155,12 +155,12 @@ fn steering(
     routing: Routing,
     target: impl Fn(VersionId) -> Option<Target>,
 ) -> Option<Box<SteeringSpec>> {
-    let RoutingOptions { affinity, override_header, mirror } = &rollout.plan.routing;
+    let RoutingOptions { affinity, override_header, mirror: _ } = &rollout.plan.routing;
     let record = &rollout.record;
     let is_between_the_two = routing.function_version == VersionId::Number(record.stable)
         && routing.additional.is_some_and(|additional| additional.version == record.canary);
     // Where another hand put another version in, a copy would prove something of that one.
-    let mirror = mirror.filter(|_| is_between_the_two);
+    let mirror = rollout.plan.mirror_at(routing.share_of(record.canary)).filter(|_| is_between_the_two);
     if affinity.is_none() && override_header.is_none() && mirror.is_none() {
         return None;
     }

@@ -8,6 +8,7 @@ use super::journal::{Entry, Happening};
 use super::rollout::{Event, Resumption};
 use super::time::human;
 use super::watching::WatchEvent;
+use super::weight::Weight;
 
 /// What an entry says, in one line without time and actor.
 pub fn sentence(entry: &Entry) -> String {
@@ -152,6 +153,9 @@ fn rollout(entry: &Entry, event: &Event, phase: &str, outcome: &str) -> String {
 fn went_to(entry: &Entry) -> String {
     match entry.alias_after.as_ref().map(|alias| alias.routing) {
         None => String::new(),
+        Some(Routing { additional: Some(additional), .. }) if additional.weight == Weight::ZERO => {
+            format!(" → copies to v{}", additional.version)
+        }
         Some(Routing { additional: Some(additional), .. }) => {
             format!(" → v{} {}", additional.version, additional.weight)
         }

@@ -88,8 +88,10 @@ impl Route {
             let additional = additional.or(ahead.as_ref().map(|(version, _)| *version));
             let additional = additional.map(|version| named(version.into()));
             let aside = |stratum| recorder.open_beside(&alias, (epoch, &routing, stratum), canary);
-            // A copy is beside an answer of the other version: there must be both.
-            let mirror = spec.mirror.filter(|_| matches!(Split::of(&routing), Split::Below(_)));
+            // A copy is beside an answer of the function version: there must be both, and the other one without a weight
+            // is there for nothing else.
+            let is_beside = beside.is_some() && Split::of(&routing) != Split::All(Arm::Additional);
+            let mirror = spec.mirror.filter(|_| is_beside);
             let mirror =
                 mirror.map(|plan| Mirror::new(plan, aside(Stratum::Mirrored), aside(Stratum::Copied)));
             Box::new(Steering::new(&spec, [Arc::clone(&primary), additional.unwrap_or(primary)], mirror))

@@ -1,7 +1,8 @@
 //! The virtual router: draws made-up traffic by the weights committed, and counts it as the recorder does.
 //!
 //! Requests count in the epoch they were dispatched in, when they were dispatched; failures and latencies count there
-//! when they become known, and all of it by cohorts (`log`).
+//! when they become known, and all of it by cohorts (`log`). Copies are made where a plan has them prove its first weight,
+//! of whichever requests; those that `routing.mirror` has made beside a weight are left out.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -19,15 +20,21 @@ use crate::domain::alias::Routing;
 use crate::domain::analysis::cohort::COHORT_MS;
 use crate::domain::analysis::latency::Edges;
 use crate::domain::analysis::marks::Marks;
+use crate::domain::analysis::mirror::Stratum;
 use crate::domain::arn::VersionNumber;
 use crate::domain::function::Revision;
-use crate::domain::plan::RoutingOptions;
+use crate::domain::plan::Plan;
+use crate::domain::weight::Weight;
 
 /// A request that is not answered fails after so long.
 const PATIENCE_US: u64 = 30_000_000;
 
 /// Users who come once are as many as a number can tell apart.
 const USERS_OF_ALL: f64 = 9e15;
+
+/// Where tallies stand before the last one of their epoch: of copies, and of what these are made of.
+const COPIES: usize = 1;
+const SET_ASIDE: usize = 2;
 
 /// Failures of one clump lie within this of the first.
 const CLUMP_SPAN_US: f64 = 1e6;
@@ -40,7 +47,10 @@ pub(super) struct Arrivals<'a> {
     with_latency: bool,
     /// When the rollout starts.
     start_us: u64,
-    /// One tally for each epoch, oldest first; the last one serves.
+    /// The share of requests that is copied while the canary has no weight.
+    copied: Option<f64>,
+    /// One tally for each epoch, oldest first; the last one serves. Where there are copies, what they are made of and
+    /// they themselves have one each before it.
     tallies: Tallies,
     /// The cohorts of each epoch.
     logs: Vec<Log>,
@@ -80,6 +90,8 @@ enum Due {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Of {
     cohort: u64,
+    /// Which tally of the epoch that serves counts it, from its last one.
+    back: usize,
     /// Whose it is, and since which start, where users are counted.
     user: Option<(u64, u64)>,
     /// Whether its cohort counts it.
@@ -105,8 +117,9 @@ impl<'a> Arrivals<'a> {
         traffic: &'a Traffic,
         mut chance: SmallRng,
         canary: VersionNumber,
-        (with_latency, routing): (bool, &RoutingOptions),
+        (with_latency, plan): (bool, &Plan),
     ) -> Arrivals<'a> {
+        let routing = &plan.routing;
         let spells = Schedule::new(&traffic.spells, &mut chance);
         let recorded = traffic.recorded.as_ref().map(|series| Playback::begin(series, &mut chance));
         let users = traffic.crowd.as_ref().map(|crowd| Users::new(crowd, &mut chance));
@@ -116,6 +129,7 @@ impl<'a> Arrivals<'a> {
             canary,
             with_latency,
             start_us: traffic.prior.as_micros() as u64,
+            copied: plan.mirror_at(Weight::ZERO).map(|mirror| mirror.share.fraction()),
             tallies: Tallies::default(),
             logs: Vec::new(),
             sticks: routing.affinity.is_some(),
@@ -141,17 +155,36 @@ impl<'a> Arrivals<'a> {
         let is_new = self.tallies.epochs.last().is_none_or(|last| last.epoch != epoch);
         if is_new {
             let before = self.canary_share();
-            self.tallies.epochs.push(EpochTally::empty(epoch, routing));
+            self.open(epoch, routing);
+            if self.canary_share() > before || self.copies().is_some() {
+                self.cold_left = self.traffic.cold.map_or(0, |cold| cold.requests);
+            }
+        }
+        is_new
+    }
+
+    /// Opens the tallies of an epoch.
+    fn open(&mut self, epoch: Revision, routing: Routing) {
+        let has_copies =
+            self.copied.is_some() && routing.additional.is_some_and(|beside| beside.weight == Weight::ZERO);
+        let strata = [Stratum::Mirrored, Stratum::Copied, Stratum::Drawn];
+        for stratum in strata.into_iter().filter(|stratum| has_copies || *stratum == Stratum::Drawn) {
+            self.tallies.epochs.push(EpochTally { stratum, ..EpochTally::empty(epoch, routing) });
             self.logs.push(Log::default());
             if self.counts_users {
                 self.marks.push(Marks::new(1));
                 self.visits.push(Log::default());
             }
-            if self.canary_share() > before {
-                self.cold_left = self.traffic.cold.map_or(0, |cold| cold.requests);
-            }
         }
-        is_new
+    }
+
+    /// The share of requests that is copied now, if any is.
+    fn copies(&self) -> Option<f64> {
+        let before = self.tallies.epochs.len().checked_sub(2)?;
+        let has_copies = self.tallies.epochs[before].stratum == Stratum::Copied;
+        self.copied.filter(|_| {
+            has_copies && self.tallies.epochs[before].epoch == self.tallies.epochs[before + 1].epoch
+        })
     }
 
     /// Holds requests dispatched from a cohort on against these edges.
@@ -164,12 +197,13 @@ impl<'a> Arrivals<'a> {
 
     /// Dies and begins anew: counters are gone, and so is every request under way.
     pub(super) fn restart(&mut self) {
-        let serving = self.tallies.epochs.last().map(|last| EpochTally::empty(last.epoch, last.routing));
-        self.tallies.epochs = serving.into_iter().collect();
-        self.logs = self.tallies.epochs.iter().map(|_| Log::default()).collect();
-        if self.counts_users {
-            self.marks = self.logs.iter().map(|_| Marks::new(1)).collect();
-            self.visits = self.logs.iter().map(|_| Log::default()).collect();
+        let serving = self.tallies.epochs.last().map(|last| (last.epoch, last.routing));
+        self.tallies.epochs.clear();
+        self.logs.clear();
+        self.marks.clear();
+        self.visits.clear();
+        if let Some((epoch, routing)) = serving {
+            self.open(epoch, routing);
         }
         self.edges.clear();
         self.due.clear();
@@ -260,8 +294,11 @@ impl<'a> Arrivals<'a> {
                 .map(|since| log.kept(since, now, &mut self.tallies.slots));
         }
         // As the recorder does: epochs that nothing will happen in any more are told once more, and no longer.
-        let last = self.logs.len().saturating_sub(1);
-        for index in (0..last).rev() {
+        let serving = self.tallies.epochs.last().map(|last| last.epoch);
+        for index in (0..self.logs.len()).rev() {
+            if Some(self.tallies.epochs[index].epoch) == serving {
+                continue;
+            }
             if self.tallies.epochs[index].is_final {
                 self.forget(index);
             } else if self.logs[index].is_over() && self.visits.get(index).is_none_or(Log::is_over) {
@@ -349,7 +386,7 @@ impl<'a> Arrivals<'a> {
         let canary = ticket < self.canary_share();
         let of_version = self.failing(since_start)[usize::from(canary)];
         let well = (1.0 - of_version) * (1.0 - visit.failures);
-        let of = self.dispatch(canary, Some(visit.user), at_us);
+        let of = self.dispatch(canary, Some(visit.user), (at_us, at_us));
         if uniform(&mut self.chance) < well {
             self.succeed_later(canary, of, (at_us, at_us));
         } else {
@@ -389,12 +426,12 @@ impl<'a> Arrivals<'a> {
 
     /// Dispatches a request that will fail; whatever is known of it by `end_us` is counted at once.
     fn fail(&mut self, canary: bool, at_us: u64, end_us: u64) {
-        let of = self.dispatch(canary, None, at_us);
+        let of = self.dispatch(canary, None, (at_us, end_us));
         self.fail_later(canary, of, (at_us, end_us));
     }
 
     fn fail_later(&mut self, canary: bool, of: Of, (at_us, end_us): (u64, u64)) {
-        self.canary_failures += u64::from(canary && self.is_canary_itself(at_us));
+        self.canary_failures += u64::from(canary && of.back != COPIES && self.is_canary_itself(at_us));
         let manners = self.traffic.manners(canary);
         let latency_us = manners.failure_latency.map(|span| span.as_micros() as u64);
         self.answer_later(canary, Fate::Failed, of, latency_us, (at_us, end_us));
@@ -403,7 +440,7 @@ impl<'a> Arrivals<'a> {
     fn succeed(&mut self, canary: bool, count: u64, from_us: u64, to_us: u64) {
         for _ in 0..count {
             let at_us = self.between(from_us, to_us);
-            let of = self.dispatch(canary, None, at_us);
+            let of = self.dispatch(canary, None, (at_us, to_us));
             self.succeed_later(canary, of, (at_us, to_us));
         }
     }
@@ -412,7 +449,7 @@ impl<'a> Arrivals<'a> {
         let manners = *self.traffic.manners(canary);
         let hangs = if canary && !self.is_canary_itself(at_us) { 0.0 } else { manners.hangs };
         if hangs > 0.0 && uniform(&mut self.chance) < hangs {
-            self.canary_failures += u64::from(canary);
+            self.canary_failures += u64::from(canary && of.back != COPIES);
             return self.answer_later(canary, Fate::Failed, of, Some(PATIENCE_US), (at_us, to_us));
         }
         let is_refused = manners.refusals > 0.0 && uniform(&mut self.chance) < manners.refusals;
@@ -424,7 +461,7 @@ impl<'a> Arrivals<'a> {
         let latency_us = arm.latency_us(&mut self.chance);
         let known_us = at_us + self.spells.slowed(canary, latency_us);
         if of.is_counted {
-            let serving = self.logs.len() - 1;
+            let serving = self.logs.len() - 1 - of.back;
             self.logs[serving].succeed(of.cohort, canary, known_us <= to_us, to_us);
         }
         if of.user.is_some() {
@@ -448,20 +485,26 @@ impl<'a> Arrivals<'a> {
             self.cold_left -= 1;
             latency_us = (latency_us as f64 * cold.factor) as u64;
         }
-        let (known_us, tally) = (at_us + latency_us, self.logs.len() - 1);
-        // A canary's failure is always an event of its own: it raises the alarm.
-        if known_us <= end_us && !(canary && fate == Fate::Failed) {
+        let (known_us, tally) = (at_us + latency_us, self.logs.len() - 1 - of.back);
+        // A canary's failure is always an event of its own: it raises the alarm. That of a copy may be looked at with others.
+        let is_event = canary && fate == Fate::Failed && of.back != COPIES;
+        if known_us <= end_us && !is_event {
             self.answer(tally, canary, fate, of, latency_us);
         } else {
             self.due.push(Reverse((known_us, Due::Answer { tally, canary, fate, of, latency_us })));
         }
     }
 
-    fn dispatch(&mut self, canary: bool, user: Option<u64>, at_us: u64) -> Of {
+    fn dispatch(&mut self, canary: bool, user: Option<u64>, (at_us, end_us): (u64, u64)) -> Of {
         self.moved = true;
         self.requests += 1;
         self.canary_requests += u64::from(canary);
-        let serving = self.logs.len() - 1;
+        let copied = self.copies().is_some_and(|share| uniform(&mut self.chance) < share);
+        if copied {
+            self.copy(at_us, end_us);
+        }
+        let back = if copied { SET_ASIDE } else { 0 };
+        let serving = self.logs.len() - 1 - back;
         self.arm(serving, canary).counts.requests += 1;
         let cohort = cohort_of(at_us);
         let is_counting = self.counts_users && self.tallies.epochs[serving].routing.additional.is_some();
@@ -476,7 +519,22 @@ impl<'a> Arrivals<'a> {
         if visit.is_some() {
             self.visits[serving].dispatch(cohort, canary);
         }
-        Of { cohort, user: visit.map(|(user, visit)| (user, visit.start)), is_counted }
+        Of { cohort, back, user: visit.map(|(user, visit)| (user, visit.start)), is_counted }
+    }
+
+    /// Sends the canary a copy of a request; whatever is known of it by `end_us` is counted at once.
+    fn copy(&mut self, at_us: u64, end_us: u64) {
+        let of = Of { cohort: cohort_of(at_us), back: COPIES, user: None, is_counted: true };
+        let copies = self.logs.len() - 1 - COPIES;
+        self.arm(copies, true).counts.requests += 1;
+        self.logs[copies].dispatch(of.cohort, true);
+        let since_start = Duration::from_micros(at_us.saturating_sub(self.start_us));
+        let [_, of_canary] = self.failing(since_start);
+        if uniform(&mut self.chance) < of_canary {
+            self.fail_later(true, of, (at_us, end_us));
+        } else {
+            self.succeed_later(true, of, (at_us, end_us));
+        }
     }
 
     fn answer(&mut self, tally: usize, canary: bool, fate: Fate, of: Of, latency_us: u64) {

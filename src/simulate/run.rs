@@ -150,12 +150,7 @@ impl<'a> Simulation<'a> {
             core: Core::new(World::empty("simulation"), HashMap::new()),
             book: PlanBook::default(),
             rollout: RolloutId(Uuid::from_u128(3)),
-            arrivals: Arrivals::new(
-                traffic,
-                chance::seeded(seed),
-                CANARY,
-                (with_latency, &plan.plan.routing),
-            ),
+            arrivals: Arrivals::new(traffic, chance::seeded(seed), CANARY, (with_latency, &plan.plan)),
             script,
             now_us: 0,
             start_us: traffic.prior.as_micros() as u64,

@@ -1,6 +1,7 @@
 //! Whole rollouts over real sockets: evidence, drift, the operator's verbs, races, restarts.
 
 mod clock;
+mod copies_first;
 mod drift;
 mod evidence;
 mod gates;

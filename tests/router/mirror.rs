@@ -118,6 +118,27 @@ fn a_share_is_set_aside_and_the_rest_is_drawn_as_ever() {
 }
 
 #[test]
+fn a_canary_without_a_weight_gets_copies_and_nobody_else() {
+    let one = Version::start("one");
+    let (two, asked) = canary("500 Broken");
+    let router = routed(mirrored(0, 1_000_000, MirrorMethods::Safe, &one, &two), &one);
+    let mut client = router.client();
+    for _ in 0..50 {
+        let answer = client.get("/shop:live/x");
+        assert_eq!((answer.status, answer.version()), (200, Some("1")));
+    }
+    client.post("/shop:live/x", &[], "body");
+    until("every copy has ended", || of(&router, Stratum::Copied).additional.completed == 50);
+    let (aside, drawn) = (of(&router, Stratum::Mirrored), of(&router, Stratum::Drawn));
+    assert_eq!((aside.primary.dispatched, aside.additional.dispatched), (50, 0));
+    assert_eq!((drawn.primary.dispatched, drawn.additional.dispatched), (1, 0));
+    assert_eq!(asked.lock().unwrap().len(), 50);
+    // A tester gets it, and is no copy.
+    assert_eq!(client.ask("GET", "/shop:live/x", &["x-serin-version: 2"]).status, 500);
+    assert_eq!(of(&router, Stratum::Copied).additional.dispatched, 50);
+}
+
+#[test]
 fn what_may_change_something_is_not_copied_unless_allowed() {
     let one = Version::start("one");
     let (two, asked) = canary("200 OK");

@@ -3,6 +3,7 @@
 mod asking;
 mod copies;
 mod false_alarms;
+mod first_weight;
 mod live;
 mod real_traffic;
 mod users;

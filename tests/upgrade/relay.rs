@@ -191,13 +191,18 @@ impl Relay {
     /// Makes `f:live` of two versions, and begins a rollout by a plan of these lines.
     #[track_caller]
     pub fn roll_out(&self, one: SocketAddr, two: SocketAddr, plan: &str) {
+        self.begin(one, two, plan);
+        until("the canary serves", || self.rollout()["weight"]["serving"].as_f64() > Some(0.0));
+    }
+
+    /// The same of a plan by which nothing but copies goes to version 2 at first.
+    pub fn begin(&self, one: SocketAddr, two: SocketAddr, plan: &str) {
         for addr in [one, two] {
             self.post("/v1/functions/f/versions", &json!({ "url": format!("http://{addr}") }));
         }
         self.post("/v1/functions/f/aliases/live", &json!({ "functionVersion": "1" }));
         let plan = format!("function: f\nalias: live\n{plan}\n");
         self.post("/v1/rollouts", &json!({ "plan": "p", "planText": plan }));
-        until("the canary serves", || self.rollout()["weight"]["serving"].as_f64() > Some(0.0));
     }
 
     /// The newest rollout.

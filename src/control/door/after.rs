@@ -96,7 +96,8 @@ fn ahead_of(draft: &Draft<'_>, rollout: &Rollout) -> Option<RolloutId> {
 /// What a rollout would begin from if it began now, or why it cannot.
 pub(super) fn base_of(draft: &Draft<'_>, rollout: &Rollout) -> Result<Base, String> {
     let id = &rollout.record.alias;
-    start::base(draft, id, rollout.record.canary).map_err(|refusal: Refusal| refusal.to_string())
+    start::base(draft, id, rollout.record.canary, &rollout.plan)
+        .map_err(|refusal: Refusal| refusal.to_string())
 }
 
 /// Starts rollouts that wait for another alias to serve a version, and ends those whose wait is over for good.

@@ -252,7 +252,10 @@ fn promotion(
     });
     let queued = unmet.iter().any(|gate| matches!(gate.need, Need::Queue { .. }));
     let base = match rollout.record.phase {
-        Phase::Pending if !queued => Some(start::base(draft, &rollout.record.alias, rollout.record.canary)?),
+        Phase::Pending if !queued => {
+            let record = &rollout.record;
+            Some(start::base(draft, &record.alias, record.canary, &rollout.plan)?)
+        }
         _ => None,
     };
     Ok(Event::Promoted { step, full, base, skipped })

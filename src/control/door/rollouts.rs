@@ -60,7 +60,9 @@ pub(super) fn take(
                     super::name_of(&next)
                 )));
             }
-            if routing.share_of(next.record.canary) == crate::domain::weight::Weight::ZERO {
+            // Where it is named without a weight it gets copies, and nothing was taken from it.
+            let canary = next.record.canary;
+            if routing.share_of(canary) == crate::domain::weight::Weight::ZERO && !routing.names(canary) {
                 draft.mark_urgent();
             }
             alias_after = draft.route(&next.record.alias, *routing);

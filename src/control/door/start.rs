@@ -63,8 +63,13 @@ pub(super) struct Asked<'a> {
     pub trigger: &'a Trigger,
 }
 
-/// What a rollout to `canary` would begin from, or why it cannot begin.
-pub(super) fn base(draft: &Draft<'_>, id: &AliasId, canary: VersionNumber) -> Result<Base, Refusal> {
+/// What a rollout to `canary` by a plan would begin from, or why it cannot begin.
+pub(super) fn base(
+    draft: &Draft<'_>,
+    id: &AliasId,
+    canary: VersionNumber,
+    plan: &Plan,
+) -> Result<Base, Refusal> {
     let state = draft.world.alias(id).ok_or_else(|| Refusal::AliasNotFound(id.clone()))?;
     if let Some(why) = &state.quarantine {
         return Err(Refusal::Quarantined(why.clone()));
@@ -95,6 +100,18 @@ pub(super) fn base(draft: &Draft<'_>, id: &AliasId, canary: VersionNumber) -> Re
         function.and_then(|state| state.configuration(version))
     })
     .map_err(|fault| Refusal::Routing(id.clone(), fault))?;
+    let is_process = |version: &VersionNumber| {
+        let configuration = function.and_then(|state| state.configuration((*version).into()));
+        configuration.is_some_and(|configuration| configuration.target.process().is_some())
+    };
+    if plan.proves_by_copies()
+        && let Some(process) = [stable, canary].iter().find(|version| is_process(version))
+    {
+        return Err(Refusal::Conflict(format!(
+            "`firstWeight: mirror` proves {id}'s first weight by copies of HTTP requests, and v{process} is a process, whose \
+             invocations are not copied; write `firstWeight: probe` in the plan"
+        )));
+    }
     Ok(Base { stable, revision: state.alias.revision })
 }
 
@@ -141,7 +158,7 @@ pub(super) fn start(
     active.as_deref().map_or(Ok(()), |active| refuse_stable(active, canary))?;
     refuse_remembered(draft, &id, canary, asked)?;
     let stable = match &active {
-        None => base(draft, &id, canary)?.stable,
+        None => base(draft, &id, canary, &read.plan)?.stable,
         Some(active) => admit_beside(draft, active, canary, &read.plan)?,
     };
     let rollout_id = draft.name_rollout(fresh);
@@ -374,6 +391,9 @@ fn first_sentence(draft: &Draft<'_>, rollout: &Rollout) -> String {
         Phase::Progressing if rollout.share() > Weight::ZERO => {
             format!("{versions} is at {}", rollout.share())
         }
+        Phase::Progressing if rollout.proves_by_copies() => {
+            format!("{versions} begins with copies of requests")
+        }
         phase => {
             let step = rollout.current_step().map_or("its first step", Step::kind);
             format!("{versions} is {} at {step}", phase.name())
@@ -384,7 +404,7 @@ fn first_sentence(draft: &Draft<'_>, rollout: &Rollout) -> String {
 /// A step in words, for dry runs.
 fn describe(step: &Step) -> String {
     match step {
-        Step::SetWeight(weight) => weight.to_string(),
+        Step::SetWeight(weight) if *weight > Weight::ZERO => weight.to_string(),
         Step::Bake(span) => format!("bake {}", human(*span)),
         Step::Approval(approval) => format!("approval by {}", approval.min_approvers),
         step => step.kind().to_owned(),

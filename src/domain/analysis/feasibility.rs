@@ -18,6 +18,7 @@
 use std::time::Duration;
 
 use super::boundary::Margin;
+use super::mirror::Stratum;
 use super::proof::{Proof, ProofTable, margin_before};
 use super::users;
 use crate::domain::plan::Plan;
@@ -30,6 +31,8 @@ pub struct StepNeed {
     pub step: usize,
     /// The weight.
     pub weight: Weight,
+    /// The share of the alias's requests that the canary gets for judging: the weight, or that of copies where it has none.
+    pub judged: Weight,
     /// The next one; `None` at the last.
     pub next: Option<Weight>,
     /// How long it bakes whatever the traffic.
@@ -87,7 +90,7 @@ impl StepNeed {
     }
 
     fn time_of(&self, canary_requests: f64, requests_per_s: f64) -> Option<Duration> {
-        let seconds = canary_requests / (requests_per_s * self.weight.fraction());
+        let seconds = canary_requests / (requests_per_s * self.judged.fraction());
         Duration::try_from_secs_f64(seconds.ceil()).ok()
     }
 
@@ -123,10 +126,11 @@ impl StepNeed {
 
     /// How long the canary warms at a weight before the bake counts.
     pub fn warmup(&self, requests_per_s: f64) -> Duration {
-        if self.warms_least.is_zero() || self.next.is_none() {
+        // Nothing bakes where there are copies alone, and so nothing waits for a warm-up.
+        if self.warms_least.is_zero() || self.next.is_none() || self.weight == Weight::ZERO {
             return Duration::ZERO;
         }
-        let seconds = WARMED_BY / (requests_per_s * self.weight.fraction());
+        let seconds = WARMED_BY / (requests_per_s * self.judged.fraction());
         Duration::try_from_secs_f64(seconds.ceil())
             .unwrap_or(WARMUP_MAX)
             .max(self.warms_least)
@@ -180,6 +184,7 @@ pub fn suggest(
             .map(|index| StepNeed {
                 step: index + 1,
                 weight: weights[index],
+                judged: weights[index],
                 next: weights.get(index + 1).copied(),
                 bake: if index + 1 < weights.len() { plan.bake } else { Duration::ZERO },
                 warms_least: warms_least(plan),
@@ -199,6 +204,14 @@ fn warms_least(plan: &Plan) -> Duration {
     latency.map_or(Duration::ZERO, |latency| latency.warmup)
 }
 
+/// Without a weight it is copies that are judged.
+fn judged_at(plan: &Plan, weight: Weight) -> Weight {
+    match weight {
+        Weight::ZERO => plan.mirror_at(weight).map_or(weight, |mirror| mirror.share),
+        weight => weight,
+    }
+}
+
 /// What each weight of a plan needs, where the stable version fails at `stable_rate` (0 to 1).
 pub fn of(plan: &Plan, stable_rate: f64) -> Vec<StepNeed> {
     let weights: Vec<(usize, Weight)> =
@@ -208,6 +221,7 @@ pub fn of(plan: &Plan, stable_rate: f64) -> Vec<StepNeed> {
         StepNeed {
             step: *step,
             weight: *weight,
+            judged: judged_at(plan, *weight),
             next,
             bake: bake_at(plan, *step),
             warms_least: warms_least(plan),
@@ -244,7 +258,8 @@ fn decision(plan: &Plan, weight: Weight, next: Option<Weight>, stable_rate: f64)
     if plan.routing.judges_users() {
         return Decision::Users { clean_users: users::for_proof(margin), canary_users: None };
     }
-    let table = ProofTable::new(weight.fraction(), stable_rate.max(f64::MIN_POSITIVE), margin);
+    let stratum = if weight == Weight::ZERO { Stratum::Copied } else { Stratum::Drawn };
+    let table = ProofTable::new(stratum.share(weight), stable_rate.max(f64::MIN_POSITIVE), margin);
     let ln_limit = -proof.false_advance_rate.ln();
     let pace = table.pace(ln_limit).map(|pace| pace.damped(analysis.min_dispersion));
     match (Proof::default().more_clean_requests(&table, ln_limit, analysis.min_dispersion), pace) {

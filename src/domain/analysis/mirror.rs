@@ -12,6 +12,9 @@
 //! Where the two answers to one request hang together, as they will when the request itself is to blame, the canary's
 //! factor rises with what stable's falls with: that makes the expectation smaller yet.
 //!
+//! All of that holds at `w = 0` as well, where stable answers everything and each request set aside is a pair: `v` is one
+//! half then, and `a b <= ((a + b) / 2)^2 <= 1`. So copies prove a canary before it has any weight (`firstWeight: mirror`).
+//!
 //! Every request is counted in one stratum alone, so nothing is used twice.
 
 use serde::{Deserialize, Serialize};
@@ -39,7 +42,7 @@ impl Stratum {
     /// The canary's share by which outcomes are judged while the alias gives it `weight`, as a fraction.
     pub fn share(self, weight: Weight) -> f64 {
         match (self, weight) {
-            (Stratum::Drawn, _) | (_, Weight::ZERO | Weight::FULL) => weight.fraction(),
+            (Stratum::Drawn, _) | (_, Weight::FULL) => weight.fraction(),
             (Stratum::Mirrored | Stratum::Copied, _) => 1.0 / (2.0 - weight.fraction()),
         }
     }
@@ -75,7 +78,7 @@ mod tests {
     #[test]
     fn a_request_set_aside_wins_nothing_by_chance() {
         let mut closest: f64 = 0.0;
-        for ppm in [100, 30_000, 250_000, 900_000] {
+        for ppm in [0, 100, 30_000, 250_000, 900_000] {
             let share = weight(ppm).fraction();
             let judged_at = Stratum::Mirrored.share(weight(ppm));
             for (known, alternative) in [(0.001, 0.01), (0.001, 0.9), (0.05, 0.08), (0.3, 0.9)] {

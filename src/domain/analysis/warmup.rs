@@ -47,12 +47,13 @@ pub struct Cold {
 }
 
 impl WarmUp {
-    /// Notes that an epoch is served at a weight; a higher one than before begins a warm-up.
-    pub fn serve(&mut self, epoch: Revision, weight: Weight, at: Uptime) {
+    /// Notes that an epoch is served at a weight; a higher one than before begins a warm-up, and so do the first copies.
+    pub fn serve(&mut self, epoch: Revision, weight: Weight, has_copies: bool, at: Uptime) {
         if epoch <= self.epoch {
             return;
         }
-        if weight > self.weight {
+        let is_copied_first = has_copies && weight == Weight::ZERO && self.since.is_none();
+        if weight > self.weight || is_copied_first {
             *self = WarmUp { since: Some(at), ..WarmUp::default() };
         } else if weight < self.weight && self.over.is_some() {
             *self = WarmUp::default();
@@ -111,27 +112,27 @@ mod tests {
     fn it_takes_two_hundred_requests_and_a_minute_and_a_quarter_of_an_hour_at_most() {
         let mut warm_up = WarmUp::default();
         assert!(!warm_up.is_on());
-        warm_up.serve(Revision(2), share(3), at(0));
+        warm_up.serve(Revision(2), share(3), false, at(0));
         assert!(!warm_up.note(500, at(30), MINUTE), "a minute is not over");
         assert!(warm_up.note(500, at(60), MINUTE));
         assert_eq!(warm_up.lasted(), MINUTE);
-        warm_up.serve(Revision(3), share(5), at(100));
+        warm_up.serve(Revision(3), share(5), false, at(100));
         assert!(warm_up.is_on(), "each rise begins anew");
         assert!(!warm_up.note(199, at(200), MINUTE));
         assert_eq!(warm_up.left(at(200), MINUTE), Some(Cold { requests: 1, span: Duration::ZERO }));
         assert!(!warm_up.note(199, at(999), MINUTE));
         assert!(warm_up.note(199, at(1000), MINUTE), "a quarter of an hour is enough");
-        warm_up.serve(Revision(4), share(2), at(1100));
+        warm_up.serve(Revision(4), share(2), false, at(1100));
         assert!(!warm_up.is_on(), "less traffic warms nothing");
     }
 
     #[test]
     fn a_restart_goes_on_counting() {
         let mut warm_up = WarmUp::default();
-        warm_up.serve(Revision(2), share(3), at(0));
+        warm_up.serve(Revision(2), share(3), false, at(0));
         warm_up.note(150, at(70), MINUTE);
         let mut warm_up: WarmUp = serde_json::from_str(&serde_json::to_string(&warm_up).unwrap()).unwrap();
-        warm_up.serve(Revision(2), share(3), at(80));
+        warm_up.serve(Revision(2), share(3), false, at(80));
         assert!(!warm_up.note(49, at(90), MINUTE));
         assert!(warm_up.note(50, at(91), MINUTE));
     }

@@ -33,7 +33,7 @@ pub struct Plan {
     pub steps: Vec<Step>,
     /// How a first weight above a twentieth is earned; `None` where the plan does not say, and it is not.
     ///
-    /// What `Probe` adds stands in `steps` already.
+    /// What `Probe` and `Mirror` add stands in `steps` already.
     pub first_weight: Option<FirstWeight>,
     /// `None` for `analysis: none`: time, people and `max_exposure` alone decide.
     pub analysis: Option<Analysis>,
@@ -68,6 +68,8 @@ pub struct Plan {
 pub enum FirstWeight {
     /// By proof at a small weight in front of it.
     Probe,
+    /// By proof from copies of stable's requests, before it has any weight.
+    Mirror,
     /// Not at all, and that is meant.
     Unproven,
 }
@@ -133,7 +135,7 @@ pub enum OnNewVersion {
 /// One step of a plan.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Step {
-    /// Commit this share for the canary.
+    /// Commit this share for the canary; nothing at all in front of a first weight that copies prove.
     SetWeight(Weight),
     /// Serve at the present weight this long.
     Bake(Duration),
@@ -151,6 +153,7 @@ impl Step {
     /// The kind as status and messages call it.
     pub fn kind(&self) -> &'static str {
         match self {
+            Step::SetWeight(Weight::ZERO) => "mirror",
             Step::SetWeight(_) => "setWeight",
             Step::Bake(_) => "bake",
             Step::Pause => "pause",
@@ -461,6 +464,26 @@ impl Plan {
         }
     }
 
+    /// Which requests the canary gets copies of while the alias gives it `share` of its own, if of any.
+    pub fn mirror_at(&self, share: Weight) -> Option<Mirror> {
+        let ahead = || Mirror { share: Weight::FULL, methods: MirrorMethods::Safe };
+        match share {
+            Weight::ZERO => (self.first_weight == Some(FirstWeight::Mirror))
+                .then(|| self.routing.mirror.unwrap_or_else(ahead)),
+            _ => self.routing.mirror,
+        }
+    }
+
+    /// Whether a first weight waits for what copies prove.
+    pub fn proves_by_copies(&self) -> bool {
+        self.steps.contains(&Step::SetWeight(Weight::ZERO))
+    }
+
+    /// Whether the canary gets copies of requests at any step.
+    pub fn mirrors(&self) -> bool {
+        self.routing.mirror.is_some() || self.proves_by_copies()
+    }
+
     /// A step by its number from 1; `None` for 0 and past the end.
     pub fn step(&self, number: usize) -> Option<&Step> {
         number.checked_sub(1).and_then(|index| self.steps.get(index))
@@ -468,12 +491,12 @@ impl Plan {
 
     /// The least time the weight set at `step` must be served before the next weight, where no bake step follows it.
     ///
-    /// Zero at 100 %, and zero where a bake step stands between this weight and the next.
+    /// Zero at 100 %, where a bake step stands between this weight and the next, and where the canary gets copies alone.
     pub fn default_bake_after(&self, step: usize) -> Duration {
         let followers = self.steps.iter().skip(step).take_while(|step| !matches!(step, Step::SetWeight(_)));
         let overridden = followers.into_iter().any(|step| matches!(step, Step::Bake(_)));
         match self.weight_at(step) {
-            Some(weight) if weight < Weight::FULL && !overridden => self.bake,
+            Some(weight) if weight > Weight::ZERO && weight < Weight::FULL && !overridden => self.bake,
             _ => Duration::ZERO,
         }
     }

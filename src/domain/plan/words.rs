@@ -43,8 +43,11 @@ impl Word for OnDrift {
 }
 
 impl Word for FirstWeight {
-    const WORDS: &'static [(&'static str, Self)] =
-        &[("probe", FirstWeight::Probe), ("unproven", FirstWeight::Unproven)];
+    const WORDS: &'static [(&'static str, Self)] = &[
+        ("probe", FirstWeight::Probe),
+        ("mirror", FirstWeight::Mirror),
+        ("unproven", FirstWeight::Unproven),
+    ];
 }
 
 impl Word for OnAlarm {
@@ -92,7 +95,7 @@ mod tests {
         check(&[OnFailure::Rollback, OnFailure::Pause, OnFailure::Report]);
         check(&[OnDrift::Pause, OnDrift::Restore, OnDrift::Adopt, OnDrift::Leave]);
         check(&[WhenStableUnhealthy::Hold, WhenStableUnhealthy::Continue]);
-        check(&[FirstWeight::Probe, FirstWeight::Unproven]);
+        check(&[FirstWeight::Probe, FirstWeight::Mirror, FirstWeight::Unproven]);
         check(&[OnAlarm::Notify, OnAlarm::Probe, OnAlarm::None]);
         check(&[MirrorMethods::Safe, MirrorMethods::Any]);
     }

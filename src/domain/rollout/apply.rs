@@ -663,7 +663,9 @@ impl Rollout {
     pub(super) fn landing(&self, step: usize) -> Landing {
         let share = self.share();
         let mut landing = Landing { step, passed: None };
-        while let Some(weight) = self.plan.weight_at(landing.step).filter(|weight| *weight <= share) {
+        // At no share at all nothing was had yet, and copies are still to come.
+        let is_had = |weight: &Weight| *weight <= share && share > Weight::ZERO;
+        while let Some(weight) = self.plan.weight_at(landing.step).filter(is_had) {
             landing.passed = Some((landing.step, weight));
             landing.step += 1;
         }

@@ -244,7 +244,7 @@ impl Rollout {
             let served = self.warmed(facts, of, record.served.elapsed(facts.at.up));
             gates.push(Gate { need: Need::Bake { served, of }, met: served >= of });
         }
-        if self.share() > Weight::ZERO {
+        if self.share() > Weight::ZERO || self.proves_by_copies() {
             gates.extend(self.proof_gate(facts, next));
             gates.extend(self.ground_gates(facts));
         }
@@ -520,6 +520,7 @@ impl Rollout {
     pub fn onward(&self) -> String {
         match self.plan.step(self.landing(self.record.step + 1).step) {
             None => "promote".to_owned(),
+            Some(Step::SetWeight(Weight::ZERO)) => "send copies".to_owned(),
             Some(Step::SetWeight(weight)) => format!("go to {weight}"),
             Some(step) => format!("go on to {}", step.kind()),
         }
@@ -547,9 +548,10 @@ impl Rollout {
                 let seconds = (more as f64 / rate).ceil() as u64;
                 format!(", ~{} at the present rate", human(Duration::from_secs(seconds)))
             }
-            None => "; no canary traffic now".to_owned(),
+            None => self.no_traffic_in_words(),
         };
-        format!("~{more} more clean canary requests before {next}{time}")
+        let what = if self.proves_by_copies() { "clean copies" } else { "clean canary requests" };
+        format!("~{more} more {what} before {next}{time}")
     }
 
     /// A need in words, with what to type where a person meets it.

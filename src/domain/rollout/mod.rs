@@ -6,6 +6,7 @@
 //! lead to, and `Rollout::deadline` when to look again. Nothing here reads a clock, a counter or a file.
 
 mod apply;
+mod copies;
 mod event;
 mod gates;
 mod outside;

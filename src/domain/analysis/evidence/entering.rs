@@ -79,6 +79,8 @@ struct Group<'a> {
     /// Counts that come without cohorts, as if they had settled.
     counted: [Settled; PARTS],
     has_counted: bool,
+    /// Whether the canary gets copies of requests in it.
+    has_copies: bool,
     exceeded: [u64; PROCESSES],
 }
 
@@ -101,10 +103,12 @@ fn by_epoch<'a>(
             views: Views::default(),
             counted: Default::default(),
             has_counted: false,
+            has_copies: false,
             exceeded: [0; PROCESSES],
         });
         let part = if block.stratum == Stratum::Drawn { DRAWN } else { ASIDE };
         group.views.is_final &= block.is_final;
+        group.has_copies |= !block.stratum.is_real();
         match block.cohorts {
             Some(cohorts) => group.views.parts[part].add(cohorts),
             None => {
@@ -222,7 +226,7 @@ impl Evidence {
         if index == self.queues.len() && self.queues.last().is_some_and(|last| last.weight != group.weight) {
             self.past.skip();
         }
-        self.warm_up.serve(group.epoch, group.weight, at);
+        self.warm_up.serve(group.epoch, group.weight, group.has_copies, at);
         let mut queue = Queue::new(group.epoch, group.weight);
         if self.warm_up.is_on() && self.rules.warms_by_requests() {
             queue.wide_until = u64::MAX;

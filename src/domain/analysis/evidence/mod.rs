@@ -512,7 +512,9 @@ impl Evidence {
             return self.by_users.more_clean_users(settings, goal);
         }
         let margin = margin_before(goal.next_weight.fraction(), settings.limit.ratio, proof.budget);
-        let table = ProofTable::new(weight.fraction(), self.past.failures.rate(), margin);
+        // Without a weight it is copies that prove.
+        let stratum = if weight == Weight::ZERO { Stratum::Copied } else { Stratum::Drawn };
+        let table = ProofTable::new(stratum.share(weight), self.past.failures.rate(), margin);
         let phi = Dampings::new(settings, &self.past).failures.phi;
         self.proof.more_clean_requests(&table, settings.ln_proof_limit()?, phi)
     }

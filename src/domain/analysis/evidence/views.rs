@@ -137,6 +137,13 @@ impl Evidence {
         copies.fold(Counts::default(), |sum, totals| sum.plus(totals.arms.canary))
     }
 
+    /// What stable answered of requests at a weight that were set aside, and the copies of these.
+    pub fn arms_aside_at(&self, weight: Weight) -> Arms {
+        let aside =
+            self.totals.iter().filter(|totals| totals.weight == weight && totals.stratum != Stratum::Drawn);
+        aside.fold(Arms::default(), |sum, totals| sum.plus(totals.arms))
+    }
+
     /// Requests that the canary got in an epoch, copies apart.
     pub(super) fn requests_in(&self, epoch: Revision) -> u64 {
         let of_epoch = self.totals.iter().filter(|totals| totals.epoch == epoch && totals.stratum.is_real());
@@ -231,7 +238,11 @@ impl Evidence {
         if speaking.refusals? <= speaking.failures {
             return None;
         }
-        let of_last = self.totals.iter().filter(|totals| totals.weight == last && totals.stratum.is_real());
+        // Before its first weight it was sent copies alone.
+        let of_last = self
+            .totals
+            .iter()
+            .filter(|totals| totals.weight == last && (totals.stratum.is_real() || last == Weight::ZERO));
         let (arms, refused) = of_last.fold((Arms::default(), [0; 2]), |(arms, refused), totals| {
             let sum = [refused[0] + totals.refused[0], refused[1] + totals.refused[1]];
             (arms.plus(totals.arms), sum)

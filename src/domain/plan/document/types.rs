@@ -77,8 +77,9 @@ pub(super) struct PlanDocument {
     /// A ready-made list of steps, called as CodeDeploy calls it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub preset: Option<PresetName>,
-    /// How a first weight above 5% is earned: `probe` puts 3% in front of it, which ends with proof for it; `unproven`
-    /// says that it is meant to be unproven.
+    /// How a first weight above 5% is earned: `probe` puts 3% in front of it, which ends with proof for it; `mirror`
+    /// proves it by copies of stable's requests, before any user gets the canary; `unproven` says that it is meant to be
+    /// unproven.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub first_weight: Option<Choice<FirstWeight>>,
     /// How the canary is judged; `none` leaves time, people and `maxExposure`.

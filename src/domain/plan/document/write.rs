@@ -21,6 +21,7 @@ use crate::domain::plan::model::{
 use crate::domain::plan::read::percent;
 use crate::domain::plan::span;
 use crate::domain::timeouts::{UpstreamTimeouts, Wait};
+use crate::domain::weight::Weight;
 
 fn span_text(span: std::time::Duration) -> SpanText {
     SpanText(span::write(span))
@@ -60,7 +61,14 @@ impl PlanDocument {
             start: Some(start(&plan.start)),
             on_new_version: Some(Choice(plan.on_new_version)),
             bake: Some(span_text(plan.bake)),
-            steps: Some(plan.steps.iter().map(|each| StepForm::Full(step(each))).collect()),
+            // What `firstWeight: mirror` puts in front says itself, and is no weight that a plan may set.
+            steps: Some(
+                plan.steps
+                    .iter()
+                    .filter(|each| **each != Step::SetWeight(Weight::ZERO))
+                    .map(|each| StepForm::Full(step(each)))
+                    .collect(),
+            ),
             preset: None,
             first_weight: plan.first_weight.map(Choice),
             analysis: Some(plan.analysis.as_ref().map(|each| analysis(each, &holds)).into()),

@@ -289,8 +289,9 @@ impl Reader<'_> {
             fields.get("onNewVersion").map_or(Some(OnNewVersion::Queue), |field| self.choice(&field));
         let bake = fields.get("bake").map_or(Some(unsaid::BAKE), |field| self.span(&field, Span::Any));
         let steps = self.steps(&fields, whole);
-        let first_weight =
-            fields.get("firstWeight").map_or(Some(None), |field| self.first_weight(&field).map(Some));
+        let first_weight = fields
+            .get("firstWeight")
+            .map_or(Some(None), |field| self.choice::<FirstWeight>(&field).map(Some));
         let analysis = fields.get("analysis").map_or(Some(Some(Analysis::default())), |field| {
             self.none_or(&field, |reader, field| reader.analysis(field))
         });
@@ -322,8 +323,8 @@ impl Reader<'_> {
             self.check_metric_names(steps, analysis.as_ref());
         }
         let (mut steps, first_weight) = (steps?, first_weight?);
-        if first_weight == Some(FirstWeight::Probe) {
-            self.put_probe(&mut steps, analysis.as_ref().and_then(Option::as_ref), &fields);
+        if let (Some(how), Some(routing)) = (first_weight, &routing) {
+            self.prove_first(how, &mut steps, (analysis.as_ref().and_then(Option::as_ref), routing), &fields);
         }
         let plan = Plan {
             description: description?,

@@ -34,7 +34,8 @@ impl Reader<'_> {
             self.faults
                 .warning(*place, format!("the canary gets {weight} before anything is proven of it"))
                 .help(
-                    "`firstWeight: probe` proves it at 3% first; `firstWeight: unproven` says that this is meant",
+                    "`firstWeight: probe` proves it at 3% first, `firstWeight: mirror` by copies; `firstWeight: unproven` \
+                     says that this is meant",
                 );
         }
     }

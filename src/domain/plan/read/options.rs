@@ -8,8 +8,8 @@ use super::values::Span;
 use crate::domain::arn::{NameError, VersionNumber};
 use crate::domain::plan::keys;
 use crate::domain::plan::model::{
-    Affinity, Channel, FirstWeight, MaxExposure, Mirror, MirrorMethods, Notify, RoutingOptions,
-    StableUnhealthy, StepDeadline, Tunnels, Value, VersionChoice, WatchPlan,
+    Affinity, Channel, MaxExposure, Mirror, MirrorMethods, Notify, RoutingOptions, StableUnhealthy,
+    StepDeadline, Tunnels, Value, VersionChoice, WatchPlan,
 };
 use crate::domain::plan::suggest::nearest;
 use crate::domain::plan::tree::Content;
@@ -101,17 +101,6 @@ impl Reader<'_> {
             fields.get("failures").map_or(Some(default.failures), |field| self.share(&field, 0.0001..=100.0));
         let span = fields.get("for").map_or(Some(default.span), |field| self.span(&field, Span::Positive));
         Some(StableUnhealthy { failures: failures?, span: span? })
-    }
-
-    /// Takes `firstWeight`.
-    pub fn first_weight(&mut self, field: &Field<'_>) -> Option<FirstWeight> {
-        if self.scalar_text(field) == Some("mirror") {
-            self.faults
-                .error(field.place(), "this serin cannot prove a first weight by copies alone yet")
-                .help("write `firstWeight: probe`, which proves it by a small weight in front");
-            return None;
-        }
-        self.choice(field)
     }
 
     /// Takes `watch`.

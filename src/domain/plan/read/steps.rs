@@ -8,9 +8,12 @@ use super::fields::{Field, Fields, Reader, short};
 use super::values::Span;
 use crate::domain::arn::NameError;
 use crate::domain::plan::diagnose::Place;
-use crate::domain::plan::model::{Analysis, AnalysisStep, Approval, Step, Timeout};
+use crate::domain::plan::model::{
+    Analysis, AnalysisStep, Approval, FirstWeight, RoutingOptions, Step, Timeout,
+};
 use crate::domain::plan::suggest::nearest;
 use crate::domain::plan::tree::Content;
+use crate::domain::plan::words::Word;
 use crate::domain::plan::{defaults, keys};
 use crate::domain::weight::Weight;
 
@@ -21,29 +24,48 @@ pub(super) struct PlacedStep {
 }
 
 impl Reader<'_> {
-    /// Puts a small weight in front of a first one that would be unproven; it ends with the proof for that one.
-    pub fn put_probe(
+    /// Puts in front of a first weight that would be unproven what ends with the proof for it: a small weight, or none
+    /// at all, at which the canary gets copies.
+    pub fn prove_first(
         &mut self,
+        how: FirstWeight,
         steps: &mut Vec<PlacedStep>,
-        analysis: Option<&Analysis>,
+        (analysis, routing): (Option<&Analysis>, &RoutingOptions),
         fields: &Fields<'_>,
     ) {
+        if how == FirstWeight::Unproven {
+            return;
+        }
         let is_weight = |placed: &PlacedStep| matches!(placed.step, Step::SetWeight(_));
         let Some(first) = steps.iter().position(is_weight) else { return };
         let place = steps[first].place;
         if matches!(steps[first].step, Step::SetWeight(weight) if weight <= defaults::FIRST_WEIGHT_MAX) {
             return;
         }
+        let said = fields.get("firstWeight");
+        let at = said.as_ref().map_or(fields.place, |field| field.at);
         if analysis.is_none_or(|analysis| analysis.proof.is_none()) {
-            let at = fields.get("firstWeight").map_or(fields.place, |field| field.at);
+            let how = how.written();
             self.faults
-                .error(at, "`firstWeight: probe` ends with proof, and this plan asks for none")
+                .error(at, format!("`firstWeight: {how}` ends with proof, and this plan asks for none"))
                 .help("ask for it with `analysis: {proof: {addedFailures: 0.5pp}}`, or write `firstWeight: unproven`")
                 .related(place, "the first weight is here");
             return;
         }
-        let probe = [Step::SetWeight(defaults::PROBE_WEIGHT), Step::Bake(Duration::ZERO)];
-        steps.splice(first..first, probe.map(|step| PlacedStep { step, place }));
+        if how == FirstWeight::Mirror && routing.judges_users() {
+            let sticks = fields.get("routing").map_or(fields.place, |field| field.at);
+            self.faults
+                .error(at, "copies are compared request by request, and where users stick to their version users are judged")
+                .help("write `firstWeight: probe`, or leave `affinity` out")
+                .related(sticks, "users stick to their version here");
+            return;
+        }
+        let in_front = match how {
+            FirstWeight::Probe => vec![Step::SetWeight(defaults::PROBE_WEIGHT), Step::Bake(Duration::ZERO)],
+            FirstWeight::Mirror => vec![Step::SetWeight(Weight::ZERO)],
+            FirstWeight::Unproven => Vec::new(),
+        };
+        steps.splice(first..first, in_front.into_iter().map(|step| PlacedStep { step, place }));
     }
 
     /// Takes `steps` or `preset`, whichever is there; `None` also where neither need be.

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::*;
 use crate::domain::plan::model::{
-    Approval, FailureLimits, LatencyLimits, Proof, RefusalLimits, Step, Timeout,
+    Approval, FailureLimits, LatencyLimits, Mirror, MirrorMethods, Proof, RefusalLimits, Step, Timeout,
 };
 use crate::domain::weight::Weight;
 
@@ -31,7 +31,11 @@ fn refused(text: &str) -> Vec<String> {
 }
 
 fn weight(percent: u32) -> Step {
-    Step::SetWeight(Weight::from_ppm(percent * 10_000).unwrap())
+    Step::SetWeight(weight_of(percent))
+}
+
+fn weight_of(percent: u32) -> Weight {
+    Weight::from_ppm(percent * 10_000).unwrap()
 }
 
 #[test]
@@ -87,6 +91,29 @@ fn a_probe_stands_in_front_of_a_large_first_weight() {
     );
     assert_eq!(of("steps: [5%, 100%]\nfirstWeight: probe\n").steps, [weight(5), weight(100)]);
     assert_eq!(of("steps: [50%, 100%]\nfirstWeight: unproven\n").steps, [weight(50), weight(100)]);
+}
+
+#[test]
+fn copies_stand_in_front_of_a_large_first_weight() {
+    let of = |text: &str| loaded(&format!("function: f\nalias: a\n{text}")).plan;
+    let copied = of("steps: [{pause: {}}, 50%, 100%]\nfirstWeight: mirror\n");
+    assert_eq!(copied.steps, [Step::Pause, weight(0), weight(50), weight(100)]);
+    assert_eq!(
+        (copied.default_bake_after(2), copied.step(2).map(Step::kind)),
+        (Duration::ZERO, Some("mirror"))
+    );
+    let all = Mirror { share: weight_of(100), methods: MirrorMethods::Safe };
+    assert_eq!((copied.mirror_at(weight_of(0)), copied.mirror_at(weight_of(50))), (Some(all), None));
+    let some = Mirror { share: weight_of(20), methods: MirrorMethods::Any };
+    let also = of("steps: [50%, 100%]\nfirstWeight: mirror\nrouting: {mirror: 20%, mirrorMethods: any}\n");
+    assert_eq!((also.mirror_at(weight_of(0)), also.mirror_at(weight_of(50))), (Some(some), Some(some)));
+    // Up to a twentieth a weight is its own proof.
+    let small = of("steps: [5%, 100%]\nfirstWeight: mirror\n");
+    assert_eq!((small.steps.len(), small.proves_by_copies()), (2, false));
+    assert!(of("preset: AllAtOnce\nfirstWeight: mirror\n").proves_by_copies());
+    let written = crate::domain::plan::resolved_yaml(&copied);
+    let again = load(&Source::new("again.yaml", written), None).unwrap().plan;
+    assert_eq!(again, copied);
 }
 
 #[test]
