@@ -162,12 +162,13 @@ pub(super) fn inherit_nothing(command: &mut Command, dies_with: bool) {
         if dies_with {
             set_parent_process_death_signal(Some(Signal::KILL))?;
             if getppid() != Some(daemon) {
-                return Err(io::Error::other("the daemon died"));
+                // The daemon died; an error with words would be allocated, and between fork and exec nothing may be.
+                return Err(io::ErrorKind::BrokenPipe.into());
             }
         }
         close_others_on_exec()
     };
-    // SAFETY: between fork and exec only system calls are made, and nothing is allocated but an error that ends it.
+    // SAFETY: between fork and exec only system calls are made, and nothing is allocated.
     unsafe { command.pre_exec(before_exec) };
 }
 
