@@ -134,15 +134,12 @@ async fn changed(
     reason: Option<String>,
     body: &impl serde::Serialize,
 ) -> Result<Json<AliasView>, ApiError> {
-    match asker.ask(api, action, reason, body).await? {
-        // As this change made it: whoever looks a moment later may see what somebody else made of it since.
-        Reply::Alias { alias, revision_id } => {
-            let world = api.control.world();
-            let state = world.alias(id).map(AsRef::as_ref);
-            Ok(Json(view_of(api, &alias, revision_id, state)))
-        }
-        other => Err(unexpected(&other)),
-    }
+    let reply = asker.ask(api, action, reason, body).await?;
+    // As this change made it: whoever looks a moment later may see what somebody else made of it since.
+    let Reply::Alias { alias, revision_id } = reply else { return Err(unexpected(&reply)) };
+    let world = api.control.world();
+    let state = world.alias(id).map(AsRef::as_ref);
+    Ok(Json(view_of(api, &alias, revision_id, state)))
 }
 
 /// Deletes an alias that no rollout is moving.

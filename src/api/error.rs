@@ -92,7 +92,21 @@ impl From<DoorError> for ApiError {
             DoorError::NotStored(ref source) | DoorError::Owed(ref source) => {
                 let status = match **source {
                     StoreError::Full => StatusCode::INSUFFICIENT_STORAGE,
-                    _ => StatusCode::SERVICE_UNAVAILABLE,
+                    StoreError::Held { .. }
+                    | StoreError::File { .. }
+                    | StoreError::NewerSchema { .. }
+                    | StoreError::Foreign { .. }
+                    | StoreError::AffectedSqlite(_)
+                    | StoreError::Fenced
+                    | StoreError::Frozen(_)
+                    | StoreError::Displaced { .. }
+                    | StoreError::Gone { .. }
+                    | StoreError::Stale(_)
+                    | StoreError::Busy
+                    | StoreError::Closed
+                    | StoreError::Sqlite { .. }
+                    | StoreError::Migration { .. }
+                    | StoreError::Unreadable { .. } => StatusCode::SERVICE_UNAVAILABLE,
                 };
                 ApiError::new(status, "notStored", error.to_string())
             }

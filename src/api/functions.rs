@@ -114,15 +114,16 @@ pub async fn publish(
         settings: Settings::default(),
     };
     let action = Action::Publish { function: function_name(&name)?, configuration, force_new: request.new };
-    match asker.ask(&api, action, request.reason.clone(), &request).await? {
-        Reply::Published { function, version, created, rollouts } => Ok(Json(PublishReply {
-            function: function.to_string(),
-            version: version.to_string(),
-            created,
-            rollouts: rollouts.iter().map(ToString::to_string).collect(),
-        })),
-        other => Err(unexpected(&other)),
-    }
+    let reply = asker.ask(&api, action, request.reason.clone(), &request).await?;
+    let Reply::Published { function, version, created, rollouts } = reply else {
+        return Err(unexpected(&reply));
+    };
+    Ok(Json(PublishReply {
+        function: function.to_string(),
+        version: version.to_string(),
+        created,
+        rollouts: rollouts.iter().map(ToString::to_string).collect(),
+    }))
 }
 
 /// How long a version is to be waited for, as its publisher says.
@@ -147,10 +148,8 @@ pub(super) fn unexpected(reply: &Reply) -> ApiError {
 }
 
 pub(super) fn deleted(reply: &Reply) -> Result<Json<DeleteReply>, ApiError> {
-    match reply {
-        Reply::Deleted { existed } => Ok(Json(DeleteReply { existed: *existed })),
-        other => Err(unexpected(other)),
-    }
+    let Reply::Deleted { existed } = reply else { return Err(unexpected(reply)) };
+    Ok(Json(DeleteReply { existed: *existed }))
 }
 
 /// Deletes a function with its versions and aliases.

@@ -11,6 +11,7 @@ use serde::Deserialize;
 use super::Api;
 use super::error::ApiError;
 use super::extract::{Asker, Body, Required};
+use super::functions::unexpected;
 use super::status::{counts_view, event_view, explanation, failure_view, routing_view, status as status_of};
 use super::tunnels;
 use super::wire::{
@@ -395,21 +396,19 @@ pub async fn start(
     let action =
         Action::Start { plan, to, again: request.again, dry_run: request.dry_run, trigger: Trigger::Person };
     let reply = asker.ask(&api, action, request.reason.clone(), &request).await?;
-    Ok(match reply {
-        Reply::WouldStart { alias, stable, canary, steps, message } => Json(WouldStart {
+    if let Reply::WouldStart { alias, stable, canary, steps, message } = reply {
+        let would_start = WouldStart {
             function: alias.function.to_string(),
             alias: alias.alias.to_string(),
             stable_version: stable.to_string(),
             canary_version: canary.to_string(),
             steps,
             message: with_note(message, note),
-        })
-        .into_response(),
-        reply => {
-            let reply = verb_reply(&api, reply)?;
-            Json(VerbReply { message: with_note(reply.message, note), ..reply }).into_response()
-        }
-    })
+        };
+        return Ok(Json(would_start).into_response());
+    }
+    let reply = verb_reply(&api, reply)?;
+    Ok(Json(VerbReply { message: with_note(reply.message, note), ..reply }).into_response())
 }
 
 fn with_note(message: String, note: Option<String>) -> String {
@@ -420,27 +419,27 @@ fn with_note(message: String, note: Option<String>) -> String {
 }
 
 fn verb_reply(api: &Api, reply: Reply) -> Result<VerbReply, ApiError> {
-    match reply {
-        Reply::Rollout { id, alias, phase, step, changed, message, routing } => Ok(VerbReply {
-            id: id.map(|id| id.to_string()),
-            function: alias.function.to_string(),
-            alias: alias.alias.to_string(),
-            phase,
-            step,
-            changed,
-            message: match routing {
-                // Read when the router has it: what is still open there stays open, whatever the alias is now.
-                Some(routing) => [format!("{message}; {alias} is {routing} now")]
-                    .into_iter()
-                    .chain(tunnels::sentences(&*api.tunnels, &alias))
-                    .collect::<Vec<_>>()
-                    .join("; "),
-                None => message,
-            },
-            routing: routing.map(routing_view),
-        }),
-        other => Err(ApiError::unavailable(format!("the control plane answered something else: {other:?}"))),
-    }
+    let Reply::Rollout { id, alias, phase, step, changed, message, routing } = reply else {
+        return Err(unexpected(&reply));
+    };
+    Ok(VerbReply {
+        id: id.map(|id| id.to_string()),
+        function: alias.function.to_string(),
+        alias: alias.alias.to_string(),
+        phase,
+        step,
+        changed,
+        message: match routing {
+            // Read when the router has it: what is still open there stays open, whatever the alias is now.
+            Some(routing) => [format!("{message}; {alias} is {routing} now")]
+                .into_iter()
+                .chain(tunnels::sentences(&*api.tunnels, &alias))
+                .collect::<Vec<_>>()
+                .join("; "),
+            None => message,
+        },
+        routing: routing.map(routing_view),
+    })
 }
 
 async fn operate(

@@ -193,7 +193,9 @@ fn quantile_view(figures: LatencyFigures) -> QuantileView {
 fn planned(record: &RolloutRecord) -> Weight {
     match record.phase {
         Phase::RollingBack(_) | Phase::RolledBack | Phase::Aborted | Phase::Superseded => Weight::ZERO,
-        _ => record.planned,
+        Phase::Pending | Phase::Progressing | Phase::Paused(_) | Phase::Promoting | Phase::Succeeded => {
+            record.planned
+        }
     }
 }
 
@@ -287,7 +289,14 @@ fn gate_view(rollout: &Rollout, facts: &Facts<'_>, gate: &Gate) -> GateView {
             (format!("analysis {}", human(*of)), Some(progress.min(1.0)))
         }
         Need::Split { .. } => ("split".to_owned(), None),
-        need => (need.kind().to_owned(), None),
+        need @ (Need::Served
+        | Need::Stable { .. }
+        | Need::Window { .. }
+        | Need::Freeze { .. }
+        | Need::Webhook { .. }
+        | Need::Resume
+        | Need::Queue { .. }
+        | Need::After { .. }) => (need.kind().to_owned(), None),
     };
     let needs = if gate.met { String::new() } else { rollout.needs(facts, &gate.need) };
     GateView { kind: gate.need.kind().to_owned(), met: gate.met, label, needs, progress }
@@ -447,7 +456,14 @@ fn moved_since(sight: &Sight<'_>, record: &RolloutRecord) -> Option<Routing> {
     let left = match record.phase {
         Phase::Succeeded => Some(Routing::only(record.canary)),
         // Where another hand had it already, the reason says so.
-        _ => record
+        Phase::Pending
+        | Phase::Progressing
+        | Phase::Paused(_)
+        | Phase::Promoting
+        | Phase::RollingBack(_)
+        | Phase::RolledBack
+        | Phase::Aborted
+        | Phase::Superseded => record
             .committed
             .as_ref()
             .map(|committed| committed.routing)
@@ -537,7 +553,22 @@ pub fn event_view(entry: &Entry) -> EventView {
     let value = serde_json::to_value(entry).unwrap_or_default();
     let (phase, step) = match &entry.what {
         Happening::Rollout { phase, step, .. } => (Some(phase.clone()), Some(*step)),
-        _ => (None, None),
+        Happening::FunctionCreated
+        | Happening::FunctionDeleted
+        | Happening::VersionPublished { .. }
+        | Happening::VersionDeleted { .. }
+        | Happening::FunctionChanged { .. }
+        | Happening::EventSourceChanged { .. }
+        | Happening::AliasCreated
+        | Happening::AliasUpdated { .. }
+        | Happening::AliasDeleted
+        | Happening::PermissionAdded { .. }
+        | Happening::PermissionRemoved { .. }
+        | Happening::RolloutStarted { .. }
+        | Happening::TakenOver { .. }
+        | Happening::Watch { .. }
+        | Happening::PreviousRestored { .. }
+        | Happening::RolledBackTo { .. } => (None, None),
     };
     let what = value.get("what");
     let tag = |value: Option<&serde_json::Value>, key: &str| -> Option<String> {
@@ -546,7 +577,21 @@ pub fn event_view(entry: &Entry) -> EventView {
     let kind = match &entry.what {
         Happening::Rollout { .. } => tag(what.and_then(|what| what.get("event")), "event"),
         Happening::Watch { event } => Some(event.kind().to_owned()),
-        _ => tag(what, "kind"),
+        Happening::FunctionCreated
+        | Happening::FunctionDeleted
+        | Happening::VersionPublished { .. }
+        | Happening::VersionDeleted { .. }
+        | Happening::FunctionChanged { .. }
+        | Happening::EventSourceChanged { .. }
+        | Happening::AliasCreated
+        | Happening::AliasUpdated { .. }
+        | Happening::AliasDeleted
+        | Happening::PermissionAdded { .. }
+        | Happening::PermissionRemoved { .. }
+        | Happening::RolloutStarted { .. }
+        | Happening::TakenOver { .. }
+        | Happening::PreviousRestored { .. }
+        | Happening::RolledBackTo { .. } => tag(what, "kind"),
     };
     EventView {
         seq: entry.seq.0,

@@ -145,7 +145,9 @@ impl Scheduler {
                 Input::Alarm(alias) => {
                     self.alarms.insert(alias);
                 }
-                other => self.backlog.push_back(other),
+                other @ (Input::Command(..) | Input::Plans(_) | Input::Answered(_) | Input::Close) => {
+                    self.backlog.push_back(other)
+                }
             }
         }
         let at = self.clock.now();
@@ -283,9 +285,9 @@ fn not_stored(answer: Answer, error: &Arc<StoreError>) -> Result<Reply, DoorErro
 
 /// The aliases a change routes anew.
 fn routed_in(commit: &Commit) -> Vec<AliasId> {
-    let routed = commit.writes.iter().filter_map(|write| match write {
-        Write::PutAlias { alias, .. } => Some(alias.id.clone()),
-        _ => None,
+    let routed = commit.writes.iter().filter_map(|write| {
+        let Write::PutAlias { alias, .. } = write else { return None };
+        Some(alias.id.clone())
     });
     routed.collect()
 }

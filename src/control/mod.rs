@@ -4,6 +4,9 @@
 //! it sleeps to the least deadline, wakes on commands and canary failures, commits, publishes to the router, and only
 //! then answers (`commit`). Plans come in by `watch` and `triggers`. Everybody else looks at snapshots.
 
+// A new variant of an enum must be thought of wherever one is told from another.
+#![warn(clippy::wildcard_enum_match_arm)]
+
 pub mod boot;
 mod commit;
 pub mod core;

@@ -242,7 +242,9 @@ pub fn reports(
 ) -> Vec<Report> {
     let (kind, to) = match end.condition {
         Condition::Success => (ReportKind::OnSuccess, config.and_then(|config| config.on_success.as_ref())),
-        _ => (ReportKind::OnFailure, config.and_then(|config| config.on_failure.as_ref())),
+        Condition::RetriesExhausted | Condition::EventAgeExceeded | Condition::ZeroReservedConcurrency => {
+            (ReportKind::OnFailure, config.and_then(|config| config.on_failure.as_ref()))
+        }
     };
     let body = || record(event, end);
     let told =

@@ -83,7 +83,12 @@ fn object(members: &Map<String, Value>) -> Result<Node, FilterError> {
             Value::Array(choices) if name == "$or" => {
                 let choices = choices.iter().map(|choice| match choice {
                     Value::Object(members) if !members.is_empty() => object(members),
-                    _ => Err(FilterError::Malformed),
+                    Value::Null
+                    | Value::Bool(_)
+                    | Value::Number(_)
+                    | Value::String(_)
+                    | Value::Array(_)
+                    | Value::Object(_) => Err(FilterError::Malformed),
                 });
                 let choices: Vec<Node> = choices.collect::<Result<_, _>>()?;
                 if choices.len() < 2 {
@@ -96,7 +101,12 @@ fn object(members: &Map<String, Value>) -> Result<Node, FilterError> {
                 read.push((name.clone(), Node::Leaf(tests)));
             }
             Value::Object(inner) if !inner.is_empty() => read.push((name.clone(), object(inner)?)),
-            _ => return Err(FilterError::Malformed),
+            Value::Null
+            | Value::Bool(_)
+            | Value::Number(_)
+            | Value::String(_)
+            | Value::Array(_)
+            | Value::Object(_) => return Err(FilterError::Malformed),
         }
     }
     Ok(Node::Object { members: read, alternatives })
@@ -106,7 +116,9 @@ fn test(value: &Value) -> Result<Test, FilterError> {
     let operator = match value {
         Value::Object(operator) => operator,
         Value::Array(_) => return Err(FilterError::Malformed),
-        plain => return Ok(Test::Equals(plain.clone())),
+        plain @ (Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_)) => {
+            return Ok(Test::Equals(plain.clone()));
+        }
     };
     let mut operators = operator.iter();
     let (Some((name, operand)), None) = (operators.next(), operators.next()) else {
@@ -126,7 +138,11 @@ fn test(value: &Value) -> Result<Test, FilterError> {
             let values = match operand {
                 Value::Array(values) if !values.is_empty() => values.clone(),
                 Value::Array(_) => return Err(FilterError::Malformed),
-                plain => vec![plain.clone()],
+                plain @ (Value::Null
+                | Value::Bool(_)
+                | Value::Number(_)
+                | Value::String(_)
+                | Value::Object(_)) => vec![plain.clone()],
             };
             let is_plain = |value: &Value| value.is_string() || value.is_number();
             if values.iter().all(is_plain) {
@@ -180,7 +196,12 @@ fn passes(test: &Test, value: Option<&Value>) -> bool {
     match value {
         Some(Value::Array(values)) => match test {
             Test::Exists(wanted) => *wanted != values.is_empty(),
-            test => values.iter().any(|value| !value.is_array() && passes(test, Some(value))),
+            test @ (Test::Equals(_)
+            | Test::Prefix(_)
+            | Test::Suffix(_)
+            | Test::EqualsIgnoreCase(_)
+            | Test::AnythingBut(_)
+            | Test::Numeric(_)) => values.iter().any(|value| !value.is_array() && passes(test, Some(value))),
         },
         // Only leaves exist.
         None | Some(Value::Object(_)) => *test == Test::Exists(false),

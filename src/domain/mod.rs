@@ -3,6 +3,9 @@
 //! Nothing here is async, reads a clock, draws a number, opens a file or logs. The rest of the house is made of doors
 //! to this floor.
 
+// A new variant of an enum must be thought of wherever one is told from another.
+#![warn(clippy::wildcard_enum_match_arm)]
+
 pub mod actor;
 pub mod alias;
 pub mod analysis;

@@ -11,7 +11,7 @@ use serde_json::{Map, Value, json};
 use super::error::LambdaError;
 use super::request::{Asked, Body, Payload};
 use super::validate::{Violations, is_word};
-use super::{Naming, Scope, ask};
+use super::{Naming, Scope, ask, unexpected};
 use crate::api::Api;
 use crate::control::door::{Action, Reply};
 use crate::control::world::{RevisionOf, World};
@@ -162,12 +162,8 @@ fn shape(world: &World, scope: &Scope, alias: &Alias) -> Value {
 }
 
 fn answer(api: &Api, scope: &Scope, status: StatusCode, reply: Reply) -> Result<Response, LambdaError> {
-    match reply {
-        Reply::Alias { alias, .. } => {
-            Ok((status, Json(shape(&api.control.world(), scope, &alias))).into_response())
-        }
-        other => Err(LambdaError::conflict(format!("the control plane answered something else: {other:?}"))),
-    }
+    let Reply::Alias { alias, .. } = reply else { return Err(unexpected(&reply)) };
+    Ok((status, Json(shape(&api.control.world(), scope, &alias))).into_response())
 }
 
 /// CreateAlias.

@@ -234,8 +234,12 @@ fn release(api: &Api, held: Held) {
 fn unkept(error: CodeError) -> LambdaError {
     match error {
         CodeError::Zip(fault) => LambdaError::invalid(fault.to_string()),
-        error if error.is_full() => LambdaError::full(error.to_string()),
-        error => LambdaError::unavailable(format!("nothing was changed: {error}")),
+        error @ (CodeError::Absent(_) | CodeError::Damaged(_) | CodeError::File { .. }) => {
+            match error.is_full() {
+                true => LambdaError::full(error.to_string()),
+                false => LambdaError::unavailable(format!("nothing was changed: {error}")),
+            }
+        }
     }
 }
 

@@ -105,7 +105,7 @@ fn provisionable(
         {
             Err(LambdaError::not_found(format!("Cannot find alias arn: {}", scope.arn(Some(&text)))))
         }
-        _ => Ok((scope, qualifier)),
+        Qualifier::Alias(_) | Qualifier::Version(_) => Ok((scope, qualifier)),
     }
 }
 
@@ -164,12 +164,9 @@ pub async fn provision(
     })?;
     let executions = asked_for.and_then(|executions| u32::try_from(executions).ok()).unwrap_or(1);
     let action = Action::Upkeep(scope.function.clone(), Upkeep::Provision(qualifier, Some(executions)));
-    match ask(&api, &asked.caller, &scope, action).await? {
-        Reply::Provisioned(provisioned) => {
-            Ok((StatusCode::ACCEPTED, Json(shape(&provisioned, 0, "IN_PROGRESS", None))).into_response())
-        }
-        other => Err(unexpected(&other)),
-    }
+    let reply = ask(&api, &asked.caller, &scope, action).await?;
+    let Reply::Provisioned(provisioned) = reply else { return Err(unexpected(&reply)) };
+    Ok((StatusCode::ACCEPTED, Json(shape(&provisioned, 0, "IN_PROGRESS", None))).into_response())
 }
 
 /// GetProvisionedConcurrencyConfig; with `List=ALL` in the query, ListProvisionedConcurrencyConfigs.

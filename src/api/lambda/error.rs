@@ -124,7 +124,27 @@ impl LambdaError {
         match refusal {
             Refusal::Absent(_) => LambdaError::not_found(ABSENT),
             Refusal::Conflict(text) => LambdaError::conflict(text),
-            other => LambdaError::invalid(other.to_string()),
+            other @ (Refusal::FunctionNotFound(..)
+            | Refusal::AliasNotFound(_)
+            | Refusal::RolloutNotFound(_)
+            | Refusal::AliasExists(_)
+            | Refusal::Routing(..)
+            | Refusal::RevisionMismatch { .. }
+            | Refusal::InUse(_)
+            | Refusal::Busy(_)
+            | Refusal::FunctionExists(_)
+            | Refusal::CodeMismatch { .. }
+            | Refusal::Configuration(_)
+            | Refusal::StatementExists(_)
+            | Refusal::StatementNotFound(_)
+            | Refusal::PolicyNotFound
+            | Refusal::Invalid(_)
+            | Refusal::ConcurrencyLimit(_)
+            | Refusal::Forbidden(_)
+            | Refusal::ReasonWanted(_)
+            | Refusal::Quarantined(_)
+            | Refusal::Unavailable(_)
+            | Refusal::KeyReused) => LambdaError::invalid(other.to_string()),
         }
     }
 
@@ -162,7 +182,9 @@ impl LambdaError {
     pub(in crate::api) fn of(error: DoorError, scope: &Scope) -> LambdaError {
         match error {
             DoorError::Refused(refusal) => LambdaError::refused(refusal, scope),
-            other => LambdaError::failed(&other),
+            other @ (DoorError::NotStored(_) | DoorError::Owed(_) | DoorError::Closed) => {
+                LambdaError::failed(&other)
+            }
         }
     }
 
@@ -174,7 +196,10 @@ impl LambdaError {
             {
                 LambdaError::full(error.to_string())
             }
-            error => LambdaError::unavailable(error.to_string()),
+            error @ (DoorError::Refused(_)
+            | DoorError::NotStored(_)
+            | DoorError::Owed(_)
+            | DoorError::Closed) => LambdaError::unavailable(error.to_string()),
         }
     }
 
@@ -225,7 +250,10 @@ impl LambdaError {
             Refusal::ConcurrencyLimit(text) => LambdaError { fault_of: None, ..LambdaError::invalid(text) },
             Refusal::Invalid(text) => LambdaError::invalid(text),
             Refusal::Forbidden(text) => LambdaError::plain(StatusCode::FORBIDDEN, text),
-            other => LambdaError::conflict(other.to_string()),
+            other @ (Refusal::RolloutNotFound(_)
+            | Refusal::ReasonWanted(_)
+            | Refusal::Unavailable(_)
+            | Refusal::KeyReused) => LambdaError::conflict(other.to_string()),
         }
     }
 

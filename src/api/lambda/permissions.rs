@@ -9,7 +9,7 @@ use serde_json::{Map, Value, json};
 use super::error::LambdaError;
 use super::request::{Asked, Body, Payload};
 use super::validate::{Violations, is_word};
-use super::{Naming, Scope, ask};
+use super::{Naming, Scope, ask, unexpected};
 use crate::api::Api;
 use crate::control::door::{Action, Reply};
 use crate::control::world::RevisionOf;
@@ -133,7 +133,7 @@ fn policy_scope(scope: &Scope) -> Result<PolicyScope, LambdaError> {
 fn reword(error: LambdaError, scope: &Scope, policy: &PolicyScope) -> LambdaError {
     match policy {
         PolicyScope::Alias(alias) => error.with_alias_wording(&scope.arn(Some(alias.as_str()))),
-        _ => error,
+        PolicyScope::Function | PolicyScope::Version(_) => error,
     }
 }
 
@@ -217,13 +217,9 @@ pub async fn add(
     let reply = ask(&api, &asked.caller, &scope, action)
         .await
         .map_err(|error| reword_stale(reword(error, &scope, &policy)))?;
-    match reply {
-        Reply::Permission { statement } => {
-            let text = shape(&scope, &policy, &statement).to_string();
-            Ok((StatusCode::CREATED, Json(json!({ "Statement": text }))).into_response())
-        }
-        other => Err(LambdaError::conflict(format!("the control plane answered something else: {other:?}"))),
-    }
+    let Reply::Permission { statement } = reply else { return Err(unexpected(&reply)) };
+    let text = shape(&scope, &policy, &statement).to_string();
+    Ok((StatusCode::CREATED, Json(json!({ "Statement": text }))).into_response())
 }
 
 fn reword_stale(error: LambdaError) -> LambdaError {

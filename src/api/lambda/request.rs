@@ -4,10 +4,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use axum::body::Bytes;
-use axum::extract::rejection::BytesRejection;
 use axum::extract::{FromRequest, FromRequestParts, Request};
-use axum::http::header;
 use axum::http::request::Parts;
+use axum::http::{StatusCode, header};
 use serde_json::{Map, Value};
 
 use super::call::Call;
@@ -121,14 +120,10 @@ impl FromRequest<Api> for Payload {
     async fn from_request(request: Request, api: &Api) -> Result<Payload, LambdaError> {
         match Bytes::from_request(request, api).await {
             Ok(bytes) => Ok(Payload(bytes)),
-            Err(rejection) => Err(match rejection {
-                BytesRejection::FailedToBufferBody(inner)
-                    if inner.status() == axum::http::StatusCode::PAYLOAD_TOO_LARGE =>
-                {
-                    LambdaError::too_large(None)
-                }
-                other => LambdaError::serialization(other.body_text()),
-            }),
+            Err(rejection) if rejection.status() == StatusCode::PAYLOAD_TOO_LARGE => {
+                Err(LambdaError::too_large(None))
+            }
+            Err(rejection) => Err(LambdaError::serialization(rejection.body_text())),
         }
     }
 }
@@ -214,7 +209,9 @@ impl Body {
         let pair = |(key, value): (&String, &Value)| match value {
             Value::Null => Ok((key.clone(), None)),
             Value::Number(number) => Ok((key.clone(), number.as_f64())),
-            other => Err(converted(other, "a Double")),
+            other @ (Value::Bool(_) | Value::String(_) | Value::Array(_) | Value::Object(_)) => {
+                Err(converted(other, "a Double"))
+            }
         };
         members.0.iter().map(pair).collect::<Result<_, _>>().map(Some)
     }
@@ -237,14 +234,18 @@ impl Body {
 fn object_of(value: &Value) -> Result<Body, LambdaError> {
     match value {
         Value::Object(members) => Ok(Body(members.clone())),
-        other => Err(converted(other, "a Structure")),
+        other @ (Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) | Value::Array(_)) => {
+            Err(converted(other, "a Structure"))
+        }
     }
 }
 
 fn text_of(value: &Value) -> Result<String, LambdaError> {
     match value {
         Value::String(text) => Ok(text.clone()),
-        other => Err(converted(other, "a String")),
+        other @ (Value::Null | Value::Bool(_) | Value::Number(_) | Value::Array(_) | Value::Object(_)) => {
+            Err(converted(other, "a String"))
+        }
     }
 }
 

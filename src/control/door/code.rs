@@ -162,7 +162,7 @@ pub(super) fn update(
     super::functions::touch_latest(draft, name);
     match change {
         Change::Code { publish: true, .. } => publish(draft, by, name, None, &Belief::default(), fresh),
-        _ => latest(draft, name),
+        Change::Code { .. } | Change::Configuration(_) => latest(draft, name),
     }
 }
 

@@ -438,7 +438,11 @@ fn function_not_found(function: &FunctionName, version: Option<VersionId>) -> St
 fn routing_refused(alias: &AliasId, fault: &RoutingFault) -> String {
     match fault {
         RoutingFault::VersionAbsent(version) => function_not_found(&alias.function, Some(*version)),
-        fault => format!("alias {alias} cannot be so: {fault}"),
+        fault @ (RoutingFault::MoreThanTwoVersions
+        | RoutingFault::LatestWithWeights
+        | RoutingFault::SameVersionTwice(_)
+        | RoutingFault::RolesDiffer
+        | RoutingFault::DeadLettersDiffer) => format!("alias {alias} cannot be so: {fault}"),
     }
 }
 

@@ -66,10 +66,7 @@ pub(super) fn take(
         Verb::Rollback { to } => Event::RollbackAsked { to: *to },
         Verb::Retry => return retry(draft, by, rollout, fresh),
     };
-    let skipped = match &event {
-        Event::Promoted { skipped, .. } => skipped.clone(),
-        _ => Vec::new(),
-    };
+    let skipped = if let Event::Promoted { skipped, .. } = &event { skipped.clone() } else { Vec::new() };
     let taken = rollouts::take(draft, by, rollout, event)?;
     let (now, changed, message) = match taken {
         Taken::Unchanged(why) => {
@@ -99,7 +96,26 @@ pub(super) fn with_routing(refusal: Refusal, id: &AliasId, routing: Option<Routi
         Refusal::Conflict(text) => Refusal::Conflict(said(text)),
         Refusal::Forbidden(text) => Refusal::Forbidden(said(text)),
         Refusal::ReasonWanted(text) => Refusal::ReasonWanted(said(text)),
-        other => other,
+        other @ (Refusal::FunctionNotFound(..)
+        | Refusal::AliasNotFound(_)
+        | Refusal::RolloutNotFound(_)
+        | Refusal::AliasExists(_)
+        | Refusal::Routing(..)
+        | Refusal::RevisionMismatch { .. }
+        | Refusal::InUse(_)
+        | Refusal::Busy(_)
+        | Refusal::FunctionExists(_)
+        | Refusal::CodeMismatch { .. }
+        | Refusal::Configuration(_)
+        | Refusal::Absent(_)
+        | Refusal::StatementExists(_)
+        | Refusal::StatementNotFound(_)
+        | Refusal::PolicyNotFound
+        | Refusal::Invalid(_)
+        | Refusal::ConcurrencyLimit(_)
+        | Refusal::Quarantined(_)
+        | Refusal::Unavailable(_)
+        | Refusal::KeyReused) => other,
     }
 }
 
@@ -152,17 +168,28 @@ fn done(before: &Rollout, now: &Rollout, verb: &Verb, skipped: &[String]) -> Str
             Phase::Paused(_) => {
                 format!("{name} goes on to step {}, and is paused there{}", record.step, skipping(skipped))
             }
-            _ => format!("{name} goes on: v{canary} at {share}{}", skipping(skipped)),
+            Phase::Pending
+            | Phase::Progressing
+            | Phase::Promoting
+            | Phase::RollingBack(_)
+            | Phase::Succeeded
+            | Phase::RolledBack
+            | Phase::Aborted
+            | Phase::Superseded => format!("{name} goes on: v{canary} at {share}{}", skipping(skipped)),
         },
         Verb::Pause if is_judged => format!("{name} is paused at {share}, and still judged"),
         Verb::Pause => format!("{name} is paused at {share}"),
         Verb::Resume(_) => match &record.phase {
             Phase::Paused(_) => format!("{name} takes that as it is, and is still paused at {share}"),
-            phase if phase.is_final() => format!("{name} has ended as {}: {}", phase.name(), record.reason),
-            _ => match now.trials_in_words().filter(|_| record.trials > before.record.trials) {
-                Some(trials) => format!("{name} goes on at {share}; {trials}"),
-                None => format!("{name} goes on at {share}"),
-            },
+            phase @ (Phase::Succeeded | Phase::RolledBack | Phase::Aborted | Phase::Superseded) => {
+                format!("{name} has ended as {}: {}", phase.name(), record.reason)
+            }
+            Phase::Pending | Phase::Progressing | Phase::Promoting | Phase::RollingBack(_) => {
+                match now.trials_in_words().filter(|_| record.trials > before.record.trials) {
+                    Some(trials) => format!("{name} goes on at {share}; {trials}"),
+                    None => format!("{name} goes on at {share}"),
+                }
+            }
         },
         Verb::Approve if record.step > before.record.step => {
             format!("{name} is approved, and goes on: v{canary} at {share}")
@@ -256,7 +283,15 @@ fn promotion(
             let record = &rollout.record;
             Some(start::base(draft, &record.alias, record.canary, &rollout.plan)?)
         }
-        _ => None,
+        Phase::Pending
+        | Phase::Progressing
+        | Phase::Paused(_)
+        | Phase::Promoting
+        | Phase::RollingBack(_)
+        | Phase::Succeeded
+        | Phase::RolledBack
+        | Phase::Aborted
+        | Phase::Superseded => None,
     };
     Ok(Event::Promoted { step, full, base, skipped })
 }
@@ -266,7 +301,14 @@ fn retry(draft: &mut Draft<'_>, by: By<'_>, rollout: &Rollout, fresh: Uuid) -> R
     if !rollout.record.phase.is_final() {
         let next = match rollout.record.phase {
             Phase::RollingBack(_) => format!("`{} --wait` waits for that", rollout.command("status")),
-            _ => format!("`{}` ends it", rollout.command("abort")),
+            Phase::Pending
+            | Phase::Progressing
+            | Phase::Paused(_)
+            | Phase::Promoting
+            | Phase::Succeeded
+            | Phase::RolledBack
+            | Phase::Aborted
+            | Phase::Superseded => format!("`{}` ends it", rollout.command("abort")),
         };
         let phase = rollout.record.phase.name();
         return Err(Refusal::Conflict(format!(

@@ -37,7 +37,14 @@ pub(super) fn back(
                     record.canary,
                     record.id.short()
                 ),
-                _ => format!(
+                Phase::Pending
+                | Phase::Progressing
+                | Phase::Paused(_)
+                | Phase::Promoting
+                | Phase::RollingBack(_)
+                | Phase::RolledBack
+                | Phase::Aborted
+                | Phase::Superseded => format!(
                     "rollout {} to v{} has ended as {}",
                     record.id.short(),
                     record.canary,

@@ -245,7 +245,14 @@ fn is_so_already(
         let name = super::name_of(moves);
         let paused = match moves.record.phase {
             Phase::Paused(_) => format!(", and is paused; `{}` says why", moves.command("explain")),
-            _ => String::new(),
+            Phase::Pending
+            | Phase::Progressing
+            | Phase::Promoting
+            | Phase::RollingBack(_)
+            | Phase::Succeeded
+            | Phase::RolledBack
+            | Phase::Aborted
+            | Phase::Superseded => String::new(),
         };
         return Some(operate::reply(
             draft,
@@ -265,12 +272,8 @@ fn is_so_already(
 }
 
 fn would_do_nothing(reply: Reply, canary: VersionNumber) -> Reply {
-    match reply {
-        Reply::Rollout { alias, message, .. } => {
-            Reply::WouldStart { alias, stable: canary, canary, steps: Vec::new(), message }
-        }
-        other => other,
-    }
+    let Reply::Rollout { alias, message, .. } = reply else { return reply };
+    Reply::WouldStart { alias, stable: canary, canary, steps: Vec::new(), message }
 }
 
 /// How often harm was sought in a version on an alias before, as far as is remembered: over its life there, whatever
@@ -394,7 +397,14 @@ fn first_sentence(draft: &Draft<'_>, rollout: &Rollout) -> String {
         Phase::Progressing if rollout.proves_by_copies() => {
             format!("{versions} begins with copies of requests")
         }
-        phase => {
+        phase @ (Phase::Progressing
+        | Phase::Paused(_)
+        | Phase::Promoting
+        | Phase::RollingBack(_)
+        | Phase::Succeeded
+        | Phase::RolledBack
+        | Phase::Aborted
+        | Phase::Superseded) => {
             let step = rollout.current_step().map_or("its first step", Step::kind);
             format!("{versions} is {} at {step}", phase.name())
         }
@@ -407,7 +417,9 @@ fn describe(step: &Step) -> String {
         Step::SetWeight(weight) if *weight > Weight::ZERO => weight.to_string(),
         Step::Bake(span) => format!("bake {}", human(*span)),
         Step::Approval(approval) => format!("approval by {}", approval.min_approvers),
-        step => step.kind().to_owned(),
+        step @ (Step::SetWeight(_) | Step::Pause | Step::Analysis(_) | Step::Webhook(_)) => {
+            step.kind().to_owned()
+        }
     }
 }
 

@@ -189,7 +189,21 @@ impl Rules {
         let takes_back = match event {
             Event::HarmFound { .. } | Event::AbortAsked | Event::SupersededBy { .. } => true,
             Event::RollbackAsked { to } => *to != Some(canary),
-            _ => false,
+            Event::Began { .. }
+            | Event::Unstartable { .. }
+            | Event::Passed { .. }
+            | Event::RoutingServed { .. }
+            | Event::Touched { .. }
+            | Event::Drifted { .. }
+            | Event::ExposureReached { .. }
+            | Event::StepLate { .. }
+            | Event::ApprovalTimedOut { .. }
+            | Event::Measured { .. }
+            | Event::HookAnswered { .. }
+            | Event::Promoted { .. }
+            | Event::PauseAsked
+            | Event::Resumed { .. }
+            | Event::Approved => false,
         };
         if takes_back && after.share_of(canary) > Weight::ZERO {
             return Err(format!("I6: {event:?} leaves the canary of {} at {after}", rollout.record.alias));
@@ -203,7 +217,19 @@ impl Rules {
             }
             Event::Drifted { .. } => rollout.plan.on_drift == OnDrift::Restore,
             Event::RollbackAsked { to } => *to == Some(canary),
-            _ => false,
+            Event::Unstartable { .. }
+            | Event::RoutingServed { .. }
+            | Event::Touched { .. }
+            | Event::HarmFound { .. }
+            | Event::ExposureReached { .. }
+            | Event::StepLate { .. }
+            | Event::ApprovalTimedOut { .. }
+            | Event::Measured { .. }
+            | Event::HookAnswered { .. }
+            | Event::PauseAsked
+            | Event::Approved
+            | Event::AbortAsked
+            | Event::SupersededBy { .. } => false,
         };
         if may {
             return Ok(());
@@ -425,7 +451,13 @@ impl Rules {
         let share = routing.share_of(record.canary);
         let is_as_planned = match record.phase {
             Phase::Progressing | Phase::Paused(_) => share == record.planned || share == Weight::ZERO,
-            _ => true,
+            Phase::Pending
+            | Phase::Promoting
+            | Phase::RollingBack(_)
+            | Phase::Succeeded
+            | Phase::RolledBack
+            | Phase::Aborted
+            | Phase::Superseded => true,
         };
         let is_settled = self.setters.get(&record.alias) == Some(&Setter::Rollout(record.id));
         if record.drift.is_none() && is_settled && !is_as_planned {

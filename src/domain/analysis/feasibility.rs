@@ -290,7 +290,11 @@ mod tests {
             .iter()
             .filter_map(|need| match need.decision {
                 Decision::Proof { clean_requests, .. } => Some(clean_requests),
-                _ => None,
+                Decision::Users { .. }
+                | Decision::NeverProven
+                | Decision::TimeAlone
+                | Decision::CeilingAlone
+                | Decision::Unguarded => None,
             })
             .collect();
         for (found, about) in clean.iter().zip([37.0, 185.0, 370.0, 740.0]) {
@@ -370,7 +374,12 @@ mod tests {
             .iter()
             .filter_map(|need| match need.decision {
                 Decision::Users { clean_users, canary_users: None } => Some(clean_users),
-                _ => None,
+                Decision::Proof { .. }
+                | Decision::Users { .. }
+                | Decision::NeverProven
+                | Decision::TimeAlone
+                | Decision::CeilingAlone
+                | Decision::Unguarded => None,
             })
             .collect();
         assert_eq!(clean, [38, 190, 380, 760]);

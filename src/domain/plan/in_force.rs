@@ -58,6 +58,6 @@ fn is_harmless(value: &Node) -> bool {
     match &value.content {
         Content::Refused => true,
         Content::Text { text, style: Style::Plain } => is_null(text) || text == "none",
-        _ => false,
+        Content::Text { .. } | Content::List(_) | Content::Map(_) => false,
     }
 }

@@ -15,7 +15,7 @@ const RIVALS: &[&str] = &["steps", "preset"];
 pub(super) fn merge(plan: Node, defaults: Node) -> Node {
     let has_rival = match &plan.content {
         Content::Map(entries) => entries.iter().any(|entry| RIVALS.contains(&entry.key.as_str())),
-        _ => false,
+        Content::Text { .. } | Content::List(_) | Content::Refused => false,
     };
     let Content::Map(entries) = defaults.content else { return plan };
     let kept = entries.into_iter().filter(|entry| {

@@ -117,6 +117,7 @@ fn report_not_utf8(bytes: &[u8], offset: usize, file: u8, faults: &mut Faults) {
 
 /// Reports what the YAML parser stumbled over, in words for somebody who does not know its grammar; inside a
 /// bracket, that is likely at fault.
+#[expect(clippy::wildcard_enum_match_arm, reason = "the parser's faults, which may grow")]
 pub(super) fn explain(kind: &ErrorKind, place: Place, bracket: Option<Place>, faults: &mut Faults) {
     use ErrorKind::*;
     let (message, help) = match kind {

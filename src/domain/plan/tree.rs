@@ -156,6 +156,7 @@ impl Builder<'_> {
     }
 
     /// Takes one event; `None` ends the reading, and was reported.
+    #[expect(clippy::wildcard_enum_match_arm, reason = "the parser's events, which may grow")]
     fn take(&mut self, event: Event<'_>, span: Span) -> Option<()> {
         match event {
             Event::DocumentStart(..) => {
@@ -191,7 +192,10 @@ impl Builder<'_> {
                         Style::PlainLines
                     }
                     ScalarStyle::Plain => Style::Plain,
-                    _ => Style::Quoted,
+                    ScalarStyle::SingleQuoted
+                    | ScalarStyle::DoubleQuoted
+                    | ScalarStyle::Literal
+                    | ScalarStyle::Folded => Style::Quoted,
                 };
                 self.finish(Node { place, content: Content::Text { text: value.into_owned(), style } });
             }

@@ -209,7 +209,14 @@ impl Rollout {
         match self.record.phase {
             // Whether there still is a way back is the alias's to say.
             Phase::Succeeded => format!("`{}` says what may be done", self.command("explain")),
-            _ => format!("`{}` starts it anew", self.command("retry")),
+            Phase::Pending
+            | Phase::Progressing
+            | Phase::Paused(_)
+            | Phase::Promoting
+            | Phase::RollingBack(_)
+            | Phase::RolledBack
+            | Phase::Aborted
+            | Phase::Superseded => format!("`{}` starts it anew", self.command("retry")),
         }
     }
 
@@ -220,7 +227,14 @@ impl Rollout {
         };
         let next = match self.record.phase {
             Phase::Paused(_) => format!("`{}` alone ends the pause", self.command("resume")),
-            _ => format!("`{}` says what it waits for", self.command("explain")),
+            Phase::Pending
+            | Phase::Progressing
+            | Phase::Promoting
+            | Phase::RollingBack(_)
+            | Phase::Succeeded
+            | Phase::RolledBack
+            | Phase::Aborted
+            | Phase::Superseded => format!("`{}` says what it waits for", self.command("explain")),
         };
         refuse(tried, "nobody else has changed the alias", &next)
     }
@@ -566,7 +580,15 @@ impl Change<'_> {
     fn end_drift_pause(&mut self) {
         match &self.next.record.phase {
             Phase::Paused(pause) if pause.cause != PauseCause::Drift => {}
-            _ => self.go_on(),
+            Phase::Pending
+            | Phase::Progressing
+            | Phase::Paused(_)
+            | Phase::Promoting
+            | Phase::RollingBack(_)
+            | Phase::Succeeded
+            | Phase::RolledBack
+            | Phase::Aborted
+            | Phase::Superseded => self.go_on(),
         }
     }
 
@@ -678,7 +700,12 @@ impl Rollout {
         let later = self.plan.steps.iter().skip(self.record.step);
         later.into_iter().find_map(|step| match step {
             Step::SetWeight(weight) if *weight > share => Some(*weight),
-            _ => None,
+            Step::SetWeight(_)
+            | Step::Bake(_)
+            | Step::Pause
+            | Step::Approval(_)
+            | Step::Analysis(_)
+            | Step::Webhook(_) => None,
         })
     }
 

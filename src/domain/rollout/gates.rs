@@ -563,7 +563,18 @@ impl Rollout {
             Need::Window { until: None } | Need::Freeze { until: None } => {
                 format!("{words}; `{} --reason …` passes it", self.command("promote"))
             }
-            _ => words,
+            Need::Served
+            | Need::Bake { .. }
+            | Need::Proof { .. }
+            | Need::Split { .. }
+            | Need::Stable { .. }
+            | Need::Window { .. }
+            | Need::Freeze { .. }
+            | Need::Metric { .. }
+            | Need::Held { .. }
+            | Need::Webhook { .. }
+            | Need::Queue { .. }
+            | Need::After { .. } => words,
         }
     }
 

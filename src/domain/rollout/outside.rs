@@ -127,7 +127,7 @@ impl Reading {
     fn sound(self) -> Reading {
         match self {
             Reading::Value(value) if !value.is_finite() => Reading::Nothing(format!("the value is {value}")),
-            sound => sound,
+            sound @ (Reading::Value(_) | Reading::Nothing(_)) => sound,
         }
     }
 
@@ -139,7 +139,7 @@ impl Reading {
                     metric.min.is_none_or(|min| *value >= min) && metric.max.is_none_or(|max| *value <= max);
                 if holds { Judgement::Pass } else { Judgement::Bad }
             }
-            _ => Judgement::Inconclusive,
+            Reading::Value(_) | Reading::Nothing(_) => Judgement::Inconclusive,
         }
     }
 }

@@ -297,7 +297,9 @@ fn every_phase_answers_every_event() {
                             Effect::Route { routing, .. } => format!("route {routing}"),
                             Effect::SeekProof { next: Some(next) } => format!("seek proof for {next}"),
                             Effect::SeekProof { next: None } => "seek no proof".to_owned(),
-                            other => format!("{other:?}"),
+                            other @ (Effect::ForgiveHarm | Effect::Remember { .. } | Effect::KeepStable) => {
+                                format!("{other:?}")
+                            }
                         })
                         .collect();
                     format!("{} step {}; {}", record.phase.name(), record.step, effects.join("; "))

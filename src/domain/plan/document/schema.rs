@@ -435,6 +435,6 @@ pub(super) fn visit_maps(schema: &Value, show: &mut impl FnMut(&serde_json::Map<
             members.values().for_each(|member| visit_maps(member, show));
         }
         Value::Array(items) => items.iter().for_each(|item| visit_maps(item, show)),
-        _ => {}
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
     }
 }

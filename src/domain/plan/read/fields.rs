@@ -134,7 +134,7 @@ impl Reader<'_> {
                 None
             }
             Content::List(items) => Some(items),
-            _ => {
+            Content::Text { .. } | Content::Map(_) | Content::Refused => {
                 self.wrong_kind(field, "a list");
                 None
             }
@@ -158,7 +158,7 @@ impl Reader<'_> {
                 None
             }
             Content::Text { text, style } => Some((text, *style)),
-            _ => {
+            Content::List(_) | Content::Map(_) | Content::Refused => {
                 self.wrong_kind(field, expected);
                 None
             }

@@ -97,7 +97,7 @@ fn top_level_text(source: &Source, key: &str) -> Option<String> {
     let Content::Map(entries) = root.content else { return None };
     match entries.into_iter().find(|entry| entry.key == key)?.value.content {
         Content::Text { text, .. } => Some(text),
-        _ => None,
+        Content::List(_) | Content::Map(_) | Content::Refused => None,
     }
 }
 
@@ -248,7 +248,9 @@ impl Reader<'_> {
                 Content::Text { text, .. } if text.contains(':') => {
                     ("a text", "a space is missing after each colon")
                 }
-                _ => ("a text", syntax::SMALLEST_PLAN),
+                Content::Text { .. } | Content::Map(_) | Content::Refused => {
+                    ("a text", syntax::SMALLEST_PLAN)
+                }
             };
             self.faults
                 .error(root.place, format!("a plan is a map of keys, but this file holds {found}"))

@@ -172,7 +172,7 @@ impl Reader<'_> {
             match step {
                 Step::Bake(span) => note(self, *place, "a bake", *span),
                 Step::Analysis(step) => note(self, *place, "an analysis", step.span),
-                _ => {}
+                Step::SetWeight(_) | Step::Pause | Step::Approval(_) | Step::Webhook(_) => {}
             }
         }
         let default_is_used = (1..=steps.len()).any(|step| !plan.default_bake_after(step).is_zero());

@@ -180,7 +180,7 @@ impl Reader<'_> {
                 ));
                 None
             }
-            _ => {
+            Content::Text { .. } | Content::List(_) | Content::Refused => {
                 self.wrong_kind(field, "written `pause: {}`");
                 None
             }
@@ -399,7 +399,9 @@ mod tests {
             let show = |step: &Step| match step {
                 Step::SetWeight(weight) => weight.to_string(),
                 Step::Bake(span) => format!("bake {}m", span.as_secs() / 60),
-                other => other.kind().to_owned(),
+                other @ (Step::Pause | Step::Approval(_) | Step::Analysis(_) | Step::Webhook(_)) => {
+                    other.kind().to_owned()
+                }
             };
             expand(name).unwrap().iter().map(show).collect()
         };

@@ -187,7 +187,9 @@ impl Reader<'_> {
         // Over several lines, a text is still a text.
         let (text, style) = match &field.node.content {
             Content::Text { text, style: Style::PlainLines } => (text.as_str(), Style::Plain),
-            _ => self.word(field, "a text")?,
+            Content::Text { .. } | Content::List(_) | Content::Map(_) | Content::Refused => {
+                self.word(field, "a text")?
+            }
         };
         if text.trim().is_empty() {
             self.faults
@@ -236,7 +238,7 @@ impl Reader<'_> {
     pub fn scalar_text<'t>(&self, field: &Field<'t>) -> Option<&'t str> {
         match &field.node.content {
             Content::Text { text, .. } => Some(text),
-            _ => None,
+            Content::List(_) | Content::Map(_) | Content::Refused => None,
         }
     }
 
