@@ -112,8 +112,12 @@ impl CodeDirectory {
     /// Opens the code directory while another process may be writing to it.
     pub fn open_beside(data_dir: &Path) -> Result<CodeDirectory, CodeError> {
         let root = data_dir.join("code");
-        let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(&root);
-        made.map_err(CodeError::file("make the code directory", &root))?;
+        if !root.exists() {
+            // Synced where it is named: what is put below it is to outlast a power loss.
+            let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(&root);
+            let made = made.and_then(|()| File::open(data_dir)?.sync_all());
+            made.map_err(CodeError::file("make the code directory", &root))?;
+        }
         Ok(CodeDirectory(Arc::new(Shared { root, held: Mutex::default() })))
     }
 

@@ -129,7 +129,6 @@ fn state_of_file(path: &Path) -> Option<State> {
 pub fn copy_of(dir: &Path) -> Result<File, StoreError> {
     let path = dir.join(DATABASE_FILE);
     refuse_absent(&path)?;
-    header::check(&path)?;
     let connection = connect_for_reading(&path)?;
     let number = COPIES.fetch_add(1, Ordering::Relaxed);
     let unfinished = dir.join(format!("{UNFINISHED}{}-{number}", std::process::id()));
@@ -157,8 +156,9 @@ pub(super) fn remove_unfinished(dir: &Path) {
     }
 }
 
+/// Checks that there is a store of serin's that this binary knows.
 pub(super) fn refuse_absent(path: &Path) -> Result<(), StoreError> {
-    if header::read(path)? == header::Header::Absent {
+    if header::check(path)? == header::Header::Absent {
         let why = "there is no such file, or nothing in it".to_owned();
         return Err(StoreError::Unreadable { what: path.display().to_string(), why });
     }
@@ -171,7 +171,6 @@ pub(super) fn refuse_absent(path: &Path) -> Result<(), StoreError> {
 /// the directory's owner. Tells where the old store is kept, if there was one.
 pub fn restore(dir: &Path, from: &Path, holder: &str) -> Result<Option<PathBuf>, StoreError> {
     refuse_absent(from)?;
-    header::check(from)?;
     let copy = connect_for_reading(from)?;
     let verdict: String = copy
         .query_row("PRAGMA integrity_check(1)", [], |row| row.get(0))

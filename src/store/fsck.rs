@@ -66,7 +66,6 @@ pub fn fsck(dir: &Path, repair: Option<(Timestamp, &str, &Actor)>) -> Result<Vec
     let path = dir.join(DATABASE_FILE);
     let Some((at, holder, actor)) = repair else {
         refuse_absent(&path)?;
-        header::check(&path)?;
         let connection = connect_for_reading(&path)?;
         return Ok(check_whole(&connection, dir)?.findings);
     };

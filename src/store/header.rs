@@ -5,6 +5,7 @@
 
 use std::fs::File;
 use std::io::{ErrorKind, Read, Seek, SeekFrom};
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use super::StoreError;
@@ -55,10 +56,10 @@ pub(super) fn read(path: &Path) -> Result<Header, StoreError> {
     Ok(Header::Database { application_id: number(68), schema: number(60), has_tables: !is_leaf || cells > 0 })
 }
 
-/// Checks that a file is serin's, and of a schema this binary knows; nothing where there is no file is schema 0.
-pub(super) fn check(path: &Path) -> Result<i64, StoreError> {
-    match read(path)? {
-        Header::Absent => Ok(0),
+/// Checks that a file is serin's, and of a schema this binary knows; a file that is not there is nobody else's.
+pub(super) fn check(path: &Path) -> Result<Header, StoreError> {
+    let header = read(path)?;
+    match header {
         Header::NoDatabase => Err(StoreError::Foreign { path: path.to_owned() }),
         Header::Database { application_id, has_tables, .. }
             if application_id != APPLICATION_ID && has_tables =>
@@ -68,8 +69,38 @@ pub(super) fn check(path: &Path) -> Result<i64, StoreError> {
         Header::Database { schema, .. } if schema > SCHEMA_VERSION => {
             Err(StoreError::NewerSchema { path: path.to_owned(), found: schema, known: SCHEMA_VERSION })
         }
-        Header::Database { schema, .. } => Ok(schema),
+        Header::Absent | Header::Database { .. } => Ok(header),
     }
+}
+
+/// What a check found in which files, so that a long log is read a second time only if it is another one by then.
+pub(super) struct Checked {
+    files: [Option<Stamp>; 2],
+    header: Header,
+}
+
+/// Device, inode, length, and when anything of a file was changed last: nobody can set that back.
+type Stamp = (u64, u64, u64, i64, i64);
+
+impl Checked {
+    /// Checks a file.
+    pub(super) fn now(path: &Path) -> Result<Checked, StoreError> {
+        // Before they are read: what changes meanwhile is read again.
+        let files = stamps(path);
+        Ok(Checked { files, header: check(path)? })
+    }
+
+    /// Checks it again, unless it is as it was.
+    pub(super) fn again(self, path: &Path) -> Result<Header, StoreError> {
+        if self.files == stamps(path) { Ok(self.header) } else { check(path) }
+    }
+}
+
+fn stamps(path: &Path) -> [Option<Stamp>; 2] {
+    [path.to_owned(), beside(path, "-wal")].map(|path| {
+        let meta = std::fs::metadata(path).ok()?;
+        Some((meta.dev(), meta.ino(), meta.len(), meta.ctime(), meta.ctime_nsec()))
+    })
 }
 
 /// The beginning of the first page as the last transaction in a write-ahead log left it.
@@ -117,15 +148,13 @@ fn first_page_in_wal(path: &Path) -> std::io::Result<Option<Vec<u8>>> {
 }
 
 /// SQLite's checksum of write-ahead logs, <https://www.sqlite.org/fileformat2.html#walformat>.
-fn checksum(before: (u32, u32), bytes: &[u8], is_big_endian: bool) -> (u32, u32) {
-    let word = |four: &[u8]| {
-        let four = [four[0], four[1], four[2], four[3]];
-        if is_big_endian { u32::from_be_bytes(four) } else { u32::from_le_bytes(four) }
-    };
-    bytes.chunks_exact(8).fold(before, |(first, second), eight| {
-        let first = first.wrapping_add(word(&eight[..4])).wrapping_add(second);
-        (first, second.wrapping_add(word(&eight[4..])).wrapping_add(first))
-    })
+fn checksum((mut first, mut second): (u32, u32), bytes: &[u8], is_big_endian: bool) -> (u32, u32) {
+    let word = if is_big_endian { u32::from_be_bytes } else { u32::from_le_bytes };
+    for [a, b, c, d, e, f, g, h] in bytes.as_chunks().0 {
+        first = first.wrapping_add(word([*a, *b, *c, *d])).wrapping_add(second);
+        second = second.wrapping_add(word([*e, *f, *g, *h])).wrapping_add(first);
+    }
+    (first, second)
 }
 
 #[cfg(test)]

@@ -8,7 +8,7 @@ use rusqlite::{Connection, OpenFlags, OptionalExtension, TransactionBehavior};
 use rusqlite_migration::{M, Migrations};
 
 use super::chain::Chain;
-use super::header::{self, Header};
+use super::header::{Checked, Header};
 use super::load::{Loaded, load};
 use super::owner::Ownership;
 use super::read::Reader;
@@ -83,13 +83,12 @@ impl Store {
         refuse_affected_sqlite()?;
         let path = dir.join(DATABASE_FILE);
         // Before the lock, whose file would be a trace in a directory that is somebody else's.
-        header::check(&path)?;
+        let checked = Checked::now(&path)?;
         private::directory(dir)?;
         let ownership = Ownership::take(dir, holder)?;
         backup::remove_unfinished(dir);
         backup::finish_restore(dir)?;
-        header::check(&path)?;
-        if header::read(&path)? == Header::Absent && is_used(dir) {
+        if checked.again(&path)? == Header::Absent && is_used(dir) {
             return Err(StoreError::Gone { path, dir: dir.to_owned() });
         }
         let (loaded, desk) = match open_to_write(dir, &path) {

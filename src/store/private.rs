@@ -1,6 +1,6 @@
 //! The files of a data directory are the daemon's alone: environments and policies are in them.
 
-use std::fs::{DirBuilder, OpenOptions, Permissions, set_permissions};
+use std::fs::{DirBuilder, File, OpenOptions, Permissions, set_permissions};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::Path;
@@ -24,8 +24,7 @@ const OURS: [&str; 10] = [
 /// Makes a directory that nobody else may look into; in one that is there, what an older serin left readable by others is
 /// its owner's alone from here on.
 pub(super) fn directory(dir: &Path) -> Result<(), StoreError> {
-    let made = DirBuilder::new().recursive(true).mode(0o700).create(dir);
-    made.map_err(StoreError::file("make the data directory", dir))?;
+    make_durably(dir).map_err(StoreError::file("make the data directory", dir))?;
     for entry in std::fs::read_dir(dir).map_err(StoreError::file("read", dir))?.flatten() {
         let name = entry.file_name();
         let is_ours = OURS.iter().any(|ours| name.to_string_lossy().starts_with(ours));
@@ -35,6 +34,23 @@ pub(super) fn directory(dir: &Path) -> Result<(), StoreError> {
             let path = entry.path();
             set_permissions(&path, Permissions::from_mode(0o600))
                 .map_err(StoreError::file("keep from others", &path))?;
+        }
+    }
+    Ok(())
+}
+
+/// Makes a directory, and those above it that are missing, and syncs where each is named: a power loss takes with a name
+/// all that was stored below it, however well that was synced.
+fn make_durably(dir: &Path) -> io::Result<()> {
+    let missing: Vec<&Path> = dir.ancestors().take_while(|above| !above.exists()).collect();
+    DirBuilder::new().recursive(true).mode(0o700).create(dir)?;
+    for made in missing.into_iter().rev() {
+        let named_in =
+            made.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        match File::open(named_in) {
+            // Who may make something there and not look there cannot sync it either.
+            Err(why) if why.kind() == io::ErrorKind::PermissionDenied => {}
+            opened => opened?.sync_all()?,
         }
     }
     Ok(())

@@ -33,7 +33,7 @@ fn only_stable(requests: usize) -> BTreeMap<String, usize> {
 }
 
 /// Asks the API for what is no JSON.
-pub(super) fn plainly(api: std::net::SocketAddr, path: &str) -> (u16, String) {
+pub fn plainly(api: std::net::SocketAddr, path: &str) -> (u16, String) {
     let mut client = Client::connect(api);
     client.send(format!("GET {path} HTTP/1.1\r\nhost: localhost\r\n\r\n"));
     let answer = client.answer();
@@ -44,7 +44,7 @@ fn ready(relay: &Relay) -> (u16, String) {
     plainly(relay.api, "/readyz")
 }
 
-pub(super) fn kill(relay: &Relay) {
+pub fn kill(relay: &Relay) {
     let pid = relay.pid();
     send(pid, Signal::KILL);
     until("it is dead", || !Relay::lives(pid));

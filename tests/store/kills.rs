@@ -1,7 +1,10 @@
-//! `kill -9` at every call by which a migration and a restore change the directory, and at the next try once more.
+//! `kill -9` at every call by which a migration and a restore change the directory, and at the next try once more; and at
+//! every call of a boot, one after another on one directory.
 
 use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
+use std::process::Stdio;
+use std::sync::mpsc;
 
 use rusqlite::Connection;
 use serin::domain::function::Revision;
@@ -9,6 +12,7 @@ use serin::store::{SCHEMA_VERSION, Store, fsck};
 
 use super::{change, commit, first_commit, open, split};
 use crate::support::faults::shim;
+use crate::support::lines::hear;
 use crate::support::serin::command;
 
 /// A store as a serin before the last migration left it: journal entries 1 to 4.
@@ -162,6 +166,53 @@ fn restores(stride: usize) {
     );
 }
 
+/// A daemon on a store of four entries makes fewer calls than this before it is ready.
+const CALLS_OF_A_BOOT: usize = 100;
+
+fn boots(stride: usize) {
+    let Some(shim) = shim() else { return };
+    let room = tempfile::tempdir().unwrap();
+    let dir = room.path().join("data");
+    {
+        let (store, _) = open(&dir);
+        commit(&store, first_commit()).unwrap();
+        commit(&store, change(4, 3, split())).unwrap();
+    }
+    let mut kills = 0;
+    for at in (1..=CALLS_OF_A_BOOT).step_by(stride) {
+        let mut daemon = command()
+            .env("LD_PRELOAD", shim)
+            .env("SHIM_UNDER", &dir)
+            .env("SHIM_KILL_AT", at.to_string())
+            .args(["serve", "--workers", "1", "--data-dir", dir.to_str().unwrap()])
+            .args(["--api", "127.0.0.1:0", "--router", "127.0.0.1:0"])
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let (is_up, coming_up) = mpsc::channel();
+        hear(daemon.stderr.take().unwrap(), move |line| {
+            _ = line["api.addr"].is_string().then(|| is_up.send(()))
+        });
+        // Hung up when it is dead.
+        match coming_up.recv() {
+            Ok(()) => daemon.kill().unwrap(),
+            Err(mpsc::RecvError) => kills += 1,
+        }
+        assert_eq!(daemon.wait().unwrap().signal(), Some(9), "call {at}");
+        let (store, loaded) = Store::open(&dir, "test").unwrap_or_else(|why| panic!("call {at}: {why}"));
+        assert_eq!((loaded.seq, loaded.problems), (Revision(4), Vec::new()), "call {at}");
+        drop(store);
+        assert_eq!(fsck(&dir, None).unwrap(), [], "call {at}");
+    }
+    println!("{kills} kills of boots at {CALLS_OF_A_BOOT} calls");
+    assert!(kills * stride > CALLS_OF_A_BOOT / 2, "only {kills} boots were killed");
+}
+
+#[test]
+fn a_boot_that_is_killed_costs_the_next_one_nothing() {
+    boots(9);
+}
+
 #[test]
 fn a_migration_that_is_killed_is_made_by_the_next_start() {
     migrations(7);
@@ -174,7 +225,8 @@ fn a_restore_that_is_killed_leaves_the_old_store_or_the_new_one() {
 
 #[test]
 #[ignore = "some minutes; scripts/test-long runs it"]
-fn migrations_and_restores_are_killed_at_every_call() {
+fn boots_migrations_and_restores_are_killed_at_every_call() {
+    boots(1);
     migrations(1);
     restores(1);
 }

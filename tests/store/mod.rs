@@ -2,11 +2,13 @@
 
 mod bytes;
 mod chain;
-mod disk;
+pub mod disk;
 mod kills;
 mod nth;
+mod power;
 
 use std::path::Path;
+use std::time::Duration;
 
 use rusqlite::Connection;
 use serin::domain::actor::Actor;
@@ -18,6 +20,9 @@ use serin::domain::settings::Settings;
 use serin::domain::time::{Timestamp, Uptime};
 use serin::domain::weight::Weight;
 use serin::store::{Commit, EntryFilter, IdempotentReply, Loaded, Store, StoreError, Write, fsck};
+
+use crate::support::house::House;
+use crate::support::until_within;
 
 fn id() -> AliasId {
     "checkout:live".parse().unwrap()
@@ -347,4 +352,24 @@ fn a_backup_is_put_back_whole() {
     std::fs::write(&junk, vec![7; 10_000]).unwrap();
     drop(_store);
     assert!(serin::store::restore(&data, &junk, "test").is_err());
+}
+
+#[test]
+fn history_is_pruned_though_boots_are_closer_than_an_hour() {
+    let mut house = House::start_with(|config| config.keep_history = Duration::from_millis(1));
+    for _ in 0..5 {
+        house.publish("f", "http://127.0.0.1:1");
+    }
+    let path = house.config.data_dir.join("serin.db");
+    let entries = || {
+        let database = Connection::open(&path).unwrap();
+        database.query_row("SELECT count(*) FROM events", [], |row| row.get::<_, i64>(0)).unwrap()
+    };
+    let before = entries();
+    // Nobody prunes in lives as short as these.
+    for _ in 0..2 {
+        house.shut_down();
+        house.boot();
+    }
+    until_within(Duration::from_secs(120), "what is old is gone", || entries() < before);
 }

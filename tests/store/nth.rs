@@ -19,6 +19,7 @@ use crate::support::client::Client;
 use crate::support::faults::shim;
 use crate::support::serin::command;
 use crate::support::until;
+use crate::support::upstream::Version;
 use crate::support::users::{Crowd, Users, service};
 use crate::upgrade::relay::Relay;
 
@@ -88,12 +89,14 @@ fn at_calls(stride: usize, mut try_at: impl FnMut(usize, Fault) -> bool) {
     assert!(cases >= FAULTS.len(), "only {cases} calls failed");
 }
 
-/// A daemon with `f:live` and users who ask it all the time.
+/// A daemon with `f:live` and users who ask it all the time, one of them for so long that it is always under way.
 struct Place {
     dir: tempfile::TempDir,
     trap: Trap,
     relay: Relay,
     users: Option<Users>,
+    patient: Version,
+    under_way: Option<Client>,
     said: RefCell<String>,
 }
 
@@ -102,7 +105,10 @@ impl Place {
         let dir = tempfile::tempdir().unwrap();
         let trap = Trap::below(dir.path())?;
         let relay = Relay::start(dir.path(), &trap.environment());
-        Some(Place { dir, trap, relay, users: None, said: RefCell::default() })
+        let patient = Version::start("1");
+        relay.post("/v1/functions/slow/versions", &json!({ "url": format!("http://{}", patient.addr()) }));
+        relay.post("/v1/functions/slow/aliases/live", &json!({ "functionVersion": "1" }));
+        Some(Place { dir, trap, relay, users: None, patient, under_way: None, said: RefCell::default() })
     }
 
     fn data(&self) -> PathBuf {
@@ -112,6 +118,20 @@ impl Place {
     fn users_come(&mut self) {
         let crowd = Crowd { keepers: 2, idlers: 0, strangers: 2, requests_per_s: 200.0 };
         self.users = Some(Users::start(self.relay.router, "/f:live/", crowd));
+        let before = self.patient.seen().requests();
+        let mut client = Client::connect(self.relay.router);
+        client.send("POST /slow:live/sink HTTP/1.1\r\nhost: x\r\ncontent-length: 8\r\n\r\nhalf");
+        until("it is under way", || self.patient.seen().requests() > before);
+        self.under_way = Some(client);
+    }
+
+    /// The request that was under way all the while is answered like any other.
+    #[track_caller]
+    fn ends_what_was_under_way(&mut self, case: &str) {
+        let Some(mut client) = self.under_way.take() else { return };
+        client.send("rest");
+        let answer = client.answer_to("POST");
+        assert_eq!((answer.status, answer.text()), (200, "8"), "{case}");
     }
 
     /// What is so by now, without what changes with time.
@@ -133,6 +153,7 @@ impl Place {
     #[track_caller]
     fn recovers(&mut self, case: &str) {
         until(&format!("{case}: it goes on"), || self.is_ready() || self.is_frozen());
+        self.ends_what_was_under_way(case);
         if let Some(users) = self.users.take() {
             let tally = users.end();
             assert_eq!(tally.failed, 0, "{case}: {:#?}", tally.faults);
@@ -258,6 +279,7 @@ fn upgrades(stride: usize) {
             place.relay.running().len() > running || place.relay.logged("not upgraded") > refused
         });
         let has_failed = place.trap.disarm();
+        place.ends_what_was_under_way(&case);
         if place.relay.pid() == pid {
             until(&format!("{case}: the next one is let"), || {
                 (place.is_ready() || place.is_frozen()) && place.relay.processes() == [pid]

@@ -1,34 +1,40 @@
-//! Faults of the disk for the real binary: small file systems that fill up, and a library between it and the kernel.
+//! Faults of the disk for the real binary: small file systems that fill up, and libraries between it and the kernel.
 //!
 //! Where the machine allows neither, the reason is printed and the test is over.
 
+use std::collections::BTreeMap;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::OnceLock;
+use std::sync::Mutex;
 
 use super::root;
 
-/// The library, built once; `None` where there is no C compiler, which is printed.
+/// The library that has calls fail, stand still, or be the last; `None` where there is no C compiler, which is printed.
 pub fn shim() -> Option<&'static Path> {
-    static BUILT: OnceLock<Option<PathBuf>> = OnceLock::new();
-    let built = BUILT.get_or_init(|| {
-        let library = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("shim-{}.so", std::process::id()));
+    library("shim.c")
+}
+
+/// A library of this folder, built once.
+pub fn library(source: &'static str) -> Option<&'static Path> {
+    static BUILT: Mutex<BTreeMap<&'static str, Option<&'static Path>>> = Mutex::new(BTreeMap::new());
+    *BUILT.lock().unwrap().entry(source).or_insert_with(|| {
+        let name = format!("{source}-{}.so", std::process::id());
+        let library = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
         let made = Command::new("cc")
             .args(["-shared", "-fPIC", "-O1", "-w", "-o"])
             .arg(&library)
-            .arg(root().join("tests/support/shim.c"))
+            .arg(root().join("tests/support").join(source))
             .arg("-ldl")
             .status();
         match made {
-            Ok(status) if status.success() => Some(library),
+            Ok(status) if status.success() => Some(&*Box::leak(library.into_boxed_path())),
             other => {
                 println!("skipped: no library between serin and the kernel can be built with cc: {other:?}");
                 None
             }
         }
-    });
-    built.as_deref()
+    })
 }
 
 /// A file system of its own in memory, which is full soon; gone when dropped.

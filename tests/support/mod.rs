@@ -7,6 +7,7 @@ pub mod functions;
 pub mod house;
 pub mod http2;
 pub mod lines;
+pub mod power;
 pub mod router;
 pub mod serin;
 pub mod service;

@@ -1,6 +1,7 @@
 /* Between the real binary and the kernel: kills the process at its nth call on files below a directory, has the nth call
-   fail, has calls on matching files fail for as long as a trigger file is there, or has a thread stand still at its next
-   look at the clock for as long, and for everybody else more than a minute pass at once. Loaded by LD_PRELOAD. */
+   fail, has calls on matching files fail for as long as a trigger file is there, has all calls wait for as long, or has a
+   thread stand still at its next look at the clock for as long, and for everybody else more than a minute pass at once.
+   Loaded by LD_PRELOAD. */
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <errno.h>
@@ -20,9 +21,19 @@
 static long calls, since_armed;
 static unsigned long armed;
 
+static int stands_still(const char *trigger) {
+    struct stat found;
+    int kept = errno, there = stat(trigger, &found) == 0;
+    errno = kept;
+    return there;
+}
+
 static void count(const char *path) {
-    const char *under = getenv("SHIM_UNDER"), *at = getenv("SHIM_KILL_AT");
-    if (!under || !at || !path || strncmp(path, under, strlen(under)) != 0) return;
+    const char *under = getenv("SHIM_UNDER"), *at = getenv("SHIM_KILL_AT"), *stall = getenv("SHIM_STALL");
+    if (!under || !path || strncmp(path, under, strlen(under)) != 0) return;
+    /* What was under way when the disk began to stand still ends with it. */
+    while (stall && stands_still(stall)) usleep(500);
+    if (!at) return;
     if (__atomic_add_fetch(&calls, 1, __ATOMIC_SEQ_CST) == atol(at)) {
         kill(getpid(), SIGKILL);
         for (;;) pause();
@@ -147,13 +158,6 @@ ON_PATH(chown, (const char *path, uid_t user, gid_t group), path, user, group)
 
 ON_OPEN(open)
 ON_OPEN(open64)
-
-static int stands_still(const char *trigger) {
-    struct stat found;
-    int kept = errno, there = stat(trigger, &found) == 0;
-    errno = kept;
-    return there;
-}
 
 int clock_gettime(clockid_t clock, struct timespec *at) {
     static int (*real)(clockid_t, struct timespec *);

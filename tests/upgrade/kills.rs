@@ -20,7 +20,7 @@ enum Victim {
 }
 
 /// The process that holds the store, by its note in the directory.
-fn holder(relay: &Relay) -> Option<i32> {
+pub(super) fn holder(relay: &Relay) -> Option<i32> {
     let note = serin::store::holder_of(&relay.dir.join("data"))?;
     note.split("pid ").nth(1)?.split(',').next()?.parse().ok()
 }

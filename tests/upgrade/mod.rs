@@ -8,6 +8,7 @@ mod lines;
 pub mod relay;
 mod secrets;
 mod sticking;
+mod storms;
 
 use std::net::TcpListener;
 use std::os::unix::net::UnixDatagram;

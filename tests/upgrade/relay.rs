@@ -117,6 +117,12 @@ impl Relay {
         self.lines().iter().filter(says).count()
     }
 
+    /// Whether a log line begins so, and says this.
+    pub fn logged_by(&self, beginning: &str, text: &str) -> bool {
+        let says = |message: &str| message.starts_with(beginning) && message.contains(text);
+        self.lines().iter().any(|line| line["message"].as_str().is_some_and(says))
+    }
+
     /// The processes that became whole daemons, oldest first.
     pub fn running(&self) -> Vec<i32> {
         let whole = |line: &Value| line["pid"].as_i64().filter(|_| !line["api.addr"].is_null());
