@@ -81,6 +81,7 @@ fn main() {
         ahead: None,
         mirror: None,
         counts_users: true,
+        baseline: None,
     };
     decision("the same by affinity", Some(Box::new(steering)), &headers);
     changes();

@@ -85,6 +85,7 @@ ROWS = [
     ("the same, broken altogether", WATCHED, 10, [*LATER, "100%"], "noticed", 20, "no watch", 0.2),
     ("[50%, 100%] as it is, a broken canary", HALF, 100, BROKEN, "failed", 25, "14, unwarned"),
     ("[50%, 100%] with firstWeight: probe", HALF + "firstWeight: probe\n", 100, BROKEN, "failed", 4, "14"),
+    ("[50%, 100%] with firstWeight: mirror", HALF + "firstWeight: mirror\n", 100, BROKEN, "failed", 0, "14"),
 ]
 
 

@@ -171,6 +171,16 @@ fn by_version(
     Ok(())
 }
 
+/// Writes the latencies of each version.
+fn latencies(encoder: &mut DescriptorEncoder<'_>, name: &str, help: &str, series: &Series) -> fmt::Result {
+    let mut family = Family::of(encoder, name, help, Some(&Unit::Seconds), MetricType::Histogram)?;
+    for ((function, alias, version), counts) in series {
+        let labels = [("function", &**function), ("alias", &**alias), ("executed_version", &**version)];
+        family.histogram(&labels, &counts.latency)?;
+    }
+    Ok(())
+}
+
 impl Collector for Scrape {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
         let series = series_of(|visit| self.recorder.totals(visit));
@@ -184,6 +194,21 @@ impl Collector for Scrape {
         by_version(&mut encoder, name, "Copies of requests that failed", &copies, |counts| {
             counts.failures.total()
         })?;
+        let baselines = series_of(|visit| self.recorder.baselines(visit));
+        let name = "serin_baseline_requests";
+        by_version(
+            &mut encoder,
+            name,
+            "Requests held beside a canary's, as its baseline",
+            &baselines,
+            |counts| counts.dispatched,
+        )?;
+        let name = "serin_baseline_request_failures";
+        by_version(&mut encoder, name, "Requests of a baseline that failed", &baselines, |counts| {
+            counts.failures.total()
+        })?;
+        let help = "Time from dispatch to the head of the answer, of a baseline";
+        latencies(&mut encoder, "serin_baseline_request_duration", help, &baselines)?;
         self.aliases(&mut encoder)?;
         self.rollouts(&mut encoder)?;
         self.event_sources(&mut encoder)?;
@@ -215,18 +240,8 @@ impl Scrape {
         }
         let help = "Requests whose client went away first";
         by_version(encoder, "serin_requests_cancelled", help, series, |counts| counts.cancelled)?;
-        let mut family = Family::of(
-            encoder,
-            "serin_request_duration",
-            "Time from dispatch to the head of the answer",
-            Some(&Unit::Seconds),
-            MetricType::Histogram,
-        )?;
-        for ((function, alias, version), counts) in series {
-            let labels = [("function", &**function), ("alias", &**alias), ("executed_version", &**version)];
-            family.histogram(&labels, &counts.latency)?;
-        }
-        Ok(())
+        let help = "Time from dispatch to the head of the answer";
+        latencies(encoder, "serin_request_duration", help, series)
     }
 
     fn aliases(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {

@@ -4,10 +4,10 @@ use std::sync::Arc;
 
 use super::tunnels;
 use super::wire::{
-    ArmView, CountsBlock, CountsView, DriftView, EventView, EvidenceView, Explanation, ExposureView,
-    FailureView, GateView, LatencyView, OpenView, PriorView, QuantileView, RefusalsView, RollbackView,
-    RolloutStatus, RoutingView, SplitView, StableView, StepPosition, StepView, TriggerView, UsersView,
-    WaitingForView, WarmingView, WatchView, WeightView,
+    ArmView, BaselineView, CountsBlock, CountsView, DriftView, EventView, EvidenceView, Explanation,
+    ExposureView, FailureView, GateView, LatencyView, OpenView, PriorView, QuantileView, RefusalsView,
+    RollbackView, RolloutStatus, RoutingView, SplitView, StableView, StepPosition, StepView, TriggerView,
+    UsersView, WaitingForView, WarmingView, WatchView, WeightView,
 };
 use crate::control::handle::Sight;
 use crate::control::target;
@@ -21,7 +21,7 @@ use crate::domain::arn::{VersionId, VersionNumber};
 use crate::domain::histogram::HistogramSnapshot;
 use crate::domain::journal::{Entry, Happening};
 use crate::domain::narrate;
-use crate::domain::plan::{Plan, Step};
+use crate::domain::plan::{Baseline, Plan, Step};
 use crate::domain::rollout::{Closing, Facts, Gate, Need, Phase, Rollout, RolloutRecord};
 use crate::domain::time::human;
 use crate::domain::watching::AliasWatch;
@@ -90,6 +90,15 @@ fn status_by(
             .plan
             .mirrors()
             .then(|| exposure_view(record.closing.as_ref().map_or(facts.copies, |closing| closing.copies))),
+        baseline: baseline_at(rollout, facts).map(|(way, share, counts)| BaselineView {
+            by: match way {
+                Baseline::Mirror => "mirror".to_owned(),
+                Baseline::Split => "split".to_owned(),
+            },
+            share: way.share(share).fraction(),
+            requests: counts.requests,
+            failures: counts.failures,
+        }),
         evidence: match &record.closing {
             Some(closing) => evidence_at_end(rollout, closing),
             None => facts.evidence.map(|(evidence, settings)| evidence_view(evidence, settings)),
@@ -111,6 +120,17 @@ fn status_by(
         started_at: record.started_at.to_string(),
         updated_at: record.updated_at.to_string(),
     }
+}
+
+/// What was held beside the canary, and at which weight: at the present one, or at the last one.
+fn baseline_at(rollout: &Rollout, facts: &Facts<'_>) -> Option<(Baseline, Weight, Counts)> {
+    let way = rollout.plan.baseline()?;
+    let (share, counts) = match (&rollout.record.closing, facts.evidence) {
+        (Some(closing), _) => (closing.share, closing.baseline),
+        (None, Some((evidence, _))) => (rollout.share(), evidence.baseline_at(rollout.share())),
+        (None, None) => (rollout.share(), Counts::default()),
+    };
+    Some((way, share, counts))
 }
 
 fn evidence_at_end(rollout: &Rollout, closing: &Closing) -> Option<EvidenceView> {
@@ -214,7 +234,7 @@ pub fn explanation(
             steps: steps(rollout),
             onward: rollout.onward(),
             gates: gates.iter().map(|gate| gate_view(rollout, facts, gate)).collect(),
-            arms: arms(sight, rollout, recorder),
+            arms: arms(sight, rollout, facts, recorder),
             canary_requests_per_s: facts.canary_requests_per_s,
             armed: rollout.record.is_armed() && rollout.plan.analysis.is_some(),
             proof_claim: proof_claim(rollout),
@@ -302,7 +322,7 @@ fn gate_view(rollout: &Rollout, facts: &Facts<'_>, gate: &Gate) -> GateView {
     GateView { kind: gate.need.kind().to_owned(), met: gate.met, label, needs, progress }
 }
 
-fn arms(sight: &Sight<'_>, rollout: &Rollout, recorder: &Recorder) -> Vec<ArmView> {
+fn arms(sight: &Sight<'_>, rollout: &Rollout, facts: &Facts<'_>, recorder: &Recorder) -> Vec<ArmView> {
     let record = &rollout.record;
     let (share, counted) = match (&record.closing, sight.core.judges.get(&record.id)) {
         (Some(closing), _) => (closing.share, closing.arms),
@@ -312,9 +332,13 @@ fn arms(sight: &Sight<'_>, rollout: &Rollout, recorder: &Recorder) -> Vec<ArmVie
         (None, Some(judge)) => (rollout.share(), judge.evidence.arms_at(rollout.share())),
         (None, None) => return Vec::new(),
     };
-    let latency = |version: VersionNumber| latency_at(rollout, share, recorder, version);
-    let arm = |version: VersionNumber, role: &str, share: Weight, counts: crate::domain::analysis::Counts| {
-        let latency = latency(version);
+    let of_versions = |version| latency_at(rollout, share, recorder, version);
+    let arm = |version: VersionNumber, role: &str, share: Weight, counts: Counts| {
+        let latency = if role == BASELINE {
+            baseline_latency_at(rollout, share, recorder)
+        } else {
+            of_versions(version)
+        };
         ArmView {
             version: version.to_string(),
             role: role.to_owned(),
@@ -325,10 +349,23 @@ fn arms(sight: &Sight<'_>, rollout: &Rollout, recorder: &Recorder) -> Vec<ArmVie
             p99_ms: quantile_ms(&latency, 0.99),
         }
     };
-    vec![
-        arm(record.stable, "stable", share.complement(), counted.stable),
-        arm(record.canary, "canary", share, counted.canary),
-    ]
+    let baseline = baseline_at(rollout, facts).filter(|(way, at, _)| way.share(*at) > Weight::ZERO);
+    let stable = arm(record.stable, "stable", share.complement(), counted.stable);
+    let baseline = baseline.map(|(way, at, counts)| arm(record.stable, BASELINE, way.share(at), counts));
+    let canary = arm(record.canary, "canary", share, counted.canary);
+    [Some(stable), baseline, Some(canary)].into_iter().flatten().collect()
+}
+
+/// The role of what is held beside the canary.
+const BASELINE: &str = "baseline";
+
+/// Latencies of the baseline in the epochs that had this share and are still in memory.
+fn baseline_latency_at(rollout: &Rollout, share: Weight, recorder: &Recorder) -> HistogramSnapshot {
+    let mut sum = HistogramSnapshot::default();
+    let epochs = recorder.sample(&rollout.record.alias).into_iter();
+    let of_share = epochs.filter(|epoch| epoch.routing.share_of(rollout.record.canary) == share);
+    of_share.filter_map(|epoch| epoch.baseline).for_each(|baseline| sum.merge(&baseline.latency));
+    sum
 }
 
 /// Latencies of a version in the epochs that had this share and are still in memory.

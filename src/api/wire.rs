@@ -59,6 +59,9 @@ pub struct RolloutStatus {
     /// The copies of requests that it was sent; absent where the plan asks for none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mirrored: Option<ExposureView>,
+    /// What is held beside the canary at its present weight; absent where the plan asks for no baseline.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub baseline: Option<BaselineView>,
     /// The evidence; absent under `analysis: none`.
     pub evidence: Option<EvidenceView>,
     /// The watch over what it promoted, while there is one.
@@ -239,6 +242,19 @@ pub struct DriftView {
     pub found: RoutingView,
 }
 
+/// A part of stable as large as the canary.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct BaselineView {
+    /// split, of stable's own requests, or mirror, of copies of the canary's.
+    pub by: String,
+    /// Its share of the alias's requests, 0 to 1.
+    pub share: f64,
+    /// How many it had.
+    pub requests: u64,
+    /// Those that failed.
+    pub failures: u64,
+}
+
 /// Where an alias's traffic goes.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
@@ -338,7 +354,7 @@ pub struct GateView {
 pub struct ArmView {
     /// The version.
     pub version: String,
-    /// stable or canary.
+    /// stable, baseline or canary; where a baseline is split off, its requests are among stable's, too.
     pub role: String,
     /// Its share, 0 to 1.
     pub share: f64,

@@ -36,6 +36,8 @@ pub struct EpochTally {
     pub primary: ArmTally,
     /// The additional version's counts.
     pub additional: ArmTally,
+    /// The counts of its baseline, which nothing is judged by.
+    pub baseline: Counts,
     /// Its cohorts, where they are kept.
     pub cohorts: Option<KeptCohorts>,
     /// Its users, where they stick to a version.
@@ -87,6 +89,7 @@ impl EpochTally {
             stratum: Stratum::Drawn,
             primary,
             additional,
+            baseline: Counts::default(),
             cohorts: None,
             users: None,
             visits: None,
@@ -292,6 +295,7 @@ impl Judge {
             copies: evidence.copies(),
             share,
             arms: evidence.arms_at(share),
+            baseline: evidence.baseline_at(share),
             ln_harm: self.settings.as_ref().map(|settings| evidence.ln_harm(settings)),
             ln_proof: self.settings.as_ref().and_then(|_| evidence.ln_proof()),
             ratio: self.settings.as_ref().and_then(ratio),
@@ -385,6 +389,7 @@ fn block<'a>(
         stratum: now.stratum,
         arms: Arms { canary: of_canary, stable: of_stable },
         refused: [stable_refused, canary_refused],
+        baseline: now.baseline.since(before.baseline),
         latency,
         cohorts: now.cohorts.as_ref().filter(|_| is_in_order).map(kept),
         users: now.users.filter(|_| is_in_order),

@@ -161,7 +161,8 @@ fn steering(
         && routing.additional.is_some_and(|additional| additional.version == record.canary);
     // Where another hand put another version in, a copy would prove something of that one.
     let mirror = rollout.plan.mirror_at(routing.share_of(record.canary)).filter(|_| is_between_the_two);
-    if affinity.is_none() && override_header.is_none() && mirror.is_none() {
+    let baseline = rollout.plan.baseline().filter(|_| is_between_the_two);
+    if affinity.is_none() && override_header.is_none() && mirror.is_none() && baseline.is_none() {
         return None;
     }
     let (affinity, override_header) = (affinity.clone(), override_header.clone());
@@ -173,5 +174,5 @@ fn steering(
     let ahead =
         if is_ahead { target(record.canary.into()).map(|target| (record.canary, target)) } else { None };
     let (key, counts_users) = (record.id.0.into_bytes(), record.by_users);
-    Some(Box::new(SteeringSpec { key, affinity, override_header, ahead, mirror, counts_users }))
+    Some(Box::new(SteeringSpec { key, affinity, override_header, ahead, mirror, counts_users, baseline }))
 }

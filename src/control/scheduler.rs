@@ -547,6 +547,10 @@ fn tally(epoch: &EpochCounts) -> EpochTally {
         stratum: epoch.stratum,
         primary: of(&epoch.primary, &epoch.latency[0]),
         additional: of(&epoch.additional, &epoch.latency[1]),
+        baseline: epoch.baseline.map_or_else(Counts::default, |baseline| Counts {
+            requests: baseline.dispatched,
+            failures: baseline.failures.total(),
+        }),
         cohorts: epoch.cohorts.clone().map(kept),
         users: epoch.users,
         visits: epoch.visits.clone().map(kept),

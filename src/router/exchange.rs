@@ -37,7 +37,7 @@ use super::upload::{Again, Stage, Unread, Upload, UpstreamBody};
 use super::worker::Worker;
 use crate::clock;
 use crate::domain::time::human;
-use crate::metrics::recorder::{Credit, FailureKind, FailureNote};
+use crate::metrics::recorder::{Arm, Credit, EpochCounters, FailureKind, FailureNote};
 
 /// What a request says about itself, should it fail.
 #[derive(Clone)]
@@ -104,6 +104,8 @@ pub(super) struct Transit {
     worker: Rc<Worker>,
     route: Arc<Route>,
     credit: Credit,
+    /// The same once more, where it is of a baseline.
+    of_baseline: Option<Box<Credit>>,
     about: About,
     /// Where it is sent, if its version is at several places.
     seat: Option<Seat>,
@@ -115,8 +117,12 @@ impl Transit {
     pub(super) fn begin(worker: &Rc<Worker>, route: Arc<Route>, pick: Pick, about: About) -> Transit {
         let (counters, arm) = route.counters(pick);
         let credit = counters.dispatch_of(pick.user, &worker.writer, arm, clock::instant_now());
+        let dispatch = |counters: &Arc<EpochCounters>| {
+            Box::new(counters.dispatch(&worker.writer, Arm::Primary, credit.dispatched_at()))
+        };
+        let of_baseline = route.second_counters(pick).map(dispatch);
         let waits = route.upstream(pick.arm).waits(&worker.timeouts);
-        Transit { worker: Rc::clone(worker), route, credit, about, seat: None, waits }
+        Transit { worker: Rc::clone(worker), route, credit, of_baseline, about, seat: None, waits }
     }
 
     /// The same at one of several places.
@@ -197,7 +203,7 @@ impl Transit {
             seat.standing().answered();
         }
         let answered_at = clock::instant_now();
-        self.credit.head(answered_at);
+        self.head_at(answered_at);
         if let Err(nonsense) = check_answer(&head, upgrade.as_ref()) {
             return Err(self.fault(nonsense).amid(upload));
         }
@@ -234,16 +240,29 @@ impl Transit {
             let note = |fault: &str| FailureNote::new(method.as_str(), path, fault, trace);
             if *is_copy { note(&format!("{fault} (a copy)")) } else { note(fault) }
         });
+        if let Some(credit) = &mut self.of_baseline {
+            credit.fail(kind, || FailureNote::new("", "", "", None));
+        }
     }
 
     /// Counts that the version refused the request.
     pub(super) fn refuse(&mut self) {
         self.credit.refuse();
+        if let Some(credit) = &mut self.of_baseline {
+            credit.refuse();
+        }
     }
 
     /// Counts the latency of an answer that has come whole.
     pub(super) fn head(&mut self) {
-        self.credit.head(clock::instant_now());
+        self.head_at(clock::instant_now());
+    }
+
+    fn head_at(&mut self, at: Instant) {
+        self.credit.head(at);
+        if let Some(credit) = &mut self.of_baseline {
+            credit.head(at);
+        }
     }
 
     /// Counts the request as ended, by what became of the call where it was one of gRPC.
@@ -265,6 +284,9 @@ impl Transit {
 
     /// Counts the request as ended.
     pub(super) fn complete(self) {
+        if let Some(credit) = self.of_baseline {
+            credit.complete();
+        }
         self.credit.complete();
     }
 

@@ -11,7 +11,7 @@ use super::address::{Addressed, upstream_target};
 use super::answer::AnswerBody;
 use super::exchange::{About, Answered, Face, Fault, FaultKind, Outgoing, Timing, Transit};
 use super::forwarded::{Client, Told};
-use super::headers::{self, Facts, Unforwardable};
+use super::headers::{self, ARM, Facts, Unforwardable};
 use super::location::{self, Seen};
 use super::mirror::{self, Aside};
 use super::refusal::Refusal;
@@ -135,6 +135,12 @@ async fn forwarded(
             pick.stratum = Stratum::Mirrored;
         }
     }
+    let beside = match left {
+        Some(body) if upgrade.is_none() => {
+            Aside::of_canary(worker, &route, pick, &head, body, addressed.rest)
+        }
+        _ => None,
+    };
     let upstream = route.upstream(pick.arm);
     let label = upstream.label.clone();
     let Ok((service, seat)) = upstream.reach.service() else {
@@ -159,6 +165,9 @@ async fn forwarded(
     told.host = told.host.as_ref().map(headers::detached);
     if let Some(protocol) = &upgrade {
         headers::set_upgrade(&mut head.headers, protocol.clone());
+    }
+    if let Some(label) = route.arm_label(pick) {
+        head.headers.insert(ARM, label);
     }
     let path = head.uri.path().into();
     head.uri = uri;
@@ -189,6 +198,9 @@ async fn forwarded(
     if let Some(aside) = aside.filter(|_| pick.arm == Arm::Primary) {
         let body = if let Outgoing::Whole(bytes) = &outgoing { Some(bytes.clone()) } else { None };
         aside.copy(worker, &head, body, &about);
+    }
+    if let Some(beside) = beside {
+        beside.copy(worker, &head, None, &about);
     }
     let transit = Transit::begin(worker, route, pick, about).seated(seat);
     match transit.send(&service, head, outgoing, Face::Http).await {

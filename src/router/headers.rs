@@ -21,6 +21,9 @@ pub const SERIN_ERROR: HeaderName = HeaderName::from_static("x-serin-error");
 /// Tells a version that it answers a copy, and that nobody gets the answer.
 pub const MIRRORED: HeaderName = HeaderName::from_static("x-serin-mirrored");
 
+/// Tells a version what it answers for, where a canary is held beside a baseline.
+pub const ARM: HeaderName = HeaderName::from_static("x-serin-arm");
+
 const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
 
 /// The traces that requests are followed by.
@@ -264,7 +267,7 @@ pub(super) fn detached(value: &HeaderValue) -> HeaderValue {
 }
 
 fn is_ours(name: &HeaderName) -> bool {
-    *name == EXECUTED_VERSION || *name == SERIN_ERROR || *name == MIRRORED
+    *name == EXECUTED_VERSION || *name == SERIN_ERROR || *name == MIRRORED || *name == ARM
 }
 
 /// Whether a client has no business to send a header of this name.
@@ -281,7 +284,7 @@ fn is_lookalike(name: &str) -> bool {
         return false;
     }
     let name = name.replace('_', "-");
-    let others = [HOST, CONTENT_LENGTH, EXPECT, EXECUTED_VERSION, SERIN_ERROR, MIRRORED];
+    let others = [HOST, CONTENT_LENGTH, EXPECT, EXECUTED_VERSION, SERIN_ERROR, MIRRORED, ARM];
     name.starts_with("x-forwarded-")
         || is_hop_by_hop_text(&name)
         || others.iter().any(|known| *known == *name)

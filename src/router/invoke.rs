@@ -26,7 +26,7 @@ use super::download::{Download, Uncollected};
 use super::event_stream::Completed;
 use super::exchange::{About, Answered, Face, Fault, FaultKind, Outgoing, Transit};
 use super::handle::OfSerin;
-use super::headers::{self, EXECUTED_VERSION};
+use super::headers::{self, ARM, EXECUTED_VERSION};
 use super::invoke_call::{Call, InvocationType};
 use super::invoke_error::InvokeError;
 use super::invoke_process::{Asked, Drawn, run, run_streamed};
@@ -163,7 +163,10 @@ async fn invoked(worker: &Rc<Worker>, request: Request<Payload>, id: Uuid) -> Re
         }
     };
     // Nothing else of the client's head outlives this, see `headers::detached`.
-    let upstream_head = post_to(&service, head.headers, id);
+    let mut upstream_head = post_to(&service, head.headers, id);
+    if let Some(label) = route.arm_label(pick) {
+        upstream_head.headers.insert(ARM, label);
+    }
     drop(head.uri);
     let version = route.upstream(pick.arm).version;
     let transit = Transit::begin(worker, route.clone(), pick, about).seated(seat);

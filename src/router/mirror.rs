@@ -3,7 +3,8 @@
 //! A request is set aside by chance before its version is drawn, and by nothing that hangs on the version; what that is
 //! good for is derived in `domain::analysis::mirror`. Where stable is drawn for it, the canary gets a copy at the same
 //! moment, whose answer is read, judged and dropped. Nobody waits for a copy, and copies wait for nobody: where too many
-//! are under way, no more requests are set aside.
+//! are under way, no more requests are set aside. In the same way stable gets a copy of what the canary is sent, where a
+//! plan wants its baseline so.
 
 use std::cell::Cell;
 use std::rc::Rc;
@@ -22,9 +23,9 @@ use tokio::time::timeout;
 use super::address::upstream_target;
 use super::download::Download;
 use super::exchange::{About, Answered, Face, Outgoing, Transit};
-use super::headers::MIRRORED;
+use super::headers::{ARM, MIRRORED};
 use super::route::Route;
-use super::steer::Pick;
+use super::steer::{Pick, Role};
 use super::worker::Worker;
 use crate::domain::analysis::mirror::Stratum;
 use crate::domain::plan::{Mirror as MirrorPlan, MirrorMethods};
@@ -95,10 +96,12 @@ impl Drop for Room {
     }
 }
 
-/// A request that was set aside.
+/// A request of which there is to be a copy.
 pub(super) struct Aside {
     route: Arc<Route>,
-    /// What the canary is asked for.
+    /// Who gets the copy, and as what.
+    pick: Pick,
+    /// What it is asked for.
     uri: Uri,
     room: Room,
 }
@@ -113,21 +116,46 @@ impl Aside {
         rest: &str,
     ) -> Option<Aside> {
         let mirror = route.mirror().filter(|mirror| mirror.is_for(&head.method, body))?;
-        let base_path = route.upstream(Arm::Additional).reach.base_path()?;
-        let uri = upstream_target(base_path, rest).ok()?;
-        let room = worker.copies.room()?;
-        mirror.plan.share.draws(worker.ticket()).then(|| Aside { route: Arc::clone(route), uri, room })
+        let pick = Pick { stratum: Stratum::Copied, ..Pick::drawn(Arm::Additional) };
+        let aside = Aside::of(worker, route, pick, rest)?;
+        mirror.plan.share.draws(worker.ticket()).then_some(aside)
     }
 
-    /// Sends a copy to the canary and goes on; `head` is what stable is sent.
+    /// Has a request of the canary copied to stable, where that is its baseline: a safe one without a body.
+    pub(super) fn of_canary(
+        worker: &Worker,
+        route: &Arc<Route>,
+        drawn: Pick,
+        head: &request::Parts,
+        body: &Incoming,
+        rest: &str,
+    ) -> Option<Aside> {
+        let is_compared = drawn.arm == Arm::Additional && !drawn.is_named;
+        route.baseline().filter(|baseline| is_compared && baseline.is_copies())?;
+        if !(head.method.is_safe() && body.is_end_stream()) {
+            return None;
+        }
+        Aside::of(worker, route, Pick { role: Role::BaselineCopy, ..Pick::drawn(Arm::Primary) }, rest)
+    }
+
+    fn of(worker: &Worker, route: &Arc<Route>, pick: Pick, rest: &str) -> Option<Aside> {
+        let base_path = route.upstream(pick.arm).reach.base_path()?;
+        let uri = upstream_target(base_path, rest).ok()?;
+        let room = worker.copies.room()?;
+        Some(Aside { route: Arc::clone(route), pick, uri, room })
+    }
+
+    /// Sends a copy and goes on; `head` is what the other version is sent.
     pub(super) fn copy(self, worker: &Rc<Worker>, head: &request::Parts, body: Option<Bytes>, about: &About) {
-        let Aside { route, uri, room } = self;
-        let Ok((service, seat)) = route.upstream(Arm::Additional).reach.service() else { return };
+        let Aside { route, pick, uri, room } = self;
+        let Ok((service, seat)) = route.upstream(pick.arm).reach.service() else { return };
         let mut head = head.clone();
         head.uri = uri;
         head.headers.insert(HOST, service.host_header.clone());
         head.headers.insert(MIRRORED, HeaderValue::from_static("true"));
-        let pick = Pick { stratum: Stratum::Copied, ..Pick::drawn(Arm::Additional) };
+        if let Some(label) = route.arm_label(pick) {
+            head.headers.insert(ARM, label);
+        }
         let about = About { is_copy: true, ..about.clone() };
         let transit = Transit::begin(worker, route, pick, about).seated(seat);
         let patience = transit.waits().first_byte + ANSWER_MAX;

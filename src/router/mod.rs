@@ -11,6 +11,7 @@ mod address;
 mod alarm;
 mod answer;
 mod authorize;
+mod baseline;
 pub mod bindings;
 mod budget;
 mod client_certificate;

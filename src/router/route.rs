@@ -8,12 +8,13 @@ use hyper::http::uri::Authority;
 use hyper::{StatusCode, Uri};
 
 use super::address::upstream_target;
+use super::baseline::{self, Baseline};
 use super::exchange::Waits;
 use super::mirror::Mirror;
 use super::pick::Split;
 use super::places::{PlaceBook, Places, Seat};
 use super::settings::Timeouts;
-use super::steer::{NotServed, Pick, Steering};
+use super::steer::{NotServed, Pick, Role, Steering};
 use super::table::{FAILURE_STATUS_DEFAULT, RouteSpec};
 use crate::domain::alias::{AliasId, Routing};
 use crate::domain::analysis::mirror::Stratum;
@@ -94,7 +95,12 @@ impl Route {
             let mirror = spec.mirror.filter(|_| is_beside);
             let mirror =
                 mirror.map(|plan| Mirror::new(plan, aside(Stratum::Mirrored), aside(Stratum::Copied)));
-            Box::new(Steering::new(&spec, [Arc::clone(&primary), additional.unwrap_or(primary)], mirror))
+            // Nothing is beside a canary that has nothing, or everything.
+            let has_part = matches!(Split::of(&routing), Split::Below(_));
+            let baseline = spec.baseline.filter(|_| has_part);
+            let baseline = baseline.map(|way| Baseline::new(way, counters.open_baseline()));
+            let named = [Arc::clone(&primary), additional.unwrap_or(primary)];
+            Box::new(Steering::new(&spec, named, (mirror, baseline)))
         });
         Route {
             split: Split::of(&routing),
@@ -149,6 +155,9 @@ impl Route {
     /// Where a picked request is counted, and as which version's.
     pub(super) fn counters(&self, pick: Pick) -> (&Arc<EpochCounters>, Arm) {
         match self.steering.as_deref() {
+            Some(Steering { baseline: Some(baseline), .. }) if pick.role == Role::BaselineCopy => {
+                (baseline.counters(), Arm::Primary)
+            }
             Some(steering) if pick.is_named => (steering.named(pick.arm), Arm::Primary),
             Some(Steering { mirror: Some(mirror), .. }) => {
                 (mirror.counters(pick.stratum).unwrap_or(&self.counters), pick.arm)
@@ -160,6 +169,24 @@ impl Route {
     /// Which requests the additional version gets copies of, if any.
     pub(super) fn mirror(&self) -> Option<&Mirror> {
         self.steering.as_ref()?.mirror.as_ref()
+    }
+
+    /// What is held beside the additional version, if anything.
+    pub(super) fn baseline(&self) -> Option<&Baseline> {
+        self.steering.as_ref()?.baseline.as_ref()
+    }
+
+    /// Where a request is counted once more, for it is of the baseline.
+    pub(super) fn second_counters(&self, pick: Pick) -> Option<&Arc<EpochCounters>> {
+        if pick.role != Role::Baseline {
+            return None;
+        }
+        self.baseline().map(Baseline::counters)
+    }
+
+    /// What the version of a picked request is told that it answers for; nothing where there is no baseline.
+    pub(super) fn arm_label(&self, pick: Pick) -> Option<HeaderValue> {
+        self.baseline().filter(|_| !pick.is_named).map(|_| baseline::label(pick))
     }
 
     /// The upstream of a version; the function version's if there is no other.

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use hyper::header::{COOKIE, HeaderMap, HeaderName, HeaderValue};
 use sha2::{Digest, Sha256};
 
+use super::baseline::Baseline;
 use super::mirror::Mirror;
 use super::pick::Split;
 use super::table::SteeringSpec;
@@ -27,12 +28,25 @@ pub(super) struct Pick {
     pub(super) stratum: Stratum,
     /// Whose it is, hashed, where users are judged; who says nothing is somebody new.
     pub(super) user: Option<u64>,
+    /// What it is to the canary's baseline.
+    pub(super) role: Role,
+}
+
+/// What a request is to the baseline of a canary.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Role {
+    /// Nothing.
+    Plain,
+    /// Of it, and counted there once more.
+    Baseline,
+    /// A copy, counted there alone.
+    BaselineCopy,
 }
 
 impl Pick {
     /// A request that was drawn.
     pub(super) fn drawn(arm: Arm) -> Pick {
-        Pick { arm, is_named: false, stratum: Stratum::Drawn, user: None }
+        Pick { arm, is_named: false, stratum: Stratum::Drawn, user: None, role: Role::Plain }
     }
 
     /// A request that named its version.
@@ -51,6 +65,8 @@ pub(super) struct Steering {
     named: [Arc<EpochCounters>; 2],
     /// Which requests the canary gets copies of.
     pub(super) mirror: Option<Mirror>,
+    /// What is held beside the canary.
+    pub(super) baseline: Option<Baseline>,
 }
 
 /// What tells users apart.
@@ -73,7 +89,7 @@ impl Steering {
     pub(super) fn new(
         spec: &SteeringSpec,
         named: [Arc<EpochCounters>; 2],
-        mirror: Option<Mirror>,
+        (mirror, baseline): (Option<Mirror>, Option<Baseline>),
     ) -> Steering {
         // Plans take no other names.
         let header = |name: &str| HeaderName::try_from(name).ok();
@@ -82,7 +98,8 @@ impl Steering {
             Affinity::Header(name) => header(name).map(Sign::Header),
         });
         let override_by = spec.override_header.as_deref().and_then(header);
-        Steering { key: spec.key, affinity, counts_users: spec.counts_users, override_by, named, mirror }
+        let (key, counts_users) = (spec.key, spec.counts_users);
+        Steering { key, affinity, counts_users, override_by, named, mirror, baseline }
     }
 
     /// Where requests that name a version are counted.
@@ -116,7 +133,7 @@ impl Steering {
             };
             return Ok(Pick::named(arm));
         }
-        let Some(sign) = &self.affinity else { return Ok(Pick::drawn(split.pick(ticket))) };
+        let Some(sign) = &self.affinity else { return Ok(self.drawn(split, ticket)) };
         let (ticket, user) = match sign.of(headers) {
             Some(user) => {
                 let [ticket, mark] = self.hashes_of(user);
@@ -128,7 +145,18 @@ impl Steering {
                 (ticket, ticket)
             }
         };
-        Ok(Pick { user: self.counts_users.then_some(user), ..Pick::drawn(split.pick(|| ticket)) })
+        Ok(Pick { user: self.counts_users.then_some(user), ..self.drawn(split, || ticket) })
+    }
+
+    /// Draws a version, and whether the request is of its baseline.
+    fn drawn(&self, split: Split, ticket: impl FnOnce() -> u64) -> Pick {
+        match (&self.baseline, split) {
+            (Some(baseline), Split::Below(_)) => {
+                let ticket = ticket();
+                Pick { role: baseline.role(split, ticket), ..Pick::drawn(split.pick(|| ticket)) }
+            }
+            _ => Pick::drawn(split.pick(ticket)),
+        }
     }
 
     /// A user's ticket, and what the user is counted by, which says nothing of the ticket.
@@ -178,8 +206,9 @@ mod tests {
             ahead: None,
             mirror: None,
             counts_users: true,
+            baseline: None,
         };
-        Steering::new(&spec, [open(1), open(2)], None)
+        Steering::new(&spec, [open(1), open(2)], (None, None))
     }
 
     fn headers(lines: &[(&'static str, &str)]) -> HeaderMap {

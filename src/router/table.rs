@@ -22,7 +22,7 @@ use crate::clock::Heart;
 use crate::domain::alias::{AliasId, Routing};
 use crate::domain::arn::{FunctionName, VersionId, VersionNumber};
 use crate::domain::function::{Revision, Target};
-use crate::domain::plan::{Affinity, Mirror};
+use crate::domain::plan::{Affinity, Baseline, Mirror};
 use crate::domain::policy::{PolicyScope, Statement};
 use crate::domain::process::ProcessTarget;
 use crate::domain::timeouts::UpstreamTimeouts;
@@ -81,6 +81,9 @@ pub struct SteeringSpec {
     /// Whether users are counted who stick to a version, for they are judged.
     #[serde(default)]
     pub counts_users: bool,
+    /// Where a part of the function version's traffic as large as the additional one's comes from, if it is counted.
+    #[serde(default)]
+    pub baseline: Option<Baseline>,
 }
 
 /// One change of the table; what `handover` sends, so its format has a number there.

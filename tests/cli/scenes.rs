@@ -132,6 +132,7 @@ pub fn waiting_for_proof() -> Explanation {
             weight: WeightView { planned: 0.05, committed: 0.05, serving: 0.05 },
             exposure: ExposureView { requests: 541, failures: 0 },
             mirrored: None,
+            baseline: None,
             evidence: Some(EvidenceView {
                 ln_harm: -0.4,
                 ln_harm_limit: 4.6,

@@ -1,5 +1,6 @@
 //! Whole rollouts over real sockets: evidence, drift, the operator's verbs, races, restarts.
 
+mod baseline;
 mod clock;
 mod copies_first;
 mod drift;

@@ -40,6 +40,7 @@ fn mirrored(ppm: u32, share_ppm: u32, methods: MirrorMethods, one: &Version, two
         ahead: None,
         mirror,
         counts_users: false,
+        baseline: None,
     };
     RouteSpec { steering: Some(Box::new(steering)), ..spec(1, ppm, &one.target(), &two.target()) }
 }

@@ -1,5 +1,6 @@
 //! The data plane, over real sockets on loopback.
 
+mod baseline;
 mod bound;
 mod counting;
 mod faults;

@@ -17,6 +17,7 @@ fn steered(epoch: u64, ppm: u32, one: &Version, two: &Version) -> RouteSpec {
         ahead: None,
         mirror: None,
         counts_users: true,
+        baseline: None,
     };
     RouteSpec { steering: Some(Box::new(steering)), ..spec(epoch, ppm, &one.target(), &two.target()) }
 }

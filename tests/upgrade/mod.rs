@@ -1,6 +1,7 @@
 //! Upgrades of a running daemon: nobody's request fails, nothing that was counted is lost, and whatever goes wrong with
 //! the new process leaves one that serves.
 
+mod baseline;
 mod copies_first;
 mod crashes;
 mod kills;

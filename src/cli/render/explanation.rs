@@ -136,7 +136,12 @@ fn evidence(page: &mut Page<'_>, explanation: &Explanation) {
     if let Some(share) = share.filter(|_| has_counts) {
         page.say(&format!("At {} so far:", words::share(share)));
         for arm in &explanation.arms {
-            page.item(&format!("v{}:", arm.version), Tone::Canary, &arm_in_words(arm, look));
+            let name = if arm.role == "baseline" {
+                "its baseline:".to_owned()
+            } else {
+                format!("v{}:", arm.version)
+            };
+            page.item(&name, Tone::Canary, &arm_in_words(arm, look));
         }
     }
     let exposure = &status.exposure;

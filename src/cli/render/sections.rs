@@ -136,7 +136,8 @@ pub fn arms(explanation: &Explanation, look: &Look) -> Vec<Line> {
     for (arm, cells) in arms.iter().zip(&rows) {
         let is_canary = arm.role == "canary";
         let mut line = Line::of("  ");
-        line.tone(if is_canary { Tone::Canary } else { Tone::Plain }, format!("v{}", arm.version));
+        let name = if arm.role == "baseline" { "baseline".to_owned() } else { format!("v{}", arm.version) };
+        line.tone(if is_canary { Tone::Canary } else { Tone::Plain }, name);
         for (index, (cell, end)) in cells.iter().zip(&ends).enumerate() {
             let failed = is_canary && arm.failures > 0 && (index == 1 || index == 2);
             line.right(*end, if failed { Tone::Caution } else { Tone::Plain }, cell);

@@ -13,7 +13,7 @@ use crate::domain::actor::Actor;
 use crate::domain::alias::{AdditionalVersion, AliasId, Routing};
 use crate::domain::arn::{VersionId, VersionNumber};
 use crate::domain::journal::Happening;
-use crate::domain::plan::{OnNewVersion, Plan, Start, Step, VersionChoice};
+use crate::domain::plan::{Baseline, OnNewVersion, Plan, Start, Step, VersionChoice};
 use crate::domain::rollout::{AfterWait, Base, Ending, Event, NewRollout, Origin, Phase, Rollout, RolloutId};
 use crate::domain::time::{Stopwatch, Timestamp, human};
 use crate::domain::weight::Weight;
@@ -104,12 +104,17 @@ pub(super) fn base(
         let configuration = function.and_then(|state| state.configuration((*version).into()));
         configuration.is_some_and(|configuration| configuration.target.process().is_some())
     };
-    if plan.proves_by_copies()
+    let wants_copies = if plan.proves_by_copies() {
+        Some(("`firstWeight: mirror`", "firstWeight: probe"))
+    } else {
+        (plan.baseline() == Some(Baseline::Mirror)).then_some(("`baseline: mirror`", "baseline: split"))
+    };
+    if let Some((key, instead)) = wants_copies
         && let Some(process) = [stable, canary].iter().find(|version| is_process(version))
     {
         return Err(Refusal::Conflict(format!(
-            "`firstWeight: mirror` proves {id}'s first weight by copies of HTTP requests, and v{process} is a process, whose \
-             invocations are not copied; write `firstWeight: probe` in the plan"
+            "{key} wants copies of the HTTP requests of {id}, and v{process} is a process, whose invocations are not copied; \
+             write `{instead}` in the plan"
         )));
     }
     Ok(Base { stable, revision: state.alias.revision })

@@ -35,6 +35,7 @@ impl Default for Analysis {
             proof: Some(Proof::default()),
             failure_status: vec![(500, 599)],
             min_dispersion: 1.0,
+            baseline: None,
             metrics: Vec::new(),
         }
     }

@@ -128,6 +128,7 @@ pub(super) static ANALYSIS: Table = Table {
         key("proof", "proof: {addedFailures: 0.5pp, falseAdvanceRate: 5%}"),
         key("failureStatus", "failureStatus: [\"500-599\"]"),
         key("minDispersion", "minDispersion: 1"),
+        key("baseline", "baseline: split"),
         key(
             "metrics",
             "metrics: [{name: queue-age, prometheus: {url: \"http://prom:9090\", query: up}, max: 30}]",

@@ -234,8 +234,31 @@ pub struct Analysis {
     pub failure_status: Vec<(u16, u16)>,
     /// Least overdispersion of failures assumed, at least 1.
     pub min_dispersion: f64,
+    /// Where a part of stable as large as the canary comes from, to be held beside it; `None` for no such part.
+    pub baseline: Option<Baseline>,
     /// Gates from outside.
     pub metrics: Vec<Metric>,
+}
+
+/// Where a baseline comes from: a part of stable's traffic as large as the canary's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Baseline {
+    /// Stable gets copies of the canary's requests, whose answers nobody gets.
+    Mirror,
+    /// As many of stable's own requests as the canary gets, by the same draw.
+    Split,
+}
+
+impl Baseline {
+    /// The share of an alias's requests that a baseline is while the canary has `weight`.
+    pub fn share(self, weight: Weight) -> Weight {
+        match (self, weight) {
+            (_, Weight::FULL) => Weight::ZERO,
+            (Baseline::Mirror, weight) => weight,
+            // Stable has no more than what the canary leaves it.
+            (Baseline::Split, weight) => weight.min(weight.complement()),
+        }
+    }
 }
 
 /// What failures are accepted of the canary: `rho * stable + delta`.
@@ -472,6 +495,11 @@ impl Plan {
                 .then(|| self.routing.mirror.unwrap_or_else(ahead)),
             _ => self.routing.mirror,
         }
+    }
+
+    /// Where its baseline comes from, if it has one.
+    pub fn baseline(&self) -> Option<Baseline> {
+        self.analysis.as_ref()?.baseline
     }
 
     /// Whether a first weight waits for what copies prove.

@@ -1,7 +1,8 @@
 //! The words that choose among a few things: one table for reading, writing and the schema.
 
 use super::model::{
-    FirstWeight, MirrorMethods, OnAlarm, OnDrift, OnFailure, OnNewVersion, Timeout, WhenStableUnhealthy,
+    Baseline, FirstWeight, MirrorMethods, OnAlarm, OnDrift, OnFailure, OnNewVersion, Timeout,
+    WhenStableUnhealthy,
 };
 
 /// A choice that is written as one of a few words.
@@ -50,6 +51,11 @@ impl Word for FirstWeight {
     ];
 }
 
+impl Word for Baseline {
+    const WORDS: &'static [(&'static str, Self)] =
+        &[("mirror", Baseline::Mirror), ("split", Baseline::Split)];
+}
+
 impl Word for OnAlarm {
     const WORDS: &'static [(&'static str, Self)] =
         &[("notify", OnAlarm::Notify), ("probe", OnAlarm::Probe), ("none", OnAlarm::None)];
@@ -96,6 +102,7 @@ mod tests {
         check(&[OnDrift::Pause, OnDrift::Restore, OnDrift::Adopt, OnDrift::Leave]);
         check(&[WhenStableUnhealthy::Hold, WhenStableUnhealthy::Continue]);
         check(&[FirstWeight::Probe, FirstWeight::Mirror, FirstWeight::Unproven]);
+        check(&[Baseline::Mirror, Baseline::Split]);
         check(&[OnAlarm::Notify, OnAlarm::Probe, OnAlarm::None]);
         check(&[MirrorMethods::Safe, MirrorMethods::Any]);
     }

@@ -309,6 +309,9 @@ pub struct Closing {
     pub share: Weight,
     /// What was counted of both arms at that share.
     pub arms: Arms,
+    /// What was counted of its baseline then.
+    #[serde(default, skip_serializing_if = "Counts::is_empty")]
+    pub baseline: Counts,
     /// The logarithm of harm, where the plan judges it.
     pub ln_harm: Option<f64>,
     /// The logarithm of proof, where it was sought.

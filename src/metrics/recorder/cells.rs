@@ -167,6 +167,9 @@ pub struct EpochCounters {
     edges: Arc<EdgesInForce>,
     /// Users, where they stick to a version.
     marks: OnceLock<Box<Marks>>,
+    /// The requests that are held beside the canary's, where the plan asks for a baseline: some of stable's, counted here
+    /// once more, or copies, counted here alone. Nothing is judged by them.
+    baseline: OnceLock<Arc<EpochCounters>>,
     /// What another process makes known of this epoch, for people; in no totals.
     late: Mutex<Option<Box<[VersionCounts; 2]>>>,
 }
@@ -194,6 +197,7 @@ impl EpochCounters {
             additional,
             edges: Arc::clone(edges),
             marks: OnceLock::new(),
+            baseline: OnceLock::new(),
             late: Mutex::default(),
         }
     }
@@ -208,6 +212,7 @@ impl EpochCounters {
             additional: None,
             edges: Arc::default(),
             marks: OnceLock::new(),
+            baseline: OnceLock::new(),
             late: Mutex::default(),
         }
     }
@@ -272,6 +277,22 @@ impl EpochCounters {
     /// The version that an arm stands for.
     pub fn version(&self, arm: Arm) -> VersionId {
         self.cells_of(arm).version
+    }
+
+    /// The counters of a baseline, of the function version alone; the same ones again.
+    pub fn open_baseline(&self) -> Arc<EpochCounters> {
+        let open = || Arc::new(EpochCounters::of_version(self.primary.version, &self.common));
+        Arc::clone(self.baseline.get_or_init(open))
+    }
+
+    /// The counters of its baseline, if it has one.
+    pub(super) fn baseline(&self) -> Option<&EpochCounters> {
+        self.baseline.get().map(|baseline| &**baseline)
+    }
+
+    /// Whether nobody counts in its baseline any more.
+    pub(super) fn has_idle_baseline(&mut self) -> bool {
+        self.baseline.get_mut().is_none_or(|baseline| Arc::get_mut(baseline).is_some())
     }
 
     pub(super) fn subject(&self) -> &Subject {

@@ -159,6 +159,8 @@ pub struct EpochCounts {
     pub primary: Counts,
     /// Requests that the additional version got; zero without one.
     pub additional: Counts,
+    /// Requests of the baseline, where there is one.
+    pub baseline: Option<Counts>,
     /// Latencies of the function version and of the additional one.
     pub latency: [HistogramSnapshot; 2],
     /// The cohorts, where a canary is judged and somebody asked.
@@ -182,6 +184,8 @@ pub struct EpochSample {
     pub stratum: Stratum,
     /// The versions the routing names, the function version first.
     pub versions: Vec<(VersionId, VersionCounts)>,
+    /// Its baseline, where there is one.
+    pub baseline: Option<VersionCounts>,
     /// Whether these counts are the last word: a newer epoch serves, and no request of this one is under way.
     pub is_final: bool,
 }

@@ -25,6 +25,9 @@ pub struct Late {
     stratum: Stratum,
     primary: LateArm,
     additional: LateArm,
+    /// Of its baseline; a process that knows of none says nothing, and hears nothing of it.
+    #[serde(default, skip_serializing_if = "LateArm::is_empty")]
+    baseline: LateArm,
 }
 
 /// What came for one version.
@@ -101,10 +104,15 @@ impl Remainder {
                 };
                 let primary = arm(|epoch| (&epoch.primary, &epoch.latency[0]));
                 let additional = arm(|epoch| (&epoch.additional, &epoch.latency[1]));
-                if !primary.is_empty() || !additional.is_empty() {
+                // What latencies a baseline had is told by whoever carried it.
+                let of_baseline =
+                    |epoch: Option<&EpochCounts>| epoch.and_then(|epoch| epoch.baseline).unwrap_or_default();
+                let (was, is) = (of_baseline(before), of_baseline(Some(epoch)));
+                let baseline = LateArm::between((&was, &nothing.1), (&is, &nothing.1));
+                if !primary.is_empty() || !additional.is_empty() || !baseline.is_empty() {
                     let (alias, stratum) = (alias.clone(), epoch.stratum);
                     let (epoch, routing) = (epoch.epoch, epoch.routing);
-                    late.push(Late { alias, epoch, routing, stratum, primary, additional });
+                    late.push(Late { alias, epoch, routing, stratum, primary, additional, baseline });
                 }
             }
             known.clone_from(&now);
@@ -129,6 +137,9 @@ impl Recorder {
         let Some(counters) = same else { return false };
         for (arm, more) in [(Arm::Primary, &late.primary), (Arm::Additional, &late.additional)] {
             counters.add_late(arm, &more.counts());
+        }
+        if let Some(baseline) = counters.baseline().filter(|_| !late.baseline.is_empty()) {
+            baseline.add_late(Arm::Primary, &late.baseline.counts());
         }
         true
     }

@@ -56,14 +56,24 @@ struct Ledger {
     pages: Mutex<Pages>,
 }
 
-/// A version, and whether what it got were copies of requests.
-type Series = (VersionId, bool);
+/// What of its traffic a version got.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Part {
+    Requests,
+    /// Copies that a canary is sent.
+    Copies,
+    /// What is held beside a canary; of requests these are some once more.
+    Baseline,
+}
+
+/// A version, and which part of what it got.
+type Series = (VersionId, Part);
 
 #[derive(Default)]
 struct Pages {
     /// Oldest first; the last one serves.
     epochs: Vec<Arc<EpochCounters>>,
-    /// Sums of the epochs that were retired, the version retired last at the end; copies apart.
+    /// Sums of the epochs that were retired, the version retired last at the end; copies and baselines apart.
     retired: Vec<(Series, VersionCounts)>,
     retired_events: u64,
     events_when_asked: u64,
@@ -178,6 +188,9 @@ impl Recorder {
                     routing,
                     stratum,
                     versions: counters.version_counts(),
+                    baseline: counters
+                        .baseline()
+                        .and_then(|baseline| Some(baseline.version_counts().pop()?.1)),
                     is_final,
                 });
             }
@@ -204,6 +217,7 @@ impl Recorder {
                 // Latencies first: a request whose answer is in them is among the requests that are read after.
                 let users = counters.users();
                 let latency = counters.latencies();
+                let baseline = counters.baseline().map(|baseline| baseline.counts()[0]);
                 let [primary, additional] = counters.counts();
                 let (epoch, routing, stratum) = (*epoch, *routing, *stratum);
                 out.push(EpochCounts {
@@ -212,6 +226,7 @@ impl Recorder {
                     stratum,
                     primary,
                     additional,
+                    baseline,
                     latency,
                     cohorts,
                     users,
@@ -276,22 +291,27 @@ impl Recorder {
     /// The numbers never fall. A series ends when its alias is deleted, or when sixteen others of the alias were
     /// retired after it. Copies of requests are no requests: `copies` shows those.
     pub fn totals(&self, visit: impl FnMut(&AliasId, VersionId, &VersionCounts)) {
-        self.visit_totals(false, visit);
+        self.visit_totals(Part::Requests, visit);
     }
 
     /// Shows what each version got of copies of requests through each alias, like `totals`.
     pub fn copies(&self, visit: impl FnMut(&AliasId, VersionId, &VersionCounts)) {
-        self.visit_totals(true, visit);
+        self.visit_totals(Part::Copies, visit);
     }
 
-    fn visit_totals(&self, of_copies: bool, mut visit: impl FnMut(&AliasId, VersionId, &VersionCounts)) {
+    /// Shows what was counted of each version as the baseline of a canary through each alias, like `totals`.
+    pub fn baselines(&self, visit: impl FnMut(&AliasId, VersionId, &VersionCounts)) {
+        self.visit_totals(Part::Baseline, visit);
+    }
+
+    fn visit_totals(&self, wanted: Part, mut visit: impl FnMut(&AliasId, VersionId, &VersionCounts)) {
         let ledgers: Vec<Arc<Ledger>> = {
             let aliases = self.aliases.read().unwrap_or_else(PoisonError::into_inner);
             aliases.values().cloned().collect()
         };
         for ledger in ledgers {
-            for ((version, are_copies), counts) in locked(&ledger.pages).totals() {
-                if are_copies == of_copies {
+            for ((version, part), counts) in locked(&ledger.pages).totals() {
+                if part == wanted {
                     visit(&ledger.alias, version, &counts);
                 }
             }
@@ -391,19 +411,23 @@ impl Pages {
 /// The counts of an epoch by version; of copies only the canary gets any.
 fn series(counters: &EpochCounters) -> Vec<(Series, VersionCounts)> {
     let are_copies = matches!(counters.subject(), Subject::Alias { stratum: Stratum::Copied, .. });
+    let part = if are_copies { Part::Copies } else { Part::Requests };
+    let counts = counters.version_counts().into_iter().map(|(version, counts)| ((version, part), counts));
     let counts =
-        counters.version_counts().into_iter().map(|(version, counts)| ((version, are_copies), counts));
-    counts.filter(|((version, _), _)| !are_copies || *version == counters.version(Arm::Additional)).collect()
+        counts.filter(|((version, _), _)| !are_copies || *version == counters.version(Arm::Additional));
+    let of_baseline = counters.baseline().into_iter().flat_map(EpochCounters::version_counts);
+    counts.chain(of_baseline.map(|(version, counts)| ((version, Part::Baseline), counts))).collect()
 }
 
 /// Whether no table names these counters any more and no request holds a credit of theirs.
 fn is_unused(counters: &mut Arc<EpochCounters>) -> bool {
     // Unlike a look at the reference count, this also sees everything the last holder counted.
-    Arc::get_mut(counters).is_some()
+    Arc::get_mut(counters).is_some_and(EpochCounters::has_idle_baseline)
 }
 
 fn events_of(counters: &EpochCounters) -> u64 {
-    counters.counts().iter().map(Counts::events).sum()
+    let of_baseline = counters.baseline().map_or(0, events_of);
+    of_baseline + counters.counts().iter().map(Counts::events).sum::<u64>()
 }
 
 fn locked(pages: &Mutex<Pages>) -> MutexGuard<'_, Pages> {

@@ -73,6 +73,8 @@ pub struct Block<'a> {
     pub arms: Arms,
     /// Requests refused since the last look: stable's, the canary's.
     pub refused: [u64; 2],
+    /// What came of its baseline since the last look; it is for people, and nothing is judged by it.
+    pub baseline: Counts,
     /// Stable's latencies since the last look, where they are known.
     pub latency: Option<LatencySpan<'a>>,
     /// The cohorts, which are what is judged; without any the counts are, as one cohort that has settled.
@@ -94,6 +96,7 @@ impl Block<'_> {
             stratum: Stratum::Drawn,
             arms,
             refused: [0; 2],
+            baseline: Counts::default(),
             latency: None,
             cohorts: None,
             users: None,
@@ -114,6 +117,9 @@ struct EpochTotals {
     /// Requests refused: stable's, the canary's.
     #[serde(default)]
     refused: [u64; 2],
+    /// Its baseline, where it has one.
+    #[serde(default, skip_serializing_if = "Counts::is_empty")]
+    baseline: Counts,
 }
 
 /// Which proof is being gathered: for which next weight, from which epoch on.
@@ -316,7 +322,7 @@ impl Evidence {
         let blocks = blocks.into_iter();
         let (mut stable, mut canary_failed) = (Counts::default(), false);
         for block in blocks.clone() {
-            if !block.arms.is_empty() || block.refused != [0; 2] {
+            if !block.arms.is_empty() || block.refused != [0; 2] || !block.baseline.is_empty() {
                 self.count(&block);
             }
             stable = stable.plus(block.arms.stable);
@@ -339,7 +345,7 @@ impl Evidence {
     /// Counts exposure alone, for plans that judge no evidence; true if a canary failure was among it.
     pub fn expose<'a>(&mut self, blocks: impl IntoIterator<Item = Block<'a>>) -> bool {
         let mut canary_failed = false;
-        for block in blocks.into_iter().filter(|block| !block.arms.is_empty()) {
+        for block in blocks.into_iter().filter(|block| !block.arms.is_empty() || !block.baseline.is_empty()) {
             self.count(&block);
             canary_failed |= block.arms.canary.failures > 0;
         }
@@ -347,7 +353,7 @@ impl Evidence {
     }
 
     fn count(&mut self, block: &Block<'_>) {
-        let Block { epoch, weight, stratum, arms, refused, .. } = *block;
+        let Block { epoch, weight, stratum, arms, refused, baseline, .. } = *block;
         if stratum.is_real() {
             self.exposure = self.exposure.plus(arms.canary);
         }
@@ -355,8 +361,9 @@ impl Evidence {
             Some(totals) => {
                 totals.arms = totals.arms.plus(arms);
                 totals.refused = [totals.refused[0] + refused[0], totals.refused[1] + refused[1]];
+                totals.baseline = totals.baseline.plus(baseline);
             }
-            None => self.totals.push(EpochTotals { epoch, weight, stratum, arms, refused }),
+            None => self.totals.push(EpochTotals { epoch, weight, stratum, arms, refused, baseline }),
         }
     }
 

@@ -144,6 +144,12 @@ impl Evidence {
         aside.fold(Arms::default(), |sum, totals| sum.plus(totals.arms))
     }
 
+    /// What was counted of the baseline while the canary had this share.
+    pub fn baseline_at(&self, weight: Weight) -> Counts {
+        let of_weight = self.totals.iter().filter(|totals| totals.weight == weight);
+        of_weight.fold(Counts::default(), |sum, totals| sum.plus(totals.baseline))
+    }
+
     /// Requests that the canary got in an epoch, copies apart.
     pub(super) fn requests_in(&self, epoch: Revision) -> u64 {
         let of_epoch = self.totals.iter().filter(|totals| totals.epoch == epoch && totals.stratum.is_real());

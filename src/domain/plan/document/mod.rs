@@ -92,6 +92,7 @@ mod tests {
           failureStatus:
           - 500-599
           minDispersion: 1
+          baseline: none
         maxExposure:
           failures: none
           requests: none

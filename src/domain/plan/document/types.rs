@@ -14,7 +14,8 @@ use super::schema::{
     VersionText, ZoneName,
 };
 use crate::domain::plan::model::{
-    FirstWeight, MirrorMethods, OnAlarm, OnDrift, OnFailure, OnNewVersion, Timeout, WhenStableUnhealthy,
+    Baseline, FirstWeight, MirrorMethods, OnAlarm, OnDrift, OnFailure, OnNewVersion, Timeout,
+    WhenStableUnhealthy,
 };
 
 /// A rollout plan, or defaults that plans use.
@@ -287,6 +288,11 @@ pub(super) struct AnalysisForm {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 100), extend("default" = 1))]
     pub min_dispersion: Option<Number>,
+    /// A part of stable as large as the canary, held beside it and counted by itself: as many of stable's own requests, or
+    /// copies of the canary's, or none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("default" = "none"))]
+    pub baseline: Option<NoneOr<Choice<Baseline>>>,
     /// Gates whose numbers come from outside.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1))]

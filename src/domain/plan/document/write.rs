@@ -188,6 +188,7 @@ fn analysis(analysis: &Analysis, holds: &impl Fn(&[&str]) -> bool) -> AnalysisFo
         proof: Some(proof.into()),
         failure_status: filled(statuses.collect()),
         min_dispersion: holds(&["analysis", "minDispersion"]).then_some(Number(analysis.min_dispersion)),
+        baseline: Some(analysis.baseline.map(Choice).into()),
         metrics: filled(analysis.metrics.iter().map(metric).collect()),
     }
 }

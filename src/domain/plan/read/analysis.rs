@@ -48,6 +48,9 @@ impl Reader<'_> {
         let min_dispersion = fields
             .get("minDispersion")
             .map_or(Some(default.min_dispersion), |field| self.number(&field, RATIO));
+        let baseline = fields
+            .get("baseline")
+            .map_or(Some(None), |field| self.none_or(&field, |reader, field| reader.choice(field)));
         let metrics = fields.get("metrics").map_or(Some(Vec::new()), |field| self.metrics(&field));
         Some(Analysis {
             failures: failures?,
@@ -57,6 +60,7 @@ impl Reader<'_> {
             proof: proof?,
             failure_status: failure_status?,
             min_dispersion: min_dispersion?,
+            baseline: baseline?,
             metrics: metrics?,
         })
     }

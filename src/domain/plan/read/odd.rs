@@ -20,6 +20,21 @@ impl Reader<'_> {
         self.note_no_canary(plan, steps, fields);
         self.note_unproven(plan, steps);
         self.note_few_users(plan, steps, fields);
+        self.note_no_baseline(plan, steps, fields);
+    }
+
+    /// A baseline is beside a canary that has some of the traffic and leaves some.
+    fn note_no_baseline(&mut self, plan: &Plan, steps: &[PlacedStep], fields: &Fields<'_>) {
+        let Some(analysis) = fields.get("analysis").filter(|_| plan.baseline().is_some()) else { return };
+        let is_part = |placed: &PlacedStep| matches!(placed.step, Step::SetWeight(weight) if weight > Weight::ZERO && weight < Weight::FULL);
+        if !steps.iter().any(is_part) {
+            self.faults
+                .warning(
+                    analysis.at,
+                    "this `baseline` has no effect: no weight of the plan leaves stable any traffic",
+                )
+                .help("delete it, or begin with less, as in `steps: [3%, 5%, 100%]`");
+        }
     }
 
     /// A first weight is let in before anything is known of the canary.

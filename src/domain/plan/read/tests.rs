@@ -62,6 +62,7 @@ fn what_a_plan_leaves_unsaid() {
                 proof: Some(Proof { added_failures: 0.005, false_advance_rate: 0.05 }),
                 failure_status: vec![(500, 599)],
                 min_dispersion: 1.0,
+                baseline: None,
                 metrics: Vec::new(),
             }),
             max_exposure: MaxExposure { failures: None, requests: None },
