@@ -22,6 +22,7 @@ FEW = ["--users", "50", "--failing-users", "2%x20%", "--until", "20m"]
 SOME = ["--users", "1000", "--failing-users", "0.1%x100%", "--until", "20m"]
 OTHERS = ["--users", "1000", "--failing-users", "2%x20%"]
 PROVING = ["--users", "10000", "--stable-failures", "0.01%", "--canary-failures", "0.01%", "--until", "1h"]
+OFTEN = ["--users", "10000", "--until", "2h"]
 HASTY = STICKING.replace("bake: 5m", "bake: 1m")
 MANY = ["--users", "10000", "--failing-users", "2%x20%", "--until", "20m"]
 OUTAGE = ["--incident", "100%@10s+1s", "--canary-breaks", "81s", "--canary-failures", "100%", "--until", "1h"]
@@ -71,6 +72,7 @@ ROWS = [
     ("1000 users who stick, some fail alike", STICKING, 10, [*OTHERS, "--until", "20m"], "back", 0.01, "15%", 0.5),
     ("10,000 users who stick, some fail alike", STICKING, 10, MANY, "back", 0.01, "7%", 0.5),
     ("10,000 users who stick prove a good canary", STICKING, 100, PROVING, "up", 0.8, "–", 0.25),
+    ("the same, where .1 % of requests fail", STICKING, 100, OFTEN, "up", 0.6, "1 of 16", 0.2),
     ("1000 users who stick, a canary broken for them", STICKING, 10, [*OTHERS, *BROKEN], "failed", 6, "–"),
     ("the same", STICKING, 100, [*OTHERS, *BROKEN], "failed", 6, "–"),
     ("incident that shows after 20 s and after 1 s, 1000 users", HASTY, 50, ["--users", "1000", *INCIDENT, "20s/1s"], "back", 0.01, "–", 0.25),

@@ -23,6 +23,7 @@ pub mod clip;
 pub mod cohort;
 pub mod dispersion;
 pub mod evidence;
+pub mod exact;
 pub mod feasibility;
 pub mod floor;
 pub mod harm;

@@ -36,14 +36,8 @@
 //! **Proof** means here that the share of *users* who meet a failure in this step is within `rho` times stable's plus
 //! `delta_j`; it says nothing about the requests of heavy users. A user is a unit once in a step, so it is looked at only
 //! after `bake`, `2 bake`, `4 bake`, … of the step, and look j from 0 has `beta/((j+1)(j+2))` of beta. Because looks are few
-//! and their times fixed, each is an exact test and needs no capital. Let b be the look's share. With probability `b/10` at
-//! most, stable's own share lies below its lower end `l` by Clopper and Pearson. Else a canary beyond the margin has at least
-//! `x = rho l + delta_j`, and so few failing users with probability `P(Bin(n, x) <= e)` at most, also where users are unequal
-//! (Hoeffding, 1956, for `e <= n x - 1`; above that it proves nothing anyhow). The canary is proven if both sum to b at most.
-//!
-//! The capital of one block of counts, `ln_proof`, is valid too and costs twice: of canaries at 5 % that fail users .46 % of
-//! the time as stable does (275 users at the first look) it passes those of whom nobody failed, and this one those of whom
-//! at most one did.
+//! and their times fixed, each is an exact test of both versions' counts (`exact`) and needs no capital. The capital of one
+//! block of counts, `ln_proof`, is valid too and costs more than twice as many users.
 
 use serde::{Deserialize, Serialize};
 
@@ -166,48 +160,6 @@ pub type Users = Arms;
 pub fn exceeds(users: Users, margin: Margin) -> bool {
     let share = |counts: Counts| counts.failures as f64 / (counts.requests.max(1)) as f64;
     share(users.canary) > margin.at(share(users.stable))
-}
-
-/// The probability that a canary beyond the margin had its users fail so seldom, at a look that has `level` of beta.
-pub fn chance_beyond(users: Users, margin: Margin, level: f64) -> f64 {
-    let spent = level / 10.0;
-    let stable = lower_end(users.stable, spent);
-    let least = margin.at(stable).clamp(0.0, 1.0);
-    let Counts { requests, failures } = users.canary;
-    if failures as f64 > requests as f64 * least - 1.0 {
-        return 1.0;
-    }
-    at_most(failures, requests, least) + spent
-}
-
-/// The least share at which so many failures are not rarer than `level`.
-fn lower_end(counts: Counts, level: f64) -> f64 {
-    let Some(fewer) = counts.failures.checked_sub(1) else { return 0.0 };
-    let (mut low, mut high) = (0.0, counts.failures as f64 / counts.requests.max(1) as f64);
-    for _ in 0..BISECTIONS {
-        let middle = f64::midpoint(low, high);
-        if 1.0 - at_most(fewer, counts.requests, middle) < level { low = middle } else { high = middle }
-    }
-    low
-}
-
-/// Halvings until an end is known to a millionth of itself.
-const BISECTIONS: u32 = 30;
-
-/// The probability of so many successes at most among `draws`, each with a probability of `share`.
-fn at_most(count: u64, draws: u64, share: f64) -> f64 {
-    if share <= 0.0 || count >= draws {
-        return 1.0;
-    }
-    let (odds, draws) = ((share / (1.0 - share)).ln(), draws as f64);
-    let mut ln_term = draws * (-share).ln_1p();
-    let mut ln_sum = ln_term;
-    for i in 1..=count {
-        let i = i as f64;
-        ln_term += ((draws - i + 1.0) / i).ln() + odds;
-        ln_sum = ln_add(ln_sum, ln_term);
-    }
-    ln_sum.exp().min(1.0)
 }
 
 /// The logarithm of the capital for the canary at one look; `stable_rate` is known from before the step.
@@ -424,40 +376,5 @@ mod tests {
         harm.start_anew();
         assert_eq!((harm.start(), harm.is_found(), harm.ln().abs() < 1e-12), (1, true, true));
         assert!(!are_used_up(100) && are_used_up(101));
-    }
-
-    #[test]
-    fn tails_of_a_binomial_are_exact() {
-        assert!((at_most(0, 10, 0.1) - 0.9_f64.powi(10)).abs() < 1e-12);
-        assert!((at_most(2, 4, 0.5) - 11.0 / 16.0).abs() < 1e-12);
-        assert_eq!((at_most(4, 4, 0.5), at_most(0, 9, 0.0)), (1.0, 1.0));
-        let one_of_a_thousand = lower_end(Counts { requests: 1000, failures: 1 }, 0.05);
-        assert!((one_of_a_thousand - 5.129e-5).abs() < 1e-8, "{one_of_a_thousand}");
-        assert_eq!(lower_end(Counts { requests: 1000, failures: 0 }, 0.05), 0.0);
-    }
-
-    /// A canary at the margin, with users who fail as they come: how often a look at level 2.5 % takes it for proven.
-    #[test]
-    fn a_canary_at_the_margin_is_proven_no_oftener_than_allowed() {
-        let margin = Margin { ratio: 1.2, added: 0.02 };
-        let mut draw = draws(5);
-        let mut count = |requests: u64, share: f64| {
-            let failures = (0..requests).filter(|_| draw() < share).count() as u64;
-            Counts { requests, failures }
-        };
-        let found = (0..2000)
-            .filter(|_| {
-                let users = Arms { stable: count(2000, 0.005), canary: count(300, margin.at(0.005)) };
-                chance_beyond(users, margin, 0.025) <= 0.025
-            })
-            .count();
-        assert!(found <= 60, "{found} of 2000");
-        let good = (0..200)
-            .filter(|_| {
-                let users = Arms { stable: count(2000, 0.003), canary: count(300, 0.003) };
-                chance_beyond(users, margin, 0.025) <= 0.025
-            })
-            .count();
-        assert!(good >= 120, "{good} of 200 good ones");
     }
 }

@@ -27,6 +27,7 @@ use super::{Block, PERIOD, ProofGoal, Settings};
 use crate::domain::analysis::bound;
 use crate::domain::analysis::boundary::Margin;
 use crate::domain::analysis::cohort::{Side, Tally};
+use crate::domain::analysis::exact;
 use crate::domain::analysis::mirror::Stratum;
 use crate::domain::analysis::proof::margin_before;
 use crate::domain::analysis::users::{self, UserTally, Users, UsersHarm};
@@ -248,7 +249,7 @@ impl ByUsers {
         let margin = margin_before(goal.next_weight.fraction(), settings.limit.ratio, proof.budget);
         let price = price(self.looks);
         let level = proof.false_advance_rate * (-price).exp();
-        self.ln_proof = -users::chance_beyond(self.users, margin, level).ln() - price;
+        self.ln_proof = -exact::chance_beyond(self.users, margin, level).ln() - price;
         (self.looks, self.looks_of_epoch) = (self.looks + 1, self.looks_of_epoch + 1);
     }
 
@@ -299,8 +300,8 @@ impl ByUsers {
         let stable = self.users.stable;
         let least = margin.at(stable.failures as f64 / stable.requests.max(1) as f64);
         let level = proof.false_advance_rate * (-price(self.looks)).exp();
-        // A tenth of it is for what is not known of stable.
-        let all = ((0.9 * level).ln() / (-least.min(0.5)).ln_1p()).ceil();
+        // A twentieth of it is for what is not known of stable.
+        let all = ((0.95 * level).ln() / (-least.min(0.5)).ln_1p()).ceil();
         (least > 0.0).then(|| (all as u64).saturating_sub(self.users.canary.requests))
     }
 
