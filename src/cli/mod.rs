@@ -34,6 +34,7 @@ mod restore;
 mod resume;
 mod retry;
 mod rollback;
+mod scenario;
 mod schema;
 mod serve;
 mod session;
@@ -134,7 +135,7 @@ enum Command {
     /// Check plan files, and show every fault with its place.
     Lint(lint::Args),
     /// Run a plan many times in virtual time over made-up traffic, and show what would happen.
-    Simulate(simulate::Args),
+    Simulate(Box<simulate::Args>),
     /// Put recorded traffic through a plan's gates, and show what they say block by block.
     Replay(replay::Args),
     /// Run a plan over an alias's recorded counts with two equal versions: how often is it wrong, how long does it take?

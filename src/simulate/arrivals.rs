@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use rand::rngs::SmallRng;
 
+use super::clients::{Clients, Coming, Flood, Retries};
 use super::crowd::Users;
 use super::log::{Fate, Log};
 use super::recorded::Playback;
@@ -69,6 +70,7 @@ pub(super) struct Arrivals<'a> {
     /// How many requests of the canary will still be cold.
     cold_left: u64,
     spells: Schedule,
+    flood: Flood,
     recorded: Option<Playback>,
     /// Whether counts moved since they were last looked at.
     pub moved: bool,
@@ -82,6 +84,8 @@ pub(super) struct Arrivals<'a> {
 enum Due {
     /// A request that will fail, of a clump.
     Dispatch { canary: bool },
+    /// A request of a client who has sent others.
+    Comes(Coming),
     /// What became of a request.
     Answer { tally: usize, canary: bool, fate: Fate, of: Of, latency_us: u64 },
 }
@@ -96,6 +100,8 @@ struct Of {
     user: Option<(u64, u64)>,
     /// Whether its cohort counts it.
     is_counted: bool,
+    /// What it is to its client, where clients are played.
+    coming: Option<Coming>,
 }
 
 /// Requests per second of each kind; failures are counted in clumps.
@@ -123,6 +129,7 @@ impl<'a> Arrivals<'a> {
         let spells = Schedule::new(&traffic.spells, &mut chance);
         let recorded = traffic.recorded.as_ref().map(|series| Playback::begin(series, &mut chance));
         let users = traffic.crowd.as_ref().map(|crowd| Users::new(crowd, &mut chance));
+        let flood = Flood::new(traffic.clients.bursts, &mut chance);
         Arrivals {
             traffic,
             chance,
@@ -142,6 +149,7 @@ impl<'a> Arrivals<'a> {
             edges: Vec::new(),
             cold_left: 0,
             spells,
+            flood,
             recorded,
             moved: false,
             requests: 0,
@@ -206,7 +214,8 @@ impl<'a> Arrivals<'a> {
             self.open(epoch, routing);
         }
         self.edges.clear();
-        self.due.clear();
+        // Clients send what they were going to send.
+        self.due.retain(|Reverse((_, due))| matches!(due, Due::Comes(_)));
         self.moved = false;
     }
 
@@ -225,6 +234,10 @@ impl<'a> Arrivals<'a> {
                 }
                 false
             }
+            Due::Comes(coming) => {
+                self.come(coming, at_us);
+                false
+            }
             Due::Answer { tally, canary, fate, of, latency_us } => {
                 self.answer(tally, canary, fate, of, latency_us);
                 canary && fate == Fate::Failed
@@ -237,13 +250,14 @@ impl<'a> Arrivals<'a> {
         let since_start = |at_us: u64| Duration::from_micros(at_us.saturating_sub(self.start_us));
         let change = self.traffic.next_change(since_start(now_us));
         let change_us = change.map(|change| self.start_us + change.as_micros() as u64);
-        let change_us = change_us.into_iter().chain(self.spells.go_to(now_us)).min();
+        let swells_us = self.flood.go_to(now_us);
+        let change_us = change_us.into_iter().chain(self.spells.go_to(now_us)).chain(swells_us).min();
         let horizon_us = change_us.map_or(horizon_us, |change_us| horizon_us.min(change_us).max(now_us + 1));
         if self.recorded.is_some() {
             return self.flow_as_recorded(now_us, horizon_us);
         }
-        if self.users.is_some() {
-            return self.flow_of_users(now_us, horizon_us);
+        if self.users.is_some() || self.traffic.clients.are_of_a_piece() {
+            return self.flow_of_clients(now_us, horizon_us);
         }
         let rates = self.rates(since_start(now_us));
         // Streams without memory may be drawn anew from any moment on: from now, while nothing has come since the last
@@ -335,7 +349,7 @@ impl<'a> Arrivals<'a> {
     }
 
     fn rates(&self, since_start: Duration) -> Rates {
-        let rate = self.traffic.rate_at(since_start);
+        let rate = self.rate(since_start);
         let share = self.canary_share();
         let of = |failures: f64, rate: f64| {
             (rate * failures / self.traffic.clump.max(1.0), rate * (1.0 - failures))
@@ -346,10 +360,15 @@ impl<'a> Arrivals<'a> {
         Rates { canary_clumps, canary_successes, stable_clumps, stable_successes }
     }
 
+    /// Requests that come in a second now, but for those that are sent again.
+    fn rate(&self, since_start: Duration) -> f64 {
+        self.traffic.rate_at(since_start) * self.flood.swell()
+    }
+
     /// The shares of stable's requests and of the canary's that fail now.
     fn failing(&self, since_start: Duration) -> [f64; 2] {
-        let of_stable = self.traffic.failures_at(&self.traffic.stable, since_start);
-        let of_canary = self.traffic.canary_failures_at(since_start);
+        let of_stable = self.flood.failing(self.traffic.failures_at(&self.traffic.stable, since_start));
+        let of_canary = self.flood.failing(self.traffic.canary_failures_at(since_start));
         [self.spells.failing(false, of_stable), self.spells.failing(true, of_canary)]
     }
 
@@ -375,24 +394,59 @@ impl<'a> Arrivals<'a> {
         at_us
     }
 
-    /// The next request of one of the users, if it comes before the horizon.
-    fn flow_of_users(&mut self, now_us: u64, horizon_us: u64) -> u64 {
+    /// The next requests of a client, if they come before the horizon.
+    fn flow_of_clients(&mut self, now_us: u64, horizon_us: u64) -> u64 {
         let since_start = Duration::from_micros(now_us.saturating_sub(self.start_us));
-        let gap_us = self.gap_us(self.traffic.rate_at(since_start)).max(1);
+        let clients = self.traffic.clients;
+        let gap_us = self.gap_us(self.rate(since_start) / clients.bunch.max(1.0)).max(1);
         let at_us = now_us.saturating_add(gap_us);
-        let Some(users) = self.users.as_ref().filter(|_| at_us < horizon_us) else { return horizon_us };
-        let visit = users.next(&mut self.chance);
-        let ticket = if self.sticks { visit.ticket } else { uniform(&mut self.chance) };
+        if at_us >= horizon_us {
+            return horizon_us;
+        }
+        let user = self.users.as_ref().map(|users| users.next(&mut self.chance));
+        let others = clients.bunch_size(&mut self.chance) - 1;
+        let luck = (others > 0).then(|| uniform(&mut self.chance).to_bits());
+        let coming = Coming { user, luck, tries: 0 };
+        self.come(coming, at_us);
+        for _ in 0..others {
+            let later_us = at_us + Clients::behind_us(&mut self.chance);
+            self.due.push(Reverse((later_us, Due::Comes(coming))));
+        }
+        at_us
+    }
+
+    /// A request of a client comes.
+    fn come(&mut self, coming: Coming, at_us: u64) {
+        let since_start = Duration::from_micros(at_us.saturating_sub(self.start_us));
+        let visit = coming.user.zip(self.users.as_ref()).map(|(user, users)| users.visit(user));
+        let ticket = match visit.filter(|_| self.sticks) {
+            Some(visit) => visit.ticket,
+            None => uniform(&mut self.chance),
+        };
         let canary = ticket < self.canary_share();
         let of_version = self.failing(since_start)[usize::from(canary)];
-        let well = (1.0 - of_version) * (1.0 - visit.failures);
-        let of = self.dispatch(canary, Some(visit.user), (at_us, at_us));
-        if uniform(&mut self.chance) < well {
+        let again = self.traffic.clients.retries.filter(|_| coming.tries > 0);
+        let of_request = visit.map_or(0.0, |visit| visit.failures);
+        let well =
+            (1.0 - of_version) * (1.0 - of_request) * (1.0 - again.map_or(0.0, |again| again.failures));
+        let mut of = self.dispatch(canary, visit.map(|visit| visit.user), (at_us, at_us));
+        of.coming = Some(coming);
+        let luck = coming.luck.map_or_else(|| uniform(&mut self.chance), f64::from_bits);
+        if luck < well {
             self.succeed_later(canary, of, (at_us, at_us));
         } else {
             self.fail_later(canary, of, (at_us, at_us));
         }
-        at_us
+    }
+
+    /// What failed comes again after it showed, if its client has not tried too often.
+    fn try_again(&mut self, of: Of, known_us: u64) {
+        let Some((coming, retries)) = of.coming.zip(self.traffic.clients.retries) else { return };
+        if coming.tries < retries.times {
+            let at_us = known_us + Retries::backoff_us(coming.tries, &mut self.chance);
+            let again = Coming { luck: None, tries: coming.tries + 1, ..coming };
+            self.due.push(Reverse((at_us, Due::Comes(again))));
+        }
     }
 
     fn one_request(&mut self, rates: &Rates, at_us: u64) {
@@ -486,6 +540,9 @@ impl<'a> Arrivals<'a> {
             latency_us = (latency_us as f64 * cold.factor) as u64;
         }
         let (known_us, tally) = (at_us + latency_us, self.logs.len() - 1 - of.back);
+        if fate == Fate::Failed {
+            self.try_again(of, known_us);
+        }
         // A canary's failure is always an event of its own: it raises the alarm. That of a copy may be looked at with others.
         let is_event = canary && fate == Fate::Failed && of.back != COPIES;
         if known_us <= end_us && !is_event {
@@ -519,12 +576,13 @@ impl<'a> Arrivals<'a> {
         if visit.is_some() {
             self.visits[serving].dispatch(cohort, canary);
         }
-        Of { cohort, back, user: visit.map(|(user, visit)| (user, visit.start)), is_counted }
+        let user = visit.map(|(user, visit)| (user, visit.start));
+        Of { cohort, back, user, is_counted, coming: None }
     }
 
     /// Sends the canary a copy of a request; whatever is known of it by `end_us` is counted at once.
     fn copy(&mut self, at_us: u64, end_us: u64) {
-        let of = Of { cohort: cohort_of(at_us), back: COPIES, user: None, is_counted: true };
+        let of = Of { cohort: cohort_of(at_us), back: COPIES, user: None, is_counted: true, coming: None };
         let copies = self.logs.len() - 1 - COPIES;
         self.arm(copies, true).counts.requests += 1;
         self.logs[copies].dispatch(of.cohort, true);

@@ -37,9 +37,14 @@ impl Users {
         Users { sums, tickets, is_failing, failures: crowd.failures }
     }
 
-    pub fn next(&self, chance: &mut SmallRng) -> Visit {
+    /// Who comes next.
+    pub fn next(&self, chance: &mut SmallRng) -> usize {
         let at = uniform(chance) * self.sums.last().copied().unwrap_or_default();
-        let user = self.sums.partition_point(|sum| *sum <= at).min(self.sums.len() - 1);
+        self.sums.partition_point(|sum| *sum <= at).min(self.sums.len() - 1)
+    }
+
+    /// A request of one of them.
+    pub fn visit(&self, user: usize) -> Visit {
         let failures = if self.is_failing[user] { self.failures } else { 0.0 };
         Visit { user: hash_of(user), ticket: self.tickets[user], failures }
     }

@@ -5,6 +5,7 @@
 //! the same run. `replay` puts recorded counts through the same evidence.
 
 mod arrivals;
+mod clients;
 mod crowd;
 mod log;
 mod many;
@@ -15,6 +16,7 @@ mod spells;
 mod traffic;
 
 pub use crate::control::plans::{ReadPlan, read_plan};
+pub use clients::{Bursts, Clients, Retries};
 pub use many::{Spread, many, run_first_recorded};
 pub use recorded::{Series, Stretch};
 pub use run::{Alarm, Run, Script, agreeable, run, run_asking, run_recorded};

@@ -10,6 +10,7 @@ use std::time::Duration;
 use rand::RngExt;
 use rand::rngs::SmallRng;
 
+use super::clients::Clients;
 use super::recorded::Series;
 use super::spells::Spells;
 
@@ -102,16 +103,19 @@ pub struct Traffic {
     pub recorded: Option<Arc<Series>>,
     /// Bad spells of either version, each at its own times.
     pub spells: Vec<Spells>,
-    /// Whether requests swing over the day, by eight tenths around the average, least at the start.
-    pub daily: bool,
+    /// How clients send.
+    pub clients: Clients,
+    /// In how long requests swing once, by eight tenths around the average, least at the start.
+    pub day: Option<Duration>,
     /// How long the stable version has served alone when the rollout starts.
     pub prior: Duration,
     /// How often the daemon is killed and comes back at once, with what it had stored within five seconds.
     pub restart_every: Option<Duration>,
 }
 
-const DAY_S: f64 = 86_400.0;
 const SWING: f64 = 0.8;
+/// A rate that changes steadily is asked for anew after so long.
+const SLIDE: Duration = Duration::from_secs(10);
 
 impl Traffic {
     /// Steady traffic of independent requests, ten minutes of which came before the rollout.
@@ -130,7 +134,8 @@ impl Traffic {
             clump: 1.0,
             recorded: None,
             spells: Vec::new(),
-            daily: false,
+            clients: Clients::default(),
+            day: None,
             prior: Duration::from_secs(600),
             restart_every: None,
         }
@@ -143,10 +148,8 @@ impl Traffic {
 
     /// Requests per second at a time after the start of the rollout.
     pub(super) fn rate_at(&self, since_start: Duration) -> f64 {
-        if !self.daily {
-            return self.requests_per_s;
-        }
-        let turn = since_start.as_secs_f64() / DAY_S * std::f64::consts::TAU;
+        let Some(day) = self.day else { return self.requests_per_s };
+        let turn = since_start.as_secs_f64() / day.as_secs_f64().max(1e-3) * std::f64::consts::TAU;
         self.requests_per_s * (1.0 - SWING * turn.cos())
     }
 
@@ -183,8 +186,8 @@ impl Traffic {
         let leaps =
             self.incidents.iter().flat_map(|incident| [incident.from, incident.from + incident.lasts]);
         let leap = leaps.chain(self.canary_breaks).filter(|leap| *leap > since_start).min();
-        let slides = self.daily || self.drift.is_some();
-        let slide = slides.then(|| since_start + Duration::from_secs(10));
+        let slides = [self.drift.map(|_| SLIDE), self.day.map(|day| SLIDE.min(day / 100))];
+        let slide = slides.into_iter().flatten().min().map(|slide| since_start + slide);
         [leap, slide].into_iter().flatten().min()
     }
 

@@ -91,6 +91,10 @@ fn every_kind_of_trouble_can_be_asked_for() {
         "--prior",
         "1m",
         "--daily",
+        "--day",
+        "10m",
+        "--bursts",
+        "x10@30s+3s/20%",
         "--restart-every",
         "30s",
         "--until",
@@ -118,6 +122,12 @@ fn wrong_scenarios_are_refused_in_sentences() {
         (&["--rps", "1", "--spells", "5%@10m"], "5%@10m+30s"),
         (&["--rps", "1", "--spells", "x0@10m+30s"], "x1 to x1000"),
         (&["--rps", "1", "--spells", "5%@10s+30s"], "less than it takes until the next"),
+        (&["--rps", "1", "--bursts", "x10@3s+3s"], "less than it takes until the next"),
+        (&["--rps", "1", "--bursts", "10@30s+3s"], "x10@30s+3s"),
+        (&["--rps", "1", "--bunches", "0"], "independent requests"),
+        (&["--rps", "1", "--retries", "3"], "3x50%"),
+        (&["--rps", "1", "--clumps", "3", "--users", "9"], "cannot be used with"),
+        (&["--rps", "1", "--day", "20m"], "--daily"),
         (&["--rps", "1", "--counts", "--runs", "2"], "cannot be used with"),
         (&["--rps", "1", "--until", "4"], "its unit"),
         (&["--rps", "1", "--runs", "0"], "1..=1000000"),
@@ -127,6 +137,7 @@ fn wrong_scenarios_are_refused_in_sentences() {
     simulated(&["--rps", "1", "--until", "0s"]).ended(1).complaining(&["no time at all"]);
     simulated(&["--rps", "1", "--prior", "31d"]).ended(1).complaining(&["thirty days"]);
     simulated(&["--rps", "1", "--restart-every", "10ms"]).ended(1).complaining(&["under a second"]);
+    simulated(&["--rps", "1", "--daily", "--day", "1s"]).ended(1).complaining(&["under a minute"]);
     simulated_by("function: shop\n", &["--rps", "1"]).ended(1).complaining(&["is not in order"]);
 }
 

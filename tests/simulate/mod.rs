@@ -1,6 +1,7 @@
 //! Whole rollouts in virtual time: what evidence does to good and bad versions, and every checked-in plan run through.
 
 mod asking;
+mod clients;
 mod copies;
 mod false_alarms;
 mod first_weight;
