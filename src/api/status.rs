@@ -580,6 +580,7 @@ pub fn counts_view(record: &Record) -> CountsView {
             requests: prior.requests,
             failures: prior.failures,
             dispersion: prior.dispersion,
+            learnt: prior.learnt.map(Into::into),
         }),
         blocks: record.blocks.iter().map(block).collect(),
     }

@@ -144,7 +144,7 @@ fn of_row(text: &str, columns: &[usize]) -> anyhow::Result<Line> {
         })
     };
     if cell(0) == "prior" {
-        return Ok(Line::Prior(Prior { requests: number(2)?, failures: number(3)?, dispersion: None }));
+        return Ok(Line::Prior(Prior { requests: number(2)?, failures: number(3)?, ..Prior::default() }));
     }
     Ok(Line::Block(Recorded {
         t: number(0)?,

@@ -206,8 +206,8 @@ impl Judge {
         let looked = watcher.map_or(at, |watcher| watcher.looked);
         let past = watcher.map(|watcher| watcher.past.clone()).unwrap_or_default();
         let (failures, requests) = past.failures.counts();
-        let dispersion = Some(past.dispersion.phi());
-        let ledger = Ledger::begin(looked, Some(Prior { requests, failures, dispersion }));
+        let (dispersion, learnt) = (Some(past.dispersion.phi()), Some(past.dispersion.learnt()));
+        let ledger = Ledger::begin(looked, Some(Prior { requests, failures, dispersion, learnt }));
         let seen = watcher.map(|watcher| watcher.seen.clone()).unwrap_or_default();
         let evidence = Evidence::begin(looked, past);
         Judge { from, ledger, seen, ..Judge::with_evidence(rollout, evidence, looked) }

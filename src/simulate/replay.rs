@@ -9,7 +9,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::domain::analysis::dispersion::DispersionRule;
+use crate::domain::analysis::dispersion::{self, DispersionRule};
 use crate::domain::analysis::evidence::{Block, Evidence, Settings};
 pub use crate::domain::analysis::ledger::Prior;
 use crate::domain::analysis::ledger::{Kept, Record};
@@ -163,18 +163,26 @@ impl Replay {
             within("prior.dispersion", phi, 1.0..=1e6, "1 is independent failures, and less cannot be")?;
         }
         let settings = match dispersion {
-            // What was learnt before goes on damping: the daemon forgets it slowly, too.
-            Dispersion::Auto => settings.damped_by(prior.dispersion.unwrap_or(1.0)),
+            // What was learnt before goes on damping. Where it is not told what that rests on, all of it does.
+            Dispersion::Auto if prior.learnt.is_none() => settings.damped_by(prior.dispersion.unwrap_or(1.0)),
+            Dispersion::Auto => settings,
             Dispersion::Constant(phi) => {
                 within("dispersion", phi, 1.0..=1e6, "1 is independent failures, and less cannot be")?;
                 let dispersion = DispersionRule::Constant(phi);
                 Settings { dispersion, latency: None, refusals: None, ..settings }
             }
         };
+        let mut past = Past::warmed(prior.failures, prior.requests);
+        if let Some(learnt) = prior.learnt {
+            for number in <[f64; 5]>::from(learnt) {
+                within("prior.learnt", number, 0.0..=1e15, "seconds and sums of squares are 0 or more")?;
+            }
+            past.dispersion = dispersion::Dispersion::going_on_from(learnt);
+        }
         Ok(Replay {
             settings,
             weights: (1..=plan.steps.len()).filter_map(|step| plan.weight_at(step)).collect(),
-            evidence: Evidence::begin(Uptime(0), Past::warmed(prior.failures, prior.requests)),
+            evidence: Evidence::begin(Uptime(0), past),
             epochs: Vec::new(),
             served: None,
             t: 0.0,

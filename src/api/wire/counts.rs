@@ -24,6 +24,10 @@ pub struct PriorView {
     /// How unevenly they did, at least 1; absent of rollouts that began before this was kept.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub dispersion: Option<f64>,
+    /// What that rests on: seconds looked at, then squares and what independent failures would have, of differences of
+    /// seconds and of spans of five.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub learnt: Option<[f64; 5]>,
 }
 
 /// Counts of both versions since the block before.

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::dispersion::Learnt;
 use super::{Arms, Counts};
 use crate::domain::function::Revision;
 use crate::domain::time::Uptime;
@@ -37,6 +38,9 @@ pub struct Prior {
     /// How unevenly they did, at least 1; what was stored before this was kept does not tell.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub dispersion: Option<f64>,
+    /// What that rests on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub learnt: Option<Learnt>,
 }
 
 /// Counts of both versions over one stretch of time at one weight.
@@ -172,9 +176,12 @@ impl Row {
         let mut line = |arguments: std::fmt::Arguments<'_>| {
             text.write_fmt(arguments).expect("a string takes whatever is written");
         };
-        if let Some(Prior { requests, failures, dispersion }) = self.prior {
+        if let Some(Prior { requests, failures, dispersion, learnt }) = self.prior {
             let dispersion = dispersion.map_or_else(String::new, |dispersion| format!(" {dispersion}"));
-            line(format_args!("prior {requests} {failures}{dispersion}\n"));
+            let learnt = learnt.map_or_else(String::new, |learnt| {
+                <[f64; 5]>::from(learnt).iter().map(|number| format!(" {number}")).collect()
+            });
+            line(format_args!("prior {requests} {failures}{dispersion}{learnt}\n"));
         }
         for Kept { until, weight, arms: Arms { canary, stable } } in &self.blocks {
             line(format_args!(
@@ -227,9 +234,14 @@ pub fn read(rows: &[StoredRow]) -> Option<Record> {
 
 fn read_prior(line: &str) -> Option<Prior> {
     let numbers: Vec<f64> = line.split(' ').map(|number| number.parse().ok()).collect::<Option<_>>()?;
+    let prior = |requests, failures| Prior { requests, failures, ..Prior::default() };
     match numbers[..] {
-        [requests, failures] => Some(Prior { requests, failures, dispersion: None }),
-        [requests, failures, dispersion] => Some(Prior { requests, failures, dispersion: Some(dispersion) }),
+        [requests, failures] => Some(prior(requests, failures)),
+        [requests, failures, phi] => Some(Prior { dispersion: Some(phi), ..prior(requests, failures) }),
+        [requests, failures, phi, a, b, c, d, e] => {
+            let learnt = Some(Learnt::from([a, b, c, d, e]));
+            Some(Prior { dispersion: Some(phi), learnt, ..prior(requests, failures) })
+        }
         _ => None,
     }
 }
@@ -274,7 +286,8 @@ mod tests {
 
     #[test]
     fn blocks_last_a_second_and_every_count_is_in_one() {
-        let prior = Prior { requests: 8700.0, failures: 8.7, dispersion: Some(1.25) };
+        let learnt = Some(Learnt::from([600.0, 31.5, 20.0, 30.0, 20.0]));
+        let prior = Prior { requests: 8700.0, failures: 8.7, dispersion: Some(1.25), learnt };
         let mut ledger = Ledger::begin(Uptime(500), Some(prior));
         let mut shelf = Shelf::default();
         for look in 1..=1000_u64 {
@@ -284,8 +297,12 @@ mod tests {
         }
         let record = read(&shelf.0).unwrap();
         assert_eq!(record.prior, Some(prior));
-        let before = StoredRow { text: shelf.0[0].text.replace(" 1.25\n", "\n"), ..shelf.0[0].clone() };
-        assert_eq!(read(&[before]).unwrap().prior, Some(Prior { dispersion: None, ..prior }));
+        let before = |text: &str| {
+            let text = shelf.0[0].text.replace(" 1.25 600 31.5 20 30 20\n", text);
+            read(&[StoredRow { text, ..shelf.0[0].clone() }]).unwrap().prior
+        };
+        assert_eq!(before("\n"), Some(Prior { dispersion: None, learnt: None, ..prior }));
+        assert_eq!(before(" 1.25\n"), Some(Prior { learnt: None, ..prior }));
         assert_eq!((record.began, record.blocks.len()), (Uptime(500), 100));
         let sum = record.blocks.iter().fold(Arms::default(), |sum, kept| sum.plus(kept.arms));
         assert_eq!(sum, arms(1000, 0, 9000));

@@ -56,12 +56,14 @@
 //! below some 20 failures it stays near 1. A plan's `minDispersion` is a floor for those who know.
 
 mod episode;
+mod learnt;
 
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
 use self::episode::{Episode, Episodes};
+pub use self::learnt::Learnt;
 use super::Counts;
 use crate::domain::time::Uptime;
 
@@ -255,6 +257,11 @@ impl Dispersion {
     }
 
     fn phi_of(&self, sums: impl Fn(&Block) -> Sums, episode: Option<&Episode>) -> f64 {
+        self.total_of(sums, episode).phi()
+    }
+
+    /// The sums of all blocks without those that are left out.
+    fn total_of(&self, sums: impl Fn(&Block) -> Sums, episode: Option<&Episode>) -> Sums {
         let mut kept = [Sums::default(); BLOCKS + 1];
         let count = self.closed.len() + 1;
         for (kept, block) in kept.iter_mut().zip(self.blocks()) {
@@ -269,7 +276,7 @@ impl Dispersion {
         {
             total = episode.left_out_of(total);
         }
-        total.phi()
+        total
     }
 
     /// Adds what was counted between two looks; a tick ends with the first look a second after it began.
