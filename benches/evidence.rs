@@ -1,6 +1,9 @@
 //! What evidence costs: nanoseconds and allocations of one update, and the CPU of a thousand active rollouts under load.
 //!
-//!     cargo bench --bench evidence [-- --rollouts 1000 --rps-each 10 --seconds 20]
+//!     cargo bench --bench evidence [-- --rollouts 1000 --rps-each 10 --seconds 20 --affinity --binary PATH]
+//!
+//! With `--affinity` plans keep users on their version, of whom each alias has two hundred. `--binary` measures another
+//! release by the same traffic, and then no update: that is of the code it is built with.
 //!
 //! The daemon is the real binary on a directory of its own; versions and clients are threads of this process, on
 //! loopback. Nothing is asserted: machines differ.
@@ -54,21 +57,32 @@ fn now() -> Instant {
 
 fn main() {
     let asked = Asked::read();
-    say("one update, failures alone", update("latency: none"));
-    say("one update, failures and latency", update(""));
+    if asked.binary == BUILT {
+        say("one update, failures alone", update("latency: none"));
+        say("one update, failures and latency", update(""));
+    }
     let (each, name) = (asked.rps_each, format!("{} active rollouts", asked.rollouts));
-    let house = House::start(asked.rollouts);
+    let house = House::start(&asked);
     thread::sleep(Duration::from_secs(2));
     let idle = house.cpu_over(Duration::from_secs_f64(asked.seconds), || 0);
     say(&format!("{name}, no traffic"), shown(&idle));
-    let load = load(house.router, asked.rollouts, asked.rps_each);
+    let load = load(house.router, &asked);
     thread::sleep(Duration::from_secs(3));
     let loaded = house.cpu_over(Duration::from_secs_f64(asked.seconds), || load.load(Ordering::Relaxed));
     say(&format!("{name}, {each} requests/s each"), shown(&loaded));
     house.end();
 }
 
+/// The binary that is built with this bench.
+const BUILT: &str = env!("CARGO_BIN_EXE_serin");
+
+/// Users of each alias, where users stick.
+const USERS: usize = 200;
+
+#[derive(Clone)]
 struct Asked {
+    binary: String,
+    affinity: bool,
     rollouts: usize,
     rps_each: f64,
     seconds: f64,
@@ -81,7 +95,10 @@ impl Asked {
             let at = arguments.iter().position(|argument| argument == name);
             at.and_then(|at| arguments.get(at + 1)?.parse().ok()).unwrap_or(default)
         };
+        let binary = arguments.iter().position(|argument| argument == "--binary");
         Asked {
+            binary: binary.and_then(|at| arguments.get(at + 1)).map_or(BUILT, String::as_str).to_owned(),
+            affinity: arguments.iter().any(|argument| argument == "--affinity"),
             rollouts: value("--rollouts", 1000.0) as usize,
             rps_each: value("--rps-each", 10.0),
             seconds: value("--seconds", 20.0),
@@ -174,7 +191,9 @@ fn shown(cost: &Cost) -> String {
     let of = |name: &str| cost.by_thread.get(name).copied().unwrap_or_default() * 100.0;
     let mut text = format!("control {:.1} %, all threads {:.1} % of a core", of("control"), whole * 100.0);
     if cost.rps > 0.0 {
-        text += &format!(", at {:.0} requests/s in all", cost.rps);
+        let workers = cost.by_thread.iter().filter(|(name, _)| name.starts_with("router"));
+        let us = workers.map(|(_, share)| share).sum::<f64>() / cost.rps * 1e6;
+        text += &format!(", at {:.0} requests/s in all, of which each takes the router {us:.1} us", cost.rps);
     }
     text
 }
@@ -187,10 +206,10 @@ struct House {
 }
 
 impl House {
-    fn start(rollouts: usize) -> House {
+    fn start(asked: &Asked) -> House {
         let directory = std::env::temp_dir().join(format!("serin-bench-evidence-{}", std::process::id()));
         fs::create_dir_all(&directory).expect("a directory for the bench");
-        let mut child = Command::new(env!("CARGO_BIN_EXE_serin"))
+        let mut child = Command::new(&asked.binary)
             .args(["serve", "--api", "127.0.0.1:0", "--router", "127.0.0.1:0", "--data-dir"])
             .arg(directory.join("data"))
             .env_clear()
@@ -210,11 +229,12 @@ impl House {
         };
         thread::spawn(move || lines.for_each(drop));
         let house = House { child, router, directory };
-        house.fill(api, serve_versions(), rollouts);
+        house.fill(api, serve_versions(), asked);
         house
     }
 
-    fn fill(&self, api: SocketAddr, upstream: SocketAddr, rollouts: usize) {
+    fn fill(&self, api: SocketAddr, upstream: SocketAddr, asked: &Asked) {
+        let routing = if asked.affinity { "routing: {affinity: {cookie: session}}\n" } else { "" };
         let agent = ureq::agent();
         let change = |method: &str, path: &str, body: Value| {
             let url = format!("http://{api}{path}");
@@ -225,10 +245,11 @@ impl House {
             let body = json!({"url": format!("http://{upstream}/{version}")});
             change("POST", "/v1/functions/f/versions", body);
         }
-        for rollout in 0..rollouts {
+        for rollout in 0..asked.rollouts {
             change("POST", &format!("/v1/functions/f/aliases/a{rollout}"), json!({"functionVersion": "1"}));
-            let text =
-                format!("function: f\nalias: a{rollout}\nsteps: [3%, 100%]\nbake: 6h\nonFailure: report\n");
+            let text = format!(
+                "function: f\nalias: a{rollout}\nsteps: [3%, 100%]\nbake: 6h\nonFailure: report\n{routing}"
+            );
             change("POST", "/v1/rollouts", json!({"plan": "bench", "planText": text, "to": "2"}));
         }
     }
@@ -304,14 +325,15 @@ fn serve_versions() -> SocketAddr {
 }
 
 /// Sends `rps_each` requests a second to every alias, evenly; counts the answers.
-fn load(router: SocketAddr, rollouts: usize, rps_each: f64) -> Arc<AtomicU64> {
+fn load(router: SocketAddr, asked: &Asked) -> Arc<AtomicU64> {
+    let asked = asked.clone();
     let answered = Arc::new(AtomicU64::new(0));
     let counter = Arc::clone(&answered);
     on_runtime(move |tell| async move {
         tell.send(()).expect("somebody waits");
-        let pace = Duration::from_secs_f64(CONNECTIONS as f64 / (rollouts as f64 * rps_each));
+        let pace = Duration::from_secs_f64(CONNECTIONS as f64 / (asked.rollouts as f64 * asked.rps_each));
         let clients = (0..CONNECTIONS).map(|client| {
-            tokio::task::spawn_local(send_all(router, client, rollouts, pace, Arc::clone(&counter)))
+            tokio::task::spawn_local(send_all(router, client, asked.clone(), pace, Arc::clone(&counter)))
         });
         for client in clients.collect::<Vec<_>>() {
             client.await.expect("a client of the bench goes on");
@@ -323,7 +345,7 @@ fn load(router: SocketAddr, rollouts: usize, rps_each: f64) -> Arc<AtomicU64> {
 async fn send_all(
     router: SocketAddr,
     client: usize,
-    rollouts: usize,
+    Asked { rollouts, affinity, .. }: Asked,
     pace: Duration,
     answered: Arc<AtomicU64>,
 ) {
@@ -333,7 +355,11 @@ async fn send_all(
     let mut ticks = tokio::time::interval(pace);
     for alias in (client..).step_by(CONNECTIONS) {
         ticks.tick().await;
-        let asked = Request::get(format!("/f:a{}/", alias % rollouts)).header(header::HOST, "bench");
+        let mut asked = Request::get(format!("/f:a{}/", alias % rollouts)).header(header::HOST, "bench");
+        if affinity {
+            let user = alias / rollouts % USERS;
+            asked = asked.header(header::COOKIE, format!("session=u{user}"));
+        }
         let asked = asked.body(Empty::<Bytes>::new()).expect("a plain request");
         // The bench ends by ending the daemon.
         let Ok(answer) = sender.send_request(asked).await else { return };
