@@ -2,9 +2,12 @@
 
 use std::time::Duration;
 
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD as BASE64;
 use serde_json::{Value, json};
 
 use crate::support::client::Client;
+use crate::support::functions::zip_of;
 use crate::support::house::House;
 use crate::support::service::{Load, Service};
 use crate::support::until;
@@ -48,14 +51,22 @@ fn copies_prove_it_over_a_restart_and_then_users_get_it() {
     let arms: Vec<u64> =
         explained["arms"].as_array().unwrap().iter().map(|arm| arm["requests"].as_u64().unwrap()).collect();
     assert_eq!(arms, [60, 60], "copies, and what they were made of");
-    let settled = |status: &Value| status["evidence"]["lnProof"].as_f64() > Some(0.05);
+    let to_rollback = explained["status"]["evidence"]["failuresToRollback"].as_u64();
+    assert!(
+        (2..40).contains(&to_rollback.unwrap_or(0)),
+        "so many copies would have to fail: {to_rollback:?}"
+    );
+    let evidence = |status: &Value| status["evidence"].clone();
+    let settled = |status: &Value| {
+        evidence(status)["open"].is_null() && evidence(status)["lnProof"].as_f64() > Some(0.05)
+    };
     let before = house.wait_until("f:live", "judged", SOON, settled);
 
     house.shut_down();
     house.boot();
     let after = house.status("f:live");
     let proof = |status: &Value| status["evidence"]["lnProof"].as_f64().unwrap();
-    assert!((proof(&before) - proof(&after)).abs() < 0.2, "{before} {after}");
+    assert!((proof(&before) - proof(&after)).abs() < 1e-9, "{before} {after}");
     let load = Load::start(house.router(), "/f:live/", 300.0);
     house.wait_until("f:live", "half", SOON, |status| status["weight"]["serving"] == 0.5);
     until("users get it", || load.of("2").0 > 20);
@@ -88,6 +99,33 @@ fn a_broken_canary_is_taken_back_by_copies_and_one_that_was_mended_is_judged_ane
     house.start_rollout(PLAN, &json!({ "to": "2", "again": true })).ok();
     house.wait_until("f:live", "half", SOON, |status| status["weight"]["serving"] == 0.5);
     assert_eq!(house.status("f:live")["mirrored"]["failures"], 0, "failures of the rollout before");
+}
+
+#[test]
+fn invocations_of_processes_are_not_copied_and_the_start_says_so() {
+    let house = House::start();
+    let code = |text: &str| BASE64.encode(zip_of(&[("bootstrap", text.as_bytes(), 0o755)]));
+    let made = json!({
+        "FunctionName": "f", "Runtime": "provided.al2023", "Handler": "h", "Publish": true,
+        "Role": "arn:aws:iam::000000000000:role/r", "Code": { "ZipFile": code("#!/bin/sh\n") },
+    });
+    house.post("/2015-03-31/functions", &made).ok();
+    let newer = json!({ "ZipFile": code("#!/bin/sh\n#\n"), "Publish": true });
+    house.ask("PUT", "/2015-03-31/functions/f/code", Some(&newer), &[]).ok();
+    house.alias("f", "live", "1");
+    let start = |lines: &str| {
+        house.start_rollout(&format!("function: f\nalias: live\n{lines}\n"), &json!({ "to": "2" }))
+    };
+    for (lines, key, instead) in [
+        ("steps: [50%, 100%]\nfirstWeight: mirror", "firstWeight: mirror", "firstWeight: probe"),
+        ("steps: [3%, 100%]\nanalysis: {baseline: mirror}", "baseline: mirror", "baseline: split"),
+    ] {
+        let refused = start(lines);
+        assert_eq!(refused.status, 409, "{refused:?}");
+        let said = refused.error();
+        assert!(said.contains(key) && said.contains(instead) && said.contains("v1 is a process"), "{said}");
+    }
+    start("steps: [50%, 100%]\nfirstWeight: probe\nanalysis: {baseline: split}").ok();
 }
 
 #[test]

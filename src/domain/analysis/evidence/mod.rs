@@ -477,7 +477,10 @@ impl Evidence {
         let (mut harm, mut ceiling) = (self.harm, self.ceiling);
         if let Some(tables) = self.queues.last().and_then(Queue::newest) {
             let damping = super::dispersion::Damping { clips: false, ..tables.dampings.failures };
-            harm.update(&tables.drawn.harm, Arms { canary: more, stable: Counts::default() }, damping, 0);
+            // Where nothing is drawn for the canary it is copies that fail.
+            let of_copies = tables.aside.as_deref().filter(|_| tables.drawn.is_of_nothing);
+            let table = &of_copies.unwrap_or(&tables.drawn).harm;
+            harm.update(table, Arms { canary: more, stable: Counts::default() }, damping, 0);
             if let Some(max) = settings.ceiling {
                 ceiling.update(more, max, damping, 0);
             }

@@ -79,6 +79,8 @@ pub(super) struct Tables {
 /// The tables of requests that came to their versions in the same way.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct PartTables {
+    /// Whether the canary has no share by which anything could be judged.
+    pub is_of_nothing: bool,
     pub harm: HarmTable,
     pub refusals: Option<HarmTable>,
     pub latency: LatencyTables,
@@ -127,6 +129,7 @@ impl PartTables {
             Some(ProofTable::new(share, stable_rate, margin))
         });
         PartTables {
+            is_of_nothing: share <= 0.0,
             harm: HarmTable::new(share, stable_rate, margins.failures),
             refusals: margins.refusals.map(|margin| HarmTable::new(share, past.refusals.rate(), margin)),
             latency: LatencyTables::new(comparisons, share, margins.latency),
