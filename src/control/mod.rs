@@ -14,6 +14,8 @@ pub mod data_plane;
 pub mod door;
 pub mod draft;
 mod errands;
+#[cfg(test)]
+mod exhaustive;
 pub mod handle;
 pub mod judge;
 pub mod meter;
