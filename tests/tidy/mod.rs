@@ -66,7 +66,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
         &[
             "domain",
             "access",
-            "api::lambda::fuzzed",
+            "api::lambda",
             "api::wire",
             "code",
             "control",
