@@ -100,4 +100,5 @@ def block(known, table):
     return f"""{table(["healthy canaries rolled back", *(f"{rps} requests/s" for rps in RATES)], rows)}
 
 Each is how many of how many runs of twenty minutes, with the 95 % interval of the share. Plans are strict, alpha is 1 %.
+Written by `scripts/bench-evidence --only cells`; a dash was not run yet. The long tier runs all of them 2000 times.
 """
