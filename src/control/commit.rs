@@ -14,9 +14,10 @@ use super::draft::Touched;
 use super::handle::{DoorError, Health, Input};
 use super::judge::Judge;
 use super::publish;
-use super::scheduler::{LOOK_EVERY, Scheduler, with_outside};
+use super::scheduler::{Scheduler, with_outside};
 use super::target::RolloutRef;
 use super::world::World;
+use crate::clock;
 use crate::domain::alias::AliasId;
 use crate::domain::plan::OnFailure;
 use crate::domain::rollout::RolloutId;
@@ -25,8 +26,10 @@ use crate::store::{Commit, StoreError, Write};
 
 /// What could not be committed is tried again after this.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
+/// While the writer is at work it is looked this often whether anything has come in.
+const WAKE_EVERY: Duration = Duration::from_millis(10);
 /// A rollback that takes longer than this to commit is overlaid meanwhile.
-const OVERLAY_AFTER: Duration = Duration::from_millis(500);
+const OVERLAY_AFTER: Duration = Duration::from_millis(20);
 /// A commit that takes longer than this is trouble: whatever is asked for waits with it.
 const STALLED_AFTER: Duration = Duration::from_secs(2);
 
@@ -111,9 +114,9 @@ impl Scheduler {
         answer: &mpsc::Receiver<Result<(), StoreError>>,
         takes_out: &[AliasId],
     ) -> Result<(), StoreError> {
-        let (mut waited, mut is_stalled) = (Duration::ZERO, false);
+        let (mut waited, mut is_stalled, mut looked) = (Duration::ZERO, false, clock::instant_now());
         loop {
-            if let Some(result) = self.writer.wait(answer, LOOK_EVERY) {
+            if let Some(result) = self.writer.wait(answer, WAKE_EVERY) {
                 if result.is_err() {
                     takes_out.iter().for_each(|id| self.overlay(id));
                 } else if is_stalled {
@@ -123,7 +126,9 @@ impl Scheduler {
             }
             // It watches, answers and takes out: what it waits for is the disk's doing, and no reason to be ended.
             self.shared.pulse.turned();
-            waited += LOOK_EVERY;
+            let now = clock::instant_now();
+            waited += WAKE_EVERY.max(now.duration_since(looked));
+            looked = now;
             if waited >= STALLED_AFTER && !std::mem::replace(&mut is_stalled, true) {
                 let trouble =
                     format!("the disk keeps a change waiting for more than {}", human(STALLED_AFTER));
@@ -136,20 +141,9 @@ impl Scheduler {
         }
     }
 
-    /// While a commit is under way: answers questions, and takes out canaries found harmful.
+    /// While a commit is under way: takes out canaries found harmful, and answers questions.
     fn watch_over(&mut self) {
-        let inputs: Vec<Input> = self.inbox.try_iter().collect();
-        for input in inputs {
-            match input {
-                Input::Ask(question) => self.answer(question),
-                Input::Alarm(alias) => {
-                    self.alarms.insert(alias);
-                }
-                other @ (Input::Command(..) | Input::Plans(_) | Input::Answered(_) | Input::Close) => {
-                    self.backlog.push_back(other)
-                }
-            }
-        }
+        self.hear();
         let at = self.clock.now();
         for id in self.look(at) {
             if self.is_harmful(&id) {
@@ -157,6 +151,20 @@ impl Scheduler {
             }
             self.again.insert(id);
         }
+        // Questions do not wait behind a change that came before them: they are answered as of before it.
+        let begun = clock::instant_now();
+        let mut waiting = std::mem::take(&mut self.backlog).into_iter();
+        for input in waiting.by_ref() {
+            if let Input::Ask(question) = input {
+                self.answer(question);
+            } else {
+                self.backlog.push_back(input);
+            }
+            if Scheduler::has_answered_for_long(begun) {
+                break;
+            }
+        }
+        self.backlog.extend(waiting);
     }
 
     fn is_harmful(&self, id: &AliasId) -> bool {
@@ -173,7 +181,7 @@ impl Scheduler {
             return;
         }
         if let Some(edit) = publish::overlay(&self.core.world, id) {
-            tracing::error!(alias.name = %id, "the rollback cannot be stored yet; its canary gets no traffic meanwhile");
+            tracing::warn!(alias.name = %id, "the rollback is not stored yet; its canary gets no traffic meanwhile");
             self.data_plane.publish(vec![edit]);
             self.overlaid.insert(id.clone());
             self.keep_aside();
@@ -205,7 +213,8 @@ impl Scheduler {
     }
 
     pub(super) fn recover(&mut self) {
-        if self.shared.health().trouble.is_some() {
+        // Nothing is well before what is owed to people is stored, which the next retry sees to.
+        if self.shared.health().trouble.is_some() && self.owed.is_empty() {
             tracing::info!("changes can be stored again");
             let health = Health { trouble: None, ..Health::clone(&self.shared.health()) };
             self.shared.health.store(Arc::new(health));

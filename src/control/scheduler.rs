@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError, mpsc};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
 
@@ -21,7 +21,7 @@ use super::publish;
 use super::triggers::Schedules;
 use super::watcher::WATCH_EVERY;
 use crate::chance;
-use crate::clock::Clock;
+use crate::clock::{self, Clock};
 use crate::domain::actor::Actor;
 use crate::domain::alias::AliasId;
 use crate::domain::analysis::Counts;
@@ -35,7 +35,9 @@ use crate::router::table::Edit;
 use crate::store::{self, Commit, Pruned, Reader, RolloutFilter, Spill, StoreError, Write, Writer};
 
 /// Counters are looked at this often while they move.
-pub(super) const LOOK_EVERY: Duration = Duration::from_millis(100);
+const LOOK_EVERY: Duration = Duration::from_millis(100);
+/// Questions are answered for so long before canaries are looked at again, and one longer; the rest waits.
+const ANSWERING_MAX: Duration = Duration::from_millis(20);
 /// The thread never sleeps longer, so that uptime is credited in full.
 const SLEEP_MAX: Duration = Duration::from_secs(1);
 /// Uptime and evidence are stored at least this often.
@@ -223,7 +225,8 @@ impl Scheduler {
 
     /// Takes what came in by now.
     pub(super) fn take_inputs(&mut self) -> Vec<(Command, Waiting)> {
-        self.backlog.extend(self.inbox.try_iter());
+        self.hear();
+        let begun = clock::instant_now();
         let mut commands = Vec::new();
         while let Some(input) = self.backlog.pop_front() {
             match input {
@@ -236,11 +239,27 @@ impl Scheduler {
                 Input::Answered(answered) => self.answers.push(*answered),
                 Input::Close => self.closing = true,
             }
-            if commands.len() == COMMANDS_MAX {
+            if commands.len() == COMMANDS_MAX || Scheduler::has_answered_for_long(begun) {
                 break;
             }
         }
         commands
+    }
+
+    /// Lists what came in behind what waits already; a canary that fails does not wait behind questions.
+    pub(super) fn hear(&mut self) {
+        for input in self.inbox.try_iter() {
+            if let Input::Alarm(alias) = input {
+                self.alarms.insert(alias);
+            } else {
+                self.backlog.push_back(input);
+            }
+        }
+    }
+
+    /// Whether canaries should be looked at before more is answered.
+    pub(super) fn has_answered_for_long(since: Instant) -> bool {
+        clock::instant_now().duration_since(since) >= ANSWERING_MAX
     }
 
     fn patience(&self) -> Duration {
@@ -384,11 +403,15 @@ impl Scheduler {
         }
         let judge = self.core.judge_of(id);
         let since = |epoch| judge.and_then(|judge| judge.needs_since(epoch));
+        let was_harmful = judge.is_some_and(|judge| judge.evidence.is_harmful());
         self.recorder.counts(id, &mut self.counts, since, &mut self.tallies.slots);
         self.tallies.epochs.clear();
         self.tallies.epochs.extend(self.counts.iter().map(tally));
         self.core.observe(id, at.up, &self.tallies);
         self.core.watch_over(id, at, &self.tallies.epochs);
+        if !was_harmful && self.core.judge_of(id).is_some_and(|judge| judge.evidence.is_harmful()) {
+            tracing::warn!(alias.name = %id, "its canary is found harmful");
+        }
         self.tell_counters(id);
         // An epoch has several counters where requests are mirrored: it is done with when all of them are.
         let unended = self.counts.iter().find(|epoch| !epoch.is_final).map(|epoch| epoch.epoch);
