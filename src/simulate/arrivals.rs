@@ -315,11 +315,18 @@ impl<'a> Arrivals<'a> {
             }
             if self.tallies.epochs[index].is_final {
                 self.forget(index);
-            } else if self.logs[index].is_over() && self.visits.get(index).is_none_or(Log::is_over) {
+            } else if self.is_over(self.tallies.epochs[index].epoch) {
                 self.tallies.epochs[index].is_final = true;
             }
         }
         &self.tallies
+    }
+
+    /// Whether nothing of an epoch is under way: copies and what they are made of are done with together.
+    fn is_over(&self, epoch: Revision) -> bool {
+        let of_epoch = self.tallies.epochs.iter().enumerate().filter(|(_, tally)| tally.epoch == epoch);
+        let mut places = of_epoch.map(|(index, _)| index);
+        places.all(|index| self.logs[index].is_over() && self.visits.get(index).is_none_or(Log::is_over))
     }
 
     fn forget(&mut self, gone: usize) {
