@@ -85,7 +85,13 @@ pub(super) static STEP: Table = Table {
         key("approval", "approval: {approvers: [pay-oncall]}"),
         key("analysis", "analysis: {metrics: [queue-age], for: 10m}"),
         key("webhook", "webhook: {url: \"https://ci.example.com/smoke\"}"),
+        key("ramp", "ramp: {to: 50%, by: 5%, every: 2m}"),
     ],
+};
+
+pub(super) static RAMP: Table = Table {
+    name: "`ramp`",
+    keys: &[must("to", "to: 50%"), must("by", "by: 5%"), must("every", "every: 2m")],
 };
 
 pub(super) static PAUSE: Table = Table { name: "`pause`", keys: &[] };
@@ -258,6 +264,7 @@ pub(super) static TABLES: &[&Table] = &[
     &START,
     &AFTER,
     &STEP,
+    &RAMP,
     &APPROVAL,
     &ANALYSIS_STEP,
     &WEBHOOK,

@@ -123,7 +123,8 @@ mod tests {
             for name in table.names() {
                 let is_written = yaml.contains(&format!("{name}:"));
                 assert!(
-                    is_written || ["use", "preset", "cron", "cookie"].contains(&name),
+                    is_written
+                        || ["use", "preset", "ramp", "to", "by", "every", "cron", "cookie"].contains(&name),
                     "{name} of {}\n{yaml}",
                     table.name
                 );
@@ -176,6 +177,8 @@ mod tests {
         assert!(!json_schema().to_string().contains("null"));
         assert_eq!(errors("function: f\nalias: a\nsteps: [3%, 100%]\n"), [""; 0]);
         assert_eq!(errors("function: f\nalias: a\npreset: AllAtOnce\n"), [""; 0]);
+        let ramp = "function: f\nalias: a\nsteps: [{ramp: {to: 50%, by: 5%, every: 2m}}, 100%]\n";
+        assert_eq!(errors(ramp), [""; 0]);
         assert_eq!(errors("use: team\nfunction: f\n"), [""; 0]);
         assert_eq!(errors("kind: Defaults\nbake: 1h 30m\n"), [""; 0]);
         for bad in [
@@ -227,6 +230,7 @@ mod tests {
             "steps: [0.0001%, 99.9999%, 100%]",
             "steps: [{pause: {}}, 3%, {bake: 0s}, {approval: {approvers: ['1', 'no', a@b], minApprovers: 2}}, 100%, {bake: 1h}]",
             "preset: Linear10PercentEvery10Minutes",
+            "steps: [{ramp: {to: 50%, by: 7%, every: 0s}}, {bake: 1h}, {ramp: {to: 100%, by: 25%, every: 2m}}, {bake: 1h}]",
         ]);
         (prop::sample::subsequence(lines.clone(), 0..lines.len()), steps).prop_map(|(chosen, steps)| {
             let mut seen = BTreeSet::new();

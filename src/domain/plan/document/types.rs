@@ -200,6 +200,24 @@ pub(super) enum StepMap {
     Analysis(AnalysisStepForm),
     /// Ask a web hook; 2xx passes.
     Webhook(WebhookForm),
+    /// Rise by the same difference again and again, each weight held for the same time.
+    #[expect(
+        dead_code,
+        reason = "read alone: a plan is written back with the weights that a ramp stands for"
+    )]
+    Ramp(RampForm),
+}
+
+/// Weights from the one before up to `to`.
+#[derive(Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RampForm {
+    /// The last of them.
+    pub to: Percent,
+    /// How much each is above the one before.
+    pub by: Percent,
+    /// How long each is held before the next; at the last one a `bake` step overrides it.
+    pub every: SpanText,
 }
 
 /// Nothing: `{}`.

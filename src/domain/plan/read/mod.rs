@@ -9,6 +9,7 @@ mod fields;
 mod hooks;
 mod odd;
 mod options;
+mod ramp;
 mod steps;
 mod surprise;
 #[cfg(test)]

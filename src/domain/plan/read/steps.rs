@@ -93,19 +93,40 @@ impl Reader<'_> {
 
     fn step_list(&mut self, field: &Field<'_>) -> Option<Vec<PlacedStep>> {
         let items = self.list(field)?;
-        let mut steps = Vec::with_capacity(items.len());
+        let mut steps: Vec<PlacedStep> = Vec::with_capacity(items.len());
+        let (mut after_ramp, mut is_whole) = (false, true);
         for item in items {
             let item = Field { example: "3%", ..field.item("a step", item) };
-            if let Some(step) = self.step(&item) {
-                steps.push(PlacedStep { step, place: item.place() });
+            let taken = match self.ramp_of(&item) {
+                Some(ramp) => self.ramp(&ramp, &steps, &item),
+                None => self.step(&item).map(|step| vec![PlacedStep { step, place: item.place() }]),
+            };
+            let Some(taken) = taken else {
+                is_whole = false;
+                continue;
+            };
+            // As it takes the default's place, a bake takes that of the ramp's at its last weight.
+            if after_ramp && matches!(taken[..], [PlacedStep { step: Step::Bake(_), .. }]) {
+                steps.pop_if(|last| matches!(last.step, Step::Bake(_)));
             }
+            after_ramp = taken.len() > 1;
+            steps.extend(taken);
         }
         // What follows compares steps; where one is missing, it would compare the wrong ones.
-        if steps.len() < items.len() {
+        if !is_whole {
             return None;
         }
         self.check_weights(&steps, field);
         Some(steps)
+    }
+
+    /// A step that is a ramp and nothing else.
+    fn ramp_of<'t>(&mut self, item: &Field<'t>) -> Option<Field<'t>> {
+        let Content::Map(entries) = &item.node.content else { return None };
+        if !matches!(&entries[..], [only] if only.key == "ramp") {
+            return None;
+        }
+        self.map(item, &keys::STEP)?.get("ramp")
     }
 
     fn step(&mut self, item: &Field<'_>) -> Option<Step> {
@@ -143,7 +164,9 @@ impl Reader<'_> {
             "pause" => self.pause(&field).map(|()| Step::Pause),
             "approval" => self.approval(&field).map(Step::Approval),
             "analysis" => self.analysis_step(&field).map(Step::Analysis),
-            _ => self.webhook(&field).map(Step::Webhook),
+            "webhook" => self.webhook(&field).map(Step::Webhook),
+            // A ramp beside a key that is none, which was reported.
+            _ => None,
         }
     }
 
