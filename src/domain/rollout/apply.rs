@@ -206,17 +206,10 @@ impl Rollout {
 
     /// What may be done about a rollout that has ended.
     fn way_on(&self) -> String {
-        match self.record.phase {
-            // Whether there still is a way back is the alias's to say.
-            Phase::Succeeded => format!("`{}` says what may be done", self.command("explain")),
-            Phase::Pending
-            | Phase::Progressing
-            | Phase::Paused(_)
-            | Phase::Promoting
-            | Phase::RollingBack(_)
-            | Phase::RolledBack
-            | Phase::Aborted
-            | Phase::Superseded => format!("`{}` starts it anew", self.command("retry")),
+        // Whether there still is a way back after a success is the alias's to say.
+        match self.record.phase == Phase::Succeeded {
+            true => format!("`{}` says what may be done", self.command("explain")),
+            false => format!("`{}` starts it anew", self.command("retry")),
         }
     }
 
@@ -225,16 +218,9 @@ impl Rollout {
             Resumption::Restore => "restored",
             Resumption::Adopt => "adopted",
         };
-        let next = match self.record.phase {
-            Phase::Paused(_) => format!("`{}` alone ends the pause", self.command("resume")),
-            Phase::Pending
-            | Phase::Progressing
-            | Phase::Promoting
-            | Phase::RollingBack(_)
-            | Phase::Succeeded
-            | Phase::RolledBack
-            | Phase::Aborted
-            | Phase::Superseded => format!("`{}` says what it waits for", self.command("explain")),
+        let next = match matches!(self.record.phase, Phase::Paused(_)) {
+            true => format!("`{}` alone ends the pause", self.command("resume")),
+            false => format!("`{}` says what it waits for", self.command("explain")),
         };
         refuse(tried, "nobody else has changed the alias", &next)
     }
@@ -578,17 +564,9 @@ impl Change<'_> {
 
     /// Goes on where the pause was the drift's; another pause stays.
     fn end_drift_pause(&mut self) {
-        match &self.next.record.phase {
-            Phase::Paused(pause) if pause.cause != PauseCause::Drift => {}
-            Phase::Pending
-            | Phase::Progressing
-            | Phase::Paused(_)
-            | Phase::Promoting
-            | Phase::RollingBack(_)
-            | Phase::Succeeded
-            | Phase::RolledBack
-            | Phase::Aborted
-            | Phase::Superseded => self.go_on(),
+        let is_another = |pause: &Pause| pause.cause != PauseCause::Drift;
+        if !matches!(&self.next.record.phase, Phase::Paused(pause) if is_another(pause)) {
+            self.go_on();
         }
     }
 
@@ -698,14 +676,9 @@ impl Rollout {
     pub fn next_weight(&self) -> Option<Weight> {
         let share = self.share();
         let later = self.plan.steps.iter().skip(self.record.step);
-        later.into_iter().find_map(|step| match step {
-            Step::SetWeight(weight) if *weight > share => Some(*weight),
-            Step::SetWeight(_)
-            | Step::Bake(_)
-            | Step::Pause
-            | Step::Approval(_)
-            | Step::Analysis(_)
-            | Step::Webhook(_) => None,
+        later.into_iter().find_map(|step| {
+            let Step::SetWeight(weight) = step else { return None };
+            (*weight > share).then_some(*weight)
         })
     }
 

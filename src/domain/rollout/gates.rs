@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use super::event::{Base, Event, Harm};
-use super::outside::{Judgement, bounds};
+use super::outside::Judgement;
 use super::state::{PauseCause, Phase, Rollout, RolloutId};
 use crate::domain::analysis::Counts;
 use crate::domain::analysis::evidence::{Evidence, Settings};
@@ -576,31 +576,6 @@ impl Rollout {
             | Need::Queue { .. }
             | Need::After { .. } => words,
         }
-    }
-
-    /// What a metric said last, what it must say, and when it is asked again.
-    pub fn metric_in_words(&self, at: Moment, name: &str) -> String {
-        let Some(metric) = self.metric(name) else {
-            return format!("the metric {name}, which is not defined");
-        };
-        let state = self.record.answers.metrics.get(name);
-        let said = match state.and_then(|state| state.last.as_ref()) {
-            Some(last) => last.reading.to_string(),
-            None => "not answered yet".to_owned(),
-        };
-        let again = match self.asks_metric_at(metric) {
-            Some(next) if next > at.up => format!("asked again in {}", human(next.since(at.up))),
-            Some(_) => "being asked".to_owned(),
-            None => "asked once its weight is served".to_owned(),
-        };
-        let inconclusive = state.map_or(0, |state| state.inconclusive);
-        let silence = match (inconclusive, metric.dry_run) {
-            (0, _) | (_, true) => String::new(),
-            (count, false) => {
-                format!(", {count} without a verdict in a row, pauses after {}", metric.inconclusive_limit)
-            }
-        };
-        format!("the metric {name} ({}; {said}{silence}; {again})", bounds(metric))
     }
 
     /// A need in words, with what is left of it.

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use super::event::Event;
 use super::state::{Phase, Rollout, RolloutId};
 use crate::domain::plan::{Metric, Step, Webhook};
-use crate::domain::time::{Timestamp, Uptime};
+use crate::domain::time::{Moment, Timestamp, Uptime, human};
 use crate::domain::weight::Weight;
 
 /// The wait before a web hook is asked a second time; it doubles with every further time.
@@ -377,6 +377,31 @@ impl Rollout {
             }
         }
         questions
+    }
+
+    /// What a metric said last, what it must say, and when it is asked again.
+    pub fn metric_in_words(&self, at: Moment, name: &str) -> String {
+        let Some(metric) = self.metric(name) else {
+            return format!("the metric {name}, which is not defined");
+        };
+        let state = self.record.answers.metrics.get(name);
+        let said = match state.and_then(|state| state.last.as_ref()) {
+            Some(last) => last.reading.to_string(),
+            None => "not answered yet".to_owned(),
+        };
+        let again = match self.asks_metric_at(metric) {
+            Some(next) if next > at.up => format!("asked again in {}", human(next.since(at.up))),
+            Some(_) => "being asked".to_owned(),
+            None => "asked once its weight is served".to_owned(),
+        };
+        let inconclusive = state.map_or(0, |state| state.inconclusive);
+        let silence = match (inconclusive, metric.dry_run) {
+            (0, _) | (_, true) => String::new(),
+            (count, false) => {
+                format!(", {count} without a verdict in a row, pauses after {}", metric.inconclusive_limit)
+            }
+        };
+        format!("the metric {name} ({}; {said}{silence}; {again})", bounds(metric))
     }
 
     /// What is to be asked outside by now; the same again until the answer is in.
