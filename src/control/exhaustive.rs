@@ -30,8 +30,7 @@ use crate::store::{Commit, Loaded, PinnedPlan, StoredAlias, StoredRollout, Write
 
 const STABLE: VersionNumber = VersionNumber(1);
 const CANARY: VersionNumber = VersionNumber(2);
-/// How many steps the plan has.
-const STEPS: usize = 3;
+/// How long each weight is served at least.
 const BAKE: Duration = Duration::from_secs(3600);
 /// Turns and bakes after which a rollout that nobody holds up has ended.
 const ROUNDS_TO_END: usize = 12;
@@ -398,9 +397,7 @@ impl State {
             let is_reason = entries.iter().any(|entry| {
                 let Happening::Rollout { event, .. } = &entry.what else { return false };
                 // I11: only what the process that decides has served for its bake.
-                // After the last step nothing more is waited for, whatever another hand has made of its weight.
-                let is_last = was.step == STEPS && before.is_foreign;
-                (matches!(event, Event::Passed { .. }) && (has_baked || is_last))
+                (matches!(event, Event::Passed { .. }) && has_baked)
                     || (matches!(event, Event::Promoted { .. }) && matches!(what, Move::Operate(4 | 5)))
                     || (matches!(event, Event::Resumed { .. }) && matches!(what, Move::Operate(2)))
                     || (matches!(event, Event::Drifted { .. }) && matches!(what, Move::Foreign(_)))

@@ -672,14 +672,15 @@ impl Rollout {
         landing
     }
 
-    /// The next weight above the canary's share, if the plan has one.
+    /// The next weight above the canary's share; `None` where there is none, as at all traffic.
     pub fn next_weight(&self) -> Option<Weight> {
         let share = self.share();
         let later = self.plan.steps.iter().skip(self.record.step);
-        later.into_iter().find_map(|step| {
+        let planned = later.into_iter().find_map(|step| {
             let Step::SetWeight(weight) = step else { return None };
             (*weight > share).then_some(*weight)
-        })
+        });
+        planned.or_else(|| self.promoted_from_part())
     }
 
     /// Whether the current approval step has all it wants.

@@ -235,11 +235,12 @@ impl Rollout {
         if matches!(self.plan.step(landing.step), None | Some(Step::SetWeight(_))) {
             gates.extend(self.metric_gates(facts.at));
         }
-        let Some(next) = self.plan.weight_at(landing.step) else {
-            return gates;
-        };
+        // After the last step comes the promotion, which gives more to a canary that another hand has left with a part.
+        let is_last = self.plan.step(landing.step).is_none();
+        let next = if is_last { self.promoted_from_part() } else { self.plan.weight_at(landing.step) };
+        let Some(next) = next else { return gates };
         let weight_step = landing.passed.map_or(record.weight_step, |(step, _)| step);
-        let of = self.plan.default_bake_after(weight_step);
+        let of = if is_last { self.plan.bake } else { self.plan.default_bake_after(weight_step) };
         if self.share() > Weight::ZERO && of > Duration::ZERO {
             let served = self.warmed(facts, of, record.served.elapsed(facts.at.up));
             gates.push(Gate { need: Need::Bake { served, of }, met: served >= of });
@@ -250,6 +251,12 @@ impl Rollout {
         }
         gates.extend(self.calendar_gate(facts.at));
         gates
+    }
+
+    /// All traffic, where the promotion would give it to a canary that another hand has left with a part of it.
+    pub(super) fn promoted_from_part(&self) -> Option<Weight> {
+        let share = self.share();
+        (share > Weight::ZERO && share < Weight::FULL).then_some(Weight::FULL)
     }
 
     /// What counts of the time served towards a bake, which begins when the canary has warmed up.
