@@ -276,8 +276,6 @@ impl Transit {
             Some(GrpcCall::Open) => {
                 self.fail(FailureKind::Transport, "the answer ended without a grpc-status")
             }
-            // A credit that is dropped counts as cancelled.
-            Some(GrpcCall::Ended(GrpcOutcome::CalledOff)) => return,
         }
         self.complete();
     }
@@ -436,8 +434,8 @@ impl Transit {
             Face::Invoke if self.route.is_function_error(status) => {
                 self.fail(FailureKind::FunctionError, status.as_str());
             }
-            // 499 is what its client did, not what was wrong with the request.
-            Face::Http | Face::Invoke if status.is_client_error() && status.as_u16() != 499 => self.refuse(),
+            // 499 as well: a client that had closed its request would not have got it.
+            Face::Http | Face::Invoke if status.is_client_error() => self.refuse(),
             Face::Http | Face::Invoke => {}
         }
     }

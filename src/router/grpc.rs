@@ -13,12 +13,12 @@ const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
 pub(super) enum GrpcOutcome {
     /// The call was answered well.
     Answered,
-    /// The version refused it: what was asked for was wrong, it says (3, 5 to 11, 16).
+    /// The version refused it: what was asked for was wrong, or called off, it says (1, 3, 5 to 11, 16).
+    ///
+    /// A client that calls off is gone before its answer; where CANCELLED reaches one, it is the version's word alone.
     Refused,
     /// The version failed, with this code and its name.
     Failed(u16, &'static str),
-    /// The client called it off; it says nothing of the version.
-    CalledOff,
 }
 
 /// What is known of a gRPC answer so far.
@@ -61,9 +61,8 @@ fn is_grpc(content_type: &HeaderValue) -> bool {
 fn outcome(status: &HeaderValue) -> GrpcOutcome {
     let code = status.to_str().ok().and_then(|status| status.trim().parse::<u16>().ok());
     match code.unwrap_or(2) {
-        1 => GrpcOutcome::CalledOff,
         0 => GrpcOutcome::Answered,
-        3 | 5..=11 | 16 => GrpcOutcome::Refused,
+        1 | 3 | 5..=11 | 16 => GrpcOutcome::Refused,
         4 => GrpcOutcome::Failed(4, "DEADLINE_EXCEEDED"),
         12 => GrpcOutcome::Failed(12, "UNIMPLEMENTED"),
         13 => GrpcOutcome::Failed(13, "INTERNAL"),
@@ -86,18 +85,17 @@ mod tests {
     }
 
     #[test]
-    fn codes_are_failures_answers_or_nobodys() {
+    fn codes_are_failures_answers_or_refusals() {
         for code in [2, 4, 12, 13, 14, 15, 17, 999] {
             assert!(
                 matches!(status(&code.to_string()), GrpcOutcome::Failed(known, _) if known == code),
                 "{code}"
             );
         }
-        for code in [3, 5, 6, 7, 8, 9, 10, 11, 16] {
+        for code in [1, 3, 5, 6, 7, 8, 9, 10, 11, 16] {
             assert_eq!(status(&code.to_string()), GrpcOutcome::Refused, "{code}");
         }
         assert_eq!(status("0"), GrpcOutcome::Answered);
-        assert_eq!(status("1"), GrpcOutcome::CalledOff);
         for odd in ["", "OK", "-1", "1e1", "70000"] {
             assert_eq!(status(odd), GrpcOutcome::Failed(2, "UNKNOWN"), "{odd:?}");
         }

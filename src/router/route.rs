@@ -52,6 +52,9 @@ impl Address {
     }
 }
 
+/// The last status of HTTP.
+const STATUS_MAX: u16 = 599;
+
 /// Where the requests to one address go.
 pub(super) struct Route {
     /// What the clients address.
@@ -215,16 +218,17 @@ impl Route {
         }
     }
 
-    /// Whether an answer with this status is a failure.
+    /// Whether an answer with this status is a failure; one beyond HTTP's is held for a 599 (RFC 9110, section 15).
     pub(super) fn is_failure(&self, status: StatusCode) -> bool {
-        self.failure_status.iter().any(|(first, last)| (*first..=*last).contains(&status.as_u16()))
+        let status = status.as_u16().min(STATUS_MAX);
+        self.failure_status.iter().any(|(first, last)| (*first..=*last).contains(&status))
     }
 
     /// Whether an answer with this status makes an Invoke a function error: every 5xx, and every failure.
     ///
     /// A Lambda client is told of nothing else, so what is an error to it does not hang on a plan's patience.
     pub(super) fn is_function_error(&self, status: StatusCode) -> bool {
-        status.is_server_error() || self.is_failure(status)
+        status.as_u16() >= 500 || self.is_failure(status)
     }
 
     /// The alias that is addressed, if it is one.

@@ -4,9 +4,9 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
-use serin::metrics::recorder::EpochCounts;
+use serin::metrics::recorder::{EpochCounts, FailureKind};
 
-use crate::support::router::TestRouter;
+use crate::support::router::{TestRouter, patient};
 use crate::support::until;
 use crate::support::upstream::{Script, Version};
 
@@ -46,6 +46,27 @@ fn deviation(epochs: &[EpochCounts]) -> f64 {
         variance += weight * (1.0 - weight) * requests;
     }
     off.abs() / variance.sqrt()
+}
+
+/// An answer that reaches its client is its version's doing: nobody's are only those that nobody waited for.
+#[test]
+fn every_status_is_good_or_refused_or_a_failure() {
+    let version = Version::start("one");
+    let router = TestRouter::serving(version.target(), patient());
+    let mut client = router.client();
+    let (mut refused, mut failed) = (0, 0);
+    for (sent, (status, what)) in
+        [(200, 0), (302, 0), (404, 1), (499, 1), (500, 2), (599, 2), (600, 2), (999, 2)]
+            .into_iter()
+            .enumerate()
+    {
+        assert_eq!(client.get(&format!("/shop:live/status/{status}")).status, status);
+        refused += u64::from(what == 1);
+        failed += u64::from(what == 2);
+        let counts = router.settled(sent as u64 + 1);
+        let found = (counts.refused, counts.failures.of(FailureKind::Status), counts.cancelled);
+        assert_eq!(found, (refused, failed, 0), "{status}");
+    }
 }
 
 #[test]

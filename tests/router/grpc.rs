@@ -136,11 +136,13 @@ fn a_call_that_is_answered_or_refused_is_none() {
     }
 }
 
+/// Its client is there, or there were no answer: it is the version that called the call off.
 #[test]
-fn a_call_that_is_called_off_says_nothing() {
+fn a_call_that_its_version_calls_off_is_refused() {
     for end in [End::Trailers(Some("1")), End::Alone("1")] {
         on_every_path(end, |_, counts, what| {
-            assert_eq!((counts.cancelled, counts.completed, counts.failures.total()), (2, 0, 0), "{what}");
+            assert_eq!((counts.cancelled, counts.completed, counts.refused), (0, 2, 2), "{what}");
+            assert_eq!(counts.failures.total(), 0, "{what}");
         });
     }
 }

@@ -90,6 +90,10 @@ fn an_answer_below_500_is_the_functions_result() {
 
 #[test]
 fn a_5xx_is_a_function_error_and_a_failure() {
+    // What is no status of HTTP's is held for a 5xx.
+    let (router, answer) = invoked("/status/999", "{}");
+    assert_function_error(&answer, "Upstream.Status", "answered 999");
+    router.assert_failed_once(FailureKind::FunctionError);
     let (router, answer) = invoked("/status/503", "{}");
     assert_function_error(&answer, "Upstream.Status", "answered 503 Service Unavailable: one");
     router.assert_failed_once(FailureKind::FunctionError);
