@@ -45,7 +45,7 @@ pub struct Args {
     #[arg(long, value_name = "FILE")]
     plan: Option<PathBuf>,
     /// How long a rollout may take before it counts as still waiting.
-    #[arg(long, value_name = "SPAN", default_value = "4h", value_parser = flags::span)]
+    #[arg(long, value_name = "SPAN", default_value = "4h", value_parser = flags::virtual_span)]
     until: Duration,
     /// How many times.
     #[arg(long, value_name = "N", default_value_t = 200, value_parser = clap::value_parser!(u64).range(1..=1_000_000))]

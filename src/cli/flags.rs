@@ -81,6 +81,15 @@ pub fn span(text: &str) -> Result<Duration, &'static str> {
     humantime::parse_duration(text).map_err(|_| "a span of time has its unit, as in 90s, 10m or 1h 30m")
 }
 
+/// No simulation goes further; in microseconds, a thousand thousand times as much is still a number.
+pub const VIRTUAL_MAX: Duration = Duration::from_secs(366 * 24 * 3600);
+
+/// A span of virtual time with its unit.
+pub fn virtual_span(text: &str) -> Result<Duration, &'static str> {
+    let span = span(text)?;
+    if span <= VIRTUAL_MAX { Ok(span) } else { Err("no simulation goes further than 366d") }
+}
+
 /// A share of requests with its unit, as in `0.1%`; kept as a fraction 0 to 1.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Share(pub f64);
@@ -171,6 +180,14 @@ mod tests {
         assert_eq!((read.version, read.weight.ppm()), (VersionNumber(42), 30_000));
         for text in ["3%", "42=3", "42=300%", "v42=3%", "=3%"] {
             assert!(text.parse::<VersionWeight>().is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn virtual_time_has_an_end() {
+        assert_eq!(virtual_span("366d"), Ok(VIRTUAL_MAX));
+        for text in ["366d 1ns", "18446744073709551615s", "90", "-1s"] {
+            assert!(virtual_span(text).is_err(), "{text}");
         }
     }
 

@@ -3,7 +3,7 @@
 use std::str::FromStr;
 use std::time::Duration;
 
-use super::flags::{Share, rate, span};
+use super::flags::{Share, rate, virtual_span as span};
 use crate::simulate::{
     Arm, Bursts, Clients, Cold, Crowd, Drift, Incident, Manners, Retries, Spell, Spells, Traffic,
 };
@@ -116,6 +116,9 @@ impl Slower {
     }
 }
 
+/// What comes more often is no spell and no burst, and to draw so many takes for ever.
+const EVERY_MIN: Duration = Duration::from_millis(100);
+
 #[derive(Clone, Copy, Debug)]
 struct IncidentFlag(Incident);
 
@@ -221,6 +224,9 @@ impl FromStr for SpellsFlag {
             None => Spell::Failures(what.parse::<Share>()?.0),
         };
         let (every, lasts) = (span(every)?, span(lasts)?);
+        if every < EVERY_MIN {
+            return Err("these come at most once in 100ms, as in 5%@10m+30s".to_owned());
+        }
         if lasts.is_zero() || lasts >= every {
             return Err(
                 "a spell lasts some time, and less than it takes until the next, as in 5%@10m+30s".to_owned()
@@ -248,6 +254,9 @@ impl FromStr for BurstsFlag {
         };
         let failures = share.map(str::parse::<Share>).transpose()?.map_or(0.0, |share| share.0);
         let (every, lasts) = (span(every)?, span(lasts)?);
+        if every < EVERY_MIN {
+            return Err("these come at most once in 100ms, as in 5%@10m+30s".to_owned());
+        }
         if lasts.is_zero() || lasts >= every {
             return Err(
                 "a burst lasts some time, and less than it takes until the next, as in x10@30s+3s".to_owned()

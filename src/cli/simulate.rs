@@ -8,7 +8,7 @@ use anyhow::Context;
 use serde::Serialize;
 
 use super::exit::Exit;
-use super::flags::{TableOrJson, json, span};
+use super::flags::{TableOrJson, VIRTUAL_MAX, json, virtual_span as span};
 use super::plan_file::PlanFile;
 use super::render::simulation::table;
 use super::scenario::Scenario;
@@ -87,6 +87,10 @@ pub fn run(args: &Args, session: &Session) -> anyhow::Result<Exit> {
         "--day is under a minute: say how long a day is, as in 20m"
     );
     let traffic = args.scenario.traffic();
+    anyhow::ensure!(
+        traffic.canary.latency <= VIRTUAL_MAX,
+        "the canary would answer after more than 366d, and no simulation goes further: see --canary-latency"
+    );
     if args.counts {
         let (run, record) = simulate::run_first_recorded(&plan, &traffic, args.until, args.seed);
         let record = record.with_context(|| format!("nothing was counted in it: it is {}", run.phase))?;

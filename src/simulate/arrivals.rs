@@ -520,7 +520,7 @@ impl<'a> Arrivals<'a> {
         }
         let arm = if canary { &self.traffic.canary } else { &self.traffic.stable };
         let latency_us = arm.latency_us(&mut self.chance);
-        let known_us = at_us + self.spells.slowed(canary, latency_us);
+        let known_us = at_us.saturating_add(self.spells.slowed(canary, latency_us));
         if of.is_counted {
             let serving = self.logs.len() - 1 - of.back;
             self.logs[serving].succeed(of.cohort, canary, known_us <= to_us, to_us);
@@ -546,7 +546,7 @@ impl<'a> Arrivals<'a> {
             self.cold_left -= 1;
             latency_us = (latency_us as f64 * cold.factor) as u64;
         }
-        let (known_us, tally) = (at_us + latency_us, self.logs.len() - 1 - of.back);
+        let (known_us, tally) = (at_us.saturating_add(latency_us), self.logs.len() - 1 - of.back);
         if fate == Fate::Failed {
             self.try_again(of, known_us);
         }

@@ -135,6 +135,8 @@ pub enum ReplayError {
     },
 }
 
+/// The most in one count: sums of as many blocks as anybody has are numbers still.
+const COUNT_MAX: f64 = 1e12;
 /// The longest record, in seconds: ten years.
 const T_MAX: f64 = 3.2e8;
 
@@ -204,6 +206,15 @@ impl Replay {
         within("t", block.t, 0.0..=T_MAX, "it is seconds since the record began")?;
         if block.t < self.t {
             return Err(ReplayError::Backwards { t: block.t, before: self.t });
+        }
+        let counts = [
+            ("stable.requests", block.stable.requests),
+            ("stable.failures", block.stable.failures),
+            ("canary.requests", block.canary.requests),
+            ("canary.failures", block.canary.failures),
+        ];
+        for (what, found) in counts {
+            within(what, found as f64, 0.0..=COUNT_MAX, "no block has more than 1e12")?;
         }
         let expected = "it is the canary's share, from 0 to 1";
         let weight = Weight::from_fraction(block.weight).ok_or(ReplayError::Bounds {

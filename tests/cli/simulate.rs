@@ -135,6 +135,29 @@ fn wrong_scenarios_are_refused_in_sentences() {
         simulated(flags).ended(2).complaining(&[part]);
     }
     simulated(&["--rps", "1", "--until", "0s"]).ended(1).complaining(&["no time at all"]);
+    // Where virtual time would go beyond what a number holds, and where it would never end.
+    const FOR_EVER: &str = "18446744073709551615s";
+    for (flag, value) in [
+        ("--until", FOR_EVER.to_owned()),
+        ("--prior", FOR_EVER.to_owned()),
+        ("--stable-latency", FOR_EVER.to_owned()),
+        ("--canary-latency", format!("+{FOR_EVER}")),
+        ("--failures-show", format!("{FOR_EVER}/0s")),
+        ("--failures-show", format!("0s/{FOR_EVER}")),
+        ("--canary-breaks", FOR_EVER.to_owned()),
+        ("--incident", format!("1%@{FOR_EVER}+1s")),
+        ("--incident", format!("1%@0s+{FOR_EVER}")),
+        ("--drift", format!("x5@{FOR_EVER}")),
+        ("--spells", format!("5%@{FOR_EVER}+1s")),
+        ("--restart-every", FOR_EVER.to_owned()),
+    ] {
+        simulated(&["--rps", "1", flag, &value]).ended(2).complaining(&[flag, "further than 366d"]);
+    }
+    simulated(&["--rps", "1", "--spells", "5%@10ns+1ns"]).ended(2).complaining(&["once in 100ms"]);
+    let flags = ["--rps", "1", "--stable-latency", "366d", "--canary-latency"];
+    simulated(&[&flags[..], &["x10000"]].concat()).ended(1).complaining(&["--canary-latency"]);
+    let slow = ["x1", "--spells", "x1000@1h+59m", "--cold", "5x1000", "--until", "10m", "--runs", "2"];
+    simulated(&[&flags[..], &slow].concat()).done();
     simulated(&["--rps", "1", "--prior", "31d"]).ended(1).complaining(&["thirty days"]);
     simulated(&["--rps", "1", "--restart-every", "10ms"]).ended(1).complaining(&["under a second"]);
     simulated(&["--rps", "1", "--daily", "--day", "1s"]).ended(1).complaining(&["under a minute"]);

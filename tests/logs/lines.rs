@@ -116,6 +116,15 @@ fn groups_streams_and_events_are_those_of_cloudwatch() {
         json!({ "logGroupName": "/aws/lambda/f", "filterPattern": "{ $.a = 1 }" }),
     );
     assert!(refused.error().contains("JSON patterns"), "{refused:?}");
+    // As many words as a pattern has room for are looked for, and what is longer is refused as on AWS.
+    for (words, found) in [("Z ", 0), ("N ", 122), ("R ", 366)] {
+        let pattern = words.repeat(512);
+        assert_eq!(all(&json!({ "filterPattern": pattern })).len(), found, "{words:?}");
+        let body = json!({ "logGroupName": "/aws/lambda/f", "filterPattern": pattern + "R" });
+        let refused = ask(&house, "FilterLogEvents", body);
+        assert_eq!(refused.status, 400, "{refused:?}");
+        assert!(refused.error().contains("less than or equal to 1024"), "{refused:?}");
+    }
 
     // From the end backwards, and from the head forwards, until a token comes back.
     for (from_head, token) in [(true, "nextForwardToken"), (false, "nextBackwardToken")] {

@@ -136,6 +136,33 @@ fn metrics_are_listed_by_what_they_have() {
     assert!(list(&json!({ "Namespace": "AWS/EC2" })).is_empty());
 }
 
+/// The end of time, the longest period and the last token there can be are answered like any others.
+#[test]
+fn the_largest_numbers_are_answered() {
+    let house = House::start();
+    let _services = furnish(&house);
+    let sent = send(&house);
+    let statistics = |start: f64, end: f64, period: i64| {
+        let body = json!({ "Namespace": "AWS/Lambda", "MetricName": "Invocations", "Period": period,
+            "Dimensions": dimensions(&[("FunctionName", "f")]), "StartTime": start, "EndTime": end, "Statistics": ["Sum"] });
+        aws(&house, STATISTICS, &body)
+    };
+    let too_many = statistics(0.0, 1e300, 60);
+    assert_eq!(too_many.status, 400, "{too_many:?}");
+    assert!(too_many.error().contains("exceeds the limit of 1440"), "{too_many:?}");
+    // The longest multiple of a minute.
+    let longest = i64::MAX / 60 * 60;
+    for end in [2e9, 1e300] {
+        let reply = statistics(0.0, end, longest).ok();
+        assert_eq!(reply["Datapoints"][0]["Sum"], total(&sent, |_, _| true).0, "{reply}");
+    }
+    let last = u64::MAX.to_string();
+    assert_eq!(aws(&house, LIST, &json!({ "NextToken": last })).ok(), json!({ "Metrics": [] }));
+    let groups =
+        aws(&house, "Logs_20140328.DescribeLogGroups", &json!({ "nextToken": last, "limit": 2 })).ok();
+    assert_eq!(groups, json!({ "logGroups": [] }));
+}
+
 #[test]
 fn what_is_not_served_is_refused_by_name() {
     let house = House::start();

@@ -202,6 +202,8 @@ fn what_is_no_count_is_refused_with_its_line() {
         ),
         (&format!("{BLOCK}\n{{\"prior\": {{\"requests\": 1, \"failures\": 0}}}}"), &["line 2", "first line"]),
         ("{\"prior\": {\"requests\": -1, \"failures\": 0}}", &["line 1", "prior.requests"]),
+        (&BLOCK.replace("97", "1000000000001"), &["line 1", "`stable.requests`", "more than 1e12"]),
+        (&BLOCK.replace("\"failures\": 3", "\"failures\": 18446744073709551615"), &["`canary.failures`"]),
         (
             "{\"prior\": {\"requests\": 9, \"failures\": 0, \"dispersion\": 0.5}}",
             &["line 1", "prior.dispersion", "less cannot be"],

@@ -16,7 +16,7 @@ use crate::clock;
 use crate::domain::log::{Minute, Tally};
 
 /// GetMetricStatistics gives no more than this at once.
-const DATAPOINTS_MAX: i64 = 1440;
+const DATAPOINTS_MAX: u64 = 1440;
 /// GetMetricData gives no more than this at once, nor in one page unless asked for fewer.
 const PAGE_DATAPOINTS_MAX: usize = 100_800;
 /// GetMetricData takes no more queries.
@@ -273,7 +273,8 @@ fn metric_statistics(api: &Api, input: &StatisticsInput) -> Result<Value, AwsErr
             "At least one of the parameters Statistics and ExtendedStatistics must be specified.",
         ));
     }
-    let asked = (span.1.begins_s() - span.0.begins_s() + input.period - 1) / input.period;
+    // Neither is negative; the end of time and the longest period must not add up to more than a number holds.
+    let asked = span.1.begins_s().abs_diff(span.0.begins_s()).div_ceil(input.period.unsigned_abs());
     if asked > DATAPOINTS_MAX {
         return Err(conflicting(format!(
             "You have requested up to {asked} datapoints, which exceeds the limit of {DATAPOINTS_MAX}. You may reduce the \
@@ -358,8 +359,9 @@ fn list_metrics(api: &Api, input: &ListInput) -> Result<Value, AwsError> {
         .collect();
     let page: Vec<&Value> = metrics.iter().skip(skipped).take(LIST_PAGE).collect();
     let mut answer = json!({ "Metrics": page });
-    if skipped + LIST_PAGE < metrics.len() {
-        answer["NextToken"] = json!((skipped + LIST_PAGE).to_string());
+    let next = skipped.saturating_add(LIST_PAGE);
+    if next < metrics.len() {
+        answer["NextToken"] = json!(next.to_string());
     }
     Ok(answer)
 }

@@ -17,6 +17,8 @@ const PREFIX: &str = "/aws/lambda/";
 const DESCRIBED_MAX: usize = 50;
 /// Lines in one page.
 const EVENTS_MAX: u32 = 10_000;
+/// As on AWS; each of its words is a condition of the question to the log's database.
+const PATTERN_CHARS_MAX: usize = 1024;
 /// The text of one page.
 const PAGE_BYTES_MAX: usize = 1 << 20;
 
@@ -135,8 +137,9 @@ fn groups(reader: &LogReader, place: &Place, input: &GroupsInput) -> Result<Valu
     }
     let page: Vec<&Value> = groups.iter().skip(skipped).take(limit).collect();
     let mut answer = json!({ "logGroups": page });
-    if skipped + limit < groups.len() {
-        answer["nextToken"] = json!((skipped + limit).to_string());
+    let next = skipped.saturating_add(limit);
+    if next < groups.len() {
+        answer["nextToken"] = json!(next.to_string());
     }
     Ok(answer)
 }
@@ -317,7 +320,14 @@ fn filtered(reader: &LogReader, input: &FilterInput) -> Result<Value, AwsError> 
         return Err(invalid("logStreamNames and logStreamNamePrefix are mutually exclusive."));
     }
     let limit = page_size(input.limit, EVENTS_MAX)?;
-    let terms = log_pattern::read(input.filter_pattern.as_deref().unwrap_or_default()).map_err(invalid)?;
+    let pattern = input.filter_pattern.as_deref().unwrap_or_default();
+    if pattern.chars().count() > PATTERN_CHARS_MAX {
+        return Err(invalid(format!(
+            "1 validation error detected: Value at 'filterPattern' failed to satisfy constraint: Member must have length \
+             less than or equal to {PATTERN_CHARS_MAX}"
+        )));
+    }
+    let terms = log_pattern::read(pattern).map_err(invalid)?;
     let after =
         input.next_token.as_deref().map(|token| read_cursor(token).ok_or_else(bad_token)).transpose()?;
     let function = function(reader, input.log_group_name.as_deref(), input.log_group_identifier.as_deref())?;
