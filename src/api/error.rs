@@ -96,6 +96,7 @@ impl From<DoorError> for ApiError {
                     | StoreError::File { .. }
                     | StoreError::NewerSchema { .. }
                     | StoreError::Foreign { .. }
+                    | StoreError::Pipe { .. }
                     | StoreError::AffectedSqlite(_)
                     | StoreError::Fenced
                     | StoreError::Frozen(_)

@@ -170,6 +170,7 @@ pub(super) fn refuse_absent(path: &Path) -> Result<(), StoreError> {
 /// Refused while a daemon runs on the directory, and for a file that is not a sound serin store. The new file belongs to
 /// the directory's owner. Tells where the old store is kept, if there was one.
 pub fn restore(dir: &Path, from: &Path, holder: &str) -> Result<Option<PathBuf>, StoreError> {
+    private::refuse_pipes(dir)?;
     refuse_absent(from)?;
     let copy = connect_for_reading(from)?;
     let verdict: String = copy

@@ -7,7 +7,6 @@ use std::path::Path;
 
 use rusqlite::{Connection, TransactionBehavior};
 
-use super::StoreError;
 use super::backup::{finish_restore, refuse_absent};
 use super::chain::{self, Chain};
 use super::header;
@@ -22,6 +21,7 @@ use super::open::{
 };
 use super::owner::Ownership;
 use super::rows::{Scan, each, json, number, optional_bytes, optional_number, optional_text, shown, text};
+use super::{StoreError, private};
 use crate::domain::actor::Actor;
 use crate::domain::alias::AliasId;
 use crate::domain::analysis::evidence::Evidence;
@@ -63,6 +63,7 @@ impl Found {
 ///
 /// Checking works beside a running daemon. Repairing needs the directory to itself; `at` and `holder` say when and who.
 pub fn fsck(dir: &Path, repair: Option<(Timestamp, &str, &Actor)>) -> Result<Vec<Finding>, StoreError> {
+    private::refuse_pipes(dir)?;
     let path = dir.join(DATABASE_FILE);
     let Some((at, holder, actor)) = repair else {
         refuse_absent(&path)?;

@@ -5,7 +5,7 @@
 
 use std::fs::File;
 use std::io::{ErrorKind, Read, Seek, SeekFrom};
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
 use std::path::Path;
 
 use super::StoreError;
@@ -32,7 +32,11 @@ pub(super) enum Header {
 pub(super) fn read(path: &Path) -> Result<Header, StoreError> {
     let failed = |why| StoreError::file("read", path)(why);
     let mut first = Vec::new();
-    match File::open(path) {
+    // Whoever opens a pipe waits for its other end, unless they say that they do not.
+    match File::options().read(true).custom_flags(libc::O_NONBLOCK).open(path) {
+        Ok(file) if file.metadata().map_err(failed)?.file_type().is_fifo() => {
+            return Err(StoreError::Pipe { path: path.to_owned() });
+        }
         Ok(file) => file.take(NEEDED_BYTES as u64).read_to_end(&mut first).map_err(failed)?,
         Err(why) if why.kind() == ErrorKind::NotFound => return Ok(Header::Absent),
         Err(why) => return Err(failed(why)),

@@ -84,6 +84,12 @@ pub enum StoreError {
         /// The database.
         path: PathBuf,
     },
+    /// A pipe is where a file belongs.
+    #[error("{path} is a pipe, and serin would wait for ever for what comes out of it: take it away")]
+    Pipe {
+        /// Where.
+        path: PathBuf,
+    },
     /// SQLite itself is one with a known corruption bug.
     #[error(
         "this build runs on SQLite {0}, which can corrupt a WAL database (fixed in 3.51.3); rebuild with a newer one"
@@ -175,8 +181,11 @@ impl StoreError {
 
     /// Whether the file is somebody else's: it is left exactly as it is.
     pub fn is_refusal(&self) -> bool {
-        use StoreError::{AffectedSqlite, Fenced, Foreign, Held, NewerSchema};
-        matches!(self, AffectedSqlite(_) | Fenced | Foreign { .. } | Held { .. } | NewerSchema { .. })
+        use StoreError::{AffectedSqlite, Fenced, Foreign, Held, NewerSchema, Pipe};
+        matches!(
+            self,
+            AffectedSqlite(_) | Fenced | Foreign { .. } | Held { .. } | NewerSchema { .. } | Pipe { .. }
+        )
     }
 
     pub(crate) fn file(

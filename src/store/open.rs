@@ -81,6 +81,7 @@ impl Store {
         start: impl FnOnce(Desk) -> Result<Writer, StoreError>,
     ) -> Result<(Store, Loaded), StoreError> {
         refuse_affected_sqlite()?;
+        private::refuse_pipes(dir)?;
         let path = dir.join(DATABASE_FILE);
         // Before the lock, whose file would be a trace in a directory that is somebody else's.
         let checked = Checked::now(&path)?;

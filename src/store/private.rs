@@ -2,7 +2,7 @@
 
 use std::fs::{DirBuilder, File, OpenOptions, Permissions, set_permissions};
 use std::io;
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, FileTypeExt, OpenOptionsExt, PermissionsExt};
 use std::path::Path;
 
 use super::StoreError;
@@ -20,6 +20,20 @@ const OURS: [&str; 10] = [
     "last-table",
     "evidence-aside",
 ];
+
+/// Refuses a directory in which one of serin's files is a pipe: whoever opens that waits for its other end, for ever.
+pub(super) fn refuse_pipes(dir: &Path) -> Result<(), StoreError> {
+    // A directory that is not there, or not to be read, is for others to complain about.
+    for entry in std::fs::read_dir(dir).into_iter().flatten().flatten() {
+        let (name, path) = (entry.file_name(), entry.path());
+        let is_ours = OURS.iter().any(|ours| name.to_string_lossy().starts_with(ours));
+        // Of a link this is what it leads to, which is what would be opened.
+        if is_ours && std::fs::metadata(&path).is_ok_and(|found| found.file_type().is_fifo()) {
+            return Err(StoreError::Pipe { path });
+        }
+    }
+    Ok(())
+}
 
 /// Makes a directory that nobody else may look into; in one that is there, what an older serin left readable by others is
 /// its owner's alone from here on.
@@ -88,7 +102,31 @@ pub(super) fn new_file(path: &Path) -> io::Result<std::fs::File> {
 
 #[cfg(test)]
 mod tests {
+    use rustix::fs::{CWD, FileType, Mode, mknodat};
+
     use super::*;
+
+    #[test]
+    fn a_pipe_among_the_files_is_refused_and_not_opened() {
+        let dir = tempfile::tempdir().unwrap();
+        let pipe = |name: &str| {
+            let path = dir.path().join(name);
+            mknodat(CWD, &path, FileType::Fifo, Mode::from_raw_mode(0o600), 0).unwrap();
+            path
+        };
+        pipe("somebodys");
+        refuse_pipes(dir.path()).unwrap();
+        refuse_pipes(&dir.path().join("nowhere")).unwrap();
+        for name in OURS {
+            let path = pipe(name);
+            let why = refuse_pipes(dir.path()).unwrap_err().to_string();
+            assert!(why.starts_with(&format!("{} is a pipe", path.display())), "{why}");
+            std::fs::remove_file(&path).unwrap();
+        }
+        std::os::unix::fs::symlink(dir.path().join("somebodys"), dir.path().join("serin.db")).unwrap();
+        assert!(refuse_pipes(dir.path()).is_err());
+        assert!(crate::store::header::read(&dir.path().join("serin.db")).is_err());
+    }
 
     #[test]
     fn what_others_could_read_is_the_owners_alone_afterwards() {

@@ -2,6 +2,7 @@
 
 use std::os::unix::fs::{MetadataExt, symlink};
 
+use rustix::fs::{CWD, FileType, Mode, mknodat};
 use serde_json::json;
 
 use crate::support::client::Client;
@@ -149,6 +150,9 @@ fn what_is_no_backup_is_not_restored() {
     serin(&["restore", "--from", &other, "--data-dir", &data]).ended(1);
     std::fs::write(&other, "not a database, and long enough to be looked at as one").unwrap();
     serin(&["restore", "--from", &other, "--data-dir", &data]).ended(1);
+    let pipe = path(dir.path(), "pipe");
+    mknodat(CWD, &pipe, FileType::Fifo, Mode::from_raw_mode(0o600), 0).unwrap();
+    serin(&["restore", "--from", &pipe, "--data-dir", &data]).ended(1).complaining(&["pipe is a pipe"]);
     serin(&["restore", "--from", &other]).ended(2).complaining(&["--data-dir"]);
     serin(&["backup", "--to", &path(dir.path(), "x"), "--url", "http://127.0.0.1:1"])
         .ended(1)
