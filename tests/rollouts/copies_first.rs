@@ -13,7 +13,9 @@ use crate::support::service::{Load, Service};
 use crate::support::until;
 
 const SOON: Duration = Duration::from_secs(60);
-const PLAN: &str = "function: f\nalias: live\nsteps: [50%, 100%]\nbake: 1h\nfirstWeight: mirror\n";
+/// Failures alone are judged: a machine that other work keeps busy makes either version slow at its own times.
+const PLAN: &str = "function: f\nalias: live\nsteps: [50%, 100%]\nbake: 1h\nfirstWeight: mirror\n\
+                    analysis: {latency: none}\n";
 
 fn house(stable: &Service, canary: &Service) -> House {
     let house = House::start();
@@ -72,10 +74,12 @@ fn copies_prove_it_over_a_restart_and_then_users_get_it() {
     until("users get it", || load.of("2").0 > 20);
     let told = house.history("f:live").iter().map(ToString::to_string).collect::<String>();
     assert!(told.contains("copies to v2") && told.contains("proven"), "{told}");
-    // No more copies than were made before.
-    let at_half = copies(&house.status("f:live"));
-    until("more of them get it", || load.of("2").0 > 100);
-    assert_eq!(copies(&house.status("f:live")), at_half);
+    // No more copies than were made before; the last of those may still be on their way.
+    until("nothing is copied any more while users get it", || {
+        let (copied, users) = (copies(&house.status("f:live")), load.of("2").0);
+        until("more of them get it", || load.of("2").0 > users + 50);
+        copies(&house.status("f:live")) == copied
+    });
     house.verb("f:live", "abort", &json!({})).ok();
     let ended = house.wait_for("f:live", "Aborted", SOON);
     assert_eq!(ended["routing"]["text"], "v1");
