@@ -365,7 +365,7 @@ mod tests {
     }
 
     #[test]
-    #[ignore = "takes a minute: four kinds of failures at four weights, 400 runs each"]
+    #[ignore = "takes a minute: four kinds of failures at four weights, 400 runs each; scripts/test-long runs this"]
     fn how_many_good_canaries_are_proven() {
         const RUNS: u64 = 400;
         for (of, share) in [("users", 0.001), ("users", 0.01), ("requests", 0.001), ("requests", 0.01)] {

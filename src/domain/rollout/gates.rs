@@ -225,7 +225,7 @@ impl Rollout {
                     Need::Webhook { tried: record.answers.hook.tried, of: hook.retries.saturating_add(1) };
                 gates.push(Gate { need, met: record.answers.hook.has_agreed() });
             }
-            _ => {}
+            Some(Step::SetWeight(_)) | None => {}
         }
         if record.committed.as_ref().is_some_and(|committed| !committed.served) {
             gates.push(Gate { need: Need::Served, met: false });

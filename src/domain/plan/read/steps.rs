@@ -310,7 +310,8 @@ impl Reader<'_> {
                         .related(last_place, format!("{last} is set here"));
                 }
                 (Step::SetWeight(weight), _) => before = Some((*weight, *place)),
-                _ => {}
+                (Step::Bake(_), Some(_))
+                | (Step::Pause | Step::Approval(_) | Step::Analysis(_) | Step::Webhook(_), _) => {}
             }
         }
         match before {
