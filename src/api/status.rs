@@ -589,32 +589,15 @@ pub fn counts_view(record: &Record) -> CountsView {
 /// An entry of the journal on the wire.
 pub fn event_view(entry: &Entry) -> EventView {
     let value = serde_json::to_value(entry).unwrap_or_default();
-    let (phase, step) = match &entry.what {
-        Happening::Rollout { phase, step, .. } => (Some(phase.clone()), Some(*step)),
-        Happening::FunctionCreated
-        | Happening::FunctionDeleted
-        | Happening::VersionPublished { .. }
-        | Happening::VersionDeleted { .. }
-        | Happening::FunctionChanged { .. }
-        | Happening::EventSourceChanged { .. }
-        | Happening::AliasCreated
-        | Happening::AliasUpdated { .. }
-        | Happening::AliasDeleted
-        | Happening::PermissionAdded { .. }
-        | Happening::PermissionRemoved { .. }
-        | Happening::RolloutStarted { .. }
-        | Happening::TakenOver { .. }
-        | Happening::Watch { .. }
-        | Happening::PreviousRestored { .. }
-        | Happening::RolledBackTo { .. } => (None, None),
-    };
     let what = value.get("what");
     let tag = |value: Option<&serde_json::Value>, key: &str| -> Option<String> {
         value?.get(key)?.as_str().map(str::to_owned)
     };
-    let kind = match &entry.what {
-        Happening::Rollout { .. } => tag(what.and_then(|what| what.get("event")), "event"),
-        Happening::Watch { event } => Some(event.kind().to_owned()),
+    let (phase, step, kind) = match &entry.what {
+        Happening::Rollout { phase, step, .. } => {
+            (Some(phase.clone()), Some(*step), tag(what.and_then(|what| what.get("event")), "event"))
+        }
+        Happening::Watch { event } => (None, None, Some(event.kind().to_owned())),
         Happening::FunctionCreated
         | Happening::FunctionDeleted
         | Happening::VersionPublished { .. }
@@ -629,7 +612,7 @@ pub fn event_view(entry: &Entry) -> EventView {
         | Happening::RolloutStarted { .. }
         | Happening::TakenOver { .. }
         | Happening::PreviousRestored { .. }
-        | Happening::RolledBackTo { .. } => tag(what, "kind"),
+        | Happening::RolledBackTo { .. } => (None, None, tag(what, "kind")),
     };
     EventView {
         seq: entry.seq.0,
