@@ -20,6 +20,7 @@ mod feasibility;
 mod flags;
 mod fsck;
 mod function;
+mod health;
 mod history;
 mod lint;
 mod logs;
@@ -28,6 +29,7 @@ mod pause;
 mod plan;
 mod plan_file;
 mod promote;
+pub mod reference;
 pub mod render;
 mod replay;
 mod restore;
@@ -129,7 +131,7 @@ enum Command {
     /// Create, change, show and delete aliases.
     #[command(subcommand)]
     Alias(alias::Command),
-    /// Show the daemon's plan files.
+    /// Show the daemon's plan files, or write one from another tool's manifest.
     #[command(subcommand)]
     Plan(plan::Command),
     /// Check plan files, and show every fault with its place.
@@ -142,6 +144,8 @@ enum Command {
     Calibrate(calibrate::Args),
     /// Print the JSON Schema of plan files, for editors.
     Schema,
+    /// Say whether the daemon lives, or can decide and store.
+    Health(health::Args),
     /// Check the store against its journal, and mend aliases.
     Fsck(fsck::Args),
     /// Write a whole copy of the store to a new file.
@@ -241,6 +245,7 @@ impl Command {
             Command::Replay(args) => replay::run(args, session),
             Command::Calibrate(args) => calibrate::run(args, session),
             Command::Schema => schema::run(session),
+            Command::Health(args) => health::run(args, session),
             Command::Fsck(args) => fsck::run(args, session),
             Command::Backup(args) => backup::run(args, session),
             Command::Restore(args) => restore::run(args, session),

@@ -123,6 +123,11 @@ impl Client {
         self.transport.base()
     }
 
+    /// Whether the daemon lives, or, with `ready`, can decide and store; what it says of that.
+    pub fn health(&self, ready: bool) -> Result<String, ClientError> {
+        self.transport.get_text(if ready { "/readyz" } else { "/livez" })
+    }
+
     /// Rollouts, newest first.
     pub fn rollouts(&self, wanted: &RolloutQuery<'_>) -> Result<RolloutList, ClientError> {
         let query = query(&[

@@ -2,7 +2,7 @@
 
 use crate::support::client::{Answer, Client};
 use crate::support::faults::shim;
-use crate::support::serin::{Daemon, command};
+use crate::support::serin::{Daemon, command, serin};
 use crate::support::until;
 use crate::support::upstream::Version;
 
@@ -25,15 +25,20 @@ fn livez_fails_when_the_thread_that_decides_makes_no_turn_for_a_minute_and_the_r
     daemon.serin(&["function", "publish", "shop", "--url", &format!("http://{}", version.addr())]).done();
     daemon.serin(&["alias", "create", "shop:live", "--version", "1"]).done();
     assert_eq!(control(&daemon, "/livez").status, 200);
+    assert_eq!(daemon.serin(&["health"]).done().out, "ok\n");
+    daemon.serin(&["health", "--ready"]).done();
     std::fs::write(&trigger, "").unwrap();
     until("it is said", || control(&daemon, "/livez").status == 503);
     let answer = control(&daemon, "/livez");
     assert!(answer.text().starts_with("the thread that decides has made no turn for 6"), "{}", answer.text());
+    daemon.serin(&["health"]).ended(1).complaining(&["503", "the thread that decides has made no turn"]);
     // What it was asked just then it may still have answered.
     until("it is not ready", || control(&daemon, "/readyz").status == 503);
     assert_eq!(Client::connect(daemon.router).get("/shop:live/x").status, 200);
     std::fs::remove_file(&trigger).unwrap();
     until("it goes on", || control(&daemon, "/livez").status == 200);
     daemon.serin(&["alias", "get", "shop:live"]).done();
+    let url = daemon.url();
     daemon.stop();
+    serin(&["health", "--url", &url]).ended(1).complaining(&["connection refused"]);
 }

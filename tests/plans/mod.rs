@@ -1,6 +1,7 @@
 //! Every plan in `plans/` is sound, and every bad plan is refused in the words written down beside it.
 
 mod hostile;
+mod import;
 
 use std::collections::BTreeSet;
 use std::path::Path;

@@ -1,5 +1,6 @@
-//! `serin plan`: the daemon's plan files.
+//! `serin plan`: the daemon's plan files, and those that come of other tools' manifests.
 
+mod import;
 mod list;
 mod show;
 
@@ -16,6 +17,8 @@ pub enum Command {
     List(list::Args),
     /// Show one plan with every default filled in, and what is wrong with it.
     Show(show::Args),
+    /// Write a plan from an Argo Rollout, a Flagger Canary, a SAM template or an application of PipeCD.
+    Import(import::Args),
 }
 
 impl Command {
@@ -24,6 +27,7 @@ impl Command {
         match self {
             Command::List(args) => list::run(args, session),
             Command::Show(args) => show::run(args, session),
+            Command::Import(args) => import::run(args, session),
         }
     }
 }
