@@ -1,5 +1,6 @@
 //! The page of the book that lists every command: what `--help` says of each, in one file.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 
 use super::command;
@@ -28,6 +29,20 @@ pub fn reference() -> String {
         let _ = write!(page, "\n{level} {path}\n\n```text\n{}\n```\n", help.join("\n").trim_end());
     }
     page.replace("\n# serin\n", "\n## serin\n")
+}
+
+/// The flags of every command, by what is typed behind `serin`, without their dashes.
+pub fn flags() -> BTreeMap<String, BTreeSet<String>> {
+    let mut root = command();
+    root.build();
+    let mut commands = Vec::new();
+    collect(&root, "", &mut commands);
+    let of = |command: &clap::Command| {
+        let longs = command.get_arguments().filter_map(clap::Arg::get_long_and_visible_aliases);
+        longs.flatten().map(str::to_owned).collect()
+    };
+    let typed = |path: &str| path.strip_prefix("serin ").unwrap_or_default().to_owned();
+    commands.iter().map(|(path, command)| (typed(path), of(command))).collect()
 }
 
 /// The command without what hangs on the machine: the terminal's width, the environment.

@@ -22,4 +22,5 @@ mod states;
 mod store;
 mod tokens;
 mod tunnels;
+mod tutorial;
 mod usage;

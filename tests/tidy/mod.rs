@@ -1,5 +1,7 @@
 //! The rules of the house that a compiler does not hold: who imports whom, what stays pure, how files begin.
 
+mod book;
+
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
