@@ -1,6 +1,7 @@
 //! The one integration binary: a folder per part of the house, and what they share in `support`.
 
 mod access;
+mod api;
 mod cli;
 mod crash;
 mod lambda;

@@ -3,11 +3,11 @@
 use std::collections::BTreeMap;
 
 use axum::Json;
-use axum::extract::{Path, State};
+use axum::extract::State;
 
 use super::Api;
 use super::error::ApiError;
-use super::extract::{Asker, Required};
+use super::extract::{Asker, Path, Required};
 use super::functions::{deleted, function_name, unexpected};
 use super::status::routing_view;
 use super::tunnels;

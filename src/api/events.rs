@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Json;
-use axum::extract::{Query, State};
+use axum::extract::State;
 use axum::http::{HeaderMap, Method, Uri};
 use axum::response::sse::{Event, KeepAlive, Sse};
 use futures_core::Stream;
@@ -14,6 +14,7 @@ use serde::Deserialize;
 use super::Api;
 use super::auth::LAMBDA;
 use super::error::ApiError;
+use super::extract::Query;
 use super::rollouts::{HistoryQuery, blocking};
 use super::status::event_view;
 use super::wire::{ErrorBody, EventList};
@@ -76,7 +77,8 @@ pub async fn stream(
 /// The journal of everything: what came after a sequence number, oldest first, or else the newest entries.
 #[utoipa::path(get, path = "/v1/history", tag = "events",
     params(("after" = Option<u64>, Query, description = "only later than this sequence number"),
-           ("limit" = Option<u32>, Query, description = "at most so many, 1 to 1000; the newest 100 unless given")),
+           ("limit" = Option<u32>, Query, minimum = 1, maximum = 1000,
+            description = "at most so many, 1 to 1000; the newest 100 unless given")),
     responses((status = 200, body = EventList), (status = 400, body = ErrorBody)))]
 pub async fn list(
     State(api): State<Api>,

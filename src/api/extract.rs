@@ -1,8 +1,9 @@
-//! What every change brings: who, why, and a key that makes asking twice do it once.
+//! What a request brings: for every change who, why, and a key that makes asking twice do it once; and its parts, of which
+//! a faulty one is refused in the words and the shape of the API.
 
 use axum::Json;
 use axum::extract::rejection::JsonRejection;
-use axum::extract::{FromRequest, FromRequestParts, Request};
+use axum::extract::{self, FromRequest, FromRequestParts, Request};
 use axum::http::request::Parts;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -11,6 +12,7 @@ use sha2::{Digest, Sha256};
 use super::Api;
 use super::auth::Caller;
 use super::error::ApiError;
+use super::wire::Object;
 use crate::chance;
 use crate::clock;
 use crate::control::door::{Action, Command, IdempotencyKey, Reply};
@@ -92,7 +94,7 @@ pub fn checked_reason(reason: Option<String>) -> Result<Option<String>, ApiError
     Ok(reason)
 }
 
-/// A JSON body; an empty one means every field's default, and a faulty one says where.
+/// A JSON body; an empty one and null mean every field's default, and a faulty one says where.
 pub struct Body<T>(pub T);
 
 impl<T: DeserializeOwned + Default> FromRequest<Api> for Body<T> {
@@ -104,7 +106,34 @@ impl<T: DeserializeOwned + Default> FromRequest<Api> for Body<T> {
         if is_empty {
             return Ok(Body(T::default()));
         }
-        Required::from_request(request, api).await.map(|Required(value)| Body(value))
+        let value: Option<Object<T>> = json(request, api).await?;
+        Ok(Body(value.map(|Object(value)| value).unwrap_or_default()))
+    }
+}
+
+/// What the placeholders of a path stand for.
+pub struct Path<T>(pub T);
+
+impl<T: DeserializeOwned + Send> FromRequestParts<Api> for Path<T> {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, api: &Api) -> Result<Path<T>, ApiError> {
+        let found = extract::Path::from_request_parts(parts, api).await;
+        let extract::Path(value) = found.map_err(|why| ApiError::invalid(why.body_text()))?;
+        Ok(Path(value))
+    }
+}
+
+/// What stands behind a path's question mark.
+pub struct Query<T>(pub T);
+
+impl<T: DeserializeOwned> FromRequestParts<Api> for Query<T> {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, api: &Api) -> Result<Query<T>, ApiError> {
+        let found = extract::Query::from_request_parts(parts, api).await;
+        let extract::Query(value) = found.map_err(|why| ApiError::invalid(why.body_text()))?;
+        Ok(Query(value))
     }
 }
 
@@ -115,12 +144,16 @@ impl<T: DeserializeOwned> FromRequest<Api> for Required<T> {
     type Rejection = ApiError;
 
     async fn from_request(request: Request, api: &Api) -> Result<Required<T>, ApiError> {
-        match Json::from_request(request, api).await {
-            Ok(Json(value)) => Ok(Required(value)),
-            Err(JsonRejection::MissingJsonContentType(_)) => {
-                Err(ApiError::invalid("the body must be JSON, with content-type: application/json"))
-            }
-            Err(rejection) => Err(ApiError::invalid(rejection.body_text())),
+        json(request, api).await.map(|Object(value)| Required(value))
+    }
+}
+
+async fn json<T: DeserializeOwned>(request: Request, api: &Api) -> Result<T, ApiError> {
+    match Json::from_request(request, api).await {
+        Ok(Json(value)) => Ok(value),
+        Err(JsonRejection::MissingJsonContentType(_)) => {
+            Err(ApiError::invalid("the body must be JSON, with content-type: application/json"))
         }
+        Err(rejection) => Err(ApiError::invalid(rejection.body_text())),
     }
 }

@@ -1,11 +1,11 @@
 //! Functions and versions, as our own API shows and takes them.
 
 use axum::Json;
-use axum::extract::{Path, State};
+use axum::extract::State;
 
 use super::Api;
 use super::error::ApiError;
-use super::extract::{Asker, Required};
+use super::extract::{Asker, Path, Required};
 use super::wire::{
     DeleteReply, ErrorBody, FunctionList, FunctionView, PublishReply, PublishRequest, TimeoutsView,
     VersionList, VersionView,

@@ -11,11 +11,13 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
 use tokio::time::timeout;
+use utoipa::ToSchema;
 
 use super::Api;
 use super::auth::Caller;
 use super::error::{ApiError, Face};
 use super::extract::Body;
+use super::wire::ErrorBody;
 use crate::domain::time::human;
 use crate::store::StoreError;
 
@@ -125,12 +127,13 @@ pub async fn wrong_method(uri: Uri) -> Response {
 }
 
 /// A copy of the store that somebody wants.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct BackupRequest {
     /// Why.
     reason: Option<String>,
     /// Where serin once wrote it, as whoever it runs as.
+    #[schema(ignore)]
     to: Option<serde::de::IgnoredAny>,
 }
 
@@ -138,6 +141,8 @@ pub struct BackupRequest {
 const PIECE_BYTES: usize = 256 << 10;
 
 /// A whole, consistent copy of the store, for the client to write where it may.
+#[utoipa::path(post, path = "/v1/backup", tag = "health", request_body = Option<BackupRequest>,
+    responses((status = 200, body = Vec<u8>, content_type = "application/vnd.sqlite3"), (status = 400, body = ErrorBody)))]
 pub async fn backup(
     State(api): State<Api>,
     Extension(caller): Extension<Caller>,

@@ -1,11 +1,12 @@
 //! Log lines of invocations for the command line: the newest, or what came since.
 
 use axum::Json;
-use axum::extract::{Path, Query, State};
+use axum::extract::State;
 use serde::Deserialize;
 
 use super::Api;
 use super::error::ApiError;
+use super::extract::{Path, Query};
 use super::rollouts::blocking;
 use super::wire::{ErrorBody, LogLineView, LogList};
 use crate::domain::alias::AliasId;
@@ -30,7 +31,8 @@ pub struct LogQuery {
     params(("target" = String, Path, description = "function, function:version or function:alias"),
            ("after" = Option<i64>, Query, description = "what came after this line, in the order it came"),
            ("since" = Option<String>, Query, description = "RFC 3339; nothing older"),
-           ("limit" = Option<u32>, Query, description = "at most so many, 1 to 10000; 100 unless given, the newest without `after`")),
+           ("limit" = Option<u32>, Query, minimum = 1, maximum = 10000,
+            description = "at most so many, 1 to 10000; 100 unless given, the newest without `after`")),
     responses((status = 200, body = LogList), (status = 400, body = ErrorBody), (status = 404, body = ErrorBody)))]
 pub async fn list(
     State(api): State<Api>,

@@ -61,7 +61,8 @@ impl fmt::Debug for Scrape {
 }
 
 /// Metrics in the OpenMetrics text format.
-#[utoipa::path(get, path = "/metrics", tag = "health", responses((status = 200, body = String)))]
+#[utoipa::path(get, path = "/metrics", tag = "health", responses((status = 200, body = String,
+    content_type = "application/openmetrics-text; version=1.0.0; charset=utf-8")))]
 pub async fn serve(State(api): State<Api>) -> Result<Response, ApiError> {
     let scrape = Scrape {
         world: api.control.world(),

@@ -2,7 +2,9 @@
 
 use axum::Json;
 use axum::response::IntoResponse;
-use utoipa::OpenApi;
+use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityRequirement, SecurityScheme};
+use utoipa::openapi::{self, ContentBuilder, Ref, RefOr, ResponseBuilder, Schema};
+use utoipa::{Modify, OpenApi};
 
 #[derive(OpenApi)]
 #[openapi(
@@ -46,10 +48,58 @@ use utoipa::OpenApi;
         super::metrics::serve,
         super::health::livez,
         super::health::readyz,
+        super::health::backup,
     ),
-    components(schemas(super::wire::WouldStart))
+    security(("token" = [])),
+    modifiers(&Everywhere)
 )]
 struct Document;
+
+/// What the words of a path's placeholders look like; those of other placeholders are any.
+const NAMES: [(&str, &str); 3] = [
+    ("function", "^[A-Za-z0-9_-]{1,64}$"),
+    ("alias", "^(?![0-9]+$)[A-Za-z0-9_-]{1,128}$"),
+    ("version", "^[1-9][0-9]{0,18}$"),
+];
+
+/// What is so of every operation.
+struct Everywhere;
+
+impl Modify for Everywhere {
+    fn modify(&self, document: &mut openapi::OpenApi) {
+        let token = HttpBuilder::new()
+            .scheme(HttpAuthScheme::Bearer)
+            .description(Some(
+                "wanted where the daemon has tokens or principals, and never on loopback without them",
+            ))
+            .build();
+        if let Some(components) = &mut document.components {
+            components.add_security_scheme("token", SecurityScheme::Http(token));
+        }
+        for (path, item) in &mut document.paths.paths {
+            let operations = [&mut item.get, &mut item.put, &mut item.post, &mut item.delete];
+            for operation in operations.into_iter().flatten() {
+                let refused = ContentBuilder::new().schema(Some(Ref::from_schema_name("ErrorBody"))).build();
+                let refused = ResponseBuilder::new()
+                    .description("Why not; `error.kind` is for scripts, `error.message` for people.")
+                    .content("application/json", refused);
+                operation.responses.responses.entry("default".to_owned()).or_insert_with(|| refused.into());
+                if matches!(path.as_str(), "/livez" | "/readyz") {
+                    operation.security = Some(vec![SecurityRequirement::default()]);
+                }
+                for parameter in operation.parameters.iter_mut().flatten() {
+                    let RefOr::T(parameter) = parameter else { continue };
+                    let pattern = NAMES.iter().find(|(name, _)| *name == parameter.name);
+                    if let (Some((_, pattern)), Some(RefOr::T(Schema::Object(schema)))) =
+                        (pattern, &mut parameter.schema)
+                    {
+                        schema.pattern = Some((*pattern).to_owned());
+                    }
+                }
+            }
+        }
+    }
+}
 
 /// The OpenAPI document.
 pub fn document() -> utoipa::openapi::OpenApi {

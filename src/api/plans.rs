@@ -1,10 +1,11 @@
 //! The plans directory, good files and bad ones.
 
 use axum::Json;
-use axum::extract::{Path, State};
+use axum::extract::State;
 
 use super::Api;
 use super::error::ApiError;
+use super::extract::Path;
 use super::rollouts::fault_line;
 use super::status::step_text;
 use super::wire::{ErrorBody, PlanList, PlanView};

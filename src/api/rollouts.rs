@@ -4,19 +4,19 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Json;
-use axum::extract::{Path, Query, State};
-use axum::response::{IntoResponse, Response};
+use axum::extract::State;
 use serde::Deserialize;
 
 use super::Api;
 use super::error::ApiError;
-use super::extract::{Asker, Body, Required};
+use super::extract::{Asker, Body, Path, Query, Required};
 use super::functions::unexpected;
 use super::status::{counts_view, event_view, explanation, failure_view, routing_view, status as status_of};
 use super::tunnels;
 use super::wire::{
     CountsView, DriftChoice, ErrorBody, EventList, Explanation, PromoteRequest, ResumeRequest,
-    RollbackRequest, RolloutList, RolloutStatus, StartRequest, VerbReply, VerbRequest, WouldStart,
+    RollbackRequest, RolloutList, RolloutStatus, StartReply, StartRequest, VerbReply, VerbRequest,
+    WouldStart,
 };
 use crate::clock;
 use crate::control::door::{Action, Refusal, Reply, RolloutRef, Trigger, Verb};
@@ -175,7 +175,7 @@ pub struct ListQuery {
     params(("target" = Option<String>, Query, description = "only of this function:alias"),
            ("phase" = Option<String>, Query, description = "only in this phase"),
            ("before" = Option<String>, Query, description = "only older than this rollout"),
-           ("limit" = Option<u32>, Query, description = "at most so many, 1 to 200; 50 unless given"),
+           ("limit" = Option<u32>, Query, minimum = 1, maximum = 200, description = "at most so many, 1 to 200; 50 unless given"),
            ("live" = Option<bool>, Query, description = "only those that have not ended")),
     responses((status = 200, body = RolloutList), (status = 400, body = ErrorBody)))]
 pub async fn list(
@@ -263,7 +263,8 @@ fn plan_faults(api: &Api) -> Vec<String> {
 #[utoipa::path(get, path = "/v1/rollouts/{target}/events", tag = "rollouts",
     params(("target" = String, Path, description = "function:alias for all of the alias's, or a rollout's id"),
            ("after" = Option<u64>, Query, description = "only later than this sequence number"),
-           ("limit" = Option<u32>, Query, description = "at most so many, 1 to 1000; the newest 100 unless given")),
+           ("limit" = Option<u32>, Query, minimum = 1, maximum = 1000,
+            description = "at most so many, 1 to 1000; the newest 100 unless given")),
     responses((status = 200, body = EventList), (status = 404, body = ErrorBody)))]
 pub async fn history(
     State(api): State<Api>,
@@ -299,6 +300,9 @@ impl HistoryQuery {
         let limit = self.limit.unwrap_or(100);
         if !(1..=1000).contains(&limit) {
             return Err(ApiError::invalid("limit is 1 to 1000"));
+        }
+        if self.after.is_some_and(|after| i64::try_from(after).is_err()) {
+            return Err(ApiError::invalid(format!("after is a sequence number, at most {}", i64::MAX)));
         }
         let (after, newest) = (self.after.unwrap_or(0), self.after.is_none());
         Ok(EntryFilter { limit, after, newest, ..EntryFilter::default() })
@@ -381,13 +385,13 @@ async fn as_it_is_now(api: &Api, name: &str) -> Result<(), ApiError> {
 
 /// Starts a rollout.
 #[utoipa::path(post, path = "/v1/rollouts", tag = "rollouts", request_body = StartRequest,
-    responses((status = 200, body = VerbReply, description = "started; with dryRun a WouldStart"),
+    responses((status = 200, body = StartReply, description = "started; with dryRun a WouldStart"),
               (status = 400, body = ErrorBody), (status = 404, body = ErrorBody), (status = 409, body = ErrorBody)))]
 pub async fn start(
     State(api): State<Api>,
     asker: Asker,
     Required(request): Required<StartRequest>,
-) -> Result<Response, ApiError> {
+) -> Result<Json<StartReply>, ApiError> {
     if request.plan_text.is_none() {
         as_it_is_now(&api, &request.plan).await?;
     }
@@ -405,10 +409,10 @@ pub async fn start(
             steps,
             message: with_note(message, note),
         };
-        return Ok(Json(would_start).into_response());
+        return Ok(Json(StartReply::WouldStart(would_start)));
     }
     let reply = verb_reply(&api, reply)?;
-    Ok(Json(VerbReply { message: with_note(reply.message, note), ..reply }).into_response())
+    Ok(Json(StartReply::Started(VerbReply { message: with_note(reply.message, note), ..reply })))
 }
 
 fn with_note(message: String, note: Option<String>) -> String {
@@ -470,7 +474,7 @@ pub async fn promote(
 }
 
 /// Ends a pause by operator, plan or drift.
-#[utoipa::path(post, path = "/v1/rollouts/{target}/resume", tag = "rollouts", request_body = ResumeRequest,
+#[utoipa::path(post, path = "/v1/rollouts/{target}/resume", tag = "rollouts", request_body = Option<ResumeRequest>,
     params(("target" = String, Path, description = "function:alias, or a rollout's id")),
     responses((status = 200, body = VerbReply), (status = 404, body = ErrorBody), (status = 409, body = ErrorBody)))]
 pub async fn resume(
@@ -489,7 +493,7 @@ pub async fn resume(
 macro_rules! plain_verb {
     ($(#[$doc:meta])* $name:ident, $path:literal, $verb:expr) => {
         $(#[$doc])*
-        #[utoipa::path(post, path = $path, tag = "rollouts", request_body = VerbRequest,
+        #[utoipa::path(post, path = $path, tag = "rollouts", request_body = Option<VerbRequest>,
             params(("target" = String, Path, description = "function:alias, or a rollout's id")),
             responses((status = 200, body = VerbReply), (status = 404, body = ErrorBody),
                       (status = 409, body = ErrorBody)))]
@@ -516,7 +520,7 @@ plain_verb!(
 /// Goes back: in flight to stable, after success to the version before; with `to`, from any state to that version.
 ///
 /// A second one changes nothing and names what goes further; where there is nothing to go back to it fails.
-#[utoipa::path(post, path = "/v1/rollouts/{target}/rollback", tag = "rollouts", request_body = RollbackRequest,
+#[utoipa::path(post, path = "/v1/rollouts/{target}/rollback", tag = "rollouts", request_body = Option<RollbackRequest>,
     params(("target" = String, Path, description = "function:alias, or a rollout's id")),
     responses((status = 200, body = VerbReply), (status = 404, body = ErrorBody), (status = 409, body = ErrorBody)))]
 pub async fn rollback(

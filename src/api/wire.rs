@@ -3,6 +3,7 @@
 mod counts;
 mod evidence;
 mod logs;
+mod object;
 mod plans;
 mod verbs;
 
@@ -16,10 +17,12 @@ pub use evidence::{
     LatencyView, OpenView, QuantileView, RefusalsView, SplitView, StableView, UsersView, WarmingView,
 };
 pub use logs::{LogLineView, LogList};
+pub use object::Object;
+use object::object_or_null;
 pub use plans::{PlanList, PlanView};
 pub use verbs::{
-    DriftChoice, PromoteRequest, ResumeRequest, RollbackRequest, StartRequest, VerbReply, VerbRequest,
-    WouldStart,
+    DriftChoice, PromoteRequest, ResumeRequest, RollbackRequest, StartReply, StartRequest, VerbReply,
+    VerbRequest, WouldStart,
 };
 
 /// A rollout, as `serin status -o json` prints it.
@@ -445,7 +448,7 @@ pub struct PublishRequest {
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub health: Option<String>,
     /// How long it is waited for; what is not said is the router's own to decide.
-    #[serde(skip_serializing_if = "Option::is_none", default)]
+    #[serde(skip_serializing_if = "Option::is_none", default, deserialize_with = "object_or_null")]
     pub timeouts: Option<TimeoutsView>,
     /// The commit it was built from.
     #[serde(skip_serializing_if = "Option::is_none", default)]

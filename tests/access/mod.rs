@@ -6,7 +6,7 @@ mod clients;
 mod matrix;
 mod pages;
 mod policies;
-mod routes;
+pub mod routes;
 
 use std::os::unix::fs::PermissionsExt;
 

@@ -15,7 +15,7 @@ use crate::support::root;
 const OPEN: [&str; 3] = ["/", "/livez", "/readyz"];
 
 /// Every path of the route table with its methods, as the table itself says them.
-pub(super) fn routes() -> Vec<(String, Vec<&'static str>)> {
+pub fn routes() -> Vec<(String, Vec<&'static str>)> {
     let source = std::fs::read_to_string(root().join("src/api/mod.rs")).unwrap();
     let mut routes = Vec::new();
     for (at, call) in source.match_indices(".route(") {

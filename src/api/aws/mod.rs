@@ -15,6 +15,7 @@ use serde_json::{Value, json};
 
 use super::Api;
 use super::auth::Caller;
+use super::wire::Object;
 use crate::domain::arn::Place;
 use crate::store::StoreError;
 
@@ -163,7 +164,8 @@ impl From<StoreError> for AwsError {
 /// Reads an operation's input.
 fn input<T: DeserializeOwned>(body: &[u8]) -> Result<T, AwsError> {
     let body = if body.is_empty() { b"{}" } else { body };
-    serde_json::from_slice(body).map_err(|why| AwsError::user("SerializationException", why.to_string()))
+    let read: Result<Object<T>, _> = serde_json::from_slice(body);
+    read.map(|Object(input)| input).map_err(|why| AwsError::user("SerializationException", why.to_string()))
 }
 
 /// The place that a token of ours stands for: how many are passed over.

@@ -49,6 +49,16 @@ pub struct WouldStart {
     pub message: String,
 }
 
+/// What came of asking for a rollout.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+#[serde(untagged)]
+pub enum StartReply {
+    /// It was started.
+    Started(VerbReply),
+    /// With `dryRun`.
+    WouldStart(WouldStart),
+}
+
 /// Promotes a rollout.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
