@@ -60,6 +60,8 @@ pub struct Tally {
     pub versions: BTreeMap<String, u64>,
     /// Requests without one.
     pub failed: u64,
+    /// The same, by the phase they began in; where it is another when they end, by the later one of the two.
+    pub failed_in: BTreeMap<usize, u64>,
     /// Why the first few of those failed.
     pub faults: Vec<String>,
     /// How long answers took, in µs, by the phase they began in.
@@ -117,17 +119,19 @@ impl Users {
                     std::thread::sleep(next.saturating_duration_since(Instant::now()).min(pace));
                     // A hiccup of the machine is not made up for in a burst.
                     next = (next + pace).max(Instant::now() - pace);
-                    let (begun, phase) = (Instant::now(), phase.load(Ordering::Relaxed));
+                    let (begun, began_in) = (Instant::now(), phase.load(Ordering::Relaxed));
                     let got = ask(&mut kept, router, &request, keeps);
                     let took_us = begun.elapsed().as_micros() as u32;
                     let mut tally = tally.lock().unwrap();
                     match got {
                         Ok(version) => {
                             *tally.versions.entry(version).or_default() += 1;
-                            tally.took_us.entry(phase).or_default().push(took_us);
+                            tally.took_us.entry(began_in).or_default().push(took_us);
                         }
                         Err(why) => {
                             tally.failed += 1;
+                            let ended_in = phase.load(Ordering::Relaxed);
+                            *tally.failed_in.entry(began_in.max(ended_in)).or_default() += 1;
                             if tally.faults.len() < 10 {
                                 tally.faults.push(why);
                             }
