@@ -10,6 +10,8 @@
 
 #[path = "support/counted.rs"]
 mod counted;
+#[path = "support/looks.rs"]
+mod looks;
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;
@@ -31,18 +33,8 @@ use hyper::server::conn::http1::Builder;
 use hyper::service::service_fn;
 use hyper::{Request, Response, header};
 use hyper_util::rt::TokioIo;
+use looks::updates;
 use serde_json::{Value, json};
-use serin::control::plans::read_plan;
-use serin::domain::analysis::cohort::{Cohorts, EDGES, Slot, Tally};
-use serin::domain::analysis::evidence::{Block, Evidence, Settings};
-use serin::domain::analysis::latency::LatencySpan;
-use serin::domain::analysis::past::Past;
-use serin::domain::analysis::{Arms, Counts};
-use serin::domain::function::Revision;
-use serin::domain::histogram::HistogramSnapshot;
-use serin::domain::plan::Source;
-use serin::domain::time::Uptime;
-use serin::domain::weight::Weight;
 use tokio::net::{TcpListener, TcpStream};
 
 #[global_allocator]
@@ -110,72 +102,25 @@ fn say(label: &str, figure: String) {
     println!("{label:<46} {figure}");
 }
 
-/// Looks every 100 ms at ten requests a look, as the judge of a busy alias does; with a canary failure in every tenth.
+/// Looks every 100 ms at ten requests a look, as the judge of a busy alias does.
 fn update(analysis: &str) -> String {
     const LOOKS: u64 = 200_000;
-    let text = format!("function: f\nalias: live\nsteps: [3%, 100%]\nanalysis: {{{analysis}}}\n");
-    let plan = read_plan("bench", &Source::new("bench.yaml", text), None).expect("the bench's plan is sound");
-    let settings = Settings::of(&plan.plan).expect("the plan judges");
-    let mut evidence = Evidence::begin(Uptime(0), Past::warmed(60.0, 6000.0));
-    evidence.seek_proof(Weight::FULL, Revision(1));
-    let weight = Weight::from_ppm(30_000).expect("3 % is a weight");
-    let mut histograms = [HistogramSnapshot::default(), HistogramSnapshot::default()];
-    let (mut totals, mut slots) = ([Tally::default(); 2], Vec::with_capacity(8));
-    let (mut in_observe, mut allocations) = (Duration::ZERO, 0);
-    for look in 1..=LOOKS {
-        let before = histograms.clone();
-        for (index, histogram) in histograms.iter_mut().enumerate() {
-            for request in 0..if index == 0 { 9 } else { 1 } {
-                histogram.record(5_000 + (look * 7919 + request * 131) % 60_000);
-            }
-        }
-        let failures = u64::from(look % 10 == 0);
-        let arms = Arms {
-            canary: Counts { requests: 1, failures },
-            stable: Counts { requests: 9, failures: u64::from(look % 2 == 0) },
-        };
-        // What was dispatched since the last look is under way; what was before has ended.
-        let ended = |counts: Counts| Tally {
-            dispatched: counts.requests,
-            answered: counts.requests,
-            ended: counts.requests,
-            failed: counts.failures,
-            refused: 0,
-            within: [counts.requests; EDGES],
-        };
-        let open = |counts: Counts| Tally { dispatched: counts.requests, ..Tally::default() };
-        if let Some(last) = slots.last_mut() {
-            let last: &mut Slot = last;
-            (last.stable, last.canary) = (ended(arms.stable), ended(arms.canary));
-            totals = [totals[0].plus(&last.stable), totals[1].plus(&last.canary)];
-        }
-        let since = evidence.needs_since(Revision(1));
-        slots.retain(|slot: &Slot| slot.end() > since);
-        for start in [look * 2 - 1, look * 2] {
-            slots.push(Slot { start, span: 1, ..Slot::default() });
-        }
-        let last = slots.len() - 1;
-        (slots[last].stable, slots[last].canary) = (open(arms.stable), open(arms.canary));
-        let told = [totals[0].plus(&slots[last].stable), totals[1].plus(&slots[last].canary)];
-        let block = Block {
-            latency: Some(LatencySpan { now: &histograms[0], before: &before[0] }),
-            cohorts: Some(Cohorts { now: look * 2, totals: told, slots: &slots, offset: 0 }),
-            ..Block::of_counts(Revision(1), weight, arms)
-        };
+    let (mut in_updates, mut allocations) = (Duration::ZERO, 0);
+    updates(analysis, LOOKS, |update| {
         let (counted, began) = (ALLOCATIONS.load(Ordering::Relaxed), now());
-        black_box(evidence.observe(&settings, Uptime(look * 100), [block]));
-        in_observe += began.elapsed();
+        update();
+        in_updates += began.elapsed();
         allocations += ALLOCATIONS.load(Ordering::Relaxed) - counted;
-    }
+    });
     // The clock was read twice around each update.
     let began = now();
     (0..LOOKS).for_each(|_| {
         black_box(now());
     });
-    let in_observe = in_observe.saturating_sub(began.elapsed());
+    let in_updates = in_updates.saturating_sub(began.elapsed());
     format!(
         "{:.0} ns, {:.4} allocations (tables every 100th included)",
-        in_observe.as_nanos() as f64 / LOOKS as f64,
+        in_updates.as_nanos() as f64 / LOOKS as f64,
         allocations as f64 / LOOKS as f64
     )
 }

@@ -5,9 +5,9 @@ use std::sync::Arc;
 use super::tunnels;
 use super::wire::{
     ArmView, BaselineView, CountsBlock, CountsView, DriftView, EventView, EvidenceView, Explanation,
-    ExposureView, FailureView, GateView, LatencyView, OpenView, PriorView, QuantileView, RefusalsView,
-    RollbackView, RolloutStatus, RoutingView, SplitView, StableView, StepPosition, StepView, TriggerView,
-    UsersView, WaitingForView, WarmingView, WatchView, WeightView,
+    ExposureView, FailureView, GateView, LatencyView, OpenView, PatienceView, PriorView, QuantileView,
+    RefusalsView, RollbackView, RolloutStatus, RoutingView, SplitView, StableView, StepPosition, StepView,
+    TriggerView, UsersView, WaitingForView, WarmingView, WatchView, WeightView,
 };
 use crate::control::handle::Sight;
 use crate::control::target;
@@ -147,6 +147,7 @@ fn evidence_at_end(rollout: &Rollout, closing: &Closing) -> Option<EvidenceView>
         split: None,
         latency: None,
         refusals: None,
+        patience: None,
         warming: None,
         open: None,
         stable: None,
@@ -182,6 +183,7 @@ fn evidence_view(evidence: &Evidence, settings: &Settings) -> EvidenceView {
             let [stable_refused, canary_refused] = evidence.refused();
             RefusalsView { ln_harm, stable_refused, canary_refused }
         }),
+        patience: patience_view(evidence, settings),
         warming: evidence
             .cold(settings)
             .map(|cold| WarmingView { requests: cold.requests, seconds: cold.span.as_secs_f64() }),
@@ -192,6 +194,13 @@ fn evidence_view(evidence: &Evidence, settings: &Settings) -> EvidenceView {
             .stable_hold(settings)
             .map(|hold| StableView { failing_share: hold.failing_share, better: hold.better }),
     }
+}
+
+fn patience_view(evidence: &Evidence, settings: &Settings) -> Option<PatienceView> {
+    let (ln_harm, [stable_gave_up, canary_gave_up]) =
+        (evidence.ln_patience_harm(settings), evidence.gave_up());
+    let is_told = ln_harm.is_some() || stable_gave_up + canary_gave_up > 0;
+    is_told.then_some(PatienceView { ln_harm, stable_gave_up, canary_gave_up })
 }
 
 fn quantile_view(figures: LatencyFigures) -> QuantileView {

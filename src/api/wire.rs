@@ -14,7 +14,8 @@ use utoipa::ToSchema;
 
 pub use counts::{CountsBlock, CountsView, PriorView};
 pub use evidence::{
-    LatencyView, OpenView, QuantileView, RefusalsView, SplitView, StableView, UsersView, WarmingView,
+    LatencyView, OpenView, PatienceView, QuantileView, RefusalsView, SplitView, StableView, UsersView,
+    WarmingView,
 };
 pub use logs::{LogLineView, LogList};
 pub use object::Object;
@@ -218,6 +219,9 @@ pub struct EvidenceView {
     /// Refused requests; absent where the plan does not judge them, and once it has ended.
     #[serde(default)]
     pub refusals: Option<RefusalsView>,
+    /// Requests that clients gave up; absent once it has ended, and where latency is judged as long as there are none.
+    #[serde(default)]
+    pub patience: Option<PatienceView>,
     /// What is left of the canary's warm-up; absent where it is over.
     #[serde(default)]
     pub warming: Option<WarmingView>,

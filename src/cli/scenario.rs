@@ -77,6 +77,9 @@ pub struct Scenario {
     /// Clients send again what failed: 3x50% is three times at most, of which half fail again on either version.
     #[arg(long, value_name = "NxSHARE")]
     retries: Option<RetriesFlag>,
+    /// Clients give up what is not answered after so long; on either version.
+    #[arg(long, value_name = "TIME", value_parser = span)]
+    clients_give_up: Option<Duration>,
     /// How long the stable version has served alone when the rollout starts.
     #[arg(long, value_name = "SPAN", default_value = "10m", value_parser = span)]
     pub prior: Duration,
@@ -331,6 +334,7 @@ impl Scenario {
                 bunch: self.bunches,
                 retries: self.retries.map(|retries| retries.0),
             },
+            patience: self.clients_give_up,
             day: self.daily.then_some(self.day),
             restart_every: self.restart_every,
             ..Traffic::steady(self.rps, stable, canary)

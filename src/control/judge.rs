@@ -13,7 +13,7 @@ use crate::domain::analysis::evidence::{Block, Evidence, Settings};
 use crate::domain::analysis::latency::{Edges, LatencySpan};
 use crate::domain::analysis::ledger::{Ledger, Prior, StoredRow};
 use crate::domain::analysis::mirror::Stratum;
-use crate::domain::analysis::past::Past;
+use crate::domain::analysis::past::{Ends, Past};
 use crate::domain::analysis::users::UserTally;
 use crate::domain::analysis::{Arms, Counts};
 use crate::domain::arn::{VersionId, VersionNumber};
@@ -75,6 +75,8 @@ pub struct ArmTally {
     pub counts: Counts,
     /// Requests that it refused.
     pub refused: u64,
+    /// Requests that their clients gave up.
+    pub gave_up: u64,
     /// Latencies of answers.
     pub latency: HistogramSnapshot,
 }
@@ -367,16 +369,18 @@ fn block<'a>(
     (slots, offset): (&'a [Slot], u64),
 ) -> Block<'a> {
     let since = |version: VersionNumber| match (now.arm_of(version), before.arm_of(version)) {
-        (Some(now), Some(before)) => {
-            (now.counts.since(before.counts), now.refused.saturating_sub(before.refused))
-        }
-        _ => (Counts::default(), 0),
+        (Some(now), Some(before)) => Ends {
+            counts: now.counts.since(before.counts),
+            refused: now.refused.saturating_sub(before.refused),
+            gave_up: now.gave_up.saturating_sub(before.gave_up),
+        },
+        _ => Ends::default(),
     };
     let latency = match (now.arm_of(stable), before.arm_of(stable)) {
         (Some(now), Some(before)) => Some(LatencySpan { now: &now.latency, before: &before.latency }),
         _ => None,
     };
-    let ((of_canary, canary_refused), (of_stable, stable_refused)) = (since(canary), since(stable));
+    let (of_canary, of_stable) = (since(canary), since(stable));
     // Where a foreign hand put another version beside, or nothing beside, sides are not what cohorts call them.
     let is_in_order = is_in_order(now.routing, stable, canary);
     let kept = |kept: &KeptCohorts| {
@@ -387,8 +391,9 @@ fn block<'a>(
         epoch: now.epoch,
         weight: weight_in(now.routing, stable, canary),
         stratum: now.stratum,
-        arms: Arms { canary: of_canary, stable: of_stable },
-        refused: [stable_refused, canary_refused],
+        arms: Arms { canary: of_canary.counts, stable: of_stable.counts },
+        refused: [of_stable.refused, of_canary.refused],
+        gave_up: [of_stable.gave_up, of_canary.gave_up],
         baseline: now.baseline.since(before.baseline),
         latency,
         cohorts: now.cohorts.as_ref().filter(|_| is_in_order).map(kept),

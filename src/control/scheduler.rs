@@ -557,6 +557,7 @@ fn tally(epoch: &EpochCounts) -> EpochTally {
     let of = |counts: &crate::metrics::recorder::Counts, latency: &HistogramSnapshot| ArmTally {
         counts: Counts { requests: counts.dispatched, failures: counts.failures.total() },
         refused: counts.refused,
+        gave_up: counts.gave_up,
         latency: latency.clone(),
     };
     let kept = |kept: crate::metrics::recorder::KeptCohorts| KeptCohorts {

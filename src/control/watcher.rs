@@ -9,7 +9,7 @@ use super::judge::{EpochTally, Seen};
 use crate::domain::analysis::Counts;
 use crate::domain::analysis::evidence::PERIOD;
 use crate::domain::analysis::latency::{LatencySpan, PROCESSES};
-use crate::domain::analysis::past::Past;
+use crate::domain::analysis::past::{Ends, Past};
 use crate::domain::time::Uptime;
 
 /// Counters of aliases without a rollout are looked at this often.
@@ -42,27 +42,30 @@ impl Watcher {
         }
         if at.since(self.looked) > 2 * WATCH_EVERY {
             let rested = Uptime(at.0.saturating_sub(WATCH_EVERY.as_millis() as u64));
-            self.learn(Counts::default(), 0, Default::default(), rested);
+            self.learn(Ends::default(), Default::default(), rested);
         }
-        let (mut sum, mut refused, mut exceeded) = (Counts::default(), 0, [0; PROCESSES]);
+        let (mut sum, mut exceeded) = (Ends::default(), [0; PROCESSES]);
         for (now, before) in self.seen.pairs(tallies) {
-            sum = sum.plus(now.primary.counts.since(before.primary.counts));
-            refused += now.primary.refused.saturating_sub(before.primary.refused);
+            sum = sum.plus(Ends {
+                counts: now.primary.counts.since(before.primary.counts),
+                refused: now.primary.refused.saturating_sub(before.primary.refused),
+                gave_up: now.primary.gave_up.saturating_sub(before.primary.gave_up),
+            });
             let span = LatencySpan { now: &now.primary.latency, before: &before.primary.latency };
             for (sum, more) in exceeded.iter_mut().zip(span.exceeding(self.past.latency.edges())) {
                 *sum += more;
             }
             self.past.latency.add(span);
         }
-        self.learn(sum, refused, exceeded, at);
+        self.learn(sum, exceeded, at);
         self.past.refresh_after(PERIOD, at);
         self.seen.note(tallies);
     }
 
-    fn learn(&mut self, stable: Counts, refused: u64, exceeded: [u64; PROCESSES], at: Uptime) {
-        self.past.learn(stable, refused, self.looked, at);
+    fn learn(&mut self, stable: Ends, exceeded: [u64; PROCESSES], at: Uptime) {
+        self.past.learn(stable, self.looked, at);
         for (index, failures) in exceeded.into_iter().enumerate() {
-            let counts = Counts { requests: stable.requests, failures };
+            let counts = Counts { requests: stable.counts.requests, failures };
             self.past.learn_excesses(index, counts, self.looked, at);
         }
         self.looked = at;

@@ -22,6 +22,7 @@ use crate::domain::analysis::cohort::COHORT_MS;
 use crate::domain::analysis::latency::Edges;
 use crate::domain::analysis::marks::Marks;
 use crate::domain::analysis::mirror::Stratum;
+use crate::domain::analysis::patience::LEAST_WAIT;
 use crate::domain::arn::VersionNumber;
 use crate::domain::function::Revision;
 use crate::domain::plan::Plan;
@@ -515,7 +516,7 @@ impl<'a> Arrivals<'a> {
         }
         let is_refused = manners.refusals > 0.0 && uniform(&mut self.chance) < manners.refusals;
         let fate = if is_refused { Fate::Refused } else { Fate::Good };
-        if self.with_latency || is_refused {
+        if self.with_latency || is_refused || self.traffic.patience.is_some() {
             return self.answer_later(canary, fate, of, None, (at_us, to_us));
         }
         let arm = if canary { &self.traffic.canary } else { &self.traffic.stable };
@@ -546,12 +547,19 @@ impl<'a> Arrivals<'a> {
             self.cold_left -= 1;
             latency_us = (latency_us as f64 * cold.factor) as u64;
         }
+        let (mut fate, is_copy) = (fate, of.back == COPIES);
+        if let Some(patience) = self.traffic.patience.filter(|_| !is_copy)
+            && latency_us > patience.as_micros() as u64
+        {
+            latency_us = patience.as_micros() as u64;
+            fate = if patience >= LEAST_WAIT { Fate::GaveUp } else { Fate::Left };
+        }
         let (known_us, tally) = (at_us.saturating_add(latency_us), self.logs.len() - 1 - of.back);
         if fate == Fate::Failed {
             self.try_again(of, known_us);
         }
         // A canary's failure is always an event of its own: it raises the alarm. That of a copy may be looked at with others.
-        let is_event = canary && fate == Fate::Failed && of.back != COPIES;
+        let is_event = canary && fate == Fate::Failed && !is_copy;
         if known_us <= end_us && !is_event {
             self.answer(tally, canary, fate, of, latency_us);
         } else {
@@ -619,7 +627,8 @@ impl<'a> Arrivals<'a> {
         let arm = self.arm(tally, canary);
         arm.counts.failures += u64::from(fate == Fate::Failed);
         arm.refused += u64::from(fate == Fate::Refused);
-        if with_latency {
+        arm.gave_up += u64::from(fate == Fate::GaveUp);
+        if with_latency && !matches!(fate, Fate::GaveUp | Fate::Left) {
             arm.latency.record(latency_us);
         }
     }

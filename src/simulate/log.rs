@@ -17,6 +17,10 @@ pub(super) enum Fate {
     Good,
     Refused,
     Failed,
+    /// Its client gave up after waiting as long as counts.
+    GaveUp,
+    /// Its client left sooner.
+    Left,
 }
 
 /// The cohorts of one epoch.
@@ -68,6 +72,8 @@ impl Log {
             tally.ended += 1;
             tally.failed += u64::from(fate == Fate::Failed);
             tally.refused += u64::from(fate == Fate::Refused);
+            tally.gave_up += u64::from(fate == Fate::GaveUp);
+            tally.left += u64::from(fate == Fate::Left);
             for (edge, within) in tally.within.iter_mut().enumerate() {
                 *within += u64::from(took.is_none_or(|(us, edges)| us < edges[edge]));
             }

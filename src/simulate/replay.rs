@@ -171,7 +171,7 @@ impl Replay {
             Dispersion::Constant(phi) => {
                 within("dispersion", phi, 1.0..=1e6, "1 is independent failures, and less cannot be")?;
                 let dispersion = DispersionRule::Constant(phi);
-                Settings { dispersion, latency: None, refusals: None, ..settings }
+                Settings { dispersion, latency: None, refusals: None, patience: None, ..settings }
             }
         };
         let mut past = Past::warmed(prior.failures, prior.requests);

@@ -105,6 +105,8 @@ pub struct Traffic {
     pub spells: Vec<Spells>,
     /// How clients send.
     pub clients: Clients,
+    /// After how long clients give up what is not answered; never unless given.
+    pub patience: Option<Duration>,
     /// In how long requests swing once, by eight tenths around the average, least at the start.
     pub day: Option<Duration>,
     /// How long the stable version has served alone when the rollout starts.
@@ -135,6 +137,7 @@ impl Traffic {
             recorded: None,
             spells: Vec::new(),
             clients: Clients::default(),
+            patience: None,
             day: None,
             prior: Duration::from_secs(600),
             restart_every: None,

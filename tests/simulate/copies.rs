@@ -24,6 +24,7 @@ fn plays(seed: u64, canary_rates: [f64; 2], stable_rates: [f64; 2], requests: u3
         dispersion: DispersionRule::Constant(1.0),
         latency: None,
         refusals: None,
+        patience: None,
         stable: None,
     };
     let (mut chance, weight) = (chance::seeded(seed), Weight::from_ppm(30_000).unwrap());

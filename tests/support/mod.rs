@@ -1,6 +1,7 @@
 //! What integration tests share: a small client, upstreams of every temper, a router in this process, golden files,
 //! and the binary itself.
 
+pub mod allocations;
 pub mod client;
 pub mod faults;
 pub mod functions;

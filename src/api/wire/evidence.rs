@@ -85,6 +85,18 @@ pub struct RefusalsView {
     pub canary_refused: u64,
 }
 
+/// Requests whose clients gave up, having waited a tenth of a second or longer without an answer.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct PatienceView {
+    /// Harm found in them alone, a natural logarithm; absent where latency is judged, which finds what hangs.
+    pub ln_harm: Option<f64>,
+    /// Stable requests given up so far.
+    pub stable_gave_up: u64,
+    /// Canary requests given up so far.
+    pub canary_gave_up: u64,
+}
+
 /// What is left of the canary's warm-up, in which its latency is held against a wide limit.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]

@@ -205,7 +205,7 @@ fn evidence(page: &mut Page<'_>, explanation: &Explanation) {
     }
 }
 
-/// What is refused, what the canary's warm-up excuses, and what is not judged yet.
+/// What is refused and given up, what the canary's warm-up excuses, and what is not judged yet.
 fn beside(evidence: &EvidenceView) -> Vec<String> {
     let mut lines = Vec::new();
     if let Some(refusals) = evidence.refusals.as_ref().filter(|refusals| refusals.canary_refused > 0) {
@@ -213,6 +213,17 @@ fn beside(evidence: &EvidenceView) -> Vec<String> {
             "It refused {} with a 4xx status or its gRPC counterpart; stable refused {}.",
             words::plural(refusals.canary_refused as usize, "request", "requests"),
             words::count(refusals.stable_refused)
+        ));
+    }
+    if let Some(patience) = evidence.patience.as_ref().filter(|patience| patience.canary_gave_up > 0) {
+        lines.push(format!(
+            "Clients gave up {} of it after waiting 100 ms or longer without an answer, and {} of stable{}.",
+            words::plural(patience.canary_gave_up as usize, "request", "requests"),
+            words::count(patience.stable_gave_up),
+            match patience.ln_harm {
+                Some(_) => ", which counts as failed for the proof",
+                None => ", which proves nothing",
+            }
         ));
     }
     if let Some(warming) = &evidence.warming {

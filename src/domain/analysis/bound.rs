@@ -32,6 +32,11 @@ pub fn refusals(stable: &Tally, canary: &Tally, is_old: bool) -> Arms {
     counted(stable, canary, is_old, |tally| tally.refused)
 }
 
+/// Requests given up of a slot as the bound counts them; whoever was answered has not given up.
+pub fn gave_up(stable: &Tally, canary: &Tally) -> Arms {
+    counted(stable, canary, true, |tally| tally.gave_up)
+}
+
 fn counted(stable: &Tally, canary: &Tally, is_old: bool, bad: fn(&Tally) -> u64) -> Arms {
     let fine = if is_old { stable.answered.max(stable.ended) } else { stable.ended };
     let good = fine.saturating_sub(bad(stable));

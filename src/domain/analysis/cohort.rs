@@ -42,6 +42,10 @@ pub struct Tally {
     pub failed: u64,
     /// Those that were refused: what the client asked was wrong, says the version.
     pub refused: u64,
+    /// Those that their clients gave up, having waited for `patience::LEAST_WAIT` in vain.
+    pub gave_up: u64,
+    /// Those whose clients went away sooner without an answer.
+    pub left: u64,
     /// Those that were answered, or given up, within each edge.
     pub within: [u64; EDGES],
 }
@@ -64,6 +68,8 @@ impl Tally {
             ended: join(self.ended, other.ended),
             failed: join(self.failed, other.failed),
             refused: join(self.refused, other.refused),
+            gave_up: join(self.gave_up, other.gave_up),
+            left: join(self.left, other.left),
             within: std::array::from_fn(|edge| join(self.within[edge], other.within[edge])),
         }
     }

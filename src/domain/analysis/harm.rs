@@ -58,6 +58,11 @@ impl Harm {
         self.capital.grow(damping, second, |index| table.0[index].of(arms));
     }
 
+    /// Whether nothing was ever judged or paid out.
+    pub fn is_untouched(&self) -> bool {
+        *self == Harm::default()
+    }
+
     /// The logarithm of the capital: 0 is where it began, `ln(1/alpha)` is a rollback.
     pub fn ln(&self) -> f64 {
         self.capital.ln_total()

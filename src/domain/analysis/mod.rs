@@ -5,7 +5,8 @@
 //! of likelihood ratios against the nearest point of their null hypothesis (`boundary`), with a baseline learnt from
 //! the stable arm's past (`past`, `baseline`). `latency` asks the same of slow answers, `ceiling` guards against a fixed
 //! rate where there is no arm to compare with; `dispersion` and `clip` damp what correlated failures would pretend,
-//! `spells` allows what stable does to itself now and then, `mirror` says what copies prove, `split` watches the weights,
+//! `patience` compares how often clients give up where latency is not judged, `spells` allows what stable does to itself now
+//! and then, `mirror` says what copies prove, `split` watches the weights,
 //! `stable` the stable version's own health. Where users stick to a version, `users` judges users instead of requests, as `marks` tells them.
 //! `watch` guards the hour after a promotion, `feasibility` says how long a plan will take. `ratio` is for people to look
 //! at, `evidence` puts them together. Each file derives what it computes.
@@ -33,6 +34,7 @@ pub mod marks;
 pub mod mirror;
 pub mod mixture;
 pub mod past;
+pub mod patience;
 pub mod proof;
 pub mod ratio;
 pub mod spells;

@@ -19,6 +19,36 @@ const LATENCY_HALF_LIFE_S: f64 = 300.0;
 /// The weight of "as many as the quantile says" in the share of stable's requests that exceed.
 const PRIOR_REQUESTS: f64 = 20.0;
 
+/// How often clients of the stable arm give up, and how unevenly.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+struct PatiencePast {
+    often: Baseline,
+    dispersion: Dispersion,
+}
+
+/// How requests of the stable arm ended.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Ends {
+    /// Requests, and how many failed.
+    pub counts: Counts,
+    /// How many were refused.
+    pub refused: u64,
+    /// How many were given up by their clients.
+    pub gave_up: u64,
+}
+
+impl Ends {
+    /// Both sums.
+    pub fn plus(self, more: Ends) -> Ends {
+        Ends {
+            counts: self.counts.plus(more.counts),
+            refused: self.refused + more.refused,
+            gave_up: self.gave_up + more.gave_up,
+        }
+    }
+}
+
 /// What is known of the stable arm.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Past {
@@ -35,6 +65,9 @@ pub struct Past {
     /// How unevenly it does.
     #[serde(default)]
     pub refusals_dispersion: Dispersion,
+    /// How often and how unevenly its clients give up; nothing until the first one does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    patience: Option<Box<PatiencePast>>,
     /// How long it takes.
     pub latency: LatencyPast,
     refreshed: Option<Uptime>,
@@ -46,14 +79,20 @@ impl Past {
         Past { failures: Baseline::warmed(failures, requests), ..Past::default() }
     }
 
-    /// Learns how requests ended between two moments, and how many were refused.
-    pub fn learn(&mut self, stable: Counts, refused: u64, from: Uptime, to: Uptime) {
+    /// Learns how requests ended between two moments.
+    pub fn learn(&mut self, stable: Ends, from: Uptime, to: Uptime) {
+        let Ends { counts: stable, refused, gave_up } = stable;
         let span = to.since(from);
         self.failures.learn(stable, span);
         self.dispersion.learn(stable.failures, from, to);
         self.spells.learn(Kind::Failures, stable, from, to);
         self.refusals.learn(Counts { requests: stable.requests, failures: refused }, span);
         self.refusals_dispersion.learn(refused, from, to);
+        if gave_up > 0 || self.patience.is_some() {
+            let patience = self.patience.get_or_insert_default();
+            patience.often.learn(Counts { requests: stable.requests, failures: gave_up }, span);
+            patience.dispersion.learn(gave_up, from, to);
+        }
     }
 
     /// Learns how many of so many requests exceeded a frozen edge between two moments; `add` learnt their latencies.
@@ -64,10 +103,23 @@ impl Past {
         }
     }
 
+    /// How often its clients give up.
+    pub fn giving_up(&self) -> f64 {
+        self.patience.as_ref().map_or_else(Baseline::default, |patience| patience.often).rate()
+    }
+
+    /// How unevenly they do.
+    pub fn giving_up_phi(&self) -> f64 {
+        self.patience.as_ref().map_or(1.0, |patience| patience.dispersion.phi())
+    }
+
     /// What comes next is another weight, and not to be compared with what came before.
     pub fn skip(&mut self) {
         self.dispersion.skip();
         self.refusals_dispersion.skip();
+        if let Some(patience) = &mut self.patience {
+            patience.dispersion.skip();
+        }
         self.latency.dispersion.iter_mut().for_each(Dispersion::skip);
     }
 

@@ -20,6 +20,7 @@ use crate::domain::analysis::cohort::{COHORT_MS, EDGES, Slot, Tally, ladder};
 use crate::domain::analysis::latency::Edges;
 use crate::domain::analysis::marks::{Marks, Visit};
 use crate::domain::analysis::mirror::Stratum;
+use crate::domain::analysis::patience::LEAST_WAIT;
 use crate::domain::analysis::users::UserTally;
 use crate::domain::arn::{VersionId, VersionNumber};
 use crate::domain::function::Revision;
@@ -94,6 +95,7 @@ struct Cell {
     cancelled: AtomicU64,
     throttled: AtomicU64,
     refused: AtomicU64,
+    gave_up: AtomicU64,
     failures: [AtomicU64; FailureKind::ALL.len()],
     latency_sum_us: AtomicU64,
     latency: [AtomicU64; histogram::BUCKETS],
@@ -111,6 +113,7 @@ impl Default for Cell {
             cancelled: AtomicU64::new(0),
             throttled: AtomicU64::new(0),
             refused: AtomicU64::new(0),
+            gave_up: AtomicU64::new(0),
             failures: [const { AtomicU64::new(0) }; FailureKind::ALL.len()],
             latency_sum_us: AtomicU64::new(0),
             latency: [const { AtomicU64::new(0) }; histogram::BUCKETS],
@@ -350,6 +353,7 @@ impl EpochCounters {
                 both[arm as usize].completed += cell.completed.load(Ordering::Acquire);
                 both[arm as usize].cancelled += cell.cancelled.load(Ordering::Acquire);
                 both[arm as usize].refused += cell.refused.load(Ordering::Acquire);
+                both[arm as usize].gave_up += cell.gave_up.load(Ordering::Acquire);
                 both[arm as usize].throttled += cell.throttled.load(Ordering::Acquire);
             }
         }
@@ -505,7 +509,8 @@ struct Visitor {
 /// One request under way: what becomes of it is counted for the version and the epoch it was dispatched in.
 ///
 /// However late that becomes known, it counts there. A credit that is dropped without an end is a request that was
-/// cancelled: its client went away, or the router could not go on.
+/// cancelled: its client went away, or the router could not go on. Where it had waited for an answer in vain that is
+/// counted, too.
 pub struct Credit {
     counters: Arc<EpochCounters>,
     arm: Arm,
@@ -585,12 +590,22 @@ impl Credit {
     /// Counts the end in the cohort; what ends without an answer has had none until now.
     fn end(&self) {
         self.visited(if self.answered { Happened::ENDED } else { Happened::ANSWERED.and(Happened::ENDED) });
-        self.happened(|credit, cohort| {
-            if credit.answered {
-                return Happened::ENDED;
+        if self.answered {
+            return self.happened(|_, _| Happened::ENDED);
+        }
+        let age_us = self.age_us(clock::instant_now());
+        let is_long = age_us >= LEAST_WAIT.as_micros() as u64;
+        let way = match (self.ended || self.failed, is_long) {
+            (true, _) => Happened::default(),
+            (false, true) => {
+                add(&self.cell().gave_up, 1);
+                Happened::GAVE_UP
             }
-            let age_us = credit.age_us(clock::instant_now());
-            Happened::answered(age_us, &credit.counters.edges_of(credit.arm, cohort)).and(Happened::ENDED)
+            (false, false) => Happened::LEFT,
+        };
+        self.happened(|credit, cohort| {
+            let edges = credit.counters.edges_of(credit.arm, cohort);
+            Happened::answered(age_us, &edges).and(Happened::ENDED).and(way)
         });
     }
 

@@ -85,6 +85,8 @@ pub struct Counts {
     pub throttled: u64,
     /// Requests that it refused with a 4xx status or its gRPC counterpart; no failures.
     pub refused: u64,
+    /// Requests among the cancelled ones whose clients had waited for an answer in vain, for `patience::LEAST_WAIT` or longer.
+    pub gave_up: u64,
     /// Failed requests, each known since its head, its deadline or its end.
     pub failures: FailureCounts,
 }
@@ -102,6 +104,7 @@ impl Counts {
         self.cancelled += other.cancelled;
         self.throttled += other.throttled;
         self.refused += other.refused;
+        self.gave_up += other.gave_up;
         for kind in FailureKind::ALL {
             self.failures.add(kind, other.failures.of(kind));
         }

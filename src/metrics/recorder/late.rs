@@ -36,6 +36,9 @@ struct LateArm {
     requests: u64,
     #[serde(default)]
     refused: u64,
+    /// A process that knows of none says nothing, and hears nothing of it.
+    #[serde(default)]
+    gave_up: u64,
     failures: [u64; FailureKind::ALL.len()],
     /// Buckets of the histogram that were hit, and how often.
     latency: Vec<(usize, u64)>,
@@ -54,6 +57,7 @@ impl LateArm {
         LateArm {
             requests: now.dispatched.saturating_sub(before.dispatched),
             refused: now.refused.saturating_sub(before.refused),
+            gave_up: now.gave_up.saturating_sub(before.gave_up),
             failures: FailureKind::ALL
                 .map(|kind| now.failures.of(kind).saturating_sub(before.failures.of(kind))),
             latency: hits.filter(|(_, hits)| *hits > 0).collect(),
@@ -67,8 +71,10 @@ impl LateArm {
 
     /// As counts; the requests count as ended, for nobody here will hear of their end.
     fn counts(&self) -> VersionCounts {
-        let (dispatched, refused) = (self.requests, self.refused);
-        let mut counts = Counts { dispatched, completed: dispatched, refused, ..Counts::default() };
+        let (dispatched, refused, gave_up) = (self.requests, self.refused, self.gave_up);
+        let completed = dispatched.saturating_sub(gave_up);
+        let mut counts =
+            Counts { dispatched, completed, cancelled: gave_up, refused, gave_up, ..Counts::default() };
         for kind in FailureKind::ALL {
             counts.failures.add(kind, self.failures[kind as usize]);
         }

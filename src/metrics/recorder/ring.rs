@@ -14,7 +14,9 @@ const ANSWERED: usize = 1;
 const ENDED: usize = 2;
 const FAILED: usize = 3;
 const REFUSED: usize = 4;
-const WITHIN: usize = 5;
+const GAVE_UP: usize = 5;
+const LEFT: usize = 6;
+const WITHIN: usize = 7;
 const COUNTERS: usize = WITHIN + EDGES;
 
 /// A reader that finds the writer at work tries so often, and then takes what there is.
@@ -30,6 +32,8 @@ impl Happened {
     pub(super) const FAILED: Happened = Happened(1 << FAILED);
     pub(super) const REFUSED: Happened = Happened(1 << REFUSED);
     pub(super) const ENDED: Happened = Happened(1 << ENDED);
+    pub(super) const GAVE_UP: Happened = Happened(1 << GAVE_UP);
+    pub(super) const LEFT: Happened = Happened(1 << LEFT);
 
     /// It was answered, or ended without an answer, after so long.
     pub(super) fn answered(took_us: u64, edges: &[u64; EDGES]) -> Happened {
@@ -44,7 +48,6 @@ impl Happened {
 }
 
 #[derive(Default)]
-#[repr(align(64))]
 struct Slot {
     /// The number of the cohorts on its rung, and one; nothing is 0.
     tag: AtomicU64,
@@ -146,6 +149,8 @@ fn tally(of: impl Fn(usize) -> u64) -> Tally {
         ended: of(ENDED),
         failed: of(FAILED),
         refused: of(REFUSED),
+        gave_up: of(GAVE_UP),
+        left: of(LEFT),
         within: std::array::from_fn(|edge| of(WITHIN + edge)),
     }
 }

@@ -337,3 +337,42 @@ fn users_who_stick_are_counted_once_and_only_their_first_request_is_in_a_cohort(
     assert_eq!((totals[0].dispatched, totals[1].dispatched, totals[1].failed), (1, 2, 2));
     assert_eq!(counts[0].additional.dispatched, 3, "all requests are counted for people");
 }
+
+#[test]
+fn clients_who_give_up_are_counted_by_how_long_they_waited_in_vain() {
+    let (recorder, _) = recorder();
+    let writer = recorder.writer(0).unwrap();
+    let judged = recorder.open_epoch(&alias(), Revision(1), &split(30_000), Some(VersionNumber(2)));
+    let now = clock::instant_now();
+    let long_ago = now.checked_sub(Duration::from_millis(150)).unwrap();
+    // Two waited, one left at once.
+    for at in [long_ago, long_ago, now + Duration::from_secs(60)] {
+        drop(judged.dispatch(&writer, Arm::Additional, at));
+    }
+    // An answer had begun; it failed without one; it ended without one. None of them was given up.
+    let mut answered = judged.dispatch(&writer, Arm::Additional, long_ago);
+    answered.head(now);
+    drop(answered);
+    let mut failed = judged.dispatch(&writer, Arm::Additional, long_ago);
+    failed.fail(FailureKind::Timeout, note);
+    drop(failed);
+    judged.dispatch(&writer, Arm::Additional, long_ago).complete();
+    let (mut counts, mut slots) = (Vec::new(), Vec::new());
+    recorder.counts(&alias(), &mut counts, |_| Some(0), &mut slots);
+    let [_, canary] = counts[0].cohorts.clone().unwrap().totals;
+    assert_eq!((canary.dispatched, canary.ended, canary.gave_up, canary.left), (6, 6, 2, 1));
+    assert_eq!((counts[0].additional.cancelled, counts[0].additional.gave_up), (5, 2));
+    // What another process counted is told, in the words of a process that knows of none as well.
+    let mut remainder = Remainder::beyond(vec![(alias(), counts.clone())]);
+    drop(judged.dispatch(&writer, Arm::Additional, long_ago));
+    let told = serde_json::to_string(&remainder.take(&recorder)).unwrap();
+    assert!(told.contains("\"gave_up\":1"), "{told}");
+    let of_before = told.replace("\"gave_up\":1,", "").replace("\"gave_up\":0,", "");
+    for (told, gave_up) in [(&told, 4), (&of_before, 4)] {
+        let late: Vec<Late> = serde_json::from_str(told).unwrap();
+        assert!(recorder.add_late(&late[0]));
+        recorder.counts(&alias(), &mut counts, |_| None, &mut slots);
+        assert_eq!(counts[0].additional.gave_up, gave_up, "{told}");
+        assert_eq!(counts[0].additional.in_flight(), 0);
+    }
+}

@@ -29,6 +29,7 @@ use crate::domain::analysis::boundary::Margin;
 use crate::domain::analysis::cohort::{Side, Tally};
 use crate::domain::analysis::exact;
 use crate::domain::analysis::mirror::Stratum;
+use crate::domain::analysis::patience::{self, Unanswered};
 use crate::domain::analysis::proof::margin_before;
 use crate::domain::analysis::users::{self, UserTally, Users, UsersHarm};
 use crate::domain::function::Revision;
@@ -74,6 +75,9 @@ pub(super) struct ByUsers {
     /// Users of the epoch.
     #[serde(skip)]
     users: Users,
+    /// Their first requests that were left unanswered.
+    #[serde(skip)]
+    unanswered: [Unanswered; 2],
     paid_until: Option<Uptime>,
     /// Since when users of the epoch are counted.
     #[serde(skip)]
@@ -122,6 +126,9 @@ impl ByUsers {
             }
             if block.epoch == self.epoch {
                 self.users = tally.users();
+                self.unanswered = block.cohorts.map_or_else(Default::default, |cohorts| {
+                    cohorts.totals.map(|tally| Unanswered::of(&tally))
+                });
                 if let Some(visits) = block.visits {
                     let mut views = Views { is_final: block.is_final, ..Views::default() };
                     views.parts[DRAWN].add(visits);
@@ -147,6 +154,7 @@ impl ByUsers {
         }
         self.resumed = (is_resumed && self.epoch == epoch).then_some(epoch);
         (self.epoch, self.weight, self.users) = (epoch, weight, Users::default());
+        self.unanswered = Default::default();
         self.begins.clear();
         (self.starts_told, self.looked, self.cut, self.entered) = (0, 0, 0, Default::default());
         (self.bound, self.is_open) = (None, false);
@@ -249,7 +257,8 @@ impl ByUsers {
         let margin = margin_before(goal.next_weight.fraction(), settings.limit.ratio, proof.budget);
         let price = price(self.looks);
         let level = proof.false_advance_rate * (-price).exp();
-        self.ln_proof = -exact::chance_beyond(self.users, margin, level).ln() - price;
+        let users = patience::users_proving(self.users, self.unanswered, settings.patience.is_some());
+        self.ln_proof = -exact::chance_beyond(users, margin, level).ln() - price;
         (self.looks, self.looks_of_epoch) = (self.looks + 1, self.looks_of_epoch + 1);
     }
 

@@ -4,7 +4,8 @@
 //! had none. What such a release stored goes on under the present rules from the capital that it had: its logarithm enters
 //! as what was spent, or won, by then. So a mixture in other shares begins where the other one stood; no alpha is given
 //! anew, and nothing found is lost. What the rollout's user would notice stays as it was: refusals are not judged, and the
-//! warm-up is the plan's time after the first canary request.
+//! warm-up is the plan's time after the first canary request. Nor are clients who give up, in rollouts that began before
+//! they were.
 
 use serde::{Deserialize, Serialize};
 
@@ -49,9 +50,10 @@ impl Evidence {
 
     /// What the plan asks, less what did not exist when the rollout began.
     pub fn settings_kept(&self, settings: Settings) -> Settings {
+        let patience = settings.patience.filter(|_| self.judges_patience);
         match self.rules {
-            Rules::Cohorts => settings,
-            Rules::Dispatches | Rules::TakenOver => Settings { refusals: None, ..settings },
+            Rules::Cohorts => Settings { patience, ..settings },
+            Rules::Dispatches | Rules::TakenOver => Settings { refusals: None, patience: None, ..settings },
         }
     }
 }

@@ -10,15 +10,17 @@
 //! were dispatched before. The reserve is paid out where a period begins, in the order of dispatch.
 
 use super::queue::{ASIDE, DRAWN, PARTS, Queue, SLOWNESSES, Views};
+use super::settled::Settled;
 use super::tables::Tables;
-use super::{Block, Bound, COHORT_MS, Evidence, PERIOD_COHORTS, Planned, QUEUES_KEPT, Settings};
-use crate::domain::analysis::ceiling::Ceiling;
-use crate::domain::analysis::cohort::{Side, Tally};
-use crate::domain::analysis::harm::{Harm, HarmTable};
+use super::trial::Trial;
+use super::{Block, COHORT_MS, Evidence, PERIOD_COHORTS, Planned, QUEUES_KEPT, Settings};
+use crate::domain::analysis::cohort::Side;
+use crate::domain::analysis::harm::HarmTable;
 use crate::domain::analysis::latency::{Comparisons, PROCESSES};
 use crate::domain::analysis::mirror::Stratum;
+use crate::domain::analysis::past::Ends;
 use crate::domain::analysis::split::{Split, SplitTable};
-use crate::domain::analysis::{Arms, Counts, bound};
+use crate::domain::analysis::{Arms, Counts};
 use crate::domain::function::Revision;
 use crate::domain::time::Uptime;
 use crate::domain::weight::Weight;
@@ -27,7 +29,7 @@ use crate::domain::weight::Weight;
 const PAUSE_COHORTS: u64 = 3;
 
 /// Cohorts in a second, for clipping.
-const SECOND_COHORTS: u64 = 1000 / COHORT_MS;
+pub(super) const SECOND_COHORTS: u64 = 1000 / COHORT_MS;
 
 /// What has come in the present period of an epoch whose split is wrong; judged when it ends.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -35,47 +37,17 @@ pub(super) struct Unsplit {
     period: u64,
     failures: Arms,
     refusals: Arms,
+    gave_up: Arms,
     slow: [Arms; PROCESSES],
     beyond: Counts,
 }
 
-/// What settled, of requests that came to their versions in the same way.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
-struct Settled {
-    failures: Arms,
-    refusals: Arms,
-}
-
-impl Settled {
-    fn between(before: &[Tally; 2], now: &[Tally; 2]) -> Settled {
-        let arms = |of: fn(&Tally) -> u64| {
-            let counts = |side: Side| {
-                let (before, now) = (&before[side as usize], &now[side as usize]);
-                Counts {
-                    requests: now.dispatched.saturating_sub(before.dispatched),
-                    failures: of(now).saturating_sub(of(before)),
-                }
-            };
-            Arms { canary: counts(Side::Canary), stable: counts(Side::Stable) }
-        };
-        Settled { failures: arms(|tally| tally.failed), refusals: arms(|tally| tally.refused) }
-    }
-
-    fn is_empty(&self) -> bool {
-        self.failures.is_empty() && self.refusals.is_empty()
-    }
-
-    fn is_bad(&self) -> bool {
-        self.failures.canary.failures + self.refusals.canary.failures > 0
-    }
-}
-
 /// All that was told of one epoch.
 #[derive(Clone, Copy, Debug)]
-struct Group<'a> {
-    epoch: Revision,
-    weight: Weight,
-    views: Views<'a>,
+pub(super) struct Group<'a> {
+    pub epoch: Revision,
+    pub weight: Weight,
+    pub views: Views<'a>,
     /// Counts that come without cohorts, as if they had settled.
     counted: [Settled; PARTS],
     has_counted: bool,
@@ -113,13 +85,17 @@ fn by_epoch<'a>(
             Some(cohorts) => group.views.parts[part].add(cohorts),
             None => {
                 let Arms { canary, stable } = block.arms;
-                let refused = |of: Counts, failures| Counts { requests: of.requests, failures };
+                let of = |[of_stable, of_canary]: [u64; 2]| Arms {
+                    canary: Counts { requests: canary.requests, failures: of_canary },
+                    stable: Counts { requests: stable.requests, failures: of_stable },
+                };
                 let counted = &mut group.counted[part];
                 counted.failures = counted.failures.plus(block.arms);
-                counted.refusals = counted.refusals.plus(Arms {
-                    canary: refused(canary, block.refused[1]),
-                    stable: refused(stable, block.refused[0]),
-                });
+                counted.refusals = counted.refusals.plus(of(block.refused));
+                counted.gave_up = counted.gave_up.plus(of(block.gave_up));
+                for (sum, gave_up) in counted.unanswered.iter_mut().zip(block.gave_up) {
+                    sum.gave_up += gave_up;
+                }
                 group.has_counted = true;
                 for (sum, more) in group.exceeded.iter_mut().zip(exceeding(edges, &block)) {
                     *sum += more;
@@ -366,7 +342,7 @@ impl Evidence {
         let until = views.bounds(end - 1).1;
         // What came before the first slot may have been nothing for a long while.
         if from > self.learnt.0 / COHORT_MS + PAUSE_COHORTS {
-            self.learn(Counts::default(), 0, Uptime(from * COHORT_MS));
+            self.learn(Ends::default(), Uptime(from * COHORT_MS));
         }
         let bad = self.settle(settings, queue, is_newest, (from, Uptime(until * COHORT_MS)), &parts);
         (queue.entered, queue.cut) = (before, until);
@@ -384,15 +360,14 @@ impl Evidence {
     ) -> bool {
         let (period, second) = (self.period_of(from), from / SECOND_COHORTS);
         let mut bad = self.end_unsplit(settings, queue, period);
-        self.pay_out(period);
+        self.pay_out(settings, period);
         let Some(tables) = queue.at(from) else { return bad };
         let dampings = &tables.dampings;
-        let mut stable = Settled::default();
+        let mut stable = Ends::default();
         // At all of the traffic nobody is drawn, and ceilings are all there is.
         let by_users = self.is_by_users(settings) && queue.weight < Weight::FULL;
         for (part, settled) in parts.iter().enumerate().filter(|(_, settled)| !settled.is_empty()) {
-            stable.failures = stable.failures.plus(settled.failures);
-            stable.refusals = stable.refusals.plus(settled.refusals);
+            stable = stable.plus(settled.of_stable());
             let Some(table) = tables.part(part) else { continue };
             let arms = settled.failures;
             let is_unsplit = part == DRAWN && is_newest && self.is_unsplit(queue.epoch, &table.split, arms);
@@ -404,27 +379,32 @@ impl Evidence {
                 self.unsplit.period = period;
                 self.unsplit.failures = self.unsplit.failures.plus(arms);
                 self.unsplit.refusals = self.unsplit.refusals.plus(settled.refusals);
+                self.unsplit.gave_up = self.unsplit.gave_up.plus(settled.gave_up);
                 continue;
             }
             self.harm.update(&table.harm, arms, dampings.failures, second);
             if let Some(refusals) = &table.refusals {
                 self.refusals.update(refusals, settled.refusals, dampings.refusals, second);
             }
+            if let Some(patience) = &table.patience {
+                self.patience.update(patience, settled.gave_up, dampings.patience, second);
+            }
+            let proving = settled.proving(part, settings);
             if let Some(proof) = &table.proof {
-                self.proof.update(proof, arms, dampings.failures, second);
+                self.proof.update(proof, proving, dampings.failures, second);
                 if let Some(limit) = settings.ln_proof_limit().filter(|_| !settings.is_bare()) {
                     self.proof.cap(limit);
                 }
             }
             if let Some(better) = table.better.as_ref().filter(|_| self.stable_is_unwell) {
-                self.better.update(better, arms, dampings.failures, second);
+                self.better.update(better, proving, dampings.failures, second);
             }
             if let Some(max) = settings.ceiling {
                 self.ceiling.update(arms.canary, max, dampings.failures, second);
             }
             bad |= settled.is_bad();
         }
-        self.learn(stable.failures.stable, stable.refusals.stable.failures, until);
+        self.learn(stable, until);
         bad
     }
 
@@ -529,22 +509,25 @@ impl Evidence {
         self.canary_since.is_none_or(|since| until.since(since) < latency.warmup)
     }
 
-    fn period_of(&self, cohort: u64) -> u64 {
+    pub(super) fn period_of(&self, cohort: u64) -> u64 {
         let began = self.began.0 / COHORT_MS / PERIOD_COHORTS;
         (cohort / PERIOD_COHORTS).saturating_sub(began)
     }
 
-    fn pay_out(&mut self, period: u64) {
+    fn pay_out(&mut self, settings: &Settings, period: u64) {
         (self.periods..period).for_each(|_| self.proof.pay_out());
         self.periods = self.periods.max(period);
         self.harm.pay_out_until(period);
         self.ceiling.pay_out_until(period);
         self.refusals.pay_out_until(period);
+        if settings.patience.is_some() {
+            self.patience.pay_out_until(period);
+        }
     }
 
-    fn learn(&mut self, stable: Counts, refused: u64, until: Uptime) {
+    fn learn(&mut self, stable: Ends, until: Uptime) {
         let until = until.max(self.learnt);
-        self.past.learn(stable, refused, self.learnt, until);
+        self.past.learn(stable, self.learnt, until);
         self.learnt = until;
     }
 
@@ -586,7 +569,12 @@ impl Evidence {
             let refusals = HarmTable::new(share, self.past.refusals.rate(), margin);
             self.refusals.update(&refusals, unsplit.refusals, dampings.refusals, second);
         }
-        let mut bad = unsplit.failures.canary.failures + unsplit.refusals.canary.failures > 0;
+        if let Some(margin) = settings.patience {
+            let patience = HarmTable::new(share, self.past.giving_up(), margin);
+            self.patience.update(&patience, unsplit.gave_up, dampings.patience, second);
+        }
+        let mut bad =
+            [unsplit.failures, unsplit.refusals, unsplit.gave_up].iter().any(|arms| arms.canary.failures > 0);
         for (index, arms) in unsplit.slow.into_iter().enumerate() {
             let share = arms.share();
             let Some(threshold) = tables.drawn.latency.of[index].filter(|_| share > 0.0 && share < 1.0)
@@ -610,68 +598,10 @@ fn is_one_stretch(queue: &Queue, from: u64, start: u64) -> bool {
         let dampings = &tables.dampings;
         dampings.failures.clips
             || dampings.refusals.clips
+            || dampings.patience.clips
             || dampings.latency.iter().any(|damping| damping.clips)
     };
     queue.place(from) == queue.place(start)
         && from / PERIOD_COHORTS == start / PERIOD_COHORTS
         && (from / SECOND_COHORTS == start / SECOND_COHORTS || !queue.at(from).is_some_and(clips))
-}
-
-/// A copy of the capital that goes through open cohorts as `bound` counts them.
-struct Trial {
-    harm: Harm,
-    ceiling: Ceiling,
-    refusals: Harm,
-    best: Option<Bound>,
-}
-
-impl Trial {
-    fn of(evidence: &Evidence) -> Trial {
-        let Evidence { harm, ceiling, refusals, .. } = evidence;
-        Trial { harm: *harm, ceiling: *ceiling, refusals: *refusals, best: None }
-    }
-
-    fn go_through(&mut self, evidence: &Evidence, settings: &Settings, group: &Group<'_>) {
-        let views = &group.views;
-        let is_of = |queue: &&Queue| (queue.epoch, queue.weight) == (group.epoch, group.weight);
-        let Some(queue) = evidence.queues.iter().find(is_of) else { return };
-        let first = views.first_after(queue.cut);
-        for index in first..views.len() {
-            if views.is_idle(index) {
-                continue;
-            }
-            let start = views.bounds(index).0.max(queue.cut);
-            let (period, second) = (evidence.period_of(start), start / SECOND_COHORTS);
-            self.harm.pay_out_until(period);
-            self.ceiling.pay_out_until(period);
-            self.refusals.pay_out_until(period);
-            let Some(tables) = queue.at(start) else { return };
-            for part in 0..PARTS {
-                let Some(table) = tables.part(part) else { continue };
-                let [stable, canary] = [Side::Stable, Side::Canary].map(|side| match index == first {
-                    // Part of it may have entered.
-                    true => {
-                        views.parts[part].before(index + 1, side).less(&queue.entered[part][side as usize])
-                    }
-                    false => views.parts[part].of(index, side),
-                });
-                let arms = bound::failures(&stable, &canary, views.is_old(index));
-                self.harm.update(&table.harm, arms, tables.dampings.failures, second);
-                if let Some(max) = settings.ceiling {
-                    self.ceiling.update(arms.canary, max, tables.dampings.failures, second);
-                }
-                if let Some(refusals) = &table.refusals {
-                    let arms = bound::refusals(&stable, &canary, views.is_old(index));
-                    self.refusals.update(refusals, arms, tables.dampings.refusals, second);
-                }
-            }
-            if views.is_bad(index) {
-                let classes = evidence.classes_of(settings, &self.harm, &self.ceiling, &self.refusals);
-                let ln = classes.ln() + evidence.carry;
-                if self.best.is_none_or(|best| ln > best.ln) {
-                    self.best = Some(Bound { ln, classes });
-                }
-            }
-        }
-    }
 }

@@ -6,16 +6,19 @@
 //! neither loses evidence nor grants fresh alpha. Tables and open cohorts are not stored; after a restart tables are
 //! computed anew from the stored past, and what was under way is left out on both arms, whatever would have become of it.
 //!
-//! Several processes share the one alpha (`mixture`): failures against stable and against a ceiling, latency, refusals.
+//! Several processes share the one alpha (`mixture`): failures against stable and against a ceiling, latency, refusals, and
+//! where latency is not judged what clients give up.
 
 mod by_users;
 mod carry;
 mod entering;
 mod queue;
 mod settings;
+mod settled;
 mod tables;
 #[cfg(test)]
 mod tests;
+mod trial;
 mod views;
 
 use std::time::Duration;
@@ -73,6 +76,8 @@ pub struct Block<'a> {
     pub arms: Arms,
     /// Requests refused since the last look: stable's, the canary's.
     pub refused: [u64; 2],
+    /// Requests that their clients gave up since the last look: stable's, the canary's.
+    pub gave_up: [u64; 2],
     /// What came of its baseline since the last look; it is for people, and nothing is judged by it.
     pub baseline: Counts,
     /// Stable's latencies since the last look, where they are known.
@@ -96,6 +101,7 @@ impl Block<'_> {
             stratum: Stratum::Drawn,
             arms,
             refused: [0; 2],
+            gave_up: [0; 2],
             baseline: Counts::default(),
             latency: None,
             cohorts: None,
@@ -117,6 +123,9 @@ struct EpochTotals {
     /// Requests refused: stable's, the canary's.
     #[serde(default)]
     refused: [u64; 2],
+    /// Requests given up: stable's, the canary's.
+    #[serde(default)]
+    gave_up: [u64; 2],
     /// Its baseline, where it has one.
     #[serde(default, skip_serializing_if = "Counts::is_empty")]
     baseline: Counts,
@@ -143,6 +152,15 @@ struct Bound {
     classes: Classes,
 }
 
+/// Processes that failures and what goes with them are judged by.
+#[derive(Clone, Copy, Debug)]
+struct Processes<'a> {
+    harm: &'a Harm,
+    ceiling: &'a Ceiling,
+    refusals: &'a Harm,
+    patience: &'a Harm,
+}
+
 /// The evidence about one canary over one rollout.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Evidence {
@@ -152,6 +170,11 @@ pub struct Evidence {
     latency: LatencyHarm,
     #[serde(default)]
     refusals: Harm,
+    #[serde(default, skip_serializing_if = "Harm::is_untouched")]
+    patience: Harm,
+    /// Whether clients who give up are evidence; to rollouts that began before they were, they are none.
+    #[serde(default)]
+    judges_patience: bool,
     /// Users, where they stick to a version.
     #[serde(default, skip_serializing_if = "ByUsers::is_unknown")]
     by_users: ByUsers,
@@ -229,6 +252,8 @@ impl Evidence {
             ceiling: Ceiling::default(),
             latency: LatencyHarm::default(),
             refusals: Harm::default(),
+            patience: Harm::default(),
+            judges_patience: true,
             by_users: ByUsers::default(),
             carry: 0.0,
             rules: Rules::Cohorts,
@@ -290,6 +315,7 @@ impl Evidence {
         self.ceiling = Ceiling::default();
         self.latency = LatencyHarm::default();
         self.refusals = Harm::default();
+        self.patience = Harm::default();
         self.by_users.forgive();
         self.carry = 0.0;
         self.found = false;
@@ -322,7 +348,8 @@ impl Evidence {
         let blocks = blocks.into_iter();
         let (mut stable, mut canary_failed) = (Counts::default(), false);
         for block in blocks.clone() {
-            if !block.arms.is_empty() || block.refused != [0; 2] || !block.baseline.is_empty() {
+            let beside = [block.refused, block.gave_up] != [[0; 2]; 2] || !block.baseline.is_empty();
+            if !block.arms.is_empty() || beside {
                 self.count(&block);
             }
             stable = stable.plus(block.arms.stable);
@@ -353,7 +380,7 @@ impl Evidence {
     }
 
     fn count(&mut self, block: &Block<'_>) {
-        let Block { epoch, weight, stratum, arms, refused, baseline, .. } = *block;
+        let Block { epoch, weight, stratum, arms, refused, gave_up, baseline, .. } = *block;
         if stratum.is_real() {
             self.exposure = self.exposure.plus(arms.canary);
         }
@@ -361,9 +388,13 @@ impl Evidence {
             Some(totals) => {
                 totals.arms = totals.arms.plus(arms);
                 totals.refused = [totals.refused[0] + refused[0], totals.refused[1] + refused[1]];
+                totals.gave_up = [totals.gave_up[0] + gave_up[0], totals.gave_up[1] + gave_up[1]];
                 totals.baseline = totals.baseline.plus(baseline);
             }
-            None => self.totals.push(EpochTotals { epoch, weight, stratum, arms, refused, baseline }),
+            None => {
+                let totals = EpochTotals { epoch, weight, stratum, arms, refused, gave_up, baseline };
+                self.totals.push(totals);
+            }
         }
     }
 
@@ -406,7 +437,7 @@ impl Evidence {
     ///
     /// What is open counts where it is sure to bring more.
     pub fn ln_harm(&self, settings: &Settings) -> f64 {
-        let settled = self.ln_of(settings, &self.harm, &self.ceiling, &self.refusals);
+        let settled = self.ln_of(settings, self.processes());
         let bound = self.bound.map(|bound| bound.ln);
         [bound, self.ln_found].into_iter().flatten().fold(settled, f64::max)
     }
@@ -445,10 +476,16 @@ impl Evidence {
 
     /// The classes as they stand, of settled cohorts.
     fn classes(&self, settings: &Settings) -> Classes {
-        self.classes_of(settings, &self.harm, &self.ceiling, &self.refusals)
+        self.classes_of(settings, self.processes())
     }
 
-    fn classes_of(&self, settings: &Settings, harm: &Harm, ceiling: &Ceiling, refusals: &Harm) -> Classes {
+    fn processes(&self) -> Processes<'_> {
+        let Evidence { harm, ceiling, refusals, patience, .. } = self;
+        Processes { harm, ceiling, refusals, patience }
+    }
+
+    fn classes_of(&self, settings: &Settings, of: Processes<'_>) -> Classes {
+        let Processes { harm, ceiling, refusals, patience } = of;
         Classes {
             // Requests of users who stick to a version are no draws: a union with `by_users`, no mean.
             failures: match (settings.ceiling, self.is_by_users(settings)) {
@@ -459,11 +496,12 @@ impl Evidence {
             },
             latency: settings.latency.as_ref().map(|latency| self.latency.ln(latency)),
             refusals: settings.refusals.map(|_| refusals.ln()),
+            patience: settings.patience.map(|_| patience.ln()),
         }
     }
 
-    fn ln_of(&self, settings: &Settings, harm: &Harm, ceiling: &Ceiling, refusals: &Harm) -> f64 {
-        let ln = self.classes_of(settings, harm, ceiling, refusals).ln() + self.carry;
+    fn ln_of(&self, settings: &Settings, of: Processes<'_>) -> f64 {
+        let ln = self.classes_of(settings, of).ln() + self.carry;
         if !self.is_by_users(settings) {
             return ln;
         }
@@ -485,7 +523,7 @@ impl Evidence {
                 ceiling.update(more, max, damping, 0);
             }
         }
-        let ln = self.ln_of(settings, &harm, &ceiling, &self.refusals);
+        let ln = self.ln_of(settings, Processes { harm: &harm, ceiling: &ceiling, ..self.processes() });
         if !self.is_by_users(settings) {
             return ln;
         }

@@ -129,11 +129,11 @@ impl<'a> Views<'a> {
         self.all(index, |tally| tally.dispatched == 0)
     }
 
-    /// Whether the canary failed or refused a request of a slot.
+    /// Whether the canary failed or refused a request of a slot, or its client gave one up.
     pub fn is_bad(&self, index: usize) -> bool {
         !self.parts.iter().all(|part| {
             let canary = part.of(index, Side::Canary);
-            canary.failed + canary.refused == 0
+            canary.failed + canary.refused + canary.gave_up == 0
         })
     }
 

@@ -6,6 +6,7 @@ use crate::domain::analysis::boundary::Margin;
 use crate::domain::analysis::dispersion::DispersionRule;
 use crate::domain::analysis::latency::{LatencySettings, bucket_up};
 use crate::domain::analysis::past::Past;
+use crate::domain::analysis::patience;
 use crate::domain::analysis::spells::Kind;
 use crate::domain::plan::{LatencyLimits, Plan, WhenStableUnhealthy};
 
@@ -20,6 +21,8 @@ pub struct Settings {
     pub latency: Option<LatencySettings>,
     /// What refusals are accepted of the canary against stable; `None` where none are judged.
     pub refusals: Option<Margin>,
+    /// How much oftener clients may give up on the canary than on stable; `None` where latency finds what hangs.
+    pub patience: Option<Margin>,
     /// alpha.
     pub false_rollback_rate: f64,
     /// Budget B and beta; `None` when no proof is asked for.
@@ -73,6 +76,7 @@ impl Settings {
             refusals: analysis
                 .refusals
                 .map(|limits| Margin { ratio: limits.max_ratio, added: limits.max_added }),
+            patience: analysis.latency.is_none().then_some(patience::ACCEPTED),
             false_rollback_rate: analysis.false_rollback_rate,
             proof: analysis.proof.map(|proof| ProofSettings {
                 budget: proof.added_failures,

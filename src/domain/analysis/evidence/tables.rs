@@ -42,12 +42,18 @@ impl Margins {
 pub(super) struct Dampings {
     pub failures: Damping,
     pub refusals: Damping,
+    pub patience: Damping,
     pub latency: [Damping; PROCESSES],
 }
 
 impl Default for Dampings {
     fn default() -> Dampings {
-        Dampings { failures: Damping::NONE, refusals: Damping::NONE, latency: [Damping::NONE; PROCESSES] }
+        Dampings {
+            failures: Damping::NONE,
+            refusals: Damping::NONE,
+            patience: Damping::NONE,
+            latency: [Damping::NONE; PROCESSES],
+        }
     }
 }
 
@@ -57,6 +63,7 @@ impl Dampings {
         Dampings {
             failures: of(past.dispersion.phi()),
             refusals: of(past.refusals_dispersion.phi()),
+            patience: of(past.giving_up_phi()),
             latency: std::array::from_fn(|index| of(past.latency.dispersion[index].phi())),
         }
     }
@@ -83,6 +90,7 @@ pub(super) struct PartTables {
     pub is_of_nothing: bool,
     pub harm: HarmTable,
     pub refusals: Option<HarmTable>,
+    pub patience: Option<HarmTable>,
     pub latency: LatencyTables,
     pub proof: Option<ProofTable>,
     pub better: Option<ProofTable>,
@@ -132,6 +140,7 @@ impl PartTables {
             is_of_nothing: share <= 0.0,
             harm: HarmTable::new(share, stable_rate, margins.failures),
             refusals: margins.refusals.map(|margin| HarmTable::new(share, past.refusals.rate(), margin)),
+            patience: settings.patience.map(|margin| HarmTable::new(share, past.giving_up(), margin)),
             latency: LatencyTables::new(comparisons, share, margins.latency),
             proof,
             better: settings.stable.map(|_| ProofTable::new(share, stable_rate, BETTER)),

@@ -1,5 +1,7 @@
 //! Every number of the vectors, which were computed independently at 50 digits.
 
+mod impatience;
+
 use serde::Deserialize;
 use serde_json::Value;
 
@@ -8,6 +10,7 @@ use crate::domain::analysis::boundary::{Margin, above, below};
 use crate::domain::analysis::dispersion::{Damping, DispersionRule};
 use crate::domain::analysis::harm::HarmTable;
 use crate::domain::analysis::latency::LatencySpan;
+use crate::domain::analysis::past::Ends;
 use crate::domain::analysis::ratio::ln_evidence_against;
 
 #[derive(Deserialize)]
@@ -95,6 +98,7 @@ fn settings_of(run: &Run) -> Settings {
         dispersion: DispersionRule::Constant(run.disp),
         latency: None,
         refusals: None,
+        patience: None,
         users: None,
         stable: None,
     }
@@ -177,6 +181,7 @@ fn a_clean_canary_needs_this_many_requests() {
         dispersion: DispersionRule::Constant(1.0),
         latency: None,
         refusals: None,
+        patience: None,
         users: None,
         stable: None,
     };
@@ -229,6 +234,7 @@ fn strict() -> Settings {
         ceiling: None,
         latency: None,
         refusals: None,
+        patience: None,
         false_rollback_rate: 0.01,
         proof: Some(ProofSettings { budget: 0.005, false_advance_rate: 0.05 }),
         dispersion: DispersionRule::Estimated { at_least: 1.0 },
@@ -297,7 +303,7 @@ fn spells_that_stable_has_as_well_are_no_harm() {
             for second in 0..10 {
                 let failures = if second == 9 { failures - failures / 10 * 9 } else { failures / 10 };
                 let to = at.plus(Duration::from_secs(1));
-                past.learn(Counts { requests: 100, failures }, 0, at, to);
+                past.learn(Ends { counts: Counts { requests: 100, failures }, ..Ends::default() }, at, to);
                 at = to;
             }
         };
@@ -431,7 +437,8 @@ mod latency {
             (0..100).for_each(|_| now.record(latency_us(&mut state, 1.0)));
             past.latency.add(LatencySpan { now: &now, before: &before });
             let (from, to) = (Uptime(second * 1000), Uptime((second + 1) * 1000));
-            past.learn(Counts { requests: 100, failures: 0 }, 0, from, to);
+            let counts = Counts { requests: 100, failures: 0 };
+            past.learn(Ends { counts, ..Ends::default() }, from, to);
             before = now;
         }
         past.refresh(Uptime(300_000));

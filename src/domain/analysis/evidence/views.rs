@@ -5,6 +5,7 @@ use super::tables::Dampings;
 use super::{EpochTotals, Evidence, FailureSplit, RatioInterval, Settings, interval};
 use crate::domain::analysis::latency::{PROCESSES, QUANTILES};
 use crate::domain::analysis::mirror::Stratum;
+use crate::domain::analysis::patience::LEAST_WAIT;
 use crate::domain::analysis::spells::Kind;
 use crate::domain::analysis::users::Users;
 use crate::domain::analysis::{Arms, Counts};
@@ -238,6 +239,39 @@ impl Evidence {
         real.fold([0; 2], |sum, totals| [sum[0] + totals.refused[0], sum[1] + totals.refused[1]])
     }
 
+    /// Requests that their clients gave up: stable's, the canary's, copies apart.
+    pub fn gave_up(&self) -> [u64; 2] {
+        let real = self.totals.iter().filter(|totals| totals.stratum.is_real());
+        real.fold([0; 2], |sum, totals| [sum[0] + totals.gave_up[0], sum[1] + totals.gave_up[1]])
+    }
+
+    /// The logarithm of the capital that these alone would have; `None` where they are not judged.
+    pub fn ln_patience_harm(&self, settings: &Settings) -> Option<f64> {
+        settings.patience.map(|_| self.patience.ln())
+    }
+
+    /// What is given up, in words; `None` where that does not say most against the canary.
+    fn impatience(&self, settings: &Settings) -> Option<String> {
+        let (last, speaking) = (self.last_share(), self.speaking(settings));
+        let others = speaking.refusals.unwrap_or(f64::NEG_INFINITY).max(speaking.failures);
+        if speaking.patience? <= others {
+            return None;
+        }
+        let of_last = self.totals.iter().filter(|totals| totals.weight == last && totals.stratum.is_real());
+        let gave_up =
+            of_last.fold([0; 2], |sum, totals| [sum[0] + totals.gave_up[0], sum[1] + totals.gave_up[1]]);
+        let arms = self.arms_at(last);
+        Some(format!(
+            "clients gave up {} of {} canary requests after waiting {} ms or longer without an answer, and {} of {} stable \
+             ones, more than is accepted",
+            gave_up[1],
+            arms.canary.requests,
+            LEAST_WAIT.as_millis(),
+            gave_up[0],
+            arms.stable.requests
+        ))
+    }
+
     /// What is refused, in words; `None` where refusals say less against the canary than failures do.
     fn refusal(&self, settings: &Settings) -> Option<String> {
         let (last, speaking) = (self.last_share(), self.speaking(settings));
@@ -260,10 +294,13 @@ impl Evidence {
         ))
     }
 
-    /// What is slow or refused, or whose users fail, in words; `None` where failures of requests say more against the canary.
+    /// What is slow, given up or refused, or whose users fail, in words; `None` where failures of requests say more against the canary.
     pub fn slowness(&self, settings: &Settings) -> Option<String> {
         if let Some(users) = self.users_harmed(settings) {
             return Some(users);
+        }
+        if let Some(impatience) = self.impatience(settings) {
+            return Some(impatience);
         }
         let speaking = self.speaking(settings);
         let refusals = speaking.refusals.unwrap_or(f64::NEG_INFINITY);
