@@ -61,9 +61,7 @@ impl Scheduler {
         let touched = finished.touched.clone();
         with_outside(&self.book, &*self.data_plane, &self.reader, |outside| {
             self.core.absorb(finished, at, outside);
-            for id in settled {
-                self.core.reset_deadlines(id, at, outside);
-            }
+            self.core.reset_deadlines(settled, at, outside);
         });
         self.shared.world.store(Arc::new(self.core.world.clone()));
         if must_commit && !touched.is_empty() {

@@ -5,6 +5,7 @@
 //! changes. They take effect when they are absorbed, which the daemon does after they are committed.
 
 use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
 
 use super::door::{self, Command, Refusal, Reply, settle};
 use super::draft::{Draft, Finished, Surroundings, Touched};
@@ -114,8 +115,9 @@ impl Core {
 
     /// Feeds what is kept of an alias under a plan that watches, after its counters were observed.
     pub fn watch_over(&mut self, id: &AliasId, at: Moment, tallies: &[EpochTally]) {
-        let watch = self.world.alias(id).and_then(|state| state.watch.clone());
+        // Hardly any alias is watched, and this is asked at each look.
         let Some(watched) = self.watched.get_mut(id) else { return };
+        let watch = self.world.alias(id).and_then(|state| state.watch.clone());
         watched.observe(at, tallies, watch.as_deref());
     }
 
@@ -262,15 +264,27 @@ impl Core {
                     }
                     Some(_) => {}
                 }
-                self.reset_deadlines(id, at, outside);
+                self.reset_deadlines([id], at, outside);
             }
         }
     }
 
-    /// Computes anew when the rollouts of an alias must be looked at; also after a look that led to nothing.
-    pub fn reset_deadlines(&mut self, id: &AliasId, at: Moment, outside: &Outside<'_>) {
-        for rollout in self.world.live_rollouts_of(id) {
-            let deadline = self.with_facts(&rollout, at, outside, |facts| rollout.deadline(facts));
+    /// Computes anew when the rollouts of aliases must be looked at; also after a look that led to nothing.
+    pub fn reset_deadlines<'a>(
+        &mut self,
+        ids: impl IntoIterator<Item = &'a AliasId>,
+        at: Moment,
+        outside: &Outside<'_>,
+    ) {
+        let live: Vec<Arc<Rollout>> =
+            ids.into_iter().flat_map(|id| self.world.live_rollouts_of(id)).collect();
+        // All by one draft: its world is not for nothing.
+        let deadlines: Vec<_> = self.with_draft(at, outside, |draft| {
+            live.iter()
+                .map(|rollout| door::with_facts(draft, rollout, |facts| rollout.deadline(facts)))
+                .collect()
+        });
+        for (rollout, deadline) in live.iter().zip(deadlines) {
             self.deadlines.set(rollout.record.id, deadline);
         }
     }
@@ -283,6 +297,10 @@ impl Core {
         outside: &Outside<'_>,
         ask: impl FnOnce(&Facts<'_>) -> T,
     ) -> T {
+        self.with_draft(at, outside, |draft| door::with_facts(draft, rollout, ask))
+    }
+
+    fn with_draft<T>(&self, at: Moment, outside: &Outside<'_>, ask: impl FnOnce(&Draft<'_>) -> T) -> T {
         let around = Surroundings {
             judges: &self.judges,
             watchers: &self.watchers,
@@ -294,8 +312,7 @@ impl Core {
             before: outside.before,
             tried: outside.tried,
         };
-        let draft = Draft::new(self.world.clone(), at, &around);
-        door::with_facts(&draft, rollout, ask)
+        ask(&Draft::new(self.world.clone(), at, &around))
     }
 }
 

@@ -323,7 +323,7 @@ impl Scheduler {
         let at = self.clock.now();
         self.take_canaries_in();
         let mut settle = std::mem::take(&mut self.again);
-        settle.extend(self.look(at));
+        settle.append(&mut self.look(at));
         settle.extend(self.core.due_by_time(at));
         let retry = self.retry_at.take_if(|retry| *retry <= at.up).is_some();
         if retry {
@@ -366,13 +366,13 @@ impl Scheduler {
         let alarmed = std::mem::take(&mut self.alarms);
         if at.up.since(self.looked) >= LOOK_EVERY {
             self.looked = at.up;
-            let watched: Vec<AliasId> = self.core.judges.values().map(|judge| judge.alias.clone()).collect();
-            for id in watched {
-                let waits = self.core.judge_of(&id).is_some_and(Judge::waits);
-                if self.recorder.moved(&id) || waits || alarmed.contains(&id) {
-                    self.observe(&id, at);
-                    worth.insert(id);
-                }
+            let is_due = |judge: &&Judge| {
+                self.recorder.moved(&judge.alias) || judge.waits() || alarmed.contains(&judge.alias)
+            };
+            let due = self.core.judges.values().filter(is_due).map(|judge| judge.alias.clone());
+            worth = due.collect();
+            for id in &worth {
+                self.observe(id, at);
             }
         }
         if at.up.since(self.watched) >= WATCH_EVERY {
@@ -401,7 +401,8 @@ impl Scheduler {
         if self.overlaid.contains(id) {
             return;
         }
-        let judge = self.core.judge_of(id);
+        let active = self.core.world.alias(id).and_then(|state| state.active);
+        let judge = active.and_then(|active| self.core.judges.get(&active));
         let since = |epoch| judge.and_then(|judge| judge.needs_since(epoch));
         let was_harmful = judge.is_some_and(|judge| judge.evidence.is_harmful());
         self.recorder.counts(id, &mut self.counts, since, &mut self.tallies.slots);
@@ -409,19 +410,21 @@ impl Scheduler {
         self.tallies.epochs.extend(self.counts.iter().map(tally));
         self.core.observe(id, at.up, &self.tallies);
         self.core.watch_over(id, at, &self.tallies.epochs);
-        if !was_harmful && self.core.judge_of(id).is_some_and(|judge| judge.evidence.is_harmful()) {
-            tracing::warn!(alias.name = %id, "its canary is found harmful");
+        if let Some(judge) = active.and_then(|active| self.core.judges.get_mut(&active)) {
+            if !was_harmful && judge.evidence.is_harmful() {
+                tracing::warn!(alias.name = %id, "its canary is found harmful");
+            }
+            for (from, edges) in judge.news_for_counters() {
+                self.recorder.hold_against(id, from, edges);
+            }
         }
-        self.tell_counters(id);
         // An epoch has several counters where requests are mirrored: it is done with when all of them are.
         let unended = self.counts.iter().find(|epoch| !epoch.is_final).map(|epoch| epoch.epoch);
         let judged = self.counts.iter().rfind(|epoch| unended.is_none_or(|unended| epoch.epoch < unended));
         if let Some(last) = judged {
             self.recorder.retire(id, last.epoch);
         }
-        if let Some(active) = self.core.world.alias(id).and_then(|state| state.active) {
-            self.dirty.insert(active);
-        }
+        self.dirty.extend(active);
     }
 
     /// Makes known to the counters what requests must be held against, before any such request is dispatched.

@@ -513,7 +513,7 @@ impl<'a> Simulation<'a> {
             tried: &|_, _| 0,
             replied: &|_| Ok(None),
         };
-        self.core.reset_deadlines(&self.alias, at, &outside);
+        self.core.reset_deadlines([&self.alias], at, &outside);
     }
 }
 

@@ -62,8 +62,8 @@ fn due(draft: &Draft<'_>, id: &AliasId) -> Option<(RolloutId, Event)> {
     if state.quarantine.is_some() {
         return None;
     }
-    let live = draft.world.live_rollouts_of(id);
-    live.iter().find_map(|rollout| {
+    let live = state.active.iter().chain(&state.pending);
+    live.filter_map(|rollout| draft.world.rollout(*rollout)).find_map(|rollout| {
         let event = with_facts(draft, rollout, |facts| rollout.due(facts))?;
         Some((rollout.record.id, event))
     })
@@ -73,7 +73,18 @@ fn due(draft: &Draft<'_>, id: &AliasId) -> Option<(RolloutId, Event)> {
 pub fn with_facts<T>(draft: &Draft<'_>, rollout: &Rollout, ask: impl FnOnce(&Facts<'_>) -> T) -> T {
     let id = &rollout.record.alias;
     let judge = draft.judge(rollout.record.id);
-    let base = base_of(draft, rollout);
+    // Whoever has begun begins from nothing more, and this is asked of every rollout at each look.
+    let base = match rollout.record.phase {
+        Phase::Pending => base_of(draft, rollout),
+        Phase::Progressing
+        | Phase::Paused(_)
+        | Phase::Promoting
+        | Phase::RollingBack(_)
+        | Phase::Succeeded
+        | Phase::RolledBack
+        | Phase::Aborted
+        | Phase::Superseded => Err("it has begun".to_owned()),
+    };
     let ahead = ahead_of(draft, rollout);
     ask(&Facts {
         at: draft.at,
@@ -89,8 +100,11 @@ pub fn with_facts<T>(draft: &Draft<'_>, rollout: &Rollout, ask: impl FnOnce(&Fac
 
 /// The rollout that a Pending one is queued behind.
 fn ahead_of(draft: &Draft<'_>, rollout: &Rollout) -> Option<RolloutId> {
+    if rollout.record.phase != Phase::Pending {
+        return None;
+    }
     let state = draft.world.alias(&rollout.record.alias)?;
-    state.active.filter(|active| *active != rollout.record.id && rollout.record.phase == Phase::Pending)
+    state.active.filter(|active| *active != rollout.record.id)
 }
 
 /// What a rollout would begin from if it began now, or why it cannot.
