@@ -1,12 +1,10 @@
 //! Whole rollouts in virtual time: what evidence does to good and bad versions, and every checked-in plan run through.
 
-mod allocations;
 mod asking;
 mod clients;
 mod copies;
 mod false_alarms;
 mod first_weight;
-mod impatience;
 mod live;
 mod real_traffic;
 mod users;

@@ -1,7 +1,6 @@
 //! What integration tests share: a small client, upstreams of every temper, a router in this process, golden files,
 //! and the binary itself.
 
-pub mod allocations;
 pub mod client;
 pub mod faults;
 pub mod functions;
