@@ -284,7 +284,7 @@ fn backups(states: usize) {
 
 #[test]
 fn a_power_loss_at_any_moment_loses_and_tears_nothing() {
-    lives(4_700);
+    lives(5_500);
     migrations(500);
     restores(500);
     backups(300);
