@@ -7,7 +7,7 @@ _list:
 demo:
     cargo run --release -- demo
 
-# what needs nothing installed; `just unit domain::plan` for a part
+# what needs nothing installed; `just unit plan::` for a part
 unit *names:
     cargo test --lib -- {{names}}
 

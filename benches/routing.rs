@@ -18,15 +18,15 @@ use std::time::{Duration, Instant};
 use counted::{ALLOCATIONS, Counted};
 use hyper::HeaderMap;
 use hyper::header::HeaderValue;
-use serin::domain::alias::Routing;
-use serin::domain::arn::{Place, VersionNumber};
-use serin::domain::function::{Revision, Target};
-use serin::domain::plan::Affinity;
-use serin::domain::weight::Weight;
 use serin::metrics::recorder::Recorder;
 use serin::router::server::Router;
 use serin::router::settings::{RouterConfig, Timeouts};
 use serin::router::table::{Edit, FAILURE_STATUS_DEFAULT, RouteSpec, RoutingTable, SteeringSpec};
+use serin_core::lambda::alias::Routing;
+use serin_core::lambda::function::{Revision, Target};
+use serin_core::model::arn::{Place, VersionNumber};
+use serin_core::model::weight::Weight;
+use serin_core::plan::Affinity;
 
 #[global_allocator]
 static ALLOCATOR: Counted = Counted;

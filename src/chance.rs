@@ -7,7 +7,7 @@ use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
 use uuid::Uuid;
 
-use crate::domain::time::Timestamp;
+use serin_core::model::time::Timestamp;
 
 /// A fast generator of uniform 64-bit tickets, seeded by the operating system; one a thread.
 #[expect(clippy::disallowed_methods, reason = "the owner of chance")]

@@ -7,7 +7,7 @@
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use crate::domain::time::{Moment, Timestamp, Uptime};
+use serin_core::model::time::{Moment, Timestamp, Uptime};
 
 /// What "now" is.
 pub trait Clock: Send + Sync {
@@ -107,7 +107,7 @@ pub(crate) mod simulated {
     use std::cell::Cell;
     use std::time::Instant;
 
-    use crate::domain::time::Moment;
+    use serin_core::model::time::Moment;
 
     thread_local! {
         static NOW: Cell<Option<(Moment, Instant)>> = const { Cell::new(None) };

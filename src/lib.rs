@@ -1,7 +1,5 @@
 //! serin: a progressive canary orchestrator. The floor plan, ground floor first.
 
-pub mod domain;
-
 pub mod access;
 pub mod api;
 pub mod chance;

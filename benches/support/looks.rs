@@ -1,23 +1,23 @@
 //! What a judge is told of a busy alias: ten requests a look, of which the canary gets one.
 
-use serin::control::plans::read_plan;
-use serin::domain::analysis::cohort::{Cohorts, EDGES, Slot, Tally};
-use serin::domain::analysis::evidence::{Block, Evidence, Settings};
-use serin::domain::analysis::latency::LatencySpan;
-use serin::domain::analysis::past::Past;
-use serin::domain::analysis::{Arms, Counts};
-use serin::domain::function::Revision;
-use serin::domain::histogram::HistogramSnapshot;
-use serin::domain::plan::Source;
-use serin::domain::time::Uptime;
-use serin::domain::weight::Weight;
+use serin_core::analysis::cohort::{Cohorts, EDGES, Slot, Tally};
+use serin_core::analysis::evidence::{Block, Evidence};
+use serin_core::analysis::latency_span::LatencySpan;
+use serin_core::analysis::past::Past;
+use serin_core::analysis::{Arms, Counts};
+use serin_core::lambda::function::Revision;
+use serin_core::model::histogram::HistogramSnapshot;
+use serin_core::model::time::Uptime;
+use serin_core::model::weight::Weight;
+use serin_core::plan::Source;
+use serin_core::world::plans::read_plan;
 
 /// Looks so often, every 100 ms; one canary request in ten fails, and one in twenty is given up or refused. `around` is
 /// handed each update, and runs it.
 pub fn updates(analysis: &str, looks: u64, mut around: impl FnMut(&mut dyn FnMut())) {
     let text = format!("function: f\nalias: live\nsteps: [3%, 100%]\nanalysis: {{{analysis}}}\n");
     let plan = read_plan("looks", &Source::new("looks.yaml", text), None).expect("this plan is sound");
-    let settings = Settings::of(&plan.plan).expect("the plan judges");
+    let settings = plan.plan.evidence_settings().expect("the plan judges");
     let mut evidence = Evidence::begin(Uptime(0), Past::warmed(60.0, 6000.0));
     evidence.seek_proof(Weight::FULL, Revision(1));
     let weight = Weight::from_ppm(30_000).expect("3 % is a weight");

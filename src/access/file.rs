@@ -25,7 +25,7 @@ use serde_yaml::options::MergeKeyPolicy;
 use super::signature::is_key_id;
 use super::{Access, AccessKey, Known, Token};
 use crate::config;
-use crate::domain::policy::Principal;
+use serin_core::lambda::policy::Principal;
 
 /// No file of principals is longer.
 const BYTES_MAX: u64 = 1 << 20;

@@ -1,7 +1,7 @@
 //! Who asks: bearer tokens and AWS signatures, and the principals of the configuration they belong to.
 //!
 //! Both listeners ask here, and nowhere else is a secret compared. What somebody may do once they are known is
-//! `domain::policy`'s business; how a refusal is worded on the wire is each listener's.
+//! `serin_core::lambda::policy`'s business; how a refusal is worded on the wire is each listener's.
 
 mod file;
 pub mod page;
@@ -25,8 +25,8 @@ pub use reread::{AccessControl, Watching};
 pub use seal::Seal;
 pub use signature::{Scope, claimed_scope};
 
-use crate::domain::policy::Principal;
-use crate::domain::time::Timestamp;
+use serin_core::lambda::policy::Principal;
+use serin_core::model::time::Timestamp;
 
 /// For which resource a service calls.
 const SOURCE_ARN: &str = "x-amz-source-arn";

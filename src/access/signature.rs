@@ -16,7 +16,7 @@ use std::time::{Duration, UNIX_EPOCH};
 use subtle::ConstantTimeEq;
 
 use super::{Asked, Stranger};
-use crate::domain::time::Timestamp;
+use serin_core::model::time::Timestamp;
 
 const ALGORITHM: &str = "AWS4-HMAC-SHA256";
 /// How far a signature's time may be from ours.

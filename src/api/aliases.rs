@@ -12,11 +12,11 @@ use super::functions::{deleted, function_name, unexpected};
 use super::status::routing_view;
 use super::tunnels;
 use super::wire::{AliasList, AliasView, CreateAliasRequest, DeleteReply, ErrorBody, UpdateAliasRequest};
-use crate::control::door::{Action, Refusal, Reply};
-use crate::control::world::{AliasState, RevisionOf, World};
-use crate::domain::alias::{AdditionalVersion, Alias, AliasId};
-use crate::domain::arn::VersionId;
-use crate::domain::weight::Weight;
+use serin_core::commands::{Action, Refusal, Reply};
+use serin_core::lambda::alias::{AdditionalVersion, Alias, AliasId};
+use serin_core::model::arn::VersionId;
+use serin_core::model::weight::Weight;
+use serin_core::world::{AliasState, RevisionOf, World};
 
 fn alias_id(function: &str, alias: &str) -> Result<AliasId, ApiError> {
     let alias = alias.parse().map_err(|why| ApiError::invalid(format!("{alias:?}: {why}")))?;

@@ -24,7 +24,7 @@ use crate::access::page::{Names, refuse_pages};
 use crate::access::{Asked, BodyHash, Stranger, Who, claimed_scope};
 use crate::chance;
 use crate::clock;
-use crate::domain::actor::{Actor, Standing};
+use serin_core::model::actor::{Actor, Standing};
 
 /// The header in which the command line says who types.
 pub const ACTOR_HEADER: &str = "x-serin-actor";

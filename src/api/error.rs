@@ -6,9 +6,9 @@ use axum::response::{IntoResponse, Response};
 
 use super::lambda::error::LambdaError;
 use super::wire::{ErrorBody, ErrorView};
-use crate::control::door::Refusal;
 use crate::control::handle::DoorError;
 use crate::store::StoreError;
+use serin_core::commands::Refusal;
 
 /// Which API a path belongs to, and so how its errors look.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -19,9 +19,9 @@ use super::rollouts::{HistoryQuery, blocking};
 use super::status::event_view;
 use super::wire::{ErrorBody, EventList};
 use crate::access::{Access, AccessControl, Asked, BodyHash};
-use crate::domain::alias::AliasId;
-use crate::domain::journal::Entry;
-use crate::store::EntryFilter;
+use serin_core::journal::Entry;
+use serin_core::lambda::alias::AliasId;
+use serin_core::ports::EntryFilter;
 
 /// How often the journal is looked at while somebody listens and nothing was committed.
 const LOOK_EVERY: Duration = Duration::from_millis(200);

@@ -15,7 +15,7 @@ use super::error::ApiError;
 use super::wire::Object;
 use crate::chance;
 use crate::clock;
-use crate::control::door::{Action, Command, IdempotencyKey, Reply};
+use serin_core::commands::{Action, Command, IdempotencyKey, Reply};
 
 /// The header that carries an idempotency key.
 pub const KEY_HEADER: &str = "idempotency-key";

@@ -10,12 +10,12 @@ use super::wire::{
     DeleteReply, ErrorBody, FunctionList, FunctionView, PublishReply, PublishRequest, TimeoutsView,
     VersionList, VersionView,
 };
-use crate::control::door::{Action, Refusal, Reply};
-use crate::control::world::{FunctionState, World};
-use crate::domain::arn::{FunctionName, VersionNumber};
-use crate::domain::function::{Configuration, DEFAULT_ROLE, Target, Version};
-use crate::domain::settings::Settings;
-use crate::domain::timeouts::{UpstreamTimeouts, Wait, WaitError};
+use serin_core::commands::{Action, Refusal, Reply};
+use serin_core::lambda::function::{Configuration, DEFAULT_ROLE, Target, Version};
+use serin_core::lambda::settings::Settings;
+use serin_core::lambda::timeouts::{UpstreamTimeouts, Wait, WaitError};
+use serin_core::model::arn::{FunctionName, VersionNumber};
+use serin_core::world::{FunctionState, World};
 
 pub(super) fn function_name(text: &str) -> Result<FunctionName, ApiError> {
     text.parse().map_err(|why| ApiError::invalid(format!("{text:?}: {why}")))

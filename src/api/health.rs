@@ -18,8 +18,8 @@ use super::auth::Caller;
 use super::error::{ApiError, Face};
 use super::extract::Body;
 use super::wire::ErrorBody;
-use crate::domain::time::human;
 use crate::store::StoreError;
+use serin_core::model::time::human;
 
 /// How long the control plane may take to answer whether it is there.
 const ANSWER_MAX: Duration = Duration::from_secs(5);

@@ -9,10 +9,10 @@ use super::error::ApiError;
 use super::extract::{Path, Query};
 use super::rollouts::blocking;
 use super::wire::{ErrorBody, LogLineView, LogList};
-use crate::domain::alias::AliasId;
-use crate::domain::arn::{FunctionRef, Qualifier};
-use crate::domain::time::Timestamp;
 use crate::store::logs::{LineFilter, StoredLine};
+use serin_core::lambda::alias::AliasId;
+use serin_core::model::arn::{FunctionRef, Qualifier};
+use serin_core::model::time::Timestamp;
 
 const LIMIT_DEFAULT: u32 = 100;
 const LIMIT_MAX: u32 = 10_000;

@@ -19,11 +19,6 @@ use super::clients::{self, Clients};
 use super::error::ApiError;
 use crate::clock;
 use crate::control::handle::Health;
-use crate::control::world::World;
-use crate::domain::alias::AliasId;
-use crate::domain::arn::{FunctionName, VersionId};
-use crate::domain::histogram::HistogramSnapshot;
-use crate::domain::time::Timestamp;
 use crate::events::progress::Course;
 use crate::log_queue::{self, LogQueue};
 use crate::metrics::certificate::CertificateState;
@@ -32,6 +27,11 @@ use crate::metrics::recorder::{Counts, FailureKind, Recorder, VersionCounts};
 use crate::metrics::tunnels::Tunnels;
 use crate::metrics::upstreams::{UpstreamState, Upstreams};
 use crate::queues::progress::Progress;
+use serin_core::lambda::alias::AliasId;
+use serin_core::model::arn::{FunctionName, VersionId};
+use serin_core::model::histogram::HistogramSnapshot;
+use serin_core::model::time::Timestamp;
+use serin_core::world::World;
 
 const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 

@@ -9,9 +9,9 @@ use super::extract::Path;
 use super::rollouts::fault_line;
 use super::status::step_text;
 use super::wire::{ErrorBody, PlanList, PlanView};
-use crate::control::plans::{PlanBook, PlanFile};
-use crate::domain::plan::{Start, resolved_yaml};
-use crate::domain::time::human;
+use serin_core::model::time::human;
+use serin_core::plan::{Start, resolved_yaml};
+use serin_core::world::plans::{PlanBook, PlanFile};
 
 fn view(file: &PlanFile, whole: bool) -> PlanView {
     let state = match (file.is_sound(), file.is_defaults, &file.read) {

@@ -19,20 +19,21 @@ use super::wire::{
     WouldStart,
 };
 use crate::clock;
-use crate::control::door::{Action, Refusal, Reply, RolloutRef, Trigger, Verb};
 use crate::control::handle::Sight;
-use crate::control::plans::{PlanFile, ReadPlan, read_plan};
-use crate::control::target;
 use crate::control::watch;
-use crate::domain::alias::AliasId;
-use crate::domain::analysis::ledger;
-use crate::domain::arn::{VersionId, VersionNumber};
-use crate::domain::plan::{Fault, Source};
-use crate::domain::rollout::{Resumption, Rollout, RolloutId, RolloutRecord};
-use crate::domain::time::Timestamp;
 use crate::metrics::recorder::RecentFailure;
 use crate::metrics::tunnels::Tunnels;
-use crate::store::{EntryFilter, Reader, RolloutFilter, StoreError};
+use crate::store::{Reader, StoreError};
+use serin_core::analysis::ledger;
+use serin_core::commands::target;
+use serin_core::commands::{Action, Refusal, Reply, RolloutRef, Trigger, Verb};
+use serin_core::lambda::alias::AliasId;
+use serin_core::model::arn::{VersionId, VersionNumber};
+use serin_core::model::time::Timestamp;
+use serin_core::plan::{Fault, Source};
+use serin_core::ports::{EntryFilter, RolloutFilter};
+use serin_core::rollout::{Resumption, Rollout, RolloutId, RolloutRecord};
+use serin_core::world::plans::{PlanFile, ReadPlan, read_plan};
 
 /// How long a start waits until the plan's file has been read as it is.
 const READ_MAX: Duration = Duration::from_secs(5);
@@ -248,7 +249,7 @@ pub(super) fn fault_line(fault: &Fault) -> String {
 fn plan_faults(api: &Api) -> Vec<String> {
     let book = api.control.book();
     let files = book.files.values().filter(|file| !file.is_sound());
-    let line = |file: &crate::control::plans::PlanFile| match (&file.problem, file.faults.first()) {
+    let line = |file: &serin_core::world::plans::PlanFile| match (&file.problem, file.faults.first()) {
         (Some(problem), _) => problem.clone(),
         (None, Some(fault)) if file.faults.len() > 1 => {
             format!("{fault} (and {} more)", file.faults.len() - 1)

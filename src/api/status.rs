@@ -10,24 +10,24 @@ use super::wire::{
     TriggerView, UsersView, WaitingForView, WarmingView, WatchView, WeightView,
 };
 use crate::control::handle::Sight;
-use crate::control::target;
-use crate::domain::alias::Routing;
-use crate::domain::analysis::Counts;
-use crate::domain::analysis::evidence::{Evidence, LatencyFigures, Settings};
-use crate::domain::analysis::ledger::{Kept, Record};
-use crate::domain::analysis::mirror::Stratum;
-use crate::domain::analysis::watch::Watch;
-use crate::domain::arn::{VersionId, VersionNumber};
-use crate::domain::histogram::HistogramSnapshot;
-use crate::domain::journal::{Entry, Happening};
-use crate::domain::narrate;
-use crate::domain::plan::{Baseline, Plan, Step};
-use crate::domain::rollout::{Closing, Facts, Gate, Need, Phase, Rollout, RolloutRecord};
-use crate::domain::time::human;
-use crate::domain::watching::AliasWatch;
-use crate::domain::weight::Weight;
 use crate::metrics::recorder::{RecentFailure, Recorder};
 use crate::metrics::tunnels::Tunnels;
+use serin_core::analysis::Counts;
+use serin_core::analysis::evidence::{Evidence, LatencyFigures, Settings};
+use serin_core::analysis::ledger::{Kept, Record};
+use serin_core::analysis::mirror::Stratum;
+use serin_core::analysis::watch::Watch;
+use serin_core::commands::target;
+use serin_core::journal::narrate;
+use serin_core::journal::{Entry, Happening};
+use serin_core::lambda::alias::Routing;
+use serin_core::model::arn::{VersionId, VersionNumber};
+use serin_core::model::histogram::HistogramSnapshot;
+use serin_core::model::time::human;
+use serin_core::model::weight::Weight;
+use serin_core::plan::{Baseline, Plan, Step};
+use serin_core::rollout::watching::AliasWatch;
+use serin_core::rollout::{Closing, Facts, Gate, Need, Phase, Rollout, RolloutRecord};
 
 /// A routing on the wire.
 pub fn routing_view(routing: Routing) -> RoutingView {
@@ -134,7 +134,7 @@ fn baseline_at(rollout: &Rollout, facts: &Facts<'_>) -> Option<(Baseline, Weight
 }
 
 fn evidence_at_end(rollout: &Rollout, closing: &Closing) -> Option<EvidenceView> {
-    let settings = Settings::of(&rollout.plan)?;
+    let settings = rollout.plan.evidence_settings()?;
     Some(EvidenceView {
         ln_harm: closing.ln_harm?,
         ln_harm_limit: settings.ln_harm_limit(),

@@ -1,9 +1,9 @@
 //! What is said of WebSockets and other tunnels on versions that their alias sends nothing to any more.
 
 use super::wire::TunnelsView;
-use crate::domain::alias::{AliasId, Routing};
-use crate::domain::time::human;
 use crate::metrics::tunnels::{LeftTunnels, Tunnels};
+use serin_core::lambda::alias::{AliasId, Routing};
+use serin_core::model::time::human;
 
 /// Those of an alias, on the wire.
 pub(super) fn views(tunnels: &dyn Tunnels, alias: &AliasId) -> Vec<TunnelsView> {

@@ -17,9 +17,9 @@ use super::session::Session;
 use super::simulate::{Spread, spread, waited_for};
 use crate::api::wire::CountsView;
 use crate::client::{Client, ClientError, RolloutQuery};
-use crate::domain::arn::AliasId;
-use crate::domain::plan::Source;
 use crate::simulate::{self, Arm, ReadPlan, Run, Series, Stretch, Traffic};
+use serin_core::model::arn::AliasId;
+use serin_core::plan::Source;
 
 const EXAMPLES: &str = "\
 Examples:

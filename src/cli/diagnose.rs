@@ -9,7 +9,7 @@ use miette::{
 };
 
 use super::render::words::is_hidden;
-use crate::domain::plan::{Fault, Related, Severity, Source};
+use serin_core::plan::{Fault, Related, Severity, Source};
 
 /// Draws faults, each with an excerpt of its file, and counts them in a last line; nothing for no faults.
 ///

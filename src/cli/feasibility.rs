@@ -11,9 +11,9 @@ use super::render::line::{Line, Tone, wrapped};
 use super::render::words::{count, request_rate, span};
 use super::session::Session;
 use crate::client::{Client, Counters};
-use crate::domain::analysis::feasibility::{self, Decision, StepNeed, Suggestion};
-use crate::domain::plan::{Plan, Timeout};
-use crate::domain::weight::Weight;
+use serin_core::model::weight::Weight;
+use serin_core::plan::feasibility::{self, Decision, StepNeed, Suggestion};
+use serin_core::plan::{Plan, Timeout};
 
 /// Live counters are watched this long for the present rate.
 const WATCHED: Duration = Duration::from_secs(5);

@@ -7,8 +7,8 @@ use super::render::words;
 use crate::chance;
 use crate::client::Change;
 use crate::clock;
-use crate::domain::arn::{AliasId, NameError, VersionNumber};
-use crate::domain::weight::Weight;
+use serin_core::model::arn::{AliasId, NameError, VersionNumber};
+use serin_core::model::weight::Weight;
 
 /// A rollout, by its alias or by its id.
 #[derive(Clone, Debug, PartialEq, Eq)]

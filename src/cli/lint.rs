@@ -12,9 +12,9 @@ use super::plan_file::{PlanFile, in_directory};
 use super::render::line::Tone;
 use super::session::Session;
 use crate::config::{PlanEnv, PlanVariable};
-use crate::domain::plan::{self, Fault, Plan, Severity, Source, Step, WantedVariable};
-use crate::domain::time::human;
-use crate::domain::weight::Weight;
+use serin_core::model::time::human;
+use serin_core::model::weight::Weight;
+use serin_core::plan::{self, Fault, Plan, Severity, Source, Step, WantedVariable};
 
 const EXAMPLES: &str = "\
 Examples:

@@ -11,7 +11,7 @@ use super::session::Session;
 use super::wait::Outage;
 use crate::api::wire::LogLineView;
 use crate::client::LogQuery;
-use crate::domain::arn::FunctionRef;
+use serin_core::model::arn::FunctionRef;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -55,7 +55,7 @@ pub fn run(args: &Args, session: &Session) -> anyhow::Result<Exit> {
     let client = session.client()?;
     let since = args.since.map(|span| {
         let now = session.terminal.look().now;
-        crate::domain::time::Timestamp(now.0.saturating_sub(span.as_millis() as i64)).to_string()
+        serin_core::model::time::Timestamp(now.0.saturating_sub(span.as_millis() as i64)).to_string()
     });
     let wanted = LogQuery { after: None, since: since.as_deref(), limit: Some(args.limit) };
     let list = client.logs(&args.target, &wanted)?;
@@ -122,7 +122,7 @@ mod tests {
             color: false,
             unicode: true,
             zone: jiff::tz::TimeZone::UTC,
-            now: crate::domain::time::Timestamp::parse("2026-11-22T12:00:00Z").unwrap(),
+            now: serin_core::model::time::Timestamp::parse("2026-11-22T12:00:00Z").unwrap(),
         };
         let line = |version: &str, text: &str| LogLineView {
             id: 1,

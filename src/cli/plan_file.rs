@@ -8,7 +8,7 @@ use anyhow::Context;
 
 use super::diagnose::render;
 use super::session::Session;
-use crate::domain::plan::{self, Fault, LoadedPlan, Source};
+use serin_core::plan::{self, Fault, LoadedPlan, Source};
 
 /// A plan file, and the defaults beside it that it uses.
 #[derive(Debug)]

@@ -87,7 +87,7 @@ struct Replayed {
 
 fn replay(
     args: &Args,
-    plan: &crate::domain::plan::Plan,
+    plan: &serin_core::plan::Plan,
     input: impl BufRead,
     name: &str,
 ) -> anyhow::Result<Replayed> {

@@ -3,7 +3,7 @@
 use super::exit::Exit;
 use super::flags::{ChangeFlags, Target};
 use super::session::Session;
-use crate::domain::arn::VersionNumber;
+use serin_core::model::arn::VersionNumber;
 
 const EXAMPLES: &str = "\
 Examples:

@@ -3,7 +3,7 @@
 use super::exit::Exit;
 use super::flags::json;
 use super::session::Session;
-use crate::domain::plan;
+use serin_core::plan;
 
 /// Does it.
 pub fn run(session: &Session) -> anyhow::Result<Exit> {

@@ -13,13 +13,13 @@ use super::plan_file::PlanFile;
 use super::render::simulation::table;
 use super::scenario::Scenario;
 use super::session::Session;
-use crate::domain::analysis::boundary::Margin;
-use crate::domain::analysis::floor;
-use crate::domain::analysis::mirror::Stratum;
-use crate::domain::plan::Plan;
-use crate::domain::weight::Weight;
 use crate::simulate::replay::{Recorded, lines};
 use crate::simulate::{self, Run, Traffic};
+use serin_core::analysis::boundary::Margin;
+use serin_core::analysis::floor;
+use serin_core::analysis::mirror::Stratum;
+use serin_core::model::weight::Weight;
+use serin_core::plan::Plan;
 
 const EXAMPLES: &str = "\
 Examples:

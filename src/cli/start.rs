@@ -12,7 +12,7 @@ use super::plan_file::{self, PlanFile};
 use super::session::Session;
 use super::wait;
 use crate::api::wire::{StartRequest, WouldStart};
-use crate::domain::arn::VersionNumber;
+use serin_core::model::arn::VersionNumber;
 
 const EXAMPLES: &str = "\
 Examples:

@@ -18,7 +18,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 pub use remove::remove_unpacked;
 
-use crate::domain::process::CodeSha256;
+use serin_core::lambda::process::CodeSha256;
 
 pub use unpack::{UNPACKED_BYTES_MAX, ZipFault};
 

@@ -8,21 +8,22 @@ use std::collections::BTreeSet;
 use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
-use super::core::{Answer, Core, Round};
-use super::door::{Action, Command, Reply, Verb};
-use super::draft::Touched;
 use super::handle::{DoorError, Health, Input};
-use super::judge::Judge;
-use super::publish;
 use super::scheduler::{Scheduler, with_outside};
-use super::target::RolloutRef;
-use super::world::World;
+use super::{notices, publish};
 use crate::clock;
-use crate::domain::alias::AliasId;
-use crate::domain::plan::OnFailure;
-use crate::domain::rollout::RolloutId;
-use crate::domain::time::{Moment, human};
-use crate::store::{Commit, StoreError, Write};
+use crate::store::StoreError;
+use serin_core::commands::target::RolloutRef;
+use serin_core::commands::{Action, Command, Reply, Verb};
+use serin_core::engine::core::{Answer, Core, Round};
+use serin_core::lambda::alias::AliasId;
+use serin_core::model::time::{Moment, human};
+use serin_core::plan::OnFailure;
+use serin_core::ports::{Commit, Write};
+use serin_core::rollout::RolloutId;
+use serin_core::world::World;
+use serin_core::world::draft::Touched;
+use serin_core::world::judge::Judge;
 
 /// What could not be committed is tried again after this.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
@@ -58,6 +59,7 @@ impl Scheduler {
             self.dirty.extend(finished.rollouts.iter().copied());
         }
         log_transitions(&self.core, &finished.world, &finished.rollouts);
+        finished.notices.drain(..).for_each(|notice| notices::log(&notice));
         let touched = finished.touched.clone();
         with_outside(&self.book, &*self.data_plane, &self.reader, |outside| {
             self.core.absorb(finished, at, outside);
@@ -304,7 +306,7 @@ fn log_transitions(core: &Core, after: &World, changed: &BTreeSet<RolloutId>) {
     for id in changed {
         let Some(rollout) = after.rollout(*id) else { continue };
         let record = &rollout.record;
-        let before: Option<&crate::domain::rollout::RolloutRecord> =
+        let before: Option<&serin_core::rollout::RolloutRecord> =
             core.world.rollout(*id).map(|old| &old.record);
         let same = before.is_some_and(|old| {
             (old.phase.name(), old.step, old.known_routing())

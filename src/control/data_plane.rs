@@ -3,9 +3,9 @@
 //! Routing is an effect with an absolute weight, and it is done when whoever applies it says that it serves the revision.
 //! Today that is the router of this process; the seam is here so that it may be somebody else.
 
-use crate::domain::alias::AliasId;
-use crate::domain::function::Revision;
 use crate::router::table::{Edit, RoutingTable};
+use serin_core::lambda::alias::AliasId;
+use serin_core::lambda::function::Revision;
 
 /// Whatever applies weights.
 pub trait DataPlane: Send + Sync {

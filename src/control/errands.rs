@@ -7,18 +7,18 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::door::{Action, Command, RolloutRef, Verb};
-use super::plans::PlanBook;
 use super::scheduler::Scheduler;
-use super::world::World;
 use crate::chance;
-use crate::domain::actor::Actor;
-use crate::domain::alias::AliasId;
-use crate::domain::arn::{VersionId, VersionNumber};
-use crate::domain::plan::Step;
-use crate::domain::rollout::{Answer, Errand, Phase, Question, Rollout};
-use crate::domain::time::Moment;
 use crate::metrics::outside::{Arm, Inquiry, Subject, What};
+use serin_core::commands::{Action, Command, RolloutRef, Verb};
+use serin_core::lambda::alias::AliasId;
+use serin_core::model::actor::Actor;
+use serin_core::model::arn::{VersionId, VersionNumber};
+use serin_core::model::time::Moment;
+use serin_core::plan::Step;
+use serin_core::rollout::{Answer, Errand, Phase, Question, Rollout};
+use serin_core::world::World;
+use serin_core::world::plans::PlanBook;
 
 /// A pause for want of a variable that was not committed is asked for again after this.
 const PAUSE_EVERY: Duration = Duration::from_secs(5);

@@ -8,23 +8,23 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use tokio::sync::oneshot;
 
-use super::core::{Core, Outside};
 use super::data_plane::DataPlane;
-use super::door::{Action, Command, Refusal, Reply};
-use super::plans::PlanBook;
 use super::pulse::Pulse;
 use super::scheduler::Scheduler;
-use super::world::World;
 use crate::chance;
 use crate::clock::{self, Clock};
-use crate::domain::actor::Actor;
-use crate::domain::alias::AliasId;
-use crate::domain::rollout::{Answer, Errand};
-use crate::domain::time::Moment;
 use crate::metrics::outside::Settings as OutsideSettings;
 use crate::metrics::recorder::{EpochCounts, Recorder};
 use crate::router::table::Edit;
 use crate::store::{Reader, Spill, StoreError, Writer};
+use serin_core::commands::{Action, Command, Refusal, Reply};
+use serin_core::engine::core::{Core, Outside};
+use serin_core::lambda::alias::AliasId;
+use serin_core::model::actor::Actor;
+use serin_core::model::time::Moment;
+use serin_core::rollout::{Answer, Errand};
+use serin_core::world::World;
+use serin_core::world::plans::PlanBook;
 
 /// Why a command got no reply.
 #[derive(Debug, thiserror::Error)]

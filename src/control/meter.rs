@@ -10,10 +10,10 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use crate::clock;
-use crate::domain::log::{Minute, Series, Tally};
-use crate::domain::time::Timestamp;
 use crate::metrics::recorder::{Recorder, VersionCounts};
 use crate::store::logs::Logs;
+use serin_core::lambda::log::{Minute, Series, Tally};
+use serin_core::model::time::Timestamp;
 
 /// How often the counters are read; a kill costs the numbers at most so much.
 const READ_EVERY: Duration = Duration::from_secs(10);

@@ -7,27 +7,17 @@
 // A new variant of an enum must be thought of wherever one is told from another.
 #![warn(clippy::wildcard_enum_match_arm)]
 
-pub mod boot;
 mod commit;
-pub mod core;
 pub mod data_plane;
-pub mod door;
-pub mod draft;
 mod errands;
 #[cfg(test)]
 mod exhaustive;
 pub mod handle;
-pub mod judge;
 pub mod meter;
-pub mod plans;
+mod notices;
 mod publish;
 mod pulse;
 mod scheduler;
 #[cfg(test)]
 mod simulation;
-pub mod target;
-mod triggers;
 pub mod watch;
-pub mod watched;
-pub mod watcher;
-pub mod world;

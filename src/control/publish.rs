@@ -2,15 +2,15 @@
 
 use std::sync::Arc;
 
-use crate::control::draft::Touched;
-use crate::control::world::{AliasState, World};
-use crate::domain::alias::{AliasId, Routing};
-use crate::domain::arn::{FunctionName, VersionId};
-use crate::domain::function::{Revision, Target};
-use crate::domain::plan::{RoutingOptions, Tunnels};
-use crate::domain::rollout::{Phase, Rollout};
-use crate::domain::weight::Weight;
 use crate::router::table::{Edit, FAILURE_STATUS_DEFAULT, RouteSpec, SteeringSpec};
+use serin_core::lambda::alias::{AliasId, Routing};
+use serin_core::lambda::function::{Revision, Target};
+use serin_core::model::arn::{FunctionName, VersionId};
+use serin_core::model::weight::Weight;
+use serin_core::plan::{RoutingOptions, Tunnels};
+use serin_core::rollout::{Phase, Rollout};
+use serin_core::world::draft::Touched;
+use serin_core::world::{AliasState, World};
 
 /// The edits that make the router's table say what the world says.
 pub(super) fn edits<'a>(world: &'a World, touched: impl IntoIterator<Item = &'a Touched>) -> Vec<Edit> {

@@ -11,28 +11,30 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
 
-use super::core::{Core, Outside};
 use super::data_plane::DataPlane;
-use super::door::{Action, Command, IdempotencyKey, Reply, Trigger};
 use super::handle::{Control, DoorError, Input, Parts, Question, Sight};
-use super::judge::{ArmTally, EpochTally, Judge, KeptCohorts, Tallies};
-use super::plans::{PlanBook, PlanFile, reread_plan};
-use super::publish;
-use super::triggers::Schedules;
-use super::watcher::WATCH_EVERY;
+use super::{notices, publish};
 use crate::chance;
 use crate::clock::{self, Clock};
-use crate::domain::actor::Actor;
-use crate::domain::alias::AliasId;
-use crate::domain::analysis::Counts;
-use crate::domain::arn::VersionNumber;
-use crate::domain::histogram::HistogramSnapshot;
-use crate::domain::rollout::{Answer, Errand, Phase, Rollout, RolloutId};
-use crate::domain::time::{Moment, Timestamp, Uptime};
 use crate::metrics::outside::{Asker, Pool, Settings as OutsideSettings};
 use crate::metrics::recorder::{EpochCounts, Recorder};
 use crate::router::table::Edit;
-use crate::store::{self, Commit, Pruned, Reader, RolloutFilter, Spill, StoreError, Write, Writer};
+use crate::store::{self, Pruned, Reader, Spill, StoreError, Writer};
+use serin_core::analysis::Counts;
+use serin_core::commands::{Action, Command, IdempotencyKey, Reply, Trigger};
+use serin_core::engine::core::{Core, Outside};
+use serin_core::engine::triggers::Schedules;
+use serin_core::lambda::alias::AliasId;
+use serin_core::model::actor::Actor;
+use serin_core::model::arn::VersionNumber;
+use serin_core::model::histogram::HistogramSnapshot;
+use serin_core::model::time::{Moment, Timestamp, Uptime};
+use serin_core::ports::{Commit, RolloutFilter, Write};
+use serin_core::rollout::{Answer, Errand, Phase, Rollout, RolloutId};
+use serin_core::world::judge::Judge;
+use serin_core::world::plans::{PlanBook, PlanFile, reread_plan};
+use serin_core::world::tally::{ArmTally, EpochTally, KeptCohorts, Tallies};
+use serin_core::world::watcher::WATCH_EVERY;
 
 /// Counters are looked at this often while they move.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
@@ -438,8 +440,10 @@ impl Scheduler {
 
     /// The starts of plans whose time has come.
     fn scheduled(&mut self, at: Moment) -> Vec<Command> {
-        let due = self.schedules.due(&self.book, at.wall);
-        let command = |(plan, occurrence): (Arc<super::plans::ReadPlan>, Timestamp)| {
+        let mut missed = Vec::new();
+        let due = self.schedules.due(&self.book, at.wall, &mut missed);
+        missed.iter().for_each(notices::log);
+        let command = |(plan, occurrence): (Arc<serin_core::world::plans::ReadPlan>, Timestamp)| {
             let trigger = Trigger::Cron { occurrence };
             let key = format!("cron/{}/{}", plan.pinned.name, occurrence.0);
             Command {

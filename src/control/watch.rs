@@ -16,8 +16,8 @@ use std::time::Duration;
 use notify::{RecommendedWatcher, RecursiveMode, Watcher};
 use rustix::fs::{FileType, Mode, OFlags, ResolveFlags};
 
-use super::plans::{PlanBook, PlanFile, read_plan};
-use crate::domain::plan::{self, Fault, PLAN_BYTES_MAX, Severity, Source};
+use serin_core::plan::{self, Fault, PLAN_BYTES_MAX, Severity, Source};
+use serin_core::world::plans::{PlanBook, PlanFile, read_plan};
 
 /// More files than this in a plans directory are a mistake.
 const FILES_MAX: usize = 10_000;

@@ -13,8 +13,6 @@ use crate::api::{Bodies, Clients};
 use crate::code::CodeDirectory;
 use crate::config::{LOGS_BYTES_MAX, ServeConfig};
 use crate::control::handle::Inbox;
-use crate::domain::arn::Place;
-use crate::domain::async_event::EventSink;
 use crate::metrics::connections::ConnectionLimits;
 use crate::metrics::recorder::Recorder;
 use crate::router::bindings::Bindings;
@@ -25,6 +23,8 @@ use crate::router::table::RoutingTable;
 use crate::runtime::{RunningRuntimes, RuntimeConfig, Runtimes};
 use crate::store::events::{Events, Opened, Waiting};
 use crate::store::logs::{Limits, Logs};
+use serin_core::lambda::async_event::EventSink;
+use serin_core::model::arn::Place;
 
 pub(super) struct Ground {
     pub(super) access: Arc<AccessControl>,

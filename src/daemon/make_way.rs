@@ -13,10 +13,10 @@ use anyhow::{Context, bail};
 use super::take_over::missing;
 use super::{Daemon, join};
 use crate::clock;
-use crate::domain::time::human;
 use crate::handover::{Asked, Heard, Image, Sockets, Successor, ToPredecessor, ToSuccessor};
 use crate::metrics::recorder::{Recorder, Remainder, VersionCounts};
 use crate::router::table::RoutingTable;
+use serin_core::model::time::human;
 
 /// How long a new process may take to serve.
 const SERVING_MAX: Duration = Duration::from_secs(10);

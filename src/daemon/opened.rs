@@ -8,7 +8,8 @@ use super::holder;
 use crate::config::ServeConfig;
 use crate::handover::LastTable;
 use crate::router::table::Edit;
-use crate::store::{self, Loaded, Need, Reader, SCHEMA_VERSION, Spill, Store, StoreError, Writer};
+use crate::store::{self, Need, Reader, SCHEMA_VERSION, Spill, Store, StoreError, Writer};
+use serin_core::ports::Loaded;
 
 /// A store and what was loaded from it, or a stand-in that refuses every change.
 pub(super) struct Opened {

@@ -12,9 +12,9 @@ use super::{Daemon, access, make_way};
 use crate::clock;
 use crate::config::ServeConfig;
 use crate::control::handle::Control;
-use crate::domain::actor::Actor;
 use crate::handover::{Asked, Gone, Inheritance, Line, ToPredecessor, ToSuccessor};
 use crate::store::{Need, StoreError};
+use serin_core::model::actor::Actor;
 
 /// How long a wait goes on before it is looked whether it still makes sense.
 const LOOK_EVERY: Duration = Duration::from_millis(20);

@@ -11,14 +11,14 @@ use super::Shared;
 use super::lanes::Turn;
 use super::progress::Outcome;
 use crate::clock;
-use crate::control::world::World;
-use crate::domain::async_event::{
+use crate::store::events::StoredEvent;
+use serin_core::lambda::async_event::{
     Answer, AsyncEvent, Attempt, Conclusion, Condition, Next, Owed, Standing, Terms, after, is_expired,
     reports,
 };
-use crate::domain::concurrency::EventInvoke;
-use crate::domain::time::Timestamp;
-use crate::store::events::StoredEvent;
+use serin_core::lambda::concurrency::EventInvoke;
+use serin_core::model::time::Timestamp;
+use serin_core::world::World;
 
 /// An event for what cannot be read waits so long.
 const PARTIAL_PAUSE: Duration = Duration::from_secs(60);

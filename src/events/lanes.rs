@@ -8,9 +8,9 @@ use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
 use std::time::Duration;
 
 use super::carry::Step;
-use crate::domain::arn::FunctionName;
-use crate::domain::time::Timestamp;
 use crate::store::events::Waiting;
+use serin_core::model::arn::FunctionName;
+use serin_core::model::time::Timestamp;
 
 /// Places of a lane at first, and at most.
 const PLACES_FIRST: usize = 10;

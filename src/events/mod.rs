@@ -2,7 +2,7 @@
 //!
 //! The router accepts an event once `store::events` has it on disk. One thread here knows which events wait (`lanes`),
 //! has those whose turn has come invoked by the router (`carry`), through the alias's weights and counted like every
-//! invocation, and tells queues and functions what became of them (`tell`). The rules are `domain::async_event`'s. *An
+//! invocation, and tells queues and functions what became of them (`tell`). The rules are `serin_core::lambda::async_event`'s. *An
 //! event leaves the disk after it has ended and everybody who is to hear of it has heard*, so a kill costs deliveries
 //! that come twice and never one that does not come. Order is not promised.
 //!
@@ -26,14 +26,14 @@ use tokio::time::sleep;
 
 use crate::clock;
 use crate::control::handle::Control;
-use crate::domain::async_event::{back_off, back_off_max};
-use crate::domain::time::Timestamp;
 use crate::queues::client::Sqs;
 use crate::router::handle::InvokeHandle;
 use crate::store::events::{Events, StoredEvent, Waiting};
 use carry::{Step, carry};
 use lanes::{Lanes, Turn};
 use progress::Progress;
+use serin_core::lambda::async_event::{back_off, back_off_max};
+use serin_core::model::time::Timestamp;
 use tell::Destinations;
 
 /// How many events are under way at once, all in all: each is in memory.

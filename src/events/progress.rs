@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::lanes::Count;
-use crate::domain::arn::FunctionName;
-use crate::domain::async_event::ReportKind;
-use crate::domain::time::Timestamp;
+use serin_core::lambda::async_event::ReportKind;
+use serin_core::model::arn::FunctionName;
+use serin_core::model::time::Timestamp;
 
 /// What became of an event, or of one attempt at it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

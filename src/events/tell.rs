@@ -12,12 +12,12 @@ use super::carry::Step;
 use super::lanes::Turn;
 use crate::chance;
 use crate::clock;
-use crate::control::world::World;
-use crate::domain::arn::FunctionRef;
-use crate::domain::async_event::{AsyncEvent, HOPS_MAX, Owed, Report, back_off};
-use crate::domain::event_source::QueueArn;
-use crate::domain::time::Timestamp;
 use crate::queues::client::{Queue, Sqs, SqsFault};
+use serin_core::lambda::async_event::{AsyncEvent, HOPS_MAX, Owed, Report, back_off};
+use serin_core::lambda::event_source::QueueArn;
+use serin_core::model::arn::FunctionRef;
+use serin_core::model::time::Timestamp;
+use serin_core::world::World;
 
 /// How many queues may be written to at once: each holds a thread.
 pub(super) const SENDS_MAX: usize = 32;

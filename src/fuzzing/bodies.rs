@@ -7,7 +7,7 @@ use crate::api::wire::{
     CreateAliasRequest, PromoteRequest, PublishRequest, ResumeRequest, RollbackRequest, StartRequest,
     UpdateAliasRequest, VerbRequest,
 };
-use crate::domain::plan::{Source, load};
+use serin_core::plan::{Source, load};
 
 /// What is taken is sent by serin's own client so that the same is taken.
 pub(super) fn run(data: &[u8]) {

@@ -2,19 +2,19 @@
 
 use std::sync::LazyLock;
 
-use crate::domain::analysis::evidence::{Block, Evidence, Settings};
-use crate::domain::analysis::{Arms, Counts};
-use crate::domain::function::Revision;
-use crate::domain::plan::{Source, load};
-use crate::domain::time::Uptime;
-use crate::domain::weight::Weight;
+use serin_core::analysis::evidence::{Block, Evidence, Settings};
+use serin_core::analysis::{Arms, Counts};
+use serin_core::lambda::function::Revision;
+use serin_core::model::time::Uptime;
+use serin_core::model::weight::Weight;
+use serin_core::plan::{Source, load};
 
 const PLAN: &str =
     "apiVersion: serin/v1\nkind: Plan\nfunction: f\nalias: live\nsteps: [1%, 50%, 100%]\nbake: 10m\n";
 
 static SETTINGS: LazyLock<Settings> = LazyLock::new(|| {
     let plan = load(&Source::new("p.yaml", PLAN), None).expect("a plan").plan;
-    Settings::of(&plan).expect("that judges")
+    plan.evidence_settings().expect("that judges")
 });
 
 /// Evidence that can be read is judged on without a panic, stays finite where it was, and is stored so that the same is

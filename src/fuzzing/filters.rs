@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use crate::domain::event_filter::Filter;
+use serin_core::lambda::event_filter::Filter;
 
 /// A filter says the same of a message every time, and `{}` wants all of them.
 pub(super) fn run(data: &[u8]) {

@@ -1,7 +1,7 @@
 //! Entries of the journal, a line each.
 
-use crate::domain::journal::{Entry, fold};
-use crate::domain::narrate;
+use serin_core::journal::narrate;
+use serin_core::journal::{Entry, fold};
 
 /// Entries that are read are written the same, told in words, and fold into aliases of their own names.
 pub(super) fn run(data: &[u8]) {

@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
-use crate::domain::alias::Routing;
 use crate::handover::{LastTable, table_of};
 use crate::metrics::recorder::Recorder;
 use crate::router::table::{Edit, RoutingTable};
+use serin_core::lambda::alias::Routing;
 
 /// Whatever is in it, it is served at stable or refused in words; with a wrong first line it is refused.
 pub(super) fn run(data: &[u8]) {

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use crate::domain::time::Timestamp;
 use crate::metrics::outside::{prometheus_reading, webhook_reading};
+use serin_core::model::time::Timestamp;
 
 const NOW: Timestamp = Timestamp(1_800_000_000_000);
 const STATUSES: [u16; 6] = [200, 204, 302, 400, 404, 500];

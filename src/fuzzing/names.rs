@@ -3,15 +3,15 @@
 use std::fmt::Display;
 use std::str::FromStr;
 
-use crate::domain::alias::AliasId;
-use crate::domain::arn::{
+use serin_core::lambda::alias::AliasId;
+use serin_core::lambda::event_source::QueueArn;
+use serin_core::lambda::function::UpstreamUrl;
+use serin_core::lambda::health::HealthPath;
+use serin_core::lambda::policy::Principal;
+use serin_core::lambda::process::{CodeSha256, Runtime};
+use serin_core::model::arn::{
     AliasName, Called, FunctionName, FunctionRef, Place, Qualifier, VersionId, VersionNumber,
 };
-use crate::domain::event_source::QueueArn;
-use crate::domain::function::UpstreamUrl;
-use crate::domain::health::HealthPath;
-use crate::domain::policy::Principal;
-use crate::domain::process::{CodeSha256, Runtime};
 
 /// What is taken is written so that it is taken again, for the same.
 pub(super) fn run(data: &[u8]) {

@@ -1,6 +1,6 @@
 //! Plans, and behind a zero byte the defaults they use.
 
-use crate::domain::plan::{Source, check_defaults, is_defaults, load, resolved_yaml, used_defaults};
+use serin_core::plan::{Source, check_defaults, is_defaults, load, resolved_yaml, used_defaults};
 
 /// A plan that is taken is written as YAML that gives the same plan; one that is not is refused at places that exist.
 pub(super) fn run(data: &[u8]) {

@@ -5,7 +5,7 @@ use std::os::unix::fs::PermissionsExt;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method};
 
 use crate::access::{Access, Asked, BodyHash, bearer};
-use crate::domain::time::Timestamp;
+use serin_core::model::time::Timestamp;
 
 /// Nobody is let in but by a token of the file, for no request here is signed by anybody.
 pub(super) fn run(data: &[u8]) {

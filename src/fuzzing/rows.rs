@@ -3,12 +3,12 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use crate::control::boot;
-use crate::control::core::{Core, Outside};
-use crate::control::plans::PlanBook;
-use crate::domain::alias::Routing;
-use crate::domain::time::{Moment, Timestamp};
 use crate::store::loaded_of;
+use serin_core::engine::core::{Core, Outside};
+use serin_core::lambda::alias::Routing;
+use serin_core::model::time::{Moment, Timestamp};
+use serin_core::world::boot;
+use serin_core::world::plans::PlanBook;
 
 const TURNS: u64 = 3;
 

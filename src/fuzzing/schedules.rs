@@ -1,7 +1,7 @@
 //! Cron schedules in time zones, days, times of day: the first line an expression, the second a zone, the third an instant.
 
-use crate::domain::plan::{CronSchedule, DayTime, Days, PlanTimeZone};
-use crate::domain::time::Timestamp;
+use serin_core::model::time::Timestamp;
+use serin_core::plan::{CronSchedule, DayTime, Days, PlanTimeZone};
 
 /// Occurrences come one after the other, and an expression is read as it is written.
 pub(super) fn run(data: &[u8]) {

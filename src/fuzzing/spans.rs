@@ -1,8 +1,8 @@
 //! Spans of time, shares and instants as people write them.
 
-use crate::domain::time::{Timestamp, human};
-use crate::domain::timeouts::Wait;
-use crate::domain::weight::Weight;
+use serin_core::lambda::timeouts::Wait;
+use serin_core::model::time::{Timestamp, human};
+use serin_core::model::weight::Weight;
 
 /// What is taken is written so that the same is taken.
 pub(super) fn run(data: &[u8]) {

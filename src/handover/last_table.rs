@@ -14,8 +14,8 @@ use std::time::Duration;
 use sha2::{Digest, Sha256};
 
 use super::message::TABLE_FORMAT;
-use crate::domain::alias::Routing;
 use crate::router::table::{Edit, RouteSpec, RoutingTable};
+use serin_core::lambda::alias::Routing;
 
 /// The file's name within the data directory.
 const FILE: &str = "last-table";
@@ -179,11 +179,11 @@ impl Drop for Keeper {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::alias::AdditionalVersion;
-    use crate::domain::arn::VersionNumber;
-    use crate::domain::function::{Revision, Target};
-    use crate::domain::weight::Weight;
     use crate::router::table::FAILURE_STATUS_DEFAULT;
+    use serin_core::lambda::alias::AdditionalVersion;
+    use serin_core::lambda::function::{Revision, Target};
+    use serin_core::model::arn::VersionNumber;
+    use serin_core::model::weight::Weight;
 
     fn edits() -> Vec<Edit> {
         let target = Target::Http {

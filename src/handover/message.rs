@@ -3,9 +3,9 @@
 use serde::{Deserialize, Serialize};
 
 use crate::config::Secrets;
-use crate::domain::actor::Actor;
 use crate::metrics::recorder::Late;
 use crate::router::table::Edit;
+use serin_core::model::actor::Actor;
 
 /// What the table's edits look like; raised whenever an older or newer binary would misread them.
 ///

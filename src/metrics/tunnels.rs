@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use crate::domain::alias::AliasId;
-use crate::domain::arn::VersionId;
+use serin_core::lambda::alias::AliasId;
+use serin_core::model::arn::VersionId;
 
 /// The tunnels that are open, of all workers; counted when one begins and ends, and at no other time.
 #[derive(Debug, Default)]
@@ -85,7 +85,7 @@ impl Drop for OpenTunnel {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::arn::VersionNumber;
+    use serin_core::model::arn::VersionNumber;
 
     #[test]
     fn tunnels_are_counted_while_they_are_open() {

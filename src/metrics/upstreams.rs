@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::domain::arn::{FunctionName, VersionId};
+use serin_core::model::arn::{FunctionName, VersionId};
 
 /// One place of a version.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -5,8 +5,8 @@ use std::collections::BTreeSet;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
-use crate::domain::event_filter::Filter;
-use crate::domain::event_source::{EventSource, QueueArn};
+use serin_core::lambda::event_filter::Filter;
+use serin_core::lambda::event_source::{EventSource, QueueArn};
 
 /// No event of a batch is longer, so that it is a payload: 6 MiB less a little for what is around the records.
 const EVENT_BYTES_MAX: usize = 6 * 1024 * 1024 - 64;
@@ -148,7 +148,7 @@ mod tests {
     use uuid::Uuid;
 
     use super::*;
-    use crate::domain::time::Timestamp;
+    use serin_core::model::time::Timestamp;
 
     fn message(id: &str, body: &str) -> Message {
         let text = json!({

@@ -18,7 +18,7 @@ use ureq::http::{Method, Request};
 use super::batch::Message;
 use crate::clock;
 use crate::config::QueueConfig;
-use crate::domain::event_source::QueueArn;
+use serin_core::lambda::event_source::QueueArn;
 
 /// How long SQS holds a question for messages while there are none: the longest it takes, in seconds.
 pub(super) const WAIT_S_MAX: u64 = 20;

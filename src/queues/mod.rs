@@ -23,11 +23,11 @@ use uuid::Uuid;
 
 use crate::config::QueueConfig;
 use crate::control::handle::Control;
-use crate::domain::event_source::EventSource;
 use crate::router::handle::InvokeHandle;
 use client::Sqs;
 use poller::Shared;
 use progress::Progress;
+use serin_core::lambda::event_source::EventSource;
 
 /// How often the mappings are compared with the pollers.
 const LOOK_EVERY: Duration = Duration::from_secs(1);

@@ -21,9 +21,9 @@ use super::client::{MESSAGES_MAX, Queue, Sqs, SqsFault, WAIT_S_MAX};
 use super::progress::{Outcome, Progress};
 use crate::clock;
 use crate::control::handle::Control;
-use crate::domain::event_filter::Filter;
-use crate::domain::event_source::EventSource;
 use crate::router::handle::InvokeHandle;
+use serin_core::lambda::event_filter::Filter;
+use serin_core::lambda::event_source::EventSource;
 
 /// How many invocations of a mapping are under way at once unless it says.
 const CONCURRENCY_DEFAULT: usize = 5;

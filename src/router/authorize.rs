@@ -14,8 +14,8 @@ use super::worker::Worker;
 use crate::access::page::{Names, refuse_pages};
 use crate::access::{Asked, BodyHash};
 use crate::clock;
-use crate::domain::arn::Qualifier;
-use crate::domain::policy::{Asking, PolicyScope, allows};
+use serin_core::lambda::policy::{Asking, PolicyScope, allows};
+use serin_core::model::arn::Qualifier;
 
 const ACTION: &str = "lambda:InvokeFunction";
 

@@ -11,9 +11,9 @@ use hyper::header::HeaderValue;
 
 use super::pick::Split;
 use super::steer::{Pick, Role};
-use crate::domain::analysis::mirror::Stratum;
-use crate::domain::plan::Baseline as Way;
 use crate::metrics::recorder::{Arm, EpochCounters};
+use serin_core::analysis::mirror::Stratum;
+use serin_core::plan::Baseline as Way;
 
 /// The baseline of a route.
 pub(super) struct Baseline {
@@ -59,10 +59,10 @@ pub(super) fn label(pick: Pick) -> HeaderValue {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::alias::Routing;
-    use crate::domain::arn::{VersionId, VersionNumber};
-    use crate::domain::weight::Weight;
     use crate::metrics::recorder::Recorder;
+    use serin_core::lambda::alias::Routing;
+    use serin_core::model::arn::{VersionId, VersionNumber};
+    use serin_core::model::weight::Weight;
 
     /// The shares of tickets that are the canary's, and the baseline's, in parts per thousand.
     fn shares(way: Way, ppm: u32) -> (u64, u64) {

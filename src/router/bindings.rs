@@ -6,7 +6,7 @@
 
 use std::collections::HashMap;
 
-use crate::domain::alias::AliasId;
+use serin_core::lambda::alias::AliasId;
 
 /// Which requests go to which alias without naming it.
 #[derive(Clone, Debug, Default)]

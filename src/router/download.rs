@@ -13,8 +13,8 @@ use super::grpc::GrpcCall;
 use super::pool::Detached;
 use super::source::Source;
 use crate::clock;
-use crate::domain::time::human;
 use crate::metrics::recorder::FailureKind;
+use serin_core::model::time::human;
 
 /// An answer's body; reading it to its end ends the request, and dropping it before cancels it.
 pub(super) struct Download {

@@ -36,8 +36,8 @@ use super::tunnels::Stay;
 use super::upload::{Again, Stage, Unread, Upload, UpstreamBody};
 use super::worker::Worker;
 use crate::clock;
-use crate::domain::time::human;
 use crate::metrics::recorder::{Arm, Credit, EpochCounters, FailureKind, FailureNote};
+use serin_core::model::time::human;
 
 /// What a request says about itself, should it fail.
 #[derive(Clone)]

@@ -19,8 +19,8 @@ use super::route::{Route, Service};
 use super::steer::NotServed;
 use super::upload::{Upload, is_out_of_the_way, read_whole};
 use super::worker::Worker;
-use crate::domain::analysis::mirror::Stratum;
 use crate::metrics::recorder::Arm;
+use serin_core::analysis::mirror::Stratum;
 
 /// Forwards one request to the version that is drawn for it.
 pub(super) async fn forward(

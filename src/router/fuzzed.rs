@@ -23,7 +23,7 @@ use super::http1::{self, HEAD_BYTES_MAX};
 use super::invoke_call::Call;
 use super::proxy;
 use super::upload::UpstreamBody;
-use crate::domain::arn::Place;
+use serin_core::model::arn::Place;
 
 /// The client's end of a connection: bytes that come in pieces, and what was answered.
 struct Wire<'a> {

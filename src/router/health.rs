@@ -25,7 +25,7 @@ use super::standing::Standing;
 use super::upload::UpstreamBody;
 use super::worker::Worker;
 use crate::clock;
-use crate::domain::time::human;
+use serin_core::model::time::human;
 
 /// So much of an answer's body is read, that whoever sends it is not cut off.
 const BODY_BYTES_MAX: usize = 64 * 1024;

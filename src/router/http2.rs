@@ -331,13 +331,13 @@ mod tests {
     use tokio::time::timeout;
 
     use super::*;
-    use crate::domain::arn::Place;
     use crate::metrics::connections::{ConnectionLimits, Connections};
     use crate::metrics::recorder::Recorder;
     use crate::router::drain::Drain;
     use crate::router::names::SystemResolver;
     use crate::router::settings::{RouterConfig, Timeouts};
     use crate::router::table::RoutingTable;
+    use serin_core::model::arn::Place;
 
     /// A client that has more to say whenever it is heard, and takes whatever it is told.
     struct Endless(Box<dyn Iterator<Item = u8> + Unpin>);

@@ -37,9 +37,9 @@ use super::steer::NotServed;
 use super::upload::{Unread, read_whole};
 use super::worker::Worker;
 use crate::clock;
-use crate::domain::arn::VersionId;
-use crate::domain::async_event::{AsyncEvent, EVENT_BYTES_MAX};
-use crate::domain::log::{Run, end_lines, start_line};
+use serin_core::lambda::async_event::{AsyncEvent, EVENT_BYTES_MAX};
+use serin_core::lambda::log::{Run, end_lines, start_line};
+use serin_core::model::arn::VersionId;
 
 /// The largest payload: 6 MiB, as on Lambda.
 pub const PAYLOAD_BYTES_MAX: usize = 6 * 1024 * 1024;

@@ -8,7 +8,7 @@ use super::headers::first;
 use super::invoke_error::InvokeError;
 use crate::access::claimed_scope;
 use crate::access::parameters::Parameters;
-use crate::domain::arn::{Called, FunctionName, Place, one_qualifier};
+use serin_core::model::arn::{Called, FunctionName, Place, one_qualifier};
 
 const PREFIX: &str = "/2015-03-31/";
 const STREAMING_PREFIX: &str = "/2021-11-15/";

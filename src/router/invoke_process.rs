@@ -17,9 +17,9 @@ use super::invoke_stream::{self, Streamed, streamed};
 use super::route::Route;
 use super::steer::Pick;
 use super::worker::Worker;
-use crate::domain::process::ProcessTarget;
 use crate::metrics::recorder::FailureKind;
 use crate::runtime::{Failure, Invocation, Permit, Runtimes};
+use serin_core::lambda::process::ProcessTarget;
 
 /// How much of an error is noted for people.
 const NOTE_CHARS_MAX: usize = 200;

@@ -13,9 +13,9 @@ use uuid::Uuid;
 use super::route::Route;
 use super::worker::Worker;
 use crate::clock;
-use crate::domain::arn::{FunctionName, VersionId};
-use crate::domain::log::{LogLine, LogSinks, Run, Runs, micros, start_line, stream_name};
-use crate::domain::time::Timestamp;
+use serin_core::lambda::log::{LogLine, LogSinks, Run, Runs, micros, start_line, stream_name};
+use serin_core::model::arn::{FunctionName, VersionId};
+use serin_core::model::time::Timestamp;
 
 const DAY_MS: i64 = 86_400_000;
 /// Among so many gathered last one looks for one's own version; who keeps them puts together what is left apart.

@@ -1,7 +1,7 @@
 //! Copies of requests for the canary: of which requests there are some, and what becomes of them.
 //!
 //! A request is set aside by chance before its version is drawn, and by nothing that hangs on the version; what that is
-//! good for is derived in `domain::analysis::mirror`. Where stable is drawn for it, the canary gets a copy at the same
+//! good for is derived in `serin_core::analysis::mirror`. Where stable is drawn for it, the canary gets a copy at the same
 //! moment, whose answer is read, judged and dropped. Nobody waits for a copy, and copies wait for nobody: where too many
 //! are under way, no more requests are set aside. In the same way stable gets a copy of what the canary is sent, where a
 //! plan wants its baseline so.
@@ -27,9 +27,9 @@ use super::headers::{ARM, MIRRORED};
 use super::route::Route;
 use super::steer::{Pick, Role};
 use super::worker::Worker;
-use crate::domain::analysis::mirror::Stratum;
-use crate::domain::plan::{Mirror as MirrorPlan, MirrorMethods};
 use crate::metrics::recorder::{Arm, EpochCounters};
+use serin_core::analysis::mirror::Stratum;
+use serin_core::plan::{Mirror as MirrorPlan, MirrorMethods};
 
 /// So many copies may be under way on each thread.
 const UNDER_WAY_MAX: usize = 256;

@@ -3,9 +3,9 @@
 //! Pure and without memory: each request is drawn on its own, so the share holds over any set of requests, and the
 //! error against the exact share is below 2⁻⁶⁴.
 
-use crate::domain::alias::Routing;
-use crate::domain::weight::Weight;
 use crate::metrics::recorder::Arm;
+use serin_core::lambda::alias::Routing;
+use serin_core::model::weight::Weight;
 
 /// How an alias's requests are drawn.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,7 +43,7 @@ mod tests {
 
     use super::*;
     use crate::chance;
-    use crate::domain::arn::VersionNumber;
+    use serin_core::model::arn::VersionNumber;
 
     fn split(ppm: u32) -> Split {
         Split::of(&Routing::split(VersionNumber(1), VersionNumber(2), Weight::from_ppm(ppm).unwrap()))

@@ -13,9 +13,9 @@ use std::time::Instant;
 
 use super::route::{Route, Service};
 use super::standing::Standing;
-use crate::domain::arn::{FunctionName, VersionId};
-use crate::domain::health::HealthPath;
 use crate::metrics::upstreams::UpstreamState;
+use serin_core::lambda::health::HealthPath;
+use serin_core::model::arn::{FunctionName, VersionId};
 
 /// How all places stand, and which of them the table has.
 #[derive(Default)]

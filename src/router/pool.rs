@@ -21,7 +21,7 @@ use super::http1::Connection;
 use super::names::{Names, Whereabouts};
 use super::plain::{Outbox, hold_little_unsent};
 use super::route::Service;
-use crate::domain::time::human;
+use serin_core::model::time::human;
 
 /// How many idle connections are kept for one upstream.
 const IDLE_MAX: usize = 256;

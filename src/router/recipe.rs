@@ -5,9 +5,9 @@
 use std::collections::BTreeMap;
 
 use super::table::{Edit, RouteSpec};
-use crate::domain::alias::AliasId;
-use crate::domain::arn::{FunctionName, VersionNumber};
-use crate::domain::policy::PolicyScope;
+use serin_core::lambda::alias::AliasId;
+use serin_core::lambda::policy::PolicyScope;
+use serin_core::model::arn::{FunctionName, VersionNumber};
 
 /// What an edit is of, in the order in which a table is built.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -86,10 +86,10 @@ mod tests {
 
     use super::super::table::{FAILURE_STATUS_DEFAULT, RoutingTable};
     use super::*;
-    use crate::domain::alias::Routing;
-    use crate::domain::function::{Revision, Target};
-    use crate::domain::weight::Weight;
     use crate::metrics::recorder::Recorder;
+    use serin_core::lambda::alias::Routing;
+    use serin_core::lambda::function::{Revision, Target};
+    use serin_core::model::weight::Weight;
 
     fn target(host: &str) -> Target {
         Target::Http {

@@ -16,14 +16,14 @@ use super::places::{PlaceBook, Places, Seat};
 use super::settings::Timeouts;
 use super::steer::{NotServed, Pick, Role, Steering};
 use super::table::{FAILURE_STATUS_DEFAULT, RouteSpec};
-use crate::domain::alias::{AliasId, Routing};
-use crate::domain::analysis::mirror::Stratum;
-use crate::domain::arn::{FunctionName, VersionId};
-use crate::domain::function::{Revision, Target, UpstreamUrl, host_port};
-use crate::domain::process::ProcessTarget;
-use crate::domain::timeouts::{UpstreamTimeouts, Wait};
-use crate::domain::weight::Weight;
 use crate::metrics::recorder::{Arm, EpochCounters, Recorder};
+use serin_core::analysis::mirror::Stratum;
+use serin_core::lambda::alias::{AliasId, Routing};
+use serin_core::lambda::function::{Revision, Target, UpstreamUrl, host_port};
+use serin_core::lambda::process::ProcessTarget;
+use serin_core::lambda::timeouts::{UpstreamTimeouts, Wait};
+use serin_core::model::arn::{FunctionName, VersionId};
+use serin_core::model::weight::Weight;
 
 /// What a client addresses.
 #[derive(Clone, Debug)]

@@ -9,10 +9,10 @@ use super::bindings::Bindings;
 use super::forwarded::TrustedProxies;
 use super::names::Resolver;
 use crate::access::AccessControl;
-use crate::domain::arn::Place;
-use crate::domain::async_event::EventSink;
-use crate::domain::log::LogSinks;
 use crate::metrics::connections::ConnectionLimits;
+use serin_core::lambda::async_event::EventSink;
+use serin_core::lambda::log::LogSinks;
+use serin_core::model::arn::Place;
 
 /// How the router listens and how long it waits.
 #[derive(Clone)]

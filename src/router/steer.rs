@@ -13,9 +13,9 @@ use super::baseline::Baseline;
 use super::mirror::Mirror;
 use super::pick::Split;
 use super::table::SteeringSpec;
-use crate::domain::analysis::mirror::Stratum;
-use crate::domain::plan::Affinity;
 use crate::metrics::recorder::{Arm, EpochCounters};
+use serin_core::analysis::mirror::Stratum;
+use serin_core::plan::Affinity;
 
 /// Which version a request goes to, and how that came about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -189,10 +189,10 @@ impl Sign {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::alias::Routing;
-    use crate::domain::arn::{VersionId, VersionNumber};
-    use crate::domain::weight::Weight;
     use crate::metrics::recorder::Recorder;
+    use serin_core::lambda::alias::Routing;
+    use serin_core::model::arn::{VersionId, VersionNumber};
+    use serin_core::model::weight::Weight;
 
     fn steering(key: u8, affinity: Option<Affinity>) -> Steering {
         let recorder = Recorder::new(1, Arc::new(|_| {}));

@@ -19,17 +19,17 @@ use super::places::PlaceBook;
 use super::recipe::Recipe;
 use super::route::{Address, Route};
 use crate::clock::Heart;
-use crate::domain::alias::{AliasId, Routing};
-use crate::domain::arn::{FunctionName, VersionId, VersionNumber};
-use crate::domain::function::{Revision, Target};
-use crate::domain::plan::{Affinity, Baseline, Mirror};
-use crate::domain::policy::{PolicyScope, Statement};
-use crate::domain::process::ProcessTarget;
-use crate::domain::timeouts::UpstreamTimeouts;
 use crate::metrics::recorder::Recorder;
 use crate::metrics::tunnels::{LeftTunnels, OpenTunnels, Tunnels};
 use crate::metrics::upstreams::UpstreamState;
 use crate::runtime::Runtimes;
+use serin_core::lambda::alias::{AliasId, Routing};
+use serin_core::lambda::function::{Revision, Target};
+use serin_core::lambda::policy::{PolicyScope, Statement};
+use serin_core::lambda::process::ProcessTarget;
+use serin_core::lambda::timeouts::UpstreamTimeouts;
+use serin_core::model::arn::{FunctionName, VersionId, VersionNumber};
+use serin_core::plan::{Affinity, Baseline, Mirror};
 
 /// The statuses that are failures unless a plan says otherwise.
 pub const FAILURE_STATUS_DEFAULT: (u16, u16) = (500, 599);
@@ -487,10 +487,10 @@ mod tests {
     use std::sync::atomic::{AtomicBool, Ordering};
 
     use super::*;
-    use crate::domain::weight::Weight;
     use crate::metrics::recorder::Arm;
     use crate::router::pick::Split;
     use crate::router::route::Reach;
+    use serin_core::model::weight::Weight;
 
     fn host(route: &Route, arm: Arm) -> &str {
         match &route.upstream(arm).reach {

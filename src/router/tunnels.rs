@@ -12,8 +12,8 @@ use std::time::Instant;
 
 use super::alarm::Alarm;
 use super::route::Route;
-use crate::domain::arn::VersionId;
 use crate::metrics::tunnels::OpenTunnel;
+use serin_core::model::arn::VersionId;
 
 /// A worker's tunnels.
 #[derive(Default)]

@@ -29,14 +29,14 @@ use super::tunnels::Tunnels;
 use crate::access::AccessControl;
 use crate::chance;
 use crate::clock;
-use crate::domain::arn::{FunctionName, Place, VersionId};
-use crate::domain::async_event::EventSink;
-use crate::domain::log::LogSinks;
-use crate::domain::policy::{PolicyScope, Statement};
 use crate::metrics::connections::Connections;
 use crate::metrics::recorder::Writer;
 use crate::metrics::tunnels::OpenTunnels;
 use crate::runtime::Runtimes;
+use serin_core::lambda::async_event::EventSink;
+use serin_core::lambda::log::LogSinks;
+use serin_core::lambda::policy::{PolicyScope, Statement};
+use serin_core::model::arn::{FunctionName, Place, VersionId};
 
 /// One thread's view of the table, its right to count, its tickets and its connections.
 pub(super) struct Worker {

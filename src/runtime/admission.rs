@@ -3,8 +3,8 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use crate::domain::arn::{FunctionName, VersionId};
-use crate::domain::concurrency::ACCOUNT_CONCURRENCY;
+use serin_core::lambda::concurrency::ACCOUNT_CONCURRENCY;
+use serin_core::model::arn::{FunctionName, VersionId};
 
 /// Why an invocation got no place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -187,7 +187,7 @@ mod tests {
     #[test]
     fn what_is_provisioned_for_a_version_is_nobody_elses() {
         let (admission, name) = (Admission::default(), "f".parse::<FunctionName>().unwrap());
-        let one = VersionId::Number(crate::domain::arn::VersionNumber(1));
+        let one = VersionId::Number(serin_core::model::arn::VersionNumber(1));
         admission.reserve(&name, Some(1));
         admission.provision(&name, std::iter::once((one, 1)));
         assert_eq!(admission.admit(&name, VersionId::Latest).err(), Some(Throttled::Reserved));

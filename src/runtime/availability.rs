@@ -14,7 +14,7 @@ use std::sync::{Mutex, PoisonError};
 
 use super::sandbox::sample_of;
 use crate::config::ProcessUser;
-use crate::domain::process::{Architecture, Runtime};
+use serin_core::lambda::process::{Architecture, Runtime};
 
 /// Why this machine cannot run a runtime.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

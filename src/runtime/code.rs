@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use super::sandbox::{Readers, Sandbox};
 use crate::code::{CodeDirectory, CodeError, Held, remove_unpacked};
-use crate::domain::process::CodeSha256;
+use serin_core::lambda::process::CodeSha256;
 
 /// Where code is unpacked, and what of it is in use.
 pub(super) struct UnpackedCode {

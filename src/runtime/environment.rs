@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use super::RuntimeConfig;
-use crate::domain::arn::{FunctionName, VersionId};
-use crate::domain::process::{ProcessTarget, Runtime};
+use serin_core::lambda::process::{ProcessTarget, Runtime};
+use serin_core::model::arn::{FunctionName, VersionId};
 
 /// What differs between processes of one version.
 pub(super) struct Facts<'a> {

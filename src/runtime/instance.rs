@@ -33,8 +33,8 @@ use super::stage::order::{self, Limits, Order, Step};
 use super::{Failure, Invocation, Outcome, Unavailable};
 use crate::chance;
 use crate::clock;
-use crate::domain::log::{start_line, stream_name};
-use crate::domain::process::ProcessTarget;
+use serin_core::lambda::log::{start_line, stream_name};
+use serin_core::lambda::process::ProcessTarget;
 
 /// How long a process may take to begin; what a function's own time limit is comes on top, as AWS starts it a second
 /// time within that.

@@ -46,14 +46,14 @@ pub use sandbox::best_user;
 
 use crate::code::CodeDirectory;
 use crate::config::{ProcessNetwork, ProcessUser};
-use crate::domain::arn::{FunctionName, Place, VersionId};
-use crate::domain::log::LogSink;
-use crate::domain::process::ProcessTarget;
 use admission::Admission;
 use apart::{Apart, Wish};
 use availability::Availability;
 use peer::Owner;
 use pools::Message;
+use serin_core::lambda::log::LogSink;
+use serin_core::lambda::process::ProcessTarget;
+use serin_core::model::arn::{FunctionName, Place, VersionId};
 
 /// The largest answer of a function: 6 MiB and a hundred bytes, as on Lambda.
 pub const ANSWER_BYTES_MAX: usize = 6 * 1024 * 1024 + 100;

@@ -8,8 +8,8 @@ use std::sync::Arc;
 use tokio::net::unix::pipe::Receiver;
 
 use crate::clock;
-use crate::domain::arn::{FunctionName, VersionId};
-use crate::domain::log::{LogLine, LogSink};
+use serin_core::lambda::log::{LogLine, LogSink};
+use serin_core::model::arn::{FunctionName, VersionId};
 
 /// How much of an invocation's log its caller may see.
 const TAIL_BYTES: usize = 4096;

@@ -24,8 +24,8 @@ use super::sandbox::Sandbox;
 use super::watchdog::Watchdog;
 use super::{Invocation, Outcome, Permit, ProcessCount, RuntimeConfig, Unavailable};
 use crate::code::CodeDirectory;
-use crate::domain::arn::{FunctionName, VersionId};
-use crate::domain::process::ProcessTarget;
+use serin_core::lambda::process::ProcessTarget;
+use serin_core::model::arn::{FunctionName, VersionId};
 
 /// How long a provisioned process that could not start is left alone.
 const TRY_AGAIN_AFTER: Duration = Duration::from_secs(5);

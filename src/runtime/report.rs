@@ -7,9 +7,9 @@ use serde_json::json;
 use uuid::Uuid;
 
 use super::ANSWER_BYTES_MAX;
-use crate::domain::arn::Place;
-use crate::domain::process::Runtime;
-use crate::domain::time::Timestamp;
+use serin_core::lambda::process::Runtime;
+use serin_core::model::arn::Place;
+use serin_core::model::time::Timestamp;
 
 /// The line of a process that begins.
 pub(super) fn init_start_line(runtime: Runtime, place: &Place) -> String {

@@ -16,17 +16,17 @@ use super::log::{Fate, Log};
 use super::recorded::Playback;
 use super::spells::Schedule;
 use super::traffic::{Traffic, exponential, poisson, uniform};
-use crate::control::judge::{ArmTally, EpochTally, Tallies};
-use crate::domain::alias::Routing;
-use crate::domain::analysis::cohort::COHORT_MS;
-use crate::domain::analysis::latency::Edges;
-use crate::domain::analysis::marks::Marks;
-use crate::domain::analysis::mirror::Stratum;
-use crate::domain::analysis::patience::LEAST_WAIT;
-use crate::domain::arn::VersionNumber;
-use crate::domain::function::Revision;
-use crate::domain::plan::Plan;
-use crate::domain::weight::Weight;
+use serin_core::analysis::cohort::COHORT_MS;
+use serin_core::analysis::latency::Edges;
+use serin_core::analysis::marks::Marks;
+use serin_core::analysis::mirror::Stratum;
+use serin_core::analysis::patience::LEAST_WAIT;
+use serin_core::lambda::alias::Routing;
+use serin_core::lambda::function::Revision;
+use serin_core::model::arn::VersionNumber;
+use serin_core::model::weight::Weight;
+use serin_core::plan::Plan;
+use serin_core::world::tally::{ArmTally, EpochTally, Tallies};
 
 /// A request that is not answered fails after so long.
 const PATIENCE_US: u64 = 30_000_000;

@@ -5,8 +5,8 @@ use std::collections::VecDeque;
 use rand::rngs::SmallRng;
 
 use super::traffic::{Arm, binomial};
-use crate::control::judge::KeptCohorts;
-use crate::domain::analysis::cohort::{COHORT_MS, EDGES, SPANS, Slot, Tally, ladder};
+use serin_core::analysis::cohort::{COHORT_MS, EDGES, SPANS, Slot, Tally, ladder};
+use serin_core::world::tally::KeptCohorts;
 
 /// Cohorts that nobody asks for are forgotten after a minute.
 const FORGOTTEN_AFTER: u64 = 60_000 / COHORT_MS;

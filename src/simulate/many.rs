@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use super::run::{Run, run, run_recorded};
 use super::traffic::Traffic;
-use crate::control::plans::ReadPlan;
-use crate::domain::analysis::ledger::Record;
+use serin_core::analysis::ledger::Record;
+use serin_core::world::plans::ReadPlan;
 
 /// Runs a plan `runs` times, each from a seed of its own that follows from `seed`; at least one run.
 ///

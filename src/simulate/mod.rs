@@ -15,10 +15,10 @@ mod run;
 mod spells;
 mod traffic;
 
-pub use crate::control::plans::{ReadPlan, read_plan};
 pub use clients::{Bursts, Clients, Retries};
 pub use many::{Spread, many, run_first_recorded};
 pub use recorded::{Series, Stretch};
 pub use run::{Alarm, Run, Script, agreeable, run, run_asking, run_recorded};
+pub use serin_core::world::plans::{ReadPlan, read_plan};
 pub use spells::{Spell, Spells};
 pub use traffic::{Arm, Cold, Crowd, Drift, Incident, Manners, Traffic};

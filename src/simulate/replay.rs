@@ -9,16 +9,16 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::domain::analysis::dispersion::{self, DispersionRule};
-use crate::domain::analysis::evidence::{Block, Evidence, Settings};
-pub use crate::domain::analysis::ledger::Prior;
-use crate::domain::analysis::ledger::{Kept, Record};
-use crate::domain::analysis::past::Past;
-use crate::domain::analysis::{Arms, Counts};
-use crate::domain::function::Revision;
-use crate::domain::plan::Plan;
-use crate::domain::time::Uptime;
-use crate::domain::weight::Weight;
+use serin_core::analysis::dispersion::{self, DispersionRule};
+use serin_core::analysis::evidence::{Block, Evidence, Settings};
+pub use serin_core::analysis::ledger::Prior;
+use serin_core::analysis::ledger::{Kept, Record};
+use serin_core::analysis::past::Past;
+use serin_core::analysis::{Arms, Counts};
+use serin_core::lambda::function::Revision;
+use serin_core::model::time::Uptime;
+use serin_core::model::weight::Weight;
+use serin_core::plan::Plan;
 
 /// Counts of both versions over one stretch of time at one weight.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -160,7 +160,7 @@ impl Replay {
             let expected = "faded counts are 0 or more";
             within(what, found, 0.0..=1e15, expected)?;
         }
-        let settings = Settings::of(plan).ok_or(ReplayError::NothingIsJudged)?;
+        let settings = plan.evidence_settings().ok_or(ReplayError::NothingIsJudged)?;
         if let Some(phi) = prior.dispersion {
             within("prior.dispersion", phi, 1.0..=1e6, "1 is independent failures, and less cannot be")?;
         }

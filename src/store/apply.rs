@@ -5,15 +5,15 @@ use serde::Serialize;
 
 use super::StoreError;
 use super::chain::{self, Chain, Head, Key, Touched};
-use super::change::{Commit, Write};
 use super::load::{tells_alias, written_uptime};
 use super::watch;
-use crate::domain::alias::{Alias, AliasId};
-use crate::domain::arn::VersionNumber;
-use crate::domain::function::Revision;
-use crate::domain::journal::Entry;
-use crate::domain::policy::PolicyScope;
-use crate::domain::rollout::Ending;
+use serin_core::journal::Entry;
+use serin_core::lambda::alias::{Alias, AliasId};
+use serin_core::lambda::function::Revision;
+use serin_core::lambda::policy::PolicyScope;
+use serin_core::model::arn::VersionNumber;
+use serin_core::ports::{Commit, Write};
+use serin_core::rollout::Ending;
 
 /// Writes a change and what the chain says of it; gives the newest link if there is a new one.
 pub(super) fn apply(

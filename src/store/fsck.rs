@@ -11,7 +11,7 @@ use super::backup::{finish_restore, refuse_absent};
 use super::chain::{self, Chain};
 use super::header;
 use super::load::{
-    ALIASES, EVENT_SOURCES, FUNCTIONS, POLICIES, REMEMBERED, Records, StoredAlias, Told, VERSIONS, alias_of,
+    ALIASES, EVENT_SOURCES, FUNCTIONS, POLICIES, REMEMBERED, Records, Told, VERSIONS, alias_of,
     aliases_by_journal, plan_of, policy_of, read_records, read_uptime, remembered_of,
 };
 use super::mend::{Cure, mend};
@@ -22,15 +22,16 @@ use super::open::{
 use super::owner::Ownership;
 use super::rows::{Scan, each, json, number, optional_bytes, optional_number, optional_text, shown, text};
 use super::{StoreError, private};
-use crate::domain::actor::Actor;
-use crate::domain::alias::AliasId;
-use crate::domain::analysis::evidence::Evidence;
-use crate::domain::event_source::EventSource;
-use crate::domain::function::{Function, Version};
-use crate::domain::journal::Entry;
-use crate::domain::plan::{self, Source};
-use crate::domain::rollout::RolloutRecord;
-use crate::domain::time::Timestamp;
+use serin_core::analysis::evidence::Evidence;
+use serin_core::journal::Entry;
+use serin_core::lambda::alias::AliasId;
+use serin_core::lambda::event_source::EventSource;
+use serin_core::lambda::function::{Function, Version};
+use serin_core::model::actor::Actor;
+use serin_core::model::time::Timestamp;
+use serin_core::plan::{self, Source};
+use serin_core::ports::StoredAlias;
+use serin_core::rollout::RolloutRecord;
 
 /// One thing that does not add up.
 #[derive(Clone, Debug, PartialEq, Eq)]

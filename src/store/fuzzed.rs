@@ -6,8 +6,9 @@ use std::path::Path;
 use rusqlite::types::{ToSqlOutput, Value, ValueRef};
 use rusqlite::{Connection, ToSql, params_from_iter};
 
-use super::load::{Loaded, load};
+use super::load::load;
 use super::{header, open};
+use serin_core::ports::Loaded;
 
 /// The tables that are loaded, and how many columns each has.
 const TABLES: [(&str, usize); 9] = [

@@ -5,6 +5,7 @@
 //! `serin fsck --repair`. So does a live rollout that nobody could judge. Nothing here stops the boot for a bad row or
 //! page: what can be read is served.
 
+use serin_core::ports::{Loaded, StoredAlias, StoredRollout};
 use std::collections::{BTreeMap, BTreeSet};
 
 use rusqlite::{Connection, OptionalExtension, Row};
@@ -12,95 +13,18 @@ use serde::de::DeserializeOwned;
 use sha2::{Digest, Sha256};
 
 use super::StoreError;
-use super::change::PinnedPlan;
 use super::rows::{Scan, each, json, number, optional_bytes, optional_number, optional_text, shown, text};
 use super::watch;
-use crate::domain::alias::{AdditionalVersion, Alias, AliasId, Routing};
-use crate::domain::analysis::watch::Days;
-use crate::domain::arn::{FunctionName, VersionId, VersionNumber};
-use crate::domain::event_source::EventSource;
-use crate::domain::function::{Function, Revision, Version};
-use crate::domain::journal::{Entry, Happening, fold};
-use crate::domain::policy::{Policy, PolicyScope};
-use crate::domain::rollout::{Ending, RolloutId, RolloutRecord};
-use crate::domain::time::{Timestamp, Uptime};
-use crate::domain::watching::AliasWatch;
-use crate::domain::weight::Weight;
-
-/// An alias as stored.
-#[derive(Clone, Debug, PartialEq)]
-pub struct StoredAlias {
-    /// The alias; under quarantine, with its stable version alone.
-    pub alias: Alias,
-    /// What a rollback after success restores.
-    pub previous_stable: Option<VersionNumber>,
-    /// Why it is quarantined, if it is.
-    pub quarantine: Option<String>,
-}
-
-/// A rollout as stored.
-#[derive(Clone, Debug)]
-pub struct StoredRollout {
-    /// The rollout.
-    pub record: RolloutRecord,
-    /// Its evidence as JSON.
-    pub evidence: Option<String>,
-    /// The plan it pinned.
-    pub plan: PinnedPlan,
-}
-
-/// What the daemon needs in memory.
-#[derive(Debug, Default)]
-pub struct Loaded {
-    /// Makes RevisionIds of this store unlike any other's.
-    pub salt: String,
-    /// The daemon's clock when it was last stored.
-    pub uptime: Uptime,
-    /// The last entry of the journal.
-    pub seq: Revision,
-    /// All functions.
-    pub functions: Vec<Function>,
-    /// What functions that were deleted had counted their versions to.
-    pub counted: Vec<(FunctionName, u64)>,
-    /// All versions.
-    pub versions: Vec<Version>,
-    /// All aliases.
-    pub aliases: Vec<StoredAlias>,
-    /// All policies.
-    pub policies: Vec<(PolicyScope, Policy)>,
-    /// All mappings of event sources.
-    pub event_sources: Vec<EventSource>,
-    /// Every live rollout, and of every alias the one that began last.
-    pub rollouts: Vec<StoredRollout>,
-    /// The greatest identifier of a rollout.
-    pub last_rollout: Option<RolloutId>,
-    /// Versions that were taken out of an alias.
-    pub remembered: Vec<(AliasId, VersionNumber, Ending)>,
-    /// Watches after promotions.
-    pub watches: Vec<(AliasId, AliasWatch)>,
-    /// What aliases under plans that watch counted.
-    pub days: Vec<(AliasId, Days)>,
-    /// What could not be read or does not add up, in sentences.
-    pub problems: Vec<String>,
-    /// Why nothing can be written for now, if so.
-    pub trouble: Option<String>,
-    /// Whether functions, versions or aliases are missing here that the store has, or had before it was damaged.
-    pub is_damaged: bool,
-    /// Evidence of rollouts that the store did not take.
-    pub aside: super::Aside,
-    /// Aliases that were deleted, as far as the journal reaches.
-    pub deleted: BTreeSet<AliasId>,
-}
-
-impl Loaded {
-    /// Puts an alias to its stable version, where it stays until somebody mends the store.
-    fn quarantine(&mut self, id: &AliasId, why: &str) {
-        if let Some(stored) = self.aliases.iter_mut().find(|stored| stored.alias.id == *id) {
-            stored.alias.routing = Routing::only(stored.alias.routing.function_version);
-            stored.quarantine.get_or_insert_with(|| why.to_owned());
-        }
-    }
-}
+use serin_core::journal::{Entry, Happening, fold};
+use serin_core::lambda::alias::{AdditionalVersion, Alias, AliasId, Routing};
+use serin_core::lambda::event_source::EventSource;
+use serin_core::lambda::function::{Function, Revision, Version};
+use serin_core::lambda::policy::{Policy, PolicyScope};
+use serin_core::model::arn::{VersionId, VersionNumber};
+use serin_core::model::time::{Timestamp, Uptime};
+use serin_core::model::weight::Weight;
+use serin_core::ports::PinnedPlan;
+use serin_core::rollout::{Ending, RolloutId, RolloutRecord};
 
 pub(super) fn load(connection: &Connection) -> Result<Loaded, StoreError> {
     let mut loaded = Loaded { salt: meta(connection, "salt")?.unwrap_or_default(), ..Loaded::default() };

@@ -16,12 +16,12 @@ use super::StoreError;
 use super::apply::{insert_entry, json, number};
 use super::fsck::Found;
 use super::load::{ALIASES, alias_of, last_seq, read_uptime, written_uptime};
-use crate::domain::actor::Actor;
-use crate::domain::alias::{Alias, AliasId, Routing};
-use crate::domain::function::Revision;
-use crate::domain::journal::{Entry, Happening};
-use crate::domain::rollout::{Event, Phase, RolloutRecord};
-use crate::domain::time::Timestamp;
+use serin_core::journal::{Entry, Happening};
+use serin_core::lambda::alias::{Alias, AliasId, Routing};
+use serin_core::lambda::function::Revision;
+use serin_core::model::actor::Actor;
+use serin_core::model::time::Timestamp;
+use serin_core::rollout::{Event, Phase, RolloutRecord};
 
 /// Rows that nobody can read, a line of JSON each, their bytes in hex.
 const SET_ASIDE: &str = "serin.db.set-aside";

@@ -7,7 +7,6 @@
 mod apply;
 mod backup;
 mod chain;
-mod change;
 pub mod events;
 mod fsck;
 #[cfg(any(test, feature = "fuzzing"))]
@@ -29,16 +28,14 @@ mod writer;
 use std::path::PathBuf;
 
 pub use backup::{copy_of, restore};
-pub use change::{Commit, IdempotentReply, PinnedPlan, Write};
 pub use fsck::{Finding, fsck, notes};
 #[cfg(any(test, feature = "fuzzing"))]
 pub(crate) use fuzzed::{header_of, loaded_of};
-pub use load::{Loaded, StoredAlias, StoredRollout};
 pub use open::{Need, SCHEMA_VERSION, Store, is_used};
 pub use owner::{holder_of, is_held_by_the_dying};
 pub use prune::Pruned;
-pub use read::{EntryFilter, Reader, RolloutFilter};
-pub use spill::{Aside, Spill};
+pub use read::Reader;
+pub use spill::Spill;
 pub use writer::Writer;
 #[cfg(test)]
 pub(crate) use writer::here::{Disk, Fate};

@@ -9,11 +9,12 @@ use rusqlite_migration::{M, Migrations};
 
 use super::chain::Chain;
 use super::header::{Checked, Header};
-use super::load::{Loaded, load};
+use super::load::load;
 use super::owner::Ownership;
 use super::read::Reader;
 use super::writer::{Desk, Writer};
 use super::{StoreError, backup, private};
+use serin_core::ports::Loaded;
 
 /// The database's name within the data directory.
 pub(super) const DATABASE_FILE: &str = "serin.db";

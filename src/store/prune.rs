@@ -7,7 +7,7 @@ use rusqlite::{Connection, Transaction, TransactionBehavior, params};
 
 use super::StoreError;
 use super::chain::{self, Chain, Key};
-use crate::domain::time::Timestamp;
+use serin_core::model::time::Timestamp;
 
 /// How much was removed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -1,52 +1,25 @@
 //! Questions to the store: short, read-only, each on a connection of its own.
 
+use serin_core::ports::{EntryFilter, RolloutFilter};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
 use rusqlite::{Connection, OptionalExtension, params};
 
 use super::StoreError;
-use super::change::{IdempotentReply, PinnedPlan};
 use super::load::plan_of;
 use super::open::{DATABASE_FILE, connect_for_reading};
 use super::rows::{json, number, text};
-use crate::domain::alias::AliasId;
-use crate::domain::analysis::ledger::StoredRow;
-use crate::domain::arn::VersionNumber;
-use crate::domain::journal::Entry;
-use crate::domain::rollout::{RolloutId, RolloutRecord};
-use crate::domain::time::{Timestamp, Uptime};
+use serin_core::analysis::ledger::StoredRow;
+use serin_core::journal::Entry;
+use serin_core::lambda::alias::AliasId;
+use serin_core::model::arn::VersionNumber;
+use serin_core::model::time::{Timestamp, Uptime};
+use serin_core::ports::{IdempotentReply, PinnedPlan};
+use serin_core::rollout::{RolloutId, RolloutRecord};
 
 /// Connections kept open between questions.
 const IDLE_MAX: usize = 4;
-
-/// Which entries of the journal are asked for.
-#[derive(Clone, Debug, Default)]
-pub struct EntryFilter {
-    /// Only of this alias.
-    pub alias: Option<AliasId>,
-    /// Only of this rollout.
-    pub rollout: Option<RolloutId>,
-    /// Only later than this.
-    pub after: u64,
-    /// The newest instead of the oldest that fit.
-    pub newest: bool,
-    /// At most so many.
-    pub limit: u32,
-}
-
-/// Which rollouts are asked for, newest first.
-#[derive(Clone, Debug, Default)]
-pub struct RolloutFilter {
-    /// Only of this alias.
-    pub alias: Option<AliasId>,
-    /// Only in this phase.
-    pub phase: Option<String>,
-    /// Only older than this one.
-    pub before: Option<RolloutId>,
-    /// At most so many.
-    pub limit: u32,
-}
 
 /// Answers questions about what is committed.
 #[derive(Clone)]

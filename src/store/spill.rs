@@ -4,7 +4,7 @@
 //! The file has its room from the start, because it is needed when there is none. A thread of its own writes it: whoever
 //! decides never waits.
 
-use std::collections::BTreeMap;
+use serin_core::ports::Aside;
 use std::fs::{File, OpenOptions};
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::Path;
@@ -13,13 +13,9 @@ use std::sync::mpsc;
 use sha2::{Digest, Sha256};
 
 use super::StoreError;
-use crate::domain::rollout::RolloutId;
 
 const FILE: &str = "evidence-aside";
 const ROOM_BYTES: usize = 256 << 10;
-
-/// Evidence as JSON, by rollout.
-pub type Aside = BTreeMap<RolloutId, String>;
 
 /// The way to the file.
 pub struct Spill {

@@ -5,10 +5,10 @@ use rusqlite::Connection;
 
 use super::StoreError;
 use super::rows::{each, text};
-use crate::domain::alias::AliasId;
-use crate::domain::analysis::watch::Days;
-use crate::domain::arn::FunctionName;
-use crate::domain::watching::AliasWatch;
+use serin_core::analysis::watch::Days;
+use serin_core::lambda::alias::AliasId;
+use serin_core::model::arn::FunctionName;
+use serin_core::rollout::watching::AliasWatch;
 
 /// So many days before the present one are kept.
 pub(super) const DAYS_KEPT: i64 = 8;

@@ -13,11 +13,11 @@ use std::time::Duration;
 use rusqlite::{Connection, TransactionBehavior};
 
 use super::chain::Chain;
-use super::change::Commit;
 use super::open::{DATABASE_FILE, Taken, beside, connect_for_writing, epoch_in, take_over};
 use super::prune::{Pruned, prune};
 use super::{StoreError, apply, private};
-use crate::domain::time::Timestamp;
+use serin_core::model::time::Timestamp;
+use serin_core::ports::Commit;
 
 #[cfg(test)]
 pub(crate) mod here;

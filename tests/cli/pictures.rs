@@ -7,7 +7,7 @@ use serin::cli::render::Look;
 use serin::cli::render::explanation::explanation;
 use serin::cli::render::list::{Overview, overview};
 use serin::cli::render::picture::picture;
-use serin::domain::time::Timestamp;
+use serin_core::model::time::Timestamp;
 
 use super::scenes;
 use crate::support::golden;

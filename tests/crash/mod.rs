@@ -15,7 +15,7 @@ use rand::rngs::SmallRng;
 use serde_json::{Value, json};
 use serin::chance;
 use serin::clock::wall_now;
-use serin::domain::time::Timestamp;
+use serin_core::model::time::Timestamp;
 
 use crate::support::house::{Reply, agent};
 use crate::support::service::{Load, Service};

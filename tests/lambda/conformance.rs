@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::process::Command;
 
-use serin::domain::process::CodeSha256;
+use serin_core::lambda::process::CodeSha256;
 
 use crate::support::house::House;
 

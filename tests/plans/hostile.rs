@@ -2,7 +2,7 @@
 
 use proptest::prelude::*;
 use serin::cli::diagnose::render;
-use serin::domain::plan::{Source, check_defaults, load, used_defaults};
+use serin_core::plan::{Source, check_defaults, load, used_defaults};
 use std::time::Duration;
 
 use super::check_place;
@@ -242,7 +242,7 @@ fn corpus() -> Vec<Vec<u8>> {
     let texts = paths.map(|path| std::fs::read(path).expect("a readable plan"));
     texts
         .filter(|bytes| bytes.len() < 4_000)
-        .chain([include_bytes!("../../src/domain/plan/document/complete.yaml").to_vec()])
+        .chain([include_bytes!("../../crates/core/src/plan/document/complete.yaml").to_vec()])
         .collect()
 }
 

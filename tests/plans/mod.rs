@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 use serin::cli::diagnose::render;
-use serin::domain::plan::{Fault, Source, check_defaults, json_schema, load, resolved_yaml, used_defaults};
+use serin_core::plan::{Fault, Source, check_defaults, json_schema, load, resolved_yaml, used_defaults};
 
 use crate::support::{files, golden, root};
 

@@ -4,20 +4,21 @@ use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
 
-use serin::control::boot;
-use serin::control::core::{Core, Outside};
-use serin::control::door::{Action, Command, Refusal, Reply, RolloutRef, Trigger, Verb};
-use serin::control::plans::{PlanBook, read_plan};
-use serin::control::target;
-use serin::domain::actor::Actor;
-use serin::domain::alias::{AliasId, Routing};
-use serin::domain::arn::VersionNumber;
-use serin::domain::function::{Configuration, DEFAULT_ROLE, Target};
-use serin::domain::plan::Source;
-use serin::domain::rollout::RolloutId;
-use serin::domain::settings::Settings;
-use serin::domain::time::{Moment, Timestamp, Uptime};
-use serin::store::{Reader, RolloutFilter, Store};
+use serin::store::{Reader, Store};
+use serin_core::commands::target;
+use serin_core::commands::{Action, Command, Refusal, Reply, RolloutRef, Trigger, Verb};
+use serin_core::engine::core::{Core, Outside};
+use serin_core::lambda::alias::{AliasId, Routing};
+use serin_core::lambda::function::{Configuration, DEFAULT_ROLE, Target};
+use serin_core::lambda::settings::Settings;
+use serin_core::model::actor::Actor;
+use serin_core::model::arn::VersionNumber;
+use serin_core::model::time::{Moment, Timestamp, Uptime};
+use serin_core::plan::Source;
+use serin_core::ports::RolloutFilter;
+use serin_core::rollout::RolloutId;
+use serin_core::world::boot;
+use serin_core::world::plans::{PlanBook, read_plan};
 
 const NOON: i64 = 1_800_000_000_000;
 const TEN_MINUTES: i64 = 600_000;
@@ -35,7 +36,7 @@ fn outside<T>(core: &Core, reader: &Reader, ask: impl FnOnce(&Outside<'_>) -> T)
         let record = reader.rollout(id).ok()??;
         let pinned = reader.plan(&record.plan_digest).ok()??;
         let plan = read_plan(&pinned.name, &Source::new("p.yaml", pinned.bytes), None).ok()?.plan;
-        Some(serin::domain::rollout::Rollout { plan, record })
+        Some(serin_core::rollout::Rollout { plan, record })
     };
     ask(&Outside {
         book: &PlanBook::default(),

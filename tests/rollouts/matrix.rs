@@ -7,9 +7,9 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use serin::control::data_plane::DataPlane;
-use serin::domain::alias::AliasId;
-use serin::domain::function::Revision;
 use serin::router::table::{Edit, RoutingTable};
+use serin_core::lambda::alias::AliasId;
+use serin_core::lambda::function::Revision;
 
 use crate::support::house::{House, Reply};
 use crate::support::{golden, root};

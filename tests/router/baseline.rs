@@ -3,12 +3,12 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
-use serin::domain::analysis::mirror::Stratum;
-use serin::domain::plan::{Affinity, Baseline, Mirror, MirrorMethods};
-use serin::domain::weight::Weight;
 use serin::metrics::recorder::{Counts, EpochCounts};
 use serin::router::settings::RouterConfig;
 use serin::router::table::{RouteSpec, SteeringSpec};
+use serin_core::analysis::mirror::Stratum;
+use serin_core::model::weight::Weight;
+use serin_core::plan::{Affinity, Baseline, Mirror, MirrorMethods};
 
 use crate::support::router::{TestRouter, config, patient, spec};
 use crate::support::until;
@@ -138,7 +138,7 @@ fn it_is_beside_a_part_alone_with_users_and_copies_for_the_canary_too() {
     // All of the traffic leaves nothing to be held beside it, and without the plan there is nothing.
     for (epoch, ppm) in [(2, 1_000_000), (3, 0)] {
         let all = beside(ppm, Baseline::Split, &one, &two);
-        router.publish(RouteSpec { epoch: serin::domain::function::Revision(epoch), ..all });
+        router.publish(RouteSpec { epoch: serin_core::lambda::function::Revision(epoch), ..all });
         router.client().get("/shop:live/x");
         let last = router.epochs().pop().unwrap();
         assert_eq!((last.epoch.0, last.baseline), (epoch, None));
@@ -151,7 +151,7 @@ fn it_is_beside_a_part_alone_with_users_and_copies_for_the_canary_too() {
     };
     let sticking = beside(300_000, Baseline::Split, &one, &two);
     router.publish(RouteSpec {
-        epoch: serin::domain::function::Revision(4),
+        epoch: serin_core::lambda::function::Revision(4),
         steering: Some(Box::new(steering)),
         ..sticking
     });

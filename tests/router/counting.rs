@@ -138,7 +138,7 @@ fn labels_and_epochs_hold(enough: u64, pace: Duration) {
                 if let Some(oldest) = counts.iter().find(|counts| !counts.is_final) {
                     router.recorder.retire(
                         &"shop:live".parse().unwrap(),
-                        serin::domain::function::Revision(oldest.epoch.0 - 1),
+                        serin_core::lambda::function::Revision(oldest.epoch.0 - 1),
                     );
                 }
                 // Fewer than the recorder keeps by itself, so that none is retired unread.
@@ -208,7 +208,7 @@ fn an_answer_that_comes_late_counts_where_it_was_dispatched() {
     router.split(2, 0, &one.target(), &slow.target());
     assert_eq!(router.client().get("/shop:live/x").text(), "one");
     let alias = "shop:live".parse().unwrap();
-    router.recorder.retire(&alias, serin::domain::function::Revision(1));
+    router.recorder.retire(&alias, serin_core::lambda::function::Revision(1));
     assert_eq!(router.epochs().len(), 2, "an epoch with a request under way is not retired");
 
     answer_now.send(()).unwrap();

@@ -68,7 +68,7 @@ fn a_version_that_accepts_no_connection() {
 #[test]
 fn a_name_that_does_not_resolve() {
     let router = TestRouter::serving(
-        serin::domain::function::Target::Http {
+        serin_core::lambda::function::Target::Http {
             url: "http://no-such-host.invalid".parse().unwrap(),
             health: None,
             timeouts: Default::default(),

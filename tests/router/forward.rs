@@ -1,8 +1,8 @@
 //! What reaches a version, and what comes back.
 
-use serin::domain::arn::VersionNumber;
 use serin::metrics::recorder::Counts;
 use serin::router::table::Edit;
+use serin_core::model::arn::VersionNumber;
 
 use crate::support::client::Answer;
 use crate::support::router::{TestRouter, patient};

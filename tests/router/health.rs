@@ -5,9 +5,9 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::Duration;
 
-use serin::domain::function::Target;
 use serin::router::settings::{RouterConfig, Timeouts};
 use serin::router::table::Edit;
+use serin_core::lambda::function::Target;
 
 use crate::support::router::{ALIAS, TestRouter, config, patient};
 use crate::support::until;

@@ -3,11 +3,11 @@
 use bytes::Bytes;
 use hyper::{Request, Response};
 use serde_json::{Value, json};
-use serin::domain::arn::VersionNumber;
 use serin::metrics::recorder::FailureKind;
 use serin::router::handle::{InvokeBody, RouterStopped};
 use serin::router::settings::Timeouts;
 use serin::router::table::Edit;
+use serin_core::model::arn::VersionNumber;
 use std::io::Read;
 use std::time::Duration;
 

@@ -4,13 +4,13 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use serin::domain::analysis::mirror::Stratum;
-use serin::domain::function::Revision;
-use serin::domain::plan::{Mirror, MirrorMethods};
-use serin::domain::weight::Weight;
 use serin::metrics::recorder::EpochCounts;
 use serin::router::settings::{RouterConfig, Timeouts};
 use serin::router::table::{RouteSpec, SteeringSpec};
+use serin_core::analysis::mirror::Stratum;
+use serin_core::lambda::function::Revision;
+use serin_core::model::weight::Weight;
+use serin_core::plan::{Mirror, MirrorMethods};
 
 use crate::support::client::Client;
 use crate::support::router::{ALIAS, TestRouter, config, patient, spec};

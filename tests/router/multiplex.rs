@@ -7,9 +7,9 @@ use bytes::Bytes;
 use http_body_util::{BodyExt, StreamBody};
 use hyper::body::Frame;
 use hyper::{HeaderMap, Request};
-use serin::domain::function::Target;
 use serin::metrics::recorder::FailureKind;
 use serin::router::settings::{RouterConfig, Timeouts};
+use serin_core::lambda::function::Target;
 
 use crate::support::client::Client;
 use crate::support::http2::{Frames, Http2, get, post};

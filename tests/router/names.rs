@@ -6,9 +6,9 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, mpsc};
 use std::time::Duration;
 
-use serin::domain::function::Target;
 use serin::router::names::{Addresses, Resolver};
 use serin::router::settings::{RouterConfig, Timeouts};
+use serin_core::lambda::function::Target;
 
 use crate::support::http2::Frames;
 use crate::support::router::{TestRouter, config, patient};

@@ -5,9 +5,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use serin::clock;
-use serin::domain::function::Target;
 use serin::metrics::recorder::FailureKind;
 use serin::router::settings::{RouterConfig, Timeouts};
+use serin_core::lambda::function::Target;
 
 use crate::support::router::{TestRouter, config, patient};
 use crate::support::until;

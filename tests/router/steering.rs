@@ -2,8 +2,8 @@
 
 use std::collections::BTreeSet;
 
-use serin::domain::plan::Affinity;
 use serin::router::table::{RouteSpec, SteeringSpec};
+use serin_core::plan::Affinity;
 
 use crate::support::router::{TestRouter, spec};
 use crate::support::until;

@@ -3,8 +3,8 @@
 use std::io::Read;
 use std::time::Duration;
 
-use serin::domain::function::Revision;
 use serin::router::table::{Edit, RouteSpec};
+use serin_core::lambda::function::Revision;
 
 use crate::support::client::Client;
 use crate::support::router::{ALIAS, TestRouter, spec};
@@ -32,7 +32,7 @@ fn published(router: &TestRouter, versions: [&Script; 2], epoch: u64, ppm: u32, 
 }
 
 fn open_to_two(router: &TestRouter) -> usize {
-    let two = serin::domain::arn::VersionNumber(2).into();
+    let two = serin_core::model::arn::VersionNumber(2).into();
     router.table.tunnels().of(&ALIAS.parse().unwrap(), two)
 }
 
@@ -59,7 +59,7 @@ fn tunnels_are_closed_within_the_time_the_plan_gives() {
     let mut lost: Vec<Client> = (0..8).map(|_| opened(&router, "/shop:live/chat")).collect();
     router.table.publish(vec![Edit::Version {
         function: "shop".parse().unwrap(),
-        number: serin::domain::arn::VersionNumber(2),
+        number: serin_core::model::arn::VersionNumber(2),
         target: two.target(),
     }]);
     let mut by_number = opened(&router, "/shop:2/chat");

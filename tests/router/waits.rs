@@ -4,11 +4,11 @@ use std::sync::Mutex;
 use std::sync::mpsc;
 use std::time::Duration;
 
-use serin::domain::function::Target;
-use serin::domain::timeouts::UpstreamTimeouts;
 use serin::metrics::recorder::FailureKind;
 use serin::router::settings::Timeouts;
 use serin::router::table::RouteSpec;
+use serin_core::lambda::function::Target;
+use serin_core::lambda::timeouts::UpstreamTimeouts;
 
 use crate::support::router::{TestRouter, patient, spec};
 use crate::support::until;

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use serde_json::json;
-use serin::domain::process::ProcessTarget;
 use serin::runtime::{Failure, Throttled};
+use serin_core::lambda::process::ProcessTarget;
 
 use crate::support::functions::{Functions, function, version};
 

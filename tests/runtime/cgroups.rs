@@ -14,7 +14,7 @@ use crate::support::functions::{Functions, here, running, rust_function, stream}
 use crate::support::house::{agent, ask};
 use crate::support::serin::Daemon;
 use crate::support::until;
-use serin::domain::process::Architecture;
+use serin_core::lambda::process::Architecture;
 
 /// What a function is asked for its group.
 fn asks() -> Value {

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use serde_json::{Value, json};
-use serin::domain::process::ProcessTarget;
 use serin::runtime::{Failure, Outcome};
+use serin_core::lambda::process::ProcessTarget;
 
 use crate::support::functions::{Functions, invocation, version, zip_of};
 

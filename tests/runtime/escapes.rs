@@ -19,7 +19,7 @@ use crate::support::functions::{here, program, rust_function, stream, zip_of};
 use crate::support::house::{Reply, agent, ask};
 use crate::support::serin::Daemon;
 use crate::support::{root, until};
-use serin::domain::process::Architecture;
+use serin_core::lambda::process::Architecture;
 
 /// As a token it lets its owner in, so that whoever finds it in the daemon has got out.
 const SECRET: &str = "secret-of-the-owner-of-this-daemon";

@@ -5,7 +5,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::sync::Arc;
 
 use serde_json::{Value, json};
-use serin::domain::process::ProcessTarget;
+use serin_core::lambda::process::ProcessTarget;
 
 use crate::support::functions::{Functions, invocation, running, rust_program, stream, version, zip_of};
 use crate::support::until;

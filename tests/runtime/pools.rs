@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use serin::domain::process::ProcessTarget;
 use serin::runtime::Outcome;
+use serin_core::lambda::process::ProcessTarget;
 
 use crate::support::functions::{Functions, function, running, stream, version};
 use crate::support::until;

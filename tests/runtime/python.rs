@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use serde_json::{Value, json};
-use serin::domain::process::{ProcessTarget, Runtime};
 use serin::runtime::{Failure, Outcome};
+use serin_core::lambda::process::{ProcessTarget, Runtime};
 
 use crate::support::functions::{Functions, python_with_ric, zip_of};
 

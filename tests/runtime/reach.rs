@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use crate::support::functions::{here, rust_function};
 use crate::support::house::House;
 use crate::support::until;
-use serin::domain::process::Architecture;
+use serin_core::lambda::process::Architecture;
 
 /// Makes a function of `examples/function.rs`, by somebody who shows `headers`.
 fn create(house: &House, name: &str, headers: &[(&str, &str)]) {

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use serin::domain::rollout::{Answer, HookAnswer, Question, Reading};
 use serin::simulate::{run, run_asking};
+use serin_core::rollout::{Answer, HookAnswer, Question, Reading};
 
 use super::{HOURS, plan, traffic};
 

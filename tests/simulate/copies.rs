@@ -1,16 +1,16 @@
-//! What copies prove, over many rollouts in which everything is known: `domain::analysis::mirror`.
+//! What copies prove, over many rollouts in which everything is known: `serin_core::analysis::mirror`.
 
 use rand::RngExt;
 use serin::chance;
-use serin::domain::analysis::boundary::Margin;
-use serin::domain::analysis::dispersion::DispersionRule;
-use serin::domain::analysis::evidence::{Block, Evidence, Settings};
-use serin::domain::analysis::mirror::Stratum;
-use serin::domain::analysis::past::Past;
-use serin::domain::analysis::{Arms, Counts};
-use serin::domain::function::Revision;
-use serin::domain::time::Uptime;
-use serin::domain::weight::Weight;
+use serin_core::analysis::boundary::Margin;
+use serin_core::analysis::dispersion::DispersionRule;
+use serin_core::analysis::evidence::{Block, Evidence, Settings};
+use serin_core::analysis::mirror::Stratum;
+use serin_core::analysis::past::Past;
+use serin_core::analysis::{Arms, Counts};
+use serin_core::lambda::function::Revision;
+use serin_core::model::time::Uptime;
+use serin_core::model::weight::Weight;
 
 /// Plays a rollout with copies: half of the requests are of a kind that fails more often, and whether a request is
 /// to blame itself is the same for both versions. Says whether harm was found.

@@ -6,8 +6,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use serin::control::plans::ReadPlan;
 use serin::simulate::{Arm, Drift, Incident, Traffic};
+use serin_core::world::plans::ReadPlan;
 
 use super::{arm, ended, plan, reasons, runs, traffic};
 

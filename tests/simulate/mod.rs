@@ -14,9 +14,9 @@ use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
-use serin::control::plans::{ReadPlan, read_plan};
-use serin::domain::plan::{Source, used_defaults};
 use serin::simulate::{Arm, Run, Traffic, run};
+use serin_core::plan::{Source, used_defaults};
+use serin_core::world::plans::{ReadPlan, read_plan};
 
 use crate::support::{files, root};
 
@@ -142,7 +142,7 @@ fn the_same_seed_is_the_same_run() {
 fn read(path: &Path) -> Option<Arc<ReadPlan>> {
     let name = path.file_stem().unwrap().to_string_lossy().into_owned();
     let source = Source::new(path.display().to_string(), std::fs::read(path).unwrap());
-    if serin::domain::plan::is_defaults(&source) {
+    if serin_core::plan::is_defaults(&source) {
         return None;
     }
     let defaults = used_defaults(&source).map(|name| {

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use serin::control::plans::ReadPlan;
 use serin::simulate::{Arm, Cold, Incident, Manners, Run, Traffic};
+use serin_core::world::plans::ReadPlan;
 
 use super::{HOURS, ended, plan, quantile, reasons, runs, traffic};
 

@@ -7,11 +7,11 @@ use rand::RngExt;
 use rusqlite::Connection;
 use serde_json::json;
 use serin::chance;
-use serin::domain::actor::Actor;
-use serin::domain::alias::Routing;
-use serin::domain::arn::VersionNumber;
-use serin::domain::time::Timestamp;
 use serin::store::{Need, Store, fsck};
+use serin_core::lambda::alias::Routing;
+use serin_core::model::actor::Actor;
+use serin_core::model::arn::VersionNumber;
+use serin_core::model::time::Timestamp;
 
 use crate::support::client::Client;
 use crate::support::house::House;

@@ -3,11 +3,11 @@
 use std::path::Path;
 
 use rusqlite::Connection;
-use serin::domain::actor::Actor;
-use serin::domain::alias::Routing;
-use serin::domain::arn::VersionNumber;
-use serin::domain::time::Timestamp;
 use serin::store::{Finding, Store, fsck, notes, restore};
+use serin_core::lambda::alias::Routing;
+use serin_core::model::actor::Actor;
+use serin_core::model::arn::VersionNumber;
+use serin_core::model::time::Timestamp;
 
 use super::bytes::{REPAIR, damage, house};
 use super::kills::{copy, older_store};

@@ -7,8 +7,8 @@ use std::process::Stdio;
 use std::sync::mpsc;
 
 use rusqlite::Connection;
-use serin::domain::function::Revision;
 use serin::store::{SCHEMA_VERSION, Store, fsck};
+use serin_core::lambda::function::Revision;
 
 use super::{change, commit, first_commit, open, split};
 use crate::support::faults::shim;

@@ -11,15 +11,16 @@ use std::path::Path;
 use std::time::Duration;
 
 use rusqlite::Connection;
-use serin::domain::actor::Actor;
-use serin::domain::alias::{Alias, AliasId, Routing};
-use serin::domain::arn::VersionNumber;
-use serin::domain::function::{Configuration, DEFAULT_ROLE, Function, Revision, Target, Version};
-use serin::domain::journal::{Entry, Happening};
-use serin::domain::settings::Settings;
-use serin::domain::time::{Timestamp, Uptime};
-use serin::domain::weight::Weight;
-use serin::store::{Commit, EntryFilter, IdempotentReply, Loaded, Store, StoreError, Write, fsck};
+use serin::store::{Store, StoreError, fsck};
+use serin_core::journal::{Entry, Happening};
+use serin_core::lambda::alias::{Alias, AliasId, Routing};
+use serin_core::lambda::function::{Configuration, DEFAULT_ROLE, Function, Revision, Target, Version};
+use serin_core::lambda::settings::Settings;
+use serin_core::model::actor::Actor;
+use serin_core::model::arn::VersionNumber;
+use serin_core::model::time::{Timestamp, Uptime};
+use serin_core::model::weight::Weight;
+use serin_core::ports::{Commit, EntryFilter, IdempotentReply, Loaded, Write};
 
 use crate::support::house::House;
 use crate::support::until_within;

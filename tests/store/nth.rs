@@ -9,8 +9,8 @@ use std::path::{Path, PathBuf};
 use rusqlite::Connection;
 use rustix::process::Signal;
 use serde_json::{Value, json};
-use serin::domain::function::Revision;
 use serin::store::{Store, fsck};
+use serin_core::lambda::function::Revision;
 
 use super::disk::{kill, plainly};
 use super::kills::{copy, older_store};

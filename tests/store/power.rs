@@ -8,8 +8,8 @@ use base64::prelude::BASE64_STANDARD as BASE64;
 use rusqlite::{Connection, OpenFlags};
 use rustix::process::Signal;
 use serde_json::json;
-use serin::domain::function::Target;
 use serin::store::{SCHEMA_VERSION, Store, fsck};
+use serin_core::lambda::function::Target;
 
 use super::disk::kill;
 use super::kills::{copy, older_store};

@@ -5,16 +5,16 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use serin::domain::alias::{AliasId, Routing};
-use serin::domain::arn::{Place, VersionNumber};
-use serin::domain::function::{Revision, Target};
-use serin::domain::weight::Weight;
 use serin::metrics::connections::ConnectionLimits;
 use serin::metrics::recorder::{Counts, EpochCounts, FailureKind, Recorder};
 use serin::router::server::{Router, RunningRouter};
 use serin::router::settings::{RouterConfig, Timeouts};
 use serin::router::table::{Edit, FAILURE_STATUS_DEFAULT, RouteSpec, RoutingTable};
 use serin::runtime::Runtimes;
+use serin_core::lambda::alias::{AliasId, Routing};
+use serin_core::lambda::function::{Revision, Target};
+use serin_core::model::arn::{Place, VersionNumber};
+use serin_core::model::weight::Weight;
 
 use super::client::Client;
 use super::until;

@@ -18,7 +18,7 @@ use hyper::service::service_fn;
 use hyper::{Request, Response, StatusCode};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use serde_json::json;
-use serin::domain::function::Target;
+use serin_core::lambda::function::Target;
 use tokio::sync::oneshot;
 
 /// What an upstream saw.

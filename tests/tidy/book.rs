@@ -181,7 +181,7 @@ fn every_command_and_flag_of_the_book_exists() {
 
 /// The names that a function of the rules gives to the variants of an enum, as its source has them.
 fn names_of(file: &str, function: &str) -> Vec<String> {
-    let places = ["src/domain", "crates/core/src"].map(|folder| root().join(folder).join(file));
+    let places = ["crates/core/src"].map(|folder| root().join(folder).join(file));
     let path = places.iter().find(|path| path.exists()).unwrap_or_else(|| panic!("{file} is nowhere"));
     let text = read(path);
     let body =

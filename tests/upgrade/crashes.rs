@@ -9,9 +9,9 @@ use std::time::Duration;
 use serde_json::json;
 use serin::control::data_plane::DataPlane;
 use serin::daemon::Image;
-use serin::domain::alias::AliasId;
-use serin::domain::function::Revision;
 use serin::router::table::{Edit, RoutingTable};
+use serin_core::lambda::alias::AliasId;
+use serin_core::lambda::function::Revision;
 
 use super::STANDING;
 use super::relay::Relay;

@@ -13,7 +13,7 @@ use super::statistics::{Metric, Statistic, periods};
 use super::{AwsError, input, offset};
 use crate::api::Api;
 use crate::clock;
-use crate::domain::log::{Minute, Tally};
+use serin_core::lambda::log::{Minute, Tally};
 
 /// GetMetricStatistics gives no more than this at once.
 const DATAPOINTS_MAX: u64 = 1440;

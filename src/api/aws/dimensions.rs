@@ -3,8 +3,8 @@
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use crate::domain::arn::VersionId;
-use crate::domain::log::Series;
+use serin_core::lambda::log::Series;
+use serin_core::model::arn::VersionId;
 
 /// The namespace of Lambda's metrics.
 pub const NAMESPACE: &str = "AWS/Lambda";

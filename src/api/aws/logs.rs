@@ -8,9 +8,9 @@ use serde_json::{Value, json};
 
 use super::{AwsError, input, log_pattern, offset};
 use crate::api::Api;
-use crate::domain::arn::Place;
-use crate::domain::time::Timestamp;
 use crate::store::logs::{Cursor, LineFilter, LogReader, StoredLine, StreamFilter};
+use serin_core::model::arn::Place;
+use serin_core::model::time::Timestamp;
 
 const PREFIX: &str = "/aws/lambda/";
 /// Groups and streams in one page.

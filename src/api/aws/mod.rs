@@ -16,8 +16,8 @@ use serde_json::{Value, json};
 use super::Api;
 use super::auth::Caller;
 use super::wire::Object;
-use crate::domain::arn::Place;
 use crate::store::StoreError;
+use serin_core::model::arn::Place;
 
 const TARGET: &str = "x-amz-target";
 

@@ -6,8 +6,8 @@
 
 use std::collections::BTreeMap;
 
-use crate::domain::histogram::HistogramSnapshot;
-use crate::domain::log::{Minute, Tally};
+use serin_core::lambda::log::{Minute, Tally};
+use serin_core::model::histogram::HistogramSnapshot;
 
 /// One of Lambda's metrics.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -7,8 +7,8 @@ use super::error::LambdaError;
 use crate::access::Who;
 use crate::api::Api;
 use crate::api::auth::Caller;
-use crate::domain::arn::{FunctionRef, Place, Qualifier};
-use crate::domain::policy::{Asking, PolicyScope, allows};
+use serin_core::lambda::policy::{Asking, PolicyScope, allows};
+use serin_core::model::arn::{FunctionRef, Place, Qualifier};
 
 /// What policies call Invoke.
 const INVOKE: &str = "lambda:InvokeFunction";

@@ -13,11 +13,11 @@ use super::request::{Asked, Body, Payload};
 use super::validate::{Violations, is_word};
 use super::{Naming, Scope, ask, unexpected};
 use crate::api::Api;
-use crate::control::door::{Action, Reply};
-use crate::control::world::{RevisionOf, World};
-use crate::domain::alias::{AdditionalVersion, Alias, AliasId};
-use crate::domain::arn::{AliasName, VersionId, VersionNumber};
-use crate::domain::weight::Weight;
+use serin_core::commands::{Action, Reply};
+use serin_core::lambda::alias::{AdditionalVersion, Alias, AliasId};
+use serin_core::model::arn::{AliasName, VersionId, VersionNumber};
+use serin_core::model::weight::Weight;
+use serin_core::world::{RevisionOf, World};
 
 const NAME_PATTERN: &str = "(?!^[0-9]+$)([a-zA-Z0-9-_]+)";
 const VERSION_PATTERN: &str = r"(\$LATEST(\.PUBLISHED)?|[0-9]+)";

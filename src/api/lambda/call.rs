@@ -7,7 +7,7 @@ use axum::http::{Method, Uri};
 use super::error::LambdaError;
 use super::operations::{self, Operation};
 use crate::access::parameters::Parameters;
-use crate::domain::arn::FunctionRef;
+use serin_core::model::arn::FunctionRef;
 
 /// What aliases and versions are told by operations on functions.
 const FUNCTIONS_ONLY: &str = "This operation is permitted on Lambda functions only. Aliases and versions do not support \

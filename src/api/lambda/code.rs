@@ -21,11 +21,11 @@ use crate::access::parameters::Parameters;
 use crate::api::Api;
 use crate::clock;
 use crate::code::{CodeError, Held, ZIP_BYTES_MAX};
-use crate::control::door::{Action, Belief, Change};
-use crate::domain::configure::ConfigurationChange;
-use crate::domain::function::{Configuration, Target};
-use crate::domain::process::{Architecture, CodeSha256, ProcessTarget, Runtime};
-use crate::domain::settings::Settings;
+use serin_core::commands::{Action, Belief, Change};
+use serin_core::lambda::configure::ConfigurationChange;
+use serin_core::lambda::function::{Configuration, Target};
+use serin_core::lambda::process::{Architecture, CodeSha256, ProcessTarget, Runtime};
+use serin_core::lambda::settings::Settings;
 
 /// How long a URL to a function's code is good, in milliseconds; AWS's are good for ten minutes.
 const LOCATION_MS: i64 = 600_000;

@@ -18,11 +18,11 @@ use super::validate::Violations;
 use super::{Naming, Scope, ask, unexpected};
 use crate::api::Api;
 use crate::code::{UNPACKED_BYTES_MAX, ZIP_BYTES_MAX};
-use crate::control::door::{Action, Reply, Upkeep};
-use crate::domain::alias::AliasId;
-use crate::domain::arn::{FunctionName, Qualifier};
-use crate::domain::concurrency::{ACCOUNT_CONCURRENCY, Provisioned};
-use crate::domain::process::CodeSha256;
+use serin_core::commands::{Action, Reply, Upkeep};
+use serin_core::lambda::alias::AliasId;
+use serin_core::lambda::concurrency::{ACCOUNT_CONCURRENCY, Provisioned};
+use serin_core::lambda::process::CodeSha256;
+use serin_core::model::arn::{FunctionName, Qualifier};
 
 /// What all zips together may take: AWS's 75 GiB; the disk says when it is less.
 const TOTAL_CODE_BYTES_MAX: u64 = 75 << 30;

@@ -4,9 +4,9 @@
 use super::error::LambdaError;
 use super::request::Body;
 use super::validate::{self, Violations};
-use crate::domain::configure::ConfigurationChange;
-use crate::domain::process::Runtime;
-use crate::domain::settings::{FileSystem, Logging, Vpc};
+use serin_core::lambda::configure::ConfigurationChange;
+use serin_core::lambda::process::Runtime;
+use serin_core::lambda::settings::{FileSystem, Logging, Vpc};
 
 const ROLE_PATTERN: &str = r"arn:(aws[a-zA-Z-]*)?:iam::\d{12}:role/?[a-zA-Z_0-9+=,.@\-_/]+";
 const HANDLER_PATTERN: &str = r"[^\s]+";

@@ -7,11 +7,11 @@ use serde_json::{Map, Value, json};
 
 use super::Scope;
 use crate::access::Stranger;
-use crate::control::door::Refusal;
 use crate::control::handle::DoorError;
-use crate::domain::alias::RoutingFault;
-use crate::domain::arn::VersionId;
 use crate::store::StoreError;
+use serin_core::commands::Refusal;
+use serin_core::lambda::alias::RoutingFault;
+use serin_core::model::arn::VersionId;
 
 const ERROR_TYPE: HeaderName = HeaderName::from_static("x-amzn-errortype");
 

@@ -13,10 +13,10 @@ use super::request::{Asked, Body, Payload};
 use super::validate::{Violations, is_arn};
 use super::{Naming, Scope, ask, unexpected};
 use crate::api::Api;
-use crate::control::door::{Action, EventInvokeChange, Reply, Upkeep};
-use crate::domain::arn::{Qualifier, VersionId};
-use crate::domain::concurrency::EventInvoke;
-use crate::domain::time::Timestamp;
+use serin_core::commands::{Action, EventInvokeChange, Reply, Upkeep};
+use serin_core::lambda::concurrency::EventInvoke;
+use serin_core::model::arn::{Qualifier, VersionId};
+use serin_core::model::time::Timestamp;
 
 const DESTINATION_PATTERN: &str = r"$|kafka://([^.]([a-zA-Z0-9\-_.]{0,248}))|arn:(aws[a-zA-Z0-9-]*):([a-zA-Z0-9\-])+:((eusc-)?[a-z]{2}((-gov)|(-iso([a-z]?)))?-[a-z]+-\d{1})?:(\d{12})?:(.*)";
 

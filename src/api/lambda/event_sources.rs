@@ -15,12 +15,12 @@ use super::request::{Asked, Body, Payload};
 use super::validate::{Violations, is_arn};
 use super::{Naming, Scope, tags, unexpected};
 use crate::api::Api;
-use crate::control::door::{Action, EventSourceChange, Reply};
-use crate::domain::arn::Place;
-use crate::domain::event_filter::Filter;
-use crate::domain::event_source::{EventSource, QueueArn};
-use crate::domain::time::Timestamp;
 use crate::queues::progress::Course;
+use serin_core::commands::{Action, EventSourceChange, Reply};
+use serin_core::lambda::event_filter::Filter;
+use serin_core::lambda::event_source::{EventSource, QueueArn};
+use serin_core::model::arn::Place;
+use serin_core::model::time::Timestamp;
 
 const ARN_PATTERN: &str = r"arn:(aws[a-zA-Z0-9-]*):([a-zA-Z0-9\-])+:((eusc-)?[a-z]{2}((-gov)|(-iso([a-z]?)))?-[a-z]+-\d{1})?:(\d{12})?:(.*)";
 const PAGE_ITEMS_MAX: usize = 100;

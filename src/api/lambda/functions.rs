@@ -12,11 +12,11 @@ use super::shape::{Shown, Stage};
 use super::validate::Violations;
 use super::{Naming, Scope, ask, code};
 use crate::api::Api;
-use crate::control::door::{Action, Belief, Reply};
-use crate::control::world::{FunctionState, World};
-use crate::domain::alias::AliasId;
-use crate::domain::arn::{Qualifier, VersionId};
-use crate::domain::function::Function;
+use serin_core::commands::{Action, Belief, Reply};
+use serin_core::lambda::alias::AliasId;
+use serin_core::lambda::function::Function;
+use serin_core::model::arn::{Qualifier, VersionId};
+use serin_core::world::{FunctionState, World};
 
 /// How many functions or versions a page has at most, whatever is asked for.
 const PAGE_ITEMS_MAX: usize = 50;

@@ -28,10 +28,10 @@ use super::Api;
 use super::auth::Caller;
 use crate::chance;
 use crate::clock;
-use crate::control::door::{Action, Command, Refusal, Reply};
 use crate::control::handle::DoorError;
-use crate::domain::arn::{Called, FunctionName, FunctionRef, Place};
 use error::LambdaError;
+use serin_core::commands::{Action, Command, Refusal, Reply};
+use serin_core::model::arn::{Called, FunctionName, FunctionRef, Place};
 use validate::Violations;
 
 /// What a Lambda operation works with: the function a path names, and whose ARNs the answer speaks of.

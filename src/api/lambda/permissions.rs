@@ -11,11 +11,11 @@ use super::request::{Asked, Body, Payload};
 use super::validate::{Violations, is_word};
 use super::{Naming, Scope, ask, unexpected};
 use crate::api::Api;
-use crate::control::door::{Action, Reply};
-use crate::control::world::RevisionOf;
-use crate::domain::alias::AliasId;
-use crate::domain::arn::{Qualifier, VersionId};
-use crate::domain::policy::{PolicyScope, Statement, is_grantee};
+use serin_core::commands::{Action, Reply};
+use serin_core::lambda::alias::AliasId;
+use serin_core::lambda::policy::{PolicyScope, Statement, is_grantee};
+use serin_core::model::arn::{Qualifier, VersionId};
+use serin_core::world::RevisionOf;
 
 const SID_PATTERN: &str = "([a-zA-Z0-9-_]+)";
 const ACTION_PATTERN: &str = r"(lambda:[*]|lambda:[a-zA-Z]+|[*])";

@@ -15,7 +15,7 @@ use super::validate::{Violations, check_qualifier};
 use super::{Naming, Scope};
 use crate::api::Api;
 use crate::api::auth::Caller;
-use crate::domain::arn::Place;
+use serin_core::model::arn::Place;
 
 /// Caller and call of a request, as they were read when it was admitted.
 pub struct Asked {

@@ -7,12 +7,12 @@
 use serde_json::{Map, Value, json};
 
 use crate::api::Api;
-use crate::control::world::{FunctionState, RevisionOf, World};
-use crate::domain::arn::{FunctionName, Place, VersionId};
-use crate::domain::function::{Configuration, Revision, Target};
-use crate::domain::process::{Architecture, ProcessTarget};
-use crate::domain::settings::Settings;
-use crate::domain::time::Timestamp;
+use serin_core::lambda::function::{Configuration, Revision, Target};
+use serin_core::lambda::process::{Architecture, ProcessTarget};
+use serin_core::lambda::settings::Settings;
+use serin_core::model::arn::{FunctionName, Place, VersionId};
+use serin_core::model::time::Timestamp;
+use serin_core::world::{FunctionState, RevisionOf, World};
 
 /// What of a function is shown.
 pub struct Shown<'a> {

@@ -14,7 +14,7 @@ use super::request::{Asked, Body, Payload};
 use super::validate::{Violations, is_account};
 use super::{Naming, Scope, ask, submit};
 use crate::api::Api;
-use crate::control::door::{Action, Refusal, TagChange, Upkeep};
+use serin_core::commands::{Action, Refusal, TagChange, Upkeep};
 
 const RESOURCE_PATTERN: &str = r"arn:(aws[a-zA-Z-]*):lambda:(eusc-)?[a-z]{2}((-gov)|(-iso([a-z]?)))?-[a-z]+-\d{1}:\d{12}:(function:[a-zA-Z0-9-_]+(:(\$LATEST|[a-zA-Z0-9-_]+))?|code-signing-config:csc-[a-z0-9]{17}|event-source-mapping:[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{12}|(capacity-provider|network-connector):[a-zA-Z0-9-_]{1,64})";
 const TAG_PATTERN: &str = r"([\p{L}\p{Z}\p{N}_.:/=+\-@]*)";

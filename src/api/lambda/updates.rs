@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::Scope;
 use super::error::LambdaError;
-use crate::domain::arn::FunctionName;
+use serin_core::model::arn::FunctionName;
 
 /// The functions whose new code is on its way; every clone serves.
 #[derive(Clone, Default)]
@@ -57,7 +57,7 @@ impl Drop for Update {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::arn::Place;
+    use serin_core::model::arn::Place;
 
     #[test]
     fn an_update_refuses_the_next_until_it_is_over() {

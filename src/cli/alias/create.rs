@@ -5,7 +5,7 @@ use crate::api::wire::CreateAliasRequest;
 use crate::cli::exit::Exit;
 use crate::cli::flags::{ChangeFlags, TableOrJson, VersionWeight, json};
 use crate::cli::session::Session;
-use crate::domain::arn::{AliasId, VersionId};
+use serin_core::model::arn::{AliasId, VersionId};
 
 /// What to make.
 #[derive(Debug, clap::Args)]

@@ -3,7 +3,7 @@
 use crate::cli::exit::Exit;
 use crate::cli::flags::ChangeFlags;
 use crate::cli::session::Session;
-use crate::domain::arn::AliasId;
+use serin_core::model::arn::AliasId;
 
 /// Which alias.
 #[derive(Debug, clap::Args)]

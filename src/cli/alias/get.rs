@@ -4,7 +4,7 @@ use super::shown;
 use crate::cli::exit::Exit;
 use crate::cli::flags::{TableOrJson, json};
 use crate::cli::session::Session;
-use crate::domain::arn::AliasId;
+use serin_core::model::arn::AliasId;
 
 /// Which alias.
 #[derive(Debug, clap::Args)]

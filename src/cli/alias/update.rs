@@ -8,7 +8,7 @@ use crate::cli::exit::Exit;
 use crate::cli::flags::{ChangeFlags, TableOrJson, VersionWeight, json};
 use crate::cli::render::words;
 use crate::cli::session::Session;
-use crate::domain::arn::{AliasId, VersionId};
+use serin_core::model::arn::{AliasId, VersionId};
 
 /// What to change; what is not said stays.
 #[derive(Debug, clap::Args)]

@@ -16,7 +16,7 @@ use tokio::net::TcpStream;
 
 use crate::chance;
 use crate::clock;
-use crate::domain::time::Timestamp;
+use serin_core::model::time::Timestamp;
 
 /// Connections that share the load.
 const CONNECTIONS: u32 = 24;

@@ -18,7 +18,7 @@ use crate::client::{Change, Client, Transport};
 use crate::clock;
 use crate::config::{self, ProcessNetwork, Processes, QueueConfig, ServeConfig, claimed_actor};
 use crate::daemon::Daemon;
-use crate::domain::arn::Place;
+use serin_core::model::arn::Place;
 
 /// The function, and the name of its plan.
 pub const FUNCTION: &str = "checkout";

@@ -11,7 +11,7 @@ use crate::api::wire::{Explanation, StartRequest};
 use crate::cli::render::line::Tone;
 use crate::cli::session::Session;
 use crate::clock;
-use crate::domain::time::Timestamp;
+use serin_core::model::time::Timestamp;
 
 /// Between two looks at the rollout.
 const LOOK_EVERY: Duration = Duration::from_millis(200);

@@ -6,7 +6,7 @@ use super::stage::{BAD, FUNCTION};
 use super::story::{Chapter, Story};
 use crate::cli::render::line::{Line, Tone, wrapped};
 use crate::cli::render::{Look, words};
-use crate::domain::time::Timestamp;
+use serin_core::model::time::Timestamp;
 
 /// What a check by threshold waits for before it looks.
 const CHECK_EVERY: Duration = Duration::from_secs(60);

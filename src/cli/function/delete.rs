@@ -3,7 +3,7 @@
 use crate::cli::exit::Exit;
 use crate::cli::flags::ChangeFlags;
 use crate::cli::session::Session;
-use crate::domain::arn::{FunctionName, VersionNumber};
+use serin_core::model::arn::{FunctionName, VersionNumber};
 
 /// What to delete.
 #[derive(Debug, clap::Args)]

@@ -11,7 +11,7 @@ use clap::Subcommand;
 use super::exit::Exit;
 use super::flags::TableOrJson;
 use super::session::Session;
-use crate::domain::arn::FunctionName;
+use serin_core::model::arn::FunctionName;
 
 /// What to do.
 #[derive(Debug, Subcommand)]

@@ -4,8 +4,8 @@ use crate::api::wire::{PublishRequest, TimeoutsView};
 use crate::cli::exit::Exit;
 use crate::cli::flags::{ChangeFlags, TableOrJson, json};
 use crate::cli::session::Session;
-use crate::domain::arn::FunctionName;
-use crate::domain::timeouts::Wait;
+use serin_core::lambda::timeouts::Wait;
+use serin_core::model::arn::FunctionName;
 
 const EXAMPLES: &str = "\
 Examples:

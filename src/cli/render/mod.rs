@@ -15,8 +15,8 @@ pub mod words;
 
 use jiff::tz::TimeZone;
 
-use crate::domain::time::Timestamp;
 use line::Line;
+use serin_core::model::time::Timestamp;
 
 /// How things are to look.
 #[derive(Clone, Debug)]

@@ -6,7 +6,7 @@ use super::Look;
 use super::line::{Line, Tone, flowed, width, wrapped};
 use super::words;
 use crate::api::wire::{ArmView, EventView, Explanation, FailureView, GateView, RoutingView};
-use crate::domain::time::Timestamp;
+use serin_core::model::time::Timestamp;
 
 /// Where text begins after a label.
 pub const LABEL_WIDTH: usize = 10;

@@ -5,8 +5,8 @@ use std::time::Duration;
 use super::Look;
 use super::line::Tone;
 use crate::api::wire::{RolloutStatus, TimeoutsView};
-use crate::domain::time::Timestamp;
-use crate::domain::weight::Weight;
+use serin_core::model::time::Timestamp;
+use serin_core::model::weight::Weight;
 
 /// Whether a character shows nothing and changes how others are shown: controls, marks of direction, and the unseen.
 pub fn is_hidden(char: char) -> bool {

@@ -10,7 +10,7 @@ use crate::cli::render::words;
 use crate::cli::session::Session;
 use crate::config::ServeConfig;
 use crate::daemon::{Daemon, PlansSeen};
-use crate::domain::time::human;
+use serin_core::model::time::human;
 
 const LABEL_WIDTH: usize = 11;
 /// So many faulty plan files are told of one by one.

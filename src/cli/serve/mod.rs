@@ -22,9 +22,9 @@ use crate::config::{
     ServeConfig, TlsSettings,
 };
 use crate::daemon::{Daemon, Image};
-use crate::domain::arn::Place;
-use crate::domain::time::human;
 use manager::Manager;
+use serin_core::model::arn::Place;
+use serin_core::model::time::human;
 use upgrade::Upgrade;
 
 /// How often the daemon is looked after: whether it still decides, and what the service manager is told.

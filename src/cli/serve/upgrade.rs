@@ -14,7 +14,7 @@ use crate::cli::exit::Exit;
 use crate::clock;
 use crate::config::{self, ServeConfig};
 use crate::daemon::{Asked, Daemon, Image, Inheritance, Offer, Risen, Rising, Taker};
-use crate::domain::actor::Actor;
+use serin_core::model::actor::Actor;
 
 /// A crash that could not be mended is tried to be mended again after this.
 const HEAL_EVERY: Duration = Duration::from_secs(5);

@@ -7,10 +7,10 @@ use super::machine::{ALIASES, Fault, Machine};
 use super::plans::book;
 use super::script::Mood;
 use crate::clock::Clock;
-use crate::control::door::{Action, RolloutRef, Verb};
-use crate::domain::alias::AliasId;
-use crate::domain::plan::Step;
-use crate::domain::rollout::{Phase, Resumption, RolloutId};
+use serin_core::commands::{Action, RolloutRef, Verb};
+use serin_core::lambda::alias::AliasId;
+use serin_core::plan::Step;
+use serin_core::rollout::{Phase, Resumption, RolloutId};
 
 impl Machine {
     /// Nothing goes wrong any more, people do what they are waited for, and requests come: everything ends, or says what

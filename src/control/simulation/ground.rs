@@ -7,13 +7,14 @@ use std::time::{Duration, Instant};
 use super::script::{Effect, Mood};
 use crate::clock::{self, Clock};
 use crate::control::data_plane::DataPlane;
-use crate::domain::alias::{AliasId, Routing};
-use crate::domain::function::Revision;
-use crate::domain::rollout::{Answer, HookAnswer, Reading};
-use crate::domain::time::{Moment, Timestamp, Uptime};
 use crate::metrics::outside::{Asker, Inquiry, Settings, What as Asked};
 use crate::router::table::{Edit, RoutingTable};
-use crate::store::{Disk, EntryFilter, Fate, Reader, StoreError};
+use crate::store::{Disk, Fate, Reader, StoreError};
+use serin_core::lambda::alias::{AliasId, Routing};
+use serin_core::lambda::function::Revision;
+use serin_core::model::time::{Moment, Timestamp, Uptime};
+use serin_core::ports::EntryFilter;
+use serin_core::rollout::{Answer, HookAnswer, Reading};
 
 /// A Monday.
 const START: Timestamp = Timestamp(1_767_571_200_000);

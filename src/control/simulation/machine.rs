@@ -16,19 +16,19 @@ use super::rules::Rules;
 use super::script::{Effect, Happening, Mood, What};
 use crate::chance;
 use crate::clock::Clock;
-use crate::control::boot;
-use crate::control::core::Core;
-use crate::control::door::{Action, Command, Reply};
 use crate::control::handle::{Control, DoorError, Inbox, Parts};
-use crate::control::plans::PlanBook;
 use crate::control::scheduler::Scheduler;
-use crate::control::world::World;
-use crate::domain::actor::Actor;
-use crate::domain::alias::AliasId;
-use crate::domain::arn::{FunctionName, VersionId, VersionNumber};
 use crate::metrics::recorder::{Recorder, Writer as Counting};
 use crate::router::table::RoutingTable;
 use crate::store::{Spill, Store};
+use serin_core::commands::{Action, Command, Reply};
+use serin_core::engine::core::Core;
+use serin_core::lambda::alias::AliasId;
+use serin_core::model::actor::Actor;
+use serin_core::model::arn::{FunctionName, VersionId, VersionNumber};
+use serin_core::world::World;
+use serin_core::world::boot;
+use serin_core::world::plans::PlanBook;
 
 pub(super) const FUNCTIONS: [&str; 2] = ["a", "b"];
 pub(super) const ALIASES: [&str; 3] = ["a:live", "a:staging", "b:live"];
@@ -391,7 +391,7 @@ impl Machine {
         self.process = new;
         let process = self.process.as_ref().expect("the other one runs");
         let reader = &process.scheduler.reader;
-        let newest = crate::store::EntryFilter { newest: true, limit: 1, ..Default::default() };
+        let newest = serin_core::ports::EntryFilter { newest: true, limit: 1, ..Default::default() };
         let last = reader.entries(&newest).map_err(|why| why.to_string())?.last().map(|entry| entry.seq);
         if last.is_some_and(|last| last != before) {
             return Err(format!("I14: a daemon that lost the store wrote to it: {last:?} after {before:?}"));

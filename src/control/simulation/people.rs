@@ -8,16 +8,16 @@ use super::machine::{Fault, Machine, REQUESTS_A_TURN};
 use super::plans::PLANS;
 use crate::chance;
 use crate::clock::{self, Clock};
-use crate::control::door::{Action, Command, IdempotencyKey, RolloutRef, Trigger, Verb};
 use crate::control::handle::DoorError;
-use crate::domain::actor::{Actor, Standing};
-use crate::domain::alias::{AdditionalVersion, AliasId};
-use crate::domain::arn::{FunctionName, VersionId, VersionNumber};
-use crate::domain::function::{Configuration, DEFAULT_ROLE, Target};
-use crate::domain::rollout::Resumption;
-use crate::domain::settings::Settings;
-use crate::domain::weight::Weight;
 use crate::metrics::recorder::{Arm, FailureKind, FailureNote};
+use serin_core::commands::{Action, Command, IdempotencyKey, RolloutRef, Trigger, Verb};
+use serin_core::lambda::alias::{AdditionalVersion, AliasId};
+use serin_core::lambda::function::{Configuration, DEFAULT_ROLE, Target};
+use serin_core::lambda::settings::Settings;
+use serin_core::model::actor::{Actor, Standing};
+use serin_core::model::arn::{FunctionName, VersionId, VersionNumber};
+use serin_core::model::weight::Weight;
+use serin_core::rollout::Resumption;
 
 impl Machine {
     /// Asks for something, and holds the answer against what then is; `twice` asks again with the same key.

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use crate::control::plans::{PlanBook, PlanFile, ReadPlan, read_plan};
-use crate::domain::plan::Source;
+use serin_core::plan::Source;
+use serin_core::world::plans::{PlanBook, PlanFile, ReadPlan, read_plan};
 
 /// Plans of every kind that decides by itself, by people, by what is outside, by traffic and by the calendar.
 pub(super) const PLANS: [(&str, &str); 8] = [

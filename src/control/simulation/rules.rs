@@ -6,15 +6,15 @@ use std::time::Duration;
 use super::ground::{Ground, Outside};
 use super::machine::Fault;
 use crate::control::scheduler::Scheduler;
-use crate::control::world::World;
-use crate::domain::alias::{Alias, AliasId, Routing};
-use crate::domain::arn::{VersionId, VersionNumber};
-use crate::domain::journal::{Entry, Happening};
-use crate::domain::plan::{OnDrift, Step};
-use crate::domain::rollout::{Event, Phase, Rollout, RolloutId, RolloutRecord};
-use crate::domain::weight::Weight;
 use crate::router::table::RoutingTable;
-use crate::store::EntryFilter;
+use serin_core::journal::{Entry, Happening};
+use serin_core::lambda::alias::{Alias, AliasId, Routing};
+use serin_core::model::arn::{VersionId, VersionNumber};
+use serin_core::model::weight::Weight;
+use serin_core::plan::{OnDrift, Step};
+use serin_core::ports::EntryFilter;
+use serin_core::rollout::{Event, Phase, Rollout, RolloutId, RolloutRecord};
+use serin_core::world::World;
 
 /// Who set the routing of an alias last.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

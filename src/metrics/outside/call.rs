@@ -10,7 +10,7 @@ use ureq::{Agent, Body};
 
 use super::{Inquiry, Settings};
 use crate::config::{PlanCa, Withheld};
-use crate::domain::plan::{Value, Webhook};
+use serin_core::plan::{Value, Webhook};
 
 /// More of an answer than this is not read, and no answer.
 const ANSWER_BYTES_MAX: u64 = 1024 * 1024;

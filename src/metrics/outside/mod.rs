@@ -13,9 +13,9 @@ use std::time::Duration;
 use serde::Serialize;
 
 use crate::config::{PlanCa, PlanEnv};
-use crate::domain::plan::{MetricSource, Plan, WantedVariable, Webhook};
-use crate::domain::rollout::{Answer, HookAnswer, Reading};
-use crate::domain::time::Timestamp;
+use serin_core::model::time::Timestamp;
+use serin_core::plan::{MetricSource, Plan, WantedVariable, Webhook};
+use serin_core::rollout::{Answer, HookAnswer, Reading};
 
 pub use parse::{prometheus_reading, webhook_reading};
 pub use pool::{Asker, Pool};

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use crate::domain::time::Timestamp;
+use serin_core::model::time::Timestamp;
 
 /// An answer may be this much older than its metric's interval, or newer than now, before its time is not believed.
 const CLOCKS_DIFFER_MAX: Duration = Duration::from_secs(60);

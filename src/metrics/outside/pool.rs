@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use super::{Inquiry, Settings, ask};
 use crate::clock::Clock;
-use crate::domain::rollout::Answer;
+use serin_core::rollout::Answer;
 
 /// So many questions are under way at once; more wait their turn.
 const THREADS_MAX: usize = 32;

@@ -15,16 +15,16 @@ use super::counts::{Counts, FailureKind, KeptCohorts, VersionCounts};
 use super::recent::{FailureLog, FailureNote, RecentFailure};
 use super::ring::{Happened, Ring};
 use crate::clock;
-use crate::domain::alias::{AliasId, Routing};
-use crate::domain::analysis::cohort::{COHORT_MS, EDGES, Slot, Tally, ladder};
-use crate::domain::analysis::latency::Edges;
-use crate::domain::analysis::marks::{Marks, Visit};
-use crate::domain::analysis::mirror::Stratum;
-use crate::domain::analysis::patience::LEAST_WAIT;
-use crate::domain::analysis::users::UserTally;
-use crate::domain::arn::{VersionId, VersionNumber};
-use crate::domain::function::Revision;
-use crate::domain::histogram::{self, HistogramSnapshot};
+use serin_core::analysis::cohort::{COHORT_MS, EDGES, Slot, Tally, ladder};
+use serin_core::analysis::latency::Edges;
+use serin_core::analysis::marks::{Marks, Visit};
+use serin_core::analysis::mirror::Stratum;
+use serin_core::analysis::patience::LEAST_WAIT;
+use serin_core::analysis::users::UserTally;
+use serin_core::lambda::alias::{AliasId, Routing};
+use serin_core::lambda::function::Revision;
+use serin_core::model::arn::{VersionId, VersionNumber};
+use serin_core::model::histogram::{self, HistogramSnapshot};
 
 /// Which of the versions a routing names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -384,7 +384,7 @@ impl EpochCounters {
         // One more than the present cohort: the next one may begin while this is read.
         let (begin, until) = (slots.len(), now + 1);
         slots.extend(ladder(since, until).map(|(rung, start)| {
-            let span = crate::domain::analysis::cohort::SPANS[rung];
+            let span = serin_core::analysis::cohort::SPANS[rung];
             Slot { start, span, ..Slot::default() }
         }));
         let mut totals = [Tally::default(); 2];

@@ -3,13 +3,13 @@
 use std::fmt;
 use std::ops::Range;
 
-use crate::domain::alias::Routing;
-use crate::domain::analysis::cohort::Tally;
-use crate::domain::analysis::mirror::Stratum;
-use crate::domain::analysis::users::UserTally;
-use crate::domain::arn::VersionId;
-use crate::domain::function::Revision;
-use crate::domain::histogram::HistogramSnapshot;
+use serin_core::analysis::cohort::Tally;
+use serin_core::analysis::mirror::Stratum;
+use serin_core::analysis::users::UserTally;
+use serin_core::lambda::alias::Routing;
+use serin_core::lambda::function::Revision;
+use serin_core::model::arn::VersionId;
+use serin_core::model::histogram::HistogramSnapshot;
 
 /// What made a request a failure of its version.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

@@ -10,10 +10,10 @@ use serde::{Deserialize, Serialize};
 use super::cells::{Arm, Subject};
 use super::counts::{Counts, EpochCounts, FailureKind, VersionCounts};
 use super::{Recorder, locked};
-use crate::domain::alias::{AliasId, Routing};
-use crate::domain::analysis::mirror::Stratum;
-use crate::domain::function::Revision;
-use crate::domain::histogram::{BUCKETS, HistogramSnapshot};
+use serin_core::analysis::mirror::Stratum;
+use serin_core::lambda::alias::{AliasId, Routing};
+use serin_core::lambda::function::Revision;
+use serin_core::model::histogram::{BUCKETS, HistogramSnapshot};
 
 /// What came since the last time in one weight epoch of an alias.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -22,14 +22,14 @@ pub use late::{Late, Remainder};
 pub use recent::{FailureNote, KEPT_PER_VERSION, RecentFailure};
 
 use crate::clock;
-use crate::domain::alias::{AliasId, Routing};
-use crate::domain::analysis::cohort::Slot;
-use crate::domain::analysis::latency::Edges;
-use crate::domain::analysis::mirror::Stratum;
-use crate::domain::arn::{FunctionName, VersionId, VersionNumber};
-use crate::domain::function::Revision;
 use cells::{Common, EdgesInForce, Subject};
 use recent::FailureLog;
+use serin_core::analysis::cohort::Slot;
+use serin_core::analysis::latency::Edges;
+use serin_core::analysis::mirror::Stratum;
+use serin_core::lambda::alias::{AliasId, Routing};
+use serin_core::lambda::function::Revision;
+use serin_core::model::arn::{FunctionName, VersionId, VersionNumber};
 
 /// How many counters of superseded epochs an alias keeps when nobody retires them; an epoch has up to three.
 const SUPERSEDED_MAX: usize = 12;

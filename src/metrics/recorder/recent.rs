@@ -6,8 +6,8 @@ use std::collections::VecDeque;
 use std::sync::{Mutex, PoisonError};
 
 use super::counts::FailureKind;
-use crate::domain::arn::VersionId;
-use crate::domain::time::Timestamp;
+use serin_core::model::arn::VersionId;
+use serin_core::model::time::Timestamp;
 
 /// How many failures are kept for each version.
 pub const KEPT_PER_VERSION: usize = 8;
@@ -115,7 +115,7 @@ impl FailureLog {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::arn::VersionNumber;
+    use serin_core::model::arn::VersionNumber;
 
     fn failure(version: u64, at_ms: i64) -> RecentFailure {
         RecentFailure {

@@ -7,7 +7,7 @@
 
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering, fence};
 
-use crate::domain::analysis::cohort::{EDGES, KEPT, SPANS, Tally};
+use serin_core::analysis::cohort::{EDGES, KEPT, SPANS, Tally};
 
 const DISPATCHED: usize = 0;
 const ANSWERED: usize = 1;
@@ -158,7 +158,7 @@ fn tally(of: impl Fn(usize) -> u64) -> Tally {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::analysis::cohort::ladder;
+    use serin_core::analysis::cohort::ladder;
 
     /// Whatever the ladder shows sums to all that was dispatched since it begins.
     #[test]

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::*;
 use crate::clock;
-use crate::domain::weight::Weight;
+use serin_core::model::weight::Weight;
 
 fn alias() -> AliasId {
     "shop:live".parse().unwrap()

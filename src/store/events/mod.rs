@@ -18,9 +18,9 @@ use rusqlite_migration::{M, Migrations};
 use tokio::sync::{mpsc as channel, oneshot};
 
 use super::StoreError;
-use crate::domain::arn::FunctionName;
-use crate::domain::async_event::{AsyncEvent, Owed};
-use crate::domain::time::Timestamp;
+use serin_core::lambda::async_event::{AsyncEvent, Owed};
+use serin_core::model::arn::FunctionName;
+use serin_core::model::time::Timestamp;
 
 pub use read::{EventReader, StoredEvent};
 

@@ -6,10 +6,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 use rusqlite::{Connection, OptionalExtension, Row};
 
 use super::Waiting;
-use crate::domain::async_event::{AsyncEvent, Owed};
-use crate::domain::time::Timestamp;
 use crate::store::StoreError;
 use crate::store::open::connect_for_reading;
+use serin_core::lambda::async_event::{AsyncEvent, Owed};
+use serin_core::model::time::Timestamp;
 
 /// An event as it is kept.
 #[derive(Clone, Debug, PartialEq, Eq)]

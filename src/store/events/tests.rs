@@ -4,7 +4,7 @@ use bytes::Bytes;
 use uuid::Uuid;
 
 use super::*;
-use crate::domain::async_event::{Report, ReportKind};
+use serin_core::lambda::async_event::{Report, ReportKind};
 
 fn event(payload: &str) -> AsyncEvent {
     AsyncEvent {

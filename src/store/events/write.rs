@@ -9,9 +9,9 @@ use rusqlite::{Connection, Transaction, TransactionBehavior, params};
 use tokio::sync::{mpsc as channel, oneshot};
 
 use super::{Change, FILE_BYTES_MAX, Job, Waiting, queue_bytes};
-use crate::domain::async_event::AsyncEvent;
-use crate::domain::time::Timestamp;
 use crate::store::StoreError;
+use serin_core::lambda::async_event::AsyncEvent;
+use serin_core::model::time::Timestamp;
 
 /// So many jobs go into one transaction at most.
 const GROUP_MAX: usize = 1024;

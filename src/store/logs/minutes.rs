@@ -5,9 +5,9 @@ use std::fmt::Write as _;
 use rusqlite::{Row, Transaction, params};
 
 use super::read::LogReader;
-use crate::domain::histogram::{BUCKETS, HistogramSnapshot};
-use crate::domain::log::{Minute, Series, Tally};
 use crate::store::StoreError;
+use serin_core::lambda::log::{Minute, Series, Tally};
+use serin_core::model::histogram::{BUCKETS, HistogramSnapshot};
 
 /// Adds to what is known of a minute.
 pub(super) fn add(

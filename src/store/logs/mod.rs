@@ -19,8 +19,8 @@ use rusqlite::Connection;
 use rusqlite_migration::{M, Migrations};
 
 use super::StoreError;
-use crate::domain::log::{LogLine, LogSink, LogSinks, Minute, Run, RunSink, Runs, Series, Tally};
-use crate::domain::time::Timestamp;
+use serin_core::lambda::log::{LogLine, LogSink, LogSinks, Minute, Run, RunSink, Runs, Series, Tally};
+use serin_core::model::time::Timestamp;
 
 use runs::Waiting;
 

@@ -7,9 +7,9 @@ use rusqlite::types::Value;
 use rusqlite::{Connection, OptionalExtension, Row, params, params_from_iter};
 
 use super::runs;
-use crate::domain::time::Timestamp;
 use crate::store::StoreError;
 use crate::store::open::connect_for_reading;
+use serin_core::model::time::Timestamp;
 
 /// Connections kept open between questions.
 const IDLE_MAX: usize = 2;

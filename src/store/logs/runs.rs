@@ -11,9 +11,9 @@ use uuid::Uuid;
 
 use super::read::{Cursor, LineFilter, StoredLine};
 use crate::clock;
-use crate::domain::arn::{FunctionName, VersionId};
-use crate::domain::log::{Run, Runs};
-use crate::domain::time::Timestamp;
+use serin_core::lambda::log::{Run, Runs};
+use serin_core::model::arn::{FunctionName, VersionId};
+use serin_core::model::time::Timestamp;
 
 /// So long they may wait for others to be written with them.
 const HELD_MAX: Duration = Duration::from_millis(250);

@@ -1,8 +1,8 @@
 //! Lines and minutes: written, found, counted and pruned.
 
 use super::*;
-use crate::domain::arn::VersionNumber;
-use crate::domain::log::stream_name;
+use serin_core::lambda::log::stream_name;
+use serin_core::model::arn::VersionNumber;
 
 const DAY_MS: i64 = 86_400_000;
 

@@ -11,10 +11,10 @@ use rusqlite::{Connection, Transaction, params};
 use super::runs::{Held, Waiting};
 use super::{Job, Limits, MINUTES_KEPT, minutes};
 use crate::clock;
-use crate::domain::arn::{FunctionName, VersionId};
-use crate::domain::log::LogLine;
-use crate::domain::time::Timestamp;
 use crate::store::StoreError;
+use serin_core::lambda::log::LogLine;
+use serin_core::model::arn::{FunctionName, VersionId};
+use serin_core::model::time::Timestamp;
 
 /// So many lines go into one transaction at most.
 const GROUP_MAX: usize = 4096;

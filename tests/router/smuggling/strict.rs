@@ -6,7 +6,7 @@
 use std::io::{BufReader, Read};
 use std::sync::{Arc, Mutex};
 
-use serin::domain::function::Target;
+use serin_core::lambda::function::Target;
 
 use crate::support::upstream::{Script, write};
 

@@ -5,7 +5,7 @@
 
 use serde_yaml::granit_parser::{self, Event, Marker, Parser, ScalarStyle, Span};
 
-use crate::domain::plan::{Fault, Severity};
+use serin_core::plan::{Fault, Severity};
 
 /// The largest file that is read, in bytes.
 pub const BYTES_MAX: usize = 1024 * 1024;

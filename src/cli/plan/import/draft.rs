@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::domain::time::human;
+use serin_core::model::time::human;
 
 /// A share of the traffic, in ten-thousandths of a percent, which is as finely as a plan says it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

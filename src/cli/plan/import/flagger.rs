@@ -383,8 +383,8 @@ fn hook_step(import: &mut Import<'_>, hook: &Node, said: String, is_gate: bool) 
         return None;
     }
     let timeout = hook.text_at(&["timeout"]).and_then(span);
-    let timeout =
-        timeout.map_or_else(String::new, |time| format!(", timeout: {}", crate::domain::time::human(time)));
+    let timeout = timeout
+        .map_or_else(String::new, |time| format!(", timeout: {}", serin_core::model::time::human(time)));
     let retries =
         hook.text_at(&["retries"]).and_then(|text| text.parse::<u32>().ok()).filter(|count| *count <= 100);
     let retries = retries.map_or_else(String::new, |count| format!(", retries: {count}"));

@@ -25,10 +25,10 @@ use crate::cli::diagnose::render;
 use crate::cli::exit::Exit;
 use crate::cli::flags::{TextOrJson, json};
 use crate::cli::session::Session;
-use crate::domain::plan::{self, Fault, Source};
 use document::{BYTES_MAX, Node, Refusal};
 use draft::Draft;
 use report::{Finding, Import};
+use serin_core::plan::{self, Fault, Source};
 
 const EXAMPLES: &str = "\
 Examples:

@@ -4,7 +4,7 @@ use super::argo::{bake, unknown};
 use super::document::{Entry, Node, Place, Refusal};
 use super::draft::{Metric, Share, Step, quoted, span};
 use super::report::{Import, Rule, Verdict, what};
-use crate::domain::time::human;
+use serin_core::model::time::human;
 
 const INSTANCES: &str = "serin starts and stops no instances: both versions run before and during a rollout";
 
