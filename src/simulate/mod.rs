@@ -7,6 +7,8 @@
 mod arrivals;
 mod clients;
 mod crowd;
+#[cfg(test)]
+mod impatience;
 mod log;
 mod many;
 mod recorded;

@@ -163,3 +163,57 @@ fn users_who_stick_are_judged_and_not_their_requests() {
     assert!(after > before);
     drop(loads);
 }
+
+const PATIENCE_OF_USERS: Duration = Duration::from_millis(300);
+const WITHOUT_LATENCY: &str =
+    "function: f\nalias: live\nsteps: [25%, 100%]\nbake: 2s\nanalysis: {latency: none}\n";
+
+/// A hundred requests a second by users who wait for three tenths of a second and then go away.
+fn impatient_users(house: &House) -> Vec<Load> {
+    (0..50).map(|_| Load::waiting(PATIENCE_OF_USERS, house.router(), "/f:live/", 2.0, "")).collect()
+}
+
+/// Nobody judges its latency, and of all who ask it nobody waits for a timeout.
+#[test]
+fn canary_that_hangs_until_its_users_give_up_is_rolled_back_where_latency_is_not_judged() {
+    let (stable, canary) =
+        (Service::start(0.0, 1), Service::answering(|_| Answer { after: None, ..Answer::GOOD }));
+    let house = house(&stable, &canary);
+    let loads = impatient_users(&house);
+    house.start_rollout(WITHOUT_LATENCY, &json!({})).ok();
+    let given_up = |status: &Value| status["evidence"]["patience"]["canaryGaveUp"].as_u64() > Some(0);
+    let is_over = |status: &Value| status["phase"] != "Progressing";
+    house.wait_until("f:live", "given up", PATIENCE, |status| given_up(status) || is_over(status));
+    let status = house.wait_for("f:live", "RolledBack", PATIENCE);
+    let reason = status["reason"].as_str().unwrap();
+    println!("{} requests until rollback: {reason}", requests(&status));
+    assert!(reason.contains("clients gave up"), "{reason}");
+    assert_eq!(status["exposure"]["failures"], 0, "nobody's failure: {status:#}");
+    drop(loads);
+}
+
+/// A tenth of the requests hang on both versions alike: that is no more than users do.
+#[test]
+fn canary_on_which_users_give_up_as_on_stable_is_promoted_where_latency_is_not_judged() {
+    let hangs = |every: u64| {
+        Service::answering(move |request| match request % every {
+            0 => Answer { after: None, ..Answer::GOOD },
+            _ => Answer::GOOD,
+        })
+    };
+    let (stable, canary) = (hangs(10), hangs(10));
+    let house = house(&stable, &canary);
+    let loads = impatient_users(&house);
+    let plan = WITHOUT_LATENCY.replace("latency: none", "latency: none, proof: none").replace("2s", "10s");
+    house.start_rollout(&plan, &json!({})).ok();
+    let told = house.wait_until("f:live", "given up", PATIENCE, |status| {
+        let patience = &status["evidence"]["patience"];
+        patience["canaryGaveUp"].as_u64() > Some(5) && patience["stableGaveUp"].as_u64() > Some(15)
+    });
+    assert_eq!(told["phase"], "Progressing", "{told:#}");
+    let words = house.get("/v1/rollouts/f:live/explain").ok().to_string();
+    assert!(words.contains("canaryGaveUp"), "{words}");
+    house.wait_until("f:live", "at its end", PATIENCE, |status| status["phase"] != "Progressing");
+    assert_eq!(house.phase("f:live"), "Succeeded", "{:#?}", house.history("f:live"));
+    drop(loads);
+}

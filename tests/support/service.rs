@@ -122,8 +122,19 @@ impl Load {
     }
 
     /// The same by somebody who says who they are, in header lines that each end in CR LF.
-    #[expect(clippy::disallowed_methods, reason = "tests pace themselves in real time")]
     pub fn by(router: SocketAddr, path: &str, requests_per_s: f64, headers: &str) -> Load {
+        Load::waiting(Duration::from_secs(10), router, path, requests_per_s, headers)
+    }
+
+    /// The same by somebody who waits no longer than that for any part of an answer, and then goes away.
+    #[expect(clippy::disallowed_methods, reason = "tests pace themselves in real time")]
+    pub fn waiting(
+        patience: Duration,
+        router: SocketAddr,
+        path: &str,
+        requests_per_s: f64,
+        headers: &str,
+    ) -> Load {
         let (stopping, seen) = (Arc::new(AtomicBool::new(false)), Arc::new(Mutex::new(Seen::new())));
         let (stop, count, path) = (Arc::clone(&stopping), Arc::clone(&seen), path.to_owned());
         let headers = headers.to_owned();
@@ -135,7 +146,7 @@ impl Load {
                 std::thread::sleep(next.saturating_duration_since(Instant::now()));
                 // A hiccup of the machine is not made up for in a burst.
                 next = (next + pace).max(Instant::now() - pace);
-                let answer = send(&mut client, router, &path, &headers);
+                let answer = send(&mut client, router, patience, &path, &headers);
                 let (version, failed) = answer.unwrap_or_default();
                 let mut seen = count.lock().unwrap();
                 let entry = seen.entry(version).or_default();
@@ -161,6 +172,7 @@ impl Load {
 fn send(
     client: &mut Option<Client>,
     router: SocketAddr,
+    patience: Duration,
     path: &str,
     headers: &str,
 ) -> Option<(String, bool)> {
@@ -168,7 +180,9 @@ fn send(
         if std::net::TcpStream::connect(router).is_err() {
             return None;
         }
-        *client = Some(Client::connect(router));
+        let connected = Client::connect(router);
+        connected.stream().set_read_timeout(Some(patience)).unwrap();
+        *client = Some(connected);
     }
     let connection = client.as_mut()?;
     let sent = connection.try_send(format!("GET {path} HTTP/1.1\r\nhost: test\r\n{headers}\r\n"));
