@@ -158,7 +158,7 @@ fn tell(seen: &Seen, least_cells: usize) {
 
 #[test]
 fn whatever_happens_within_a_month_every_invariant_holds() {
-    tell(&run_all(0..500, 30), 60);
+    tell(&run_all(0..250, 30), 40);
 }
 
 /// A seed found it: an answer that could not be stored was asked for again at once, as often as the other side answered.
