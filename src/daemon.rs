@@ -10,6 +10,7 @@ mod ground;
 mod make_way;
 mod opened;
 mod take_over;
+mod waiting;
 
 use std::fs::File;
 use std::io;

@@ -5,6 +5,7 @@
 //! do anything, everybody else what a policy on exactly that function, version or alias allows, and nothing of `/v1`.
 //! Invocations are let through here, because the router asks the same of them on both listeners.
 
+use crate::api::caller::Caller;
 use std::sync::Arc;
 
 use axum::body::Body;
@@ -36,17 +37,6 @@ pub(super) const LAMBDA: &str = "lambda";
 const OPEN: [&str; 3] = ["/", "/livez", "/readyz"];
 /// Links to code carry a seal, which is all the credentials that they need.
 const SEALED: &str = "/code/{file}";
-
-/// Who sent a request, and from which region they think they are.
-#[derive(Clone, Debug)]
-pub struct Caller {
-    /// Who.
-    pub actor: Actor,
-    /// The region in their signature.
-    pub region: Option<String>,
-    /// Who, where they are known and no owner, so that policies say what they may.
-    pub held: Option<Who>,
-}
 
 /// Where in the route table a request arrived, and what its placeholders stand for.
 struct Arrival {

@@ -10,9 +10,9 @@ use serde::de::DeserializeOwned;
 use sha2::{Digest, Sha256};
 
 use super::Api;
-use super::auth::Caller;
 use super::error::ApiError;
 use super::wire::Object;
+use crate::api::caller::Caller;
 use crate::chance;
 use crate::clock;
 use serin_core::commands::{Action, Command, IdempotencyKey, Reply};

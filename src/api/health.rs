@@ -14,10 +14,10 @@ use tokio::time::timeout;
 use utoipa::ToSchema;
 
 use super::Api;
-use super::auth::Caller;
 use super::error::{ApiError, Face};
 use super::extract::Body;
 use super::wire::ErrorBody;
+use crate::api::caller::Caller;
 use crate::store::StoreError;
 use serin_core::model::time::human;
 

@@ -10,6 +10,7 @@ mod aliases;
 pub mod auth;
 mod aws;
 mod body;
+mod caller;
 mod clients;
 mod error;
 mod events;

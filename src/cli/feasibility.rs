@@ -7,9 +7,10 @@ use anyhow::{Context, bail};
 use serde::Serialize;
 
 use super::render::Look;
-use super::render::line::{Line, Tone, wrapped};
+use super::render::line::{Line, wrapped};
 use super::render::words::{count, request_rate, span};
 use super::session::Session;
+use crate::cli::render::tone::Tone;
 use crate::client::{Client, Counters};
 use serin_core::model::weight::Weight;
 use serin_core::plan::feasibility::{self, Decision, StepNeed, Suggestion};

@@ -4,10 +4,10 @@ use std::path::PathBuf;
 
 use super::exit::Exit;
 use super::flags::{TextOrJson, json};
-use super::render::line::Tone;
 use super::render::words;
 use super::serve::data_dir;
 use super::session::Session;
+use crate::cli::render::tone::Tone;
 use crate::daemon;
 
 /// What to check.

@@ -5,11 +5,12 @@ use std::time::Duration;
 use super::exit::Exit;
 use super::flags::{TableOrJson, json, span};
 use super::render::Look;
-use super::render::line::{Line, Tone};
+use super::render::line::Line;
 use super::render::words;
 use super::session::Session;
 use super::wait::Outage;
 use crate::api::wire::LogLineView;
+use crate::cli::render::tone::Tone;
 use crate::client::LogQuery;
 use serin_core::model::arn::FunctionRef;
 

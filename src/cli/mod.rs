@@ -42,6 +42,7 @@ mod serve;
 mod session;
 mod signals;
 pub mod simulate;
+mod simulated;
 mod start;
 mod status;
 mod terminal;

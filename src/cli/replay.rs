@@ -10,10 +10,10 @@ use super::counts_file::{self, Line};
 use super::exit::Exit;
 use super::flags::TableOrJson;
 use super::plan_file::PlanFile;
-use super::render::line::Tone;
 use super::render::table::Sheet;
 use super::render::words::{count, share};
 use super::session::Session;
+use crate::cli::render::tone::Tone;
 use crate::simulate::replay::{Dispersion, Judged, Prior, Recorded, Replay, Verdict};
 
 const EXAMPLES: &str = "\

@@ -7,7 +7,7 @@ use anyhow::Context;
 
 use super::exit::Exit;
 use super::render::Look;
-use super::render::line::Tone;
+use crate::cli::render::tone::Tone;
 use crate::clock;
 use crate::config;
 use crate::log_queue;

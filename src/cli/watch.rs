@@ -7,9 +7,9 @@ use std::time::{Duration, Instant};
 
 use super::exit::Exit;
 use super::render::Look;
-use super::render::line::Tone;
 use super::session::Session;
 use super::wait::Outage;
+use crate::cli::render::tone::Tone;
 use crate::client::ClientError;
 use crate::clock;
 

@@ -10,7 +10,6 @@ use tokio::sync::oneshot;
 
 use super::data_plane::DataPlane;
 use super::pulse::Pulse;
-use super::scheduler::Scheduler;
 use crate::chance;
 use crate::clock::{self, Clock};
 use crate::metrics::outside::Settings as OutsideSettings;
@@ -83,7 +82,7 @@ pub struct Health {
 /// The way to the control plane; cheap to clone.
 #[derive(Clone)]
 pub struct Control {
-    inbox: mpsc::Sender<Input>,
+    pub(super) inbox: mpsc::Sender<Input>,
     pub(super) world: Arc<ArcSwap<World>>,
     pub(super) book: Arc<ArcSwap<PlanBook>>,
     pub(super) health: Arc<ArcSwap<Health>>,
@@ -129,8 +128,8 @@ pub struct Parts {
 
 /// The inbox of a control plane that has not started; the recorder's alarm is built on it.
 pub struct Inbox {
-    sender: mpsc::Sender<Input>,
-    receiver: mpsc::Receiver<Input>,
+    pub(super) sender: mpsc::Sender<Input>,
+    pub(super) receiver: mpsc::Receiver<Input>,
 }
 
 impl Inbox {
@@ -156,35 +155,6 @@ impl Default for Inbox {
 }
 
 impl Control {
-    /// Publishes the committed world, makes one round of decisions on stored evidence, and goes on in a thread.
-    ///
-    /// When this returns, whatever time and evidence led to before the restart has been done: the data plane may open.
-    pub fn start(inbox: Inbox, parts: Parts) -> std::io::Result<(Control, std::thread::JoinHandle<()>)> {
-        let (control, mut scheduler) = Control::prepare(inbox, parts);
-        scheduler.boot();
-        let thread = std::thread::Builder::new().name("control".to_owned()).spawn(move || scheduler.run())?;
-        Ok((control, thread))
-    }
-
-    /// Puts together what decides, and the way to it.
-    pub(super) fn prepare(inbox: Inbox, parts: Parts) -> (Control, Scheduler) {
-        let control = Control {
-            inbox: inbox.sender,
-            world: Arc::new(ArcSwap::from_pointee(parts.core.world.clone())),
-            book: Arc::new(ArcSwap::from_pointee(parts.book.clone())),
-            health: Arc::new(ArcSwap::from_pointee(Health {
-                trouble: parts.trouble.clone(),
-                problems: parts.problems.clone(),
-                standing: parts.standing.clone(),
-            })),
-            pulse: Pulse::begin(),
-            closed: Arc::default(),
-            judged: Arc::default(),
-        };
-        let scheduler = Scheduler::new(inbox.receiver, parts, &control);
-        (control, scheduler)
-    }
-
     /// Asks for a change and waits until it is durable and served.
     pub async fn submit(&self, command: Command) -> Result<Reply, DoorError> {
         let (sender, receiver) = oneshot::channel();

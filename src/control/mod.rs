@@ -20,4 +20,5 @@ mod pulse;
 mod scheduler;
 #[cfg(test)]
 mod simulation;
+mod start;
 pub mod watch;

@@ -4,15 +4,16 @@
 //! the sockets: a successor that is lost before it decides is replaced by another process of the program that runs here,
 //! which was able to read this store.
 
+use crate::daemon::waiting::wait_until;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context, bail};
 
-use super::take_over::missing;
 use super::{Daemon, join};
 use crate::clock;
+use crate::daemon::waiting::missing;
 use crate::handover::{Asked, Heard, Image, Sockets, Successor, ToPredecessor, ToSuccessor};
 use crate::metrics::recorder::{Recorder, Remainder, VersionCounts};
 use crate::router::table::RoutingTable;
@@ -308,12 +309,4 @@ fn wait_for_quiet(recorder: &Recorder) {
         }
         now.duration_since(since) >= QUIET
     });
-}
-
-/// Looks again and again whether something holds, for so long at most.
-pub(super) fn wait_until(patience: Duration, mut holds: impl FnMut() -> bool) {
-    let begun = clock::instant_now();
-    while !holds() && clock::instant_now().duration_since(begun) < patience {
-        std::thread::sleep(LOOK_EVERY);
-    }
 }

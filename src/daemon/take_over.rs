@@ -1,5 +1,7 @@
 //! Taking over: traffic first, by the table that was handed over; the store when it is free; and only then decisions.
 
+use super::waiting::wait_until;
+use crate::daemon::waiting::missing;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -8,7 +10,7 @@ use anyhow::Context;
 
 use super::ground::{Ground, Traffic};
 use super::opened::{self, Opened};
-use super::{Daemon, access, make_way};
+use super::{Daemon, access};
 use crate::clock;
 use crate::config::ServeConfig;
 use crate::control::handle::Control;
@@ -49,12 +51,6 @@ pub enum Risen {
     Daemon(Box<Daemon>),
     /// It was told to stop before it was whole, and has.
     Stopped,
-}
-
-/// What a process asks for and its successor does not, in words.
-pub(super) fn missing(before: &[String], after: &[String]) -> Option<String> {
-    let missing: Vec<_> = before.iter().filter(|way| !after.contains(way)).map(String::as_str).collect();
-    (!missing.is_empty()).then(|| missing.join(" and "))
 }
 
 /// Why a wait for the store ended without it.
@@ -225,7 +221,7 @@ impl Rising {
     fn leave(self) -> anyhow::Result<()> {
         if let Traffic::Flowing(router) = &self.ground.traffic {
             router.leave();
-            make_way::wait_until(self.config.drain, || router.has_left());
+            wait_until(self.config.drain, || router.has_left());
         }
         self.end(Duration::ZERO)
     }

@@ -1,5 +1,6 @@
 //! One event's turn: it is invoked once more, or its destinations are told, and what follows is written down.
 
+use crate::events::lanes::Step;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -22,23 +23,6 @@ use serin_core::world::World;
 
 /// An event for what cannot be read waits so long.
 const PARTIAL_PAUSE: Duration = Duration::from_secs(60);
-
-/// What a turn came to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Step {
-    /// The event is done with.
-    Gone,
-    /// The function failed, and is tried again then.
-    Again { due_at: Timestamp },
-    /// No version or no destination took it; it is tried again then.
-    PutOff { due_at: Timestamp },
-    /// It has ended, and its destinations are to be told.
-    Owed { due_at: Timestamp },
-    /// Another process has seen to it that it is due then.
-    Later { due_at: Timestamp },
-    /// serin ends; the event stays as it is.
-    Left,
-}
 
 /// What an invocation came to.
 enum Verdict {

@@ -7,7 +7,6 @@ use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
 use std::time::Duration;
 
-use super::carry::Step;
 use crate::store::events::Waiting;
 use serin_core::model::arn::FunctionName;
 use serin_core::model::time::Timestamp;
@@ -175,6 +174,23 @@ impl Lane {
         // Longer than anything is put off: the clock was set back meanwhile.
         Some(if wait > wait_max { Duration::ZERO } else { wait })
     }
+}
+
+/// What a turn came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Step {
+    /// The event is done with.
+    Gone,
+    /// The function failed, and is tried again then.
+    Again { due_at: Timestamp },
+    /// No version or no destination took it; it is tried again then.
+    PutOff { due_at: Timestamp },
+    /// It has ended, and its destinations are to be told.
+    Owed { due_at: Timestamp },
+    /// Another process has seen to it that it is due then.
+    Later { due_at: Timestamp },
+    /// serin ends; the event stays as it is.
+    Left,
 }
 
 #[cfg(test)]

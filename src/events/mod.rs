@@ -26,10 +26,11 @@ use tokio::time::sleep;
 
 use crate::clock;
 use crate::control::handle::Control;
+use crate::events::lanes::Step;
 use crate::queues::client::Sqs;
 use crate::router::handle::InvokeHandle;
 use crate::store::events::{Events, StoredEvent, Waiting};
-use carry::{Step, carry};
+use carry::carry;
 use lanes::{Lanes, Turn};
 use progress::Progress;
 use serin_core::lambda::async_event::{back_off, back_off_max};

@@ -8,10 +8,10 @@ use bytes::Bytes;
 use tokio::sync::Semaphore;
 
 use super::Shared;
-use super::carry::Step;
 use super::lanes::Turn;
 use crate::chance;
 use crate::clock;
+use crate::events::lanes::Step;
 use crate::queues::client::{Queue, Sqs, SqsFault};
 use serin_core::lambda::async_event::{AsyncEvent, HOPS_MAX, Owed, Report, back_off};
 use serin_core::lambda::event_source::QueueArn;

@@ -3,6 +3,7 @@
 //! In order: is there room for it, who is it (`proxy`), is it TLS (`tls`), which HTTP is it (`http2`). A plain
 //! connection pays for all of that once, by a look at its first bytes; its requests pay nothing.
 
+use crate::router::answering::{answer, no_room};
 use std::cell::Cell;
 use std::convert::Infallible;
 use std::future::poll_fn;
@@ -19,7 +20,7 @@ use hyper::header::{CONNECTION, HeaderValue};
 use hyper::rt::{Read, Write};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
-use hyper::{Request, Response, StatusCode};
+use hyper::{Request, StatusCode};
 use hyper_util::rt::TokioIo;
 use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
@@ -32,14 +33,9 @@ use super::answer::AnswerBody;
 use super::client_certificate::described;
 use super::download::DownloadBroken;
 use super::drain::{Guard, Turn};
-use super::forward::{bound, forward};
 use super::forwarded::Client;
 use super::http1::HEAD_BYTES_MAX;
 use super::http2::{self, PREFACE};
-use super::invoke::{Invoked, Payload, invoke};
-use super::invoke_call::is_lambda;
-use super::invoke_error::InvokeError;
-use super::invoke_stream::Streamed;
 use super::plain::{Outbox, PlainIo, hold_little_unsent};
 use super::proxy::{self, Source};
 use super::refusal::Refusal;
@@ -291,16 +287,6 @@ fn wants_tls() -> Refusal {
     }
 }
 
-/// What somebody is told for whom there is no room.
-pub(super) fn no_room() -> Refusal {
-    Refusal {
-        status: StatusCode::SERVICE_UNAVAILABLE,
-        kind: "max-connections",
-        message: "serin has as much under way as it may have".to_owned(),
-        hint: "try again later, or raise --max-connections and the limit of open files".to_owned(),
-    }
-}
-
 /// HTTP/2 without TLS.
 async fn serve_http2(worker: Rc<Worker>, stream: TcpStream, client: Client, guard: Guard, permit: Permit) {
     let io = PlainIo::new(stream, &worker.outbox);
@@ -421,29 +407,6 @@ impl Body for InTurn {
     fn size_hint(&self) -> SizeHint {
         self.body.size_hint()
     }
-}
-
-/// Answers one request, by whichever face it asks for.
-pub(super) async fn answer(
-    worker: &Rc<Worker>,
-    client: &Client,
-    request: Request<Incoming>,
-) -> Response<AnswerBody> {
-    let is_bound = || bound(worker, request.uri(), request.headers()).is_some();
-    if is_lambda(request.uri().path()) && !is_bound() {
-        if !worker.shows.invoke {
-            return InvokeError::NotHere.response().map(AnswerBody::whole);
-        }
-        return match invoke(worker, request.map(Payload::Stream)).await {
-            Invoked::Whole(response) => response.map(AnswerBody::whole),
-            Invoked::Streamed(Streamed { response, making }) => {
-                // It ends with the answer's body, which the connection holds.
-                tokio::task::spawn_local(making);
-                response.map(AnswerBody::Pieces)
-            }
-        };
-    }
-    forward(worker, client, request).await
 }
 
 #[cfg(test)]

@@ -27,7 +27,6 @@ use tokio::time::{Sleep, sleep, sleep_until};
 
 use super::alarm::has_gone_off;
 use super::answer::AnswerBody;
-use super::connection::{answer, no_room};
 use super::download::DownloadBroken;
 use super::drain::{Guard, Turn};
 use super::forwarded::Client;
@@ -37,6 +36,7 @@ use super::refusal::Refusal;
 use super::worker::Worker;
 use crate::clock;
 use crate::metrics::connections::{Permit, Refused, Slot};
+use crate::router::answering::{answer, no_room};
 
 /// What every connection begins with (RFC 9113, 3.4).
 pub(super) const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";

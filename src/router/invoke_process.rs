@@ -1,5 +1,6 @@
 //! Lambda Invoke on versions that are processes: a place for it, one dispatch, one outcome.
 
+use crate::router::invoke_notes::{kind_of, note};
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -17,12 +18,8 @@ use super::invoke_stream::{self, Streamed, streamed};
 use super::route::Route;
 use super::steer::Pick;
 use super::worker::Worker;
-use crate::metrics::recorder::FailureKind;
-use crate::runtime::{Failure, Invocation, Permit, Runtimes};
+use crate::runtime::{Invocation, Permit, Runtimes};
 use serin_core::lambda::process::ProcessTarget;
-
-/// How much of an error is noted for people.
-const NOTE_CHARS_MAX: usize = 200;
 
 /// What was drawn for an Invoke.
 pub(super) struct Drawn {
@@ -111,27 +108,6 @@ pub(super) async fn run(worker: &Rc<Worker>, drawn: Drawn, asked: Asked<'_>) -> 
     transit.complete();
     let (payload, is_error) = (outcome.payload, outcome.failure.is_some());
     Ok(Ran { payload, is_error, label, log_tail: outcome.log_tail })
-}
-
-/// What a failed invocation counts as.
-pub(super) fn kind_of(failure: Failure) -> FailureKind {
-    match failure {
-        Failure::TimedOut => FailureKind::Timeout,
-        Failure::Handler | Failure::Exited | Failure::Init | Failure::TooLarge => FailureKind::FunctionError,
-    }
-}
-
-/// What people are shown of an error: its type and its message.
-pub(super) fn note(payload: &[u8]) -> String {
-    let error: Value = serde_json::from_slice(payload).unwrap_or_default();
-    let word = |name: &str| error.get(name).and_then(Value::as_str).unwrap_or_default();
-    let note = match (word("errorType"), word("errorMessage")) {
-        ("", "") => "a function error without words".to_owned(),
-        (kind, "") => kind.to_owned(),
-        ("", message) => message.to_owned(),
-        (kind, message) => format!("{kind}: {message}"),
-    };
-    note.chars().take(NOTE_CHARS_MAX).collect()
 }
 
 /// The client's context, which it sends as base64 of a JSON object.

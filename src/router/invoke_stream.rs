@@ -19,7 +19,7 @@ use hyper::header::{CONTENT_TYPE as CONTENT_TYPE_HEADER, HeaderValue};
 use super::event_stream::{self, CONTENT_TYPE, Completed, Feed, Gone, Pieces};
 use super::exchange::Transit;
 use super::headers::EXECUTED_VERSION;
-use super::invoke_process::{kind_of, note};
+use crate::router::invoke_notes::{kind_of, note};
 use crate::runtime::{Failure, Invocation, Permit, Runtimes};
 
 /// What makes a streamed answer; whoever drops it cancels the request.

@@ -10,6 +10,7 @@
 mod address;
 mod alarm;
 mod answer;
+mod answering;
 mod authorize;
 mod baseline;
 pub mod bindings;
@@ -33,6 +34,7 @@ mod http2;
 mod invoke;
 mod invoke_call;
 mod invoke_error;
+mod invoke_notes;
 mod invoke_process;
 mod invoke_stream;
 mod lines;

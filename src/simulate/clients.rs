@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use rand::rngs::SmallRng;
 
-use super::traffic::{exponential, uniform};
 use crate::chance;
+use crate::simulate::draws::{exponential, uniform};
 
 /// The requests of a bunch are sent within this of the first.
 const BUNCH_SPAN_US: f64 = 50_000.0;

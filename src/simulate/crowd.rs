@@ -2,7 +2,8 @@
 
 use rand::rngs::SmallRng;
 
-use super::traffic::{Crowd, uniform};
+use super::traffic::Crowd;
+use crate::simulate::draws::uniform;
 
 /// The users of one simulation.
 #[derive(Debug)]

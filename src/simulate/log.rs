@@ -4,7 +4,8 @@ use std::collections::VecDeque;
 
 use rand::rngs::SmallRng;
 
-use super::traffic::{Arm, binomial};
+use super::traffic::Arm;
+use crate::simulate::draws::binomial;
 use serin_core::analysis::cohort::{COHORT_MS, EDGES, SPANS, Slot, Tally, ladder};
 use serin_core::world::tally::KeptCohorts;
 

@@ -9,6 +9,7 @@ mod clients;
 mod crowd;
 #[cfg(test)]
 mod impatience;
+mod draws;
 mod log;
 mod many;
 mod recorded;

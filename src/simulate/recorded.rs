@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use rand::rngs::SmallRng;
 
-use super::traffic::uniform;
+use crate::simulate::draws::uniform;
 
 /// What came within some time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

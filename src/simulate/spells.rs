@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use rand::rngs::SmallRng;
 
-use super::traffic::{exponential, uniform};
 use crate::chance;
+use crate::simulate::draws::{exponential, uniform};
 
 /// Bad spells of either version.
 #[derive(Clone, Copy, Debug, PartialEq)]

@@ -15,9 +15,9 @@ use rustix::fs::{CWD, RenameFlags, renameat_with};
 
 use super::chain::HEAD_FILE;
 use super::header;
-use super::open::{DATABASE_FILE, beside, connect_for_reading};
 use super::owner::{Ownership, own_like};
 use super::{Reader, StoreError, private};
+use crate::store::database::{DATABASE_FILE, beside, connect_for_reading};
 
 /// What copies are called while they are made.
 const UNFINISHED: &str = "serin.db.copying-";

@@ -2,6 +2,9 @@
 //!
 //! Every table is read to its end, whatever stands in it. What can be mended from the rest is `mend`'s.
 
+use super::rows::shown_at;
+use crate::store::database::objects_of;
+use crate::store::findings::{Finding, Found};
 use std::collections::BTreeMap;
 use std::path::Path;
 
@@ -14,14 +17,15 @@ use super::load::{
     ALIASES, EVENT_SOURCES, FUNCTIONS, POLICIES, REMEMBERED, Records, Told, VERSIONS, alias_of,
     aliases_by_journal, plan_of, policy_of, read_records, read_uptime, remembered_of,
 };
-use super::mend::{Cure, mend};
-use super::open::{
-    DATABASE_FILE, SCHEMA_VERSION, connect_for_reading, connect_for_writing, made_by_serin, migrate,
-    schema_of,
-};
+use super::mend::mend;
 use super::owner::Ownership;
-use super::rows::{Scan, each, json, number, optional_bytes, optional_number, optional_text, shown, text};
+use super::rows::{Scan, each, json, number, optional_number, optional_text, shown, text};
 use super::{StoreError, private};
+use crate::store::cure::Cure;
+use crate::store::database::{
+    DATABASE_FILE, SCHEMA_VERSION, connect_for_reading, connect_for_writing, made_by_serin, schema_of,
+};
+use crate::store::migrate::migrate;
 use serin_core::analysis::evidence::Evidence;
 use serin_core::journal::Entry;
 use serin_core::lambda::alias::AliasId;
@@ -32,33 +36,6 @@ use serin_core::model::time::Timestamp;
 use serin_core::plan::{self, Source};
 use serin_core::ports::StoredAlias;
 use serin_core::rollout::RolloutRecord;
-
-/// One thing that does not add up.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Finding {
-    /// What, in a sentence.
-    pub text: String,
-    /// Whether `--repair` mended it.
-    pub repaired: bool,
-}
-
-/// What a check found, and what would mend it.
-#[derive(Default)]
-pub(super) struct Found {
-    pub(super) findings: Vec<Finding>,
-    pub(super) cures: Vec<Cure>,
-}
-
-impl Found {
-    fn say(&mut self, text: String) {
-        self.findings.push(Finding { text, repaired: false });
-    }
-
-    fn curable(&mut self, text: String, cure: Cure) {
-        self.say(text);
-        self.cures.push(cure);
-    }
-}
 
 /// Checks the store of a data directory; with `repair`, mends what the rest of it says how to.
 ///
@@ -152,11 +129,6 @@ fn check(connection: &Connection) -> Result<Found, StoreError> {
     Ok(found)
 }
 
-fn shown_at(row: &rusqlite::Row<'_>, column: usize) -> String {
-    let bytes = optional_bytes(row, column).ok().flatten().unwrap_or_default();
-    String::from_utf8_lossy(&bytes).into_owned()
-}
-
 /// Whether any page is bad.
 fn check_pages(connection: &Connection, found: &mut Found) -> bool {
     let before = found.findings.len();
@@ -186,16 +158,6 @@ fn check_schema(connection: &Connection, found: &mut Found) -> Result<(), StoreE
         found.say(format!("{name} is not serin's: somebody changed the schema"));
     }
     Ok(())
-}
-
-/// The objects of a schema by kind and name, as they were made.
-pub(super) fn objects_of(connection: &Connection) -> Result<BTreeMap<String, String>, StoreError> {
-    let mut objects = BTreeMap::new();
-    let sql = "SELECT type, name, sql FROM sqlite_schema WHERE name NOT LIKE 'sqlite_%'";
-    each(connection, sql, "read the schema", |row| {
-        objects.insert(format!("{} {}", shown_at(row, 0), shown_at(row, 1)), shown_at(row, 2));
-    })?;
-    Ok(objects)
 }
 
 fn check_settings(connection: &Connection, found: &mut Found) -> Result<(), StoreError> {

@@ -1,13 +1,14 @@
 //! What fuzzers are let in to of the store: rows that anybody may have written, and files.
 
+use crate::store::rows::unescaped;
 use std::cell::RefCell;
 use std::path::Path;
 
 use rusqlite::types::{ToSqlOutput, Value, ValueRef};
 use rusqlite::{Connection, ToSql, params_from_iter};
 
+use super::header;
 use super::load::load;
-use super::{header, open};
 use serin_core::ports::Loaded;
 
 /// The tables that are loaded, and how many columns each has.
@@ -30,7 +31,7 @@ thread_local! {
 /// A store in memory with none of the guards that keep other hands off: a page may be damaged all the same.
 fn unguarded() -> Connection {
     let mut connection = Connection::open_in_memory().expect("SQLite has memory");
-    open::migrate_in_memory(&mut connection).expect("the migrations are whole");
+    crate::store::database::migrate_in_memory(&mut connection).expect("the migrations are whole");
     let triggers: Vec<String> = connection
         .prepare("SELECT 'DROP TRIGGER ' || name FROM sqlite_schema WHERE type = 'trigger'")
         .and_then(|mut found| found.query_map([], |row| row.get(0))?.collect())
@@ -88,20 +89,6 @@ pub(crate) fn loaded_of(rows: &[(&str, Vec<&[u8]>)]) -> Loaded {
         transaction.rollback().expect("in memory");
         loaded
     })
-}
-
-/// Bytes whose lines and tabs are written as `\n` and `\t`.
-pub(super) fn unescaped(text: &[u8]) -> Vec<u8> {
-    let mut bytes = Vec::with_capacity(text.len());
-    let mut rest = text;
-    while let Some((first, more)) = rest.split_first() {
-        (rest, _) = match (first, more) {
-            (b'\\', [b'n', more @ ..]) => (more, bytes.push(b'\n')),
-            (b'\\', [b't', more @ ..]) => (more, bytes.push(b'\t')),
-            _ => (more, bytes.push(*first)),
-        };
-    }
-    bytes
 }
 
 /// What is said of a database's file, in words.

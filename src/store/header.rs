@@ -9,7 +9,7 @@ use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
 use std::path::Path;
 
 use super::StoreError;
-use super::open::{APPLICATION_ID, SCHEMA_VERSION, beside};
+use crate::store::database::{APPLICATION_ID, SCHEMA_VERSION, beside};
 
 const MAGIC: &[u8; 16] = b"SQLite format 3\0";
 const WAL_HEADER_BYTES: usize = 32;

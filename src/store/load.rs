@@ -544,7 +544,7 @@ pub(super) fn plan_of(row: &Row<'_>, first: usize) -> Result<PinnedPlan, String>
 /// The digest of a plan whose rows are written by fuzzers.
 #[cfg(any(test, feature = "fuzzing"))]
 pub(super) fn plan_digest(bytes: &[u8], defaults: &[u8]) -> String {
-    let unescaped = super::fuzzed::unescaped;
+    let unescaped = crate::store::rows::unescaped;
     let defaults = (!defaults.is_empty()).then(|| (String::new(), unescaped(defaults)));
     digest_of(&PinnedPlan { digest: String::new(), name: String::new(), bytes: unescaped(bytes), defaults })
 }

@@ -7,7 +7,11 @@
 mod apply;
 mod backup;
 mod chain;
+mod cure;
+mod database;
+mod epoch;
 pub mod events;
+mod findings;
 mod fsck;
 #[cfg(any(test, feature = "fuzzing"))]
 mod fuzzed;
@@ -15,6 +19,7 @@ mod header;
 mod load;
 pub mod logs;
 mod mend;
+mod migrate;
 mod open;
 mod owner;
 mod private;
@@ -27,11 +32,13 @@ mod writer;
 
 use std::path::PathBuf;
 
+pub use crate::store::database::SCHEMA_VERSION;
+pub use crate::store::findings::Finding;
 pub use backup::{copy_of, restore};
-pub use fsck::{Finding, fsck, notes};
+pub use fsck::{fsck, notes};
 #[cfg(any(test, feature = "fuzzing"))]
 pub(crate) use fuzzed::{header_of, loaded_of};
-pub use open::{Need, SCHEMA_VERSION, Store, is_used};
+pub use open::{Need, Store, is_used};
 pub use owner::{holder_of, is_held_by_the_dying};
 pub use prune::Pruned;
 pub use read::Reader;

@@ -1,13 +1,15 @@
 //! Opening: the right SQLite, the right schema, a backup before every migration, and sole ownership.
 
-use std::path::{Path, PathBuf};
-use std::sync::LazyLock;
+use crate::store::database::{
+    DATABASE_FILE, SCHEMA_VERSION, beside, connect_for_reading, connect_for_writing, refuse_affected_sqlite,
+    schema_of,
+};
+use crate::store::epoch::{Taken, epoch_in, take_over};
+use crate::store::migrate::migrate;
+use std::path::Path;
 
-use rusqlite::functions::FunctionFlags;
-use rusqlite::{Connection, OpenFlags, OptionalExtension, TransactionBehavior};
-use rusqlite_migration::{M, Migrations};
+use rusqlite::{Connection, OpenFlags};
 
-use super::chain::Chain;
 use super::header::{Checked, Header};
 use super::load::load;
 use super::owner::Ownership;
@@ -15,25 +17,6 @@ use super::read::Reader;
 use super::writer::{Desk, Writer};
 use super::{StoreError, backup, private};
 use serin_core::ports::Loaded;
-
-/// The database's name within the data directory.
-pub(super) const DATABASE_FILE: &str = "serin.db";
-/// Marks the file as serin's ("srn1").
-pub(super) const APPLICATION_ID: i64 = 0x7372_6e31;
-/// SQLite 3.7.0 to 3.51.2 can corrupt a WAL database when a reset races a checkpoint.
-const SQLITE_VERSION_MIN: i32 = 3_051_003;
-
-static MIGRATIONS: LazyLock<Migrations<'static>> = LazyLock::new(|| {
-    Migrations::new(vec![
-        M::up(include_str!("../../migrations/0001_initial.sql")),
-        M::up(include_str!("../../migrations/0002_counts.sql")),
-        M::up(include_str!("../../migrations/0003_event_sources.sql")),
-        M::up(include_str!("../../migrations/0004_chain.sql")),
-    ])
-});
-
-/// The newest schema this binary knows.
-pub const SCHEMA_VERSION: i64 = 4;
 
 /// What an opened store must be able to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -165,151 +148,10 @@ fn open_to_read(path: &Path) -> Result<(Loaded, i64), StoreError> {
     first.or_else(|why| attempt(alone()).or_else(|_| attempt(without_log())).map_err(|_| why))
 }
 
-fn refuse_affected_sqlite() -> Result<(), StoreError> {
-    if rusqlite::version_number() < SQLITE_VERSION_MIN {
-        return Err(StoreError::AffectedSqlite(rusqlite::version().to_owned()));
-    }
-    Ok(())
-}
-
-/// A connection that may write: WAL, every commit synced, references checked.
-pub(super) fn connect_for_writing(path: &Path) -> Result<Connection, StoreError> {
-    let failed = StoreError::sqlite("open the store");
-    private::database(path)?;
-    let connection = Connection::open(path).map_err(&failed)?;
-    let setting = |name: &str, value: &str| connection.pragma_update(None, name, value).map_err(&failed);
-    connection.busy_timeout(std::time::Duration::from_secs(2)).map_err(&failed)?;
-    setting("journal_mode", "wal")?;
-    setting("synchronous", "full")?;
-    setting("foreign_keys", "on")?;
-    setting("journal_size_limit", "67108864")?;
-    connection
-        .create_scalar_function(
-            "serin_writer",
-            0,
-            FunctionFlags::SQLITE_UTF8 | FunctionFlags::SQLITE_INNOCUOUS,
-            |_| Ok(1),
-        )
-        .map_err(&failed)?;
-    Ok(connection)
-}
-
-/// A connection that cannot write.
-pub(super) fn connect_for_reading(path: &Path) -> Result<Connection, StoreError> {
-    let failed = StoreError::sqlite("open the store for reading");
-    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    let connection = Connection::open_with_flags(path, flags).map_err(&failed)?;
-    connection.busy_timeout(std::time::Duration::from_secs(2)).map_err(&failed)?;
-    connection.pragma_update(None, "query_only", "on").map_err(&failed)?;
-    Ok(connection)
-}
-
-pub(super) fn schema_of(connection: &Connection) -> Result<i64, StoreError> {
-    let failed = StoreError::sqlite("read the store's schema version");
-    connection.pragma_query_value(None, "user_version", |row| row.get(0)).map_err(failed)
-}
-
-/// The schema as serin makes it, by kind and name of each object.
-pub(super) fn made_by_serin() -> Result<std::collections::BTreeMap<String, String>, StoreError> {
-    let mut fresh =
-        Connection::open_in_memory().map_err(StoreError::sqlite("make a schema to compare with"))?;
-    MIGRATIONS.to_latest(&mut fresh).map_err(|source| StoreError::Migration { source })?;
-    super::fsck::objects_of(&fresh)
-}
-
-/// A schema in a database that is in memory, for fuzzers.
-#[cfg(any(test, feature = "fuzzing"))]
-pub(super) fn migrate_in_memory(connection: &mut Connection) -> Result<(), rusqlite_migration::Error> {
-    MIGRATIONS.to_latest(connection)
-}
-
-pub(super) fn migrate(connection: &mut Connection, dir: &Path, path: &Path) -> Result<(), StoreError> {
-    let found = schema_of(connection)?;
-    if found == SCHEMA_VERSION {
-        return Ok(());
-    }
-    if found > SCHEMA_VERSION {
-        return Err(StoreError::NewerSchema { path: path.to_owned(), found, known: SCHEMA_VERSION });
-    }
-    if found > 0 {
-        backup::keep_before_migration(connection, dir, SCHEMA_VERSION)?;
-    }
-    connection
-        .pragma_update(None, "application_id", APPLICATION_ID)
-        .map_err(StoreError::sqlite("mark the store as serin's"))?;
-    MIGRATIONS.to_latest(connection).map_err(|source| match source {
-        rusqlite_migration::Error::RusqliteError { err, .. } => {
-            StoreError::sqlite("bring the store's schema up to date; the copy made before is beside it")(err)
-        }
-        source => StoreError::Migration { source },
-    })
-}
-
-/// The epoch of the last daemon that took the store over; none has where it is 0.
-pub(super) fn epoch_in(connection: &Connection) -> Result<i64, StoreError> {
-    let found = connection
-        .query_row("SELECT CAST(value AS INTEGER) FROM meta WHERE key = 'epoch'", [], |row| row.get(0))
-        .optional()
-        .map_err(StoreError::sqlite("read the store's epoch"))?;
-    Ok(found.unwrap_or(0))
-}
-
-/// A store that was taken over.
-pub(super) struct Taken {
-    /// This daemon's epoch.
-    pub(super) epoch: i64,
-    /// The chain, taken up.
-    pub(super) chain: Chain,
-    /// What is wrong with the chain.
-    problem: Option<String>,
-}
-
-/// Raises the epoch, so that a daemon that lost the directory without noticing can no longer commit; `before` is what
-/// it was when the store was read.
-///
-/// Only what is committed is told: an epoch in memory that is ahead of the disk would fence this very daemon.
-pub(super) fn take_over(connection: &mut Connection, dir: &Path, before: i64) -> Result<Taken, StoreError> {
-    let mut chain = Chain::of_directory(dir)?;
-    let failed = StoreError::sqlite("take over the store");
-    let transaction =
-        connection.transaction_with_behavior(TransactionBehavior::Immediate).map_err(&failed)?;
-    if epoch_in(&transaction)? != before {
-        return Err(StoreError::Fenced);
-    }
-    let epoch = before.saturating_add(1);
-    transaction
-        .execute(
-            "INSERT INTO meta (key, value) VALUES ('epoch', ?1) ON CONFLICT (key) DO UPDATE SET value = excluded.value",
-            [epoch.to_string()],
-        )
-        .map_err(&failed)?;
-    // Made once, by SQLite's own generator, which is seeded by the operating system.
-    transaction
-        .execute(
-            "INSERT INTO meta (key, value) VALUES ('salt', hex(randomblob(32))) ON CONFLICT (key) DO NOTHING",
-            [],
-        )
-        .map_err(&failed)?;
-    // In the same step: a serin that kept no chain cannot write any more after it.
-    let (head, trouble) = chain.take_up(&transaction)?;
-    transaction.commit().map_err(&failed)?;
-    chain.note(&head);
-    let problem = trouble.map(|why| {
-        format!("{why}; somebody else changed the store: `serin fsck` says what, and `--repair` accepts it")
-    });
-    Ok(Taken { epoch, chain, problem })
-}
-
-/// A file beside another one: its name with an ending.
-pub(super) fn beside(path: &Path, ending: &str) -> PathBuf {
-    let mut name = path.as_os_str().to_owned();
-    name.push(ending);
-    PathBuf::from(name)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::store::database::MIGRATIONS;
 
     #[test]
     fn the_migrations_are_whole() {

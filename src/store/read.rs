@@ -8,8 +8,8 @@ use rusqlite::{Connection, OptionalExtension, params};
 
 use super::StoreError;
 use super::load::plan_of;
-use super::open::{DATABASE_FILE, connect_for_reading};
 use super::rows::{json, number, text};
+use crate::store::database::{DATABASE_FILE, connect_for_reading};
 use serin_core::analysis::ledger::StoredRow;
 use serin_core::journal::Entry;
 use serin_core::lambda::alias::AliasId;

@@ -154,3 +154,23 @@ impl Scan<'_> {
         key
     }
 }
+
+#[cfg(any(test, feature = "fuzzing"))]
+/// Bytes whose lines and tabs are written as `\n` and `\t`.
+pub(super) fn unescaped(text: &[u8]) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text;
+    while let Some((first, more)) = rest.split_first() {
+        (rest, _) = match (first, more) {
+            (b'\\', [b'n', more @ ..]) => (more, bytes.push(b'\n')),
+            (b'\\', [b't', more @ ..]) => (more, bytes.push(b'\t')),
+            _ => (more, bytes.push(*first)),
+        };
+    }
+    bytes
+}
+
+pub(super) fn shown_at(row: &rusqlite::Row<'_>, column: usize) -> String {
+    let bytes = optional_bytes(row, column).ok().flatten().unwrap_or_default();
+    String::from_utf8_lossy(&bytes).into_owned()
+}

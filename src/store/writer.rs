@@ -13,9 +13,10 @@ use std::time::Duration;
 use rusqlite::{Connection, TransactionBehavior};
 
 use super::chain::Chain;
-use super::open::{DATABASE_FILE, Taken, beside, connect_for_writing, epoch_in, take_over};
 use super::prune::{Pruned, prune};
 use super::{StoreError, apply, private};
+use crate::store::database::{DATABASE_FILE, beside, connect_for_writing};
+use crate::store::epoch::{Taken, epoch_in, take_over};
 use serin_core::model::time::Timestamp;
 use serin_core::ports::Commit;
 

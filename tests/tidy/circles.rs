@@ -230,22 +230,8 @@ fn way_back(next: &BTreeMap<&str, BTreeMap<&str, String>>, start: &str) -> Optio
     None
 }
 
-/// Folders that have circles still.
-const LEFT: [&str; 13] = [
-    "api",
-    "api/lambda",
-    "cli",
-    "cli/render",
-    "control",
-    "control/simulation",
-    "daemon",
-    "events",
-    "router",
-    "runtime",
-    "simulate",
-    "store",
-    "store/logs",
-];
+/// Folders that have circles still; CONTRIBUTING.md says which files would have to part.
+const LEFT: [&str; 3] = ["router", "runtime", "store"];
 
 #[test]
 fn no_files_need_each_other_in_a_circle() {

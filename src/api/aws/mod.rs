@@ -14,8 +14,8 @@ use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
 use super::Api;
-use super::auth::Caller;
 use super::wire::Object;
+use crate::api::caller::Caller;
 use crate::store::StoreError;
 use serin_core::model::arn::Place;
 

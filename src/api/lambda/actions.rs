@@ -6,7 +6,7 @@ use super::call::Call;
 use super::error::LambdaError;
 use crate::access::Who;
 use crate::api::Api;
-use crate::api::auth::Caller;
+use crate::api::caller::Caller;
 use serin_core::lambda::policy::{Asking, PolicyScope, allows};
 use serin_core::model::arn::{FunctionRef, Place, Qualifier};
 

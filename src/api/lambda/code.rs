@@ -8,7 +8,6 @@ use axum::http::{StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
-use serde_json::{Value, json};
 
 use super::actions::check_targets;
 use super::error::LambdaError;
@@ -26,9 +25,6 @@ use serin_core::lambda::configure::ConfigurationChange;
 use serin_core::lambda::function::{Configuration, Target};
 use serin_core::lambda::process::{Architecture, CodeSha256, ProcessTarget, Runtime};
 use serin_core::lambda::settings::Settings;
-
-/// How long a URL to a function's code is good, in milliseconds; AWS's are good for ten minutes.
-const LOCATION_MS: i64 = 600_000;
 
 /// The longest name of a new function.
 const NEW_NAME_CHARS_MAX: usize = 64;
@@ -306,21 +302,6 @@ pub async fn update_configuration(
     let action = Action::UpdateFunction { function: scope.function.clone(), change, belief };
     let reply = ask(&api, &asked.caller, &scope, action).await?;
     configured(&api, &scope, reply, StatusCode::OK, Stage::Updating, false)
-}
-
-/// The `Code` of GetFunction: where the zip can be fetched for a while, or where the service is.
-pub(super) fn location(api: &Api, asked: &Asked, configuration: &Configuration) -> Value {
-    let process = match &configuration.target {
-        Target::Http { url, .. } => {
-            return json!({ "RepositoryType": "HTTP", "ImageUri": url, "ResolvedImageUri": url });
-        }
-        Target::Process(process) => process,
-    };
-    let hex = process.code_sha256.hex();
-    let expires = clock::wall_now().0 + LOCATION_MS;
-    let host = asked.host.clone().unwrap_or_else(|| api.addr.to_string());
-    let seal = api.seal.of(&format!("code {hex} {expires}"));
-    json!({ "RepositoryType": "S3", "Location": format!("http://{host}/code/{hex}.zip?Expires={expires}&Signature={seal}") })
 }
 
 /// The zip behind a URL that GetFunction gave.

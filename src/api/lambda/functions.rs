@@ -1,5 +1,6 @@
 //! GetFunction, GetFunctionConfiguration, ListFunctions, ListVersionsByFunction, PublishVersion, DeleteFunction.
 
+use super::location::location;
 use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
@@ -10,7 +11,7 @@ use super::error::LambdaError;
 use super::request::{Asked, Body, Payload};
 use super::shape::{Shown, Stage};
 use super::validate::Violations;
-use super::{Naming, Scope, ask, code};
+use super::{Naming, Scope, ask};
 use crate::api::Api;
 use serin_core::commands::{Action, Belief, Reply};
 use serin_core::lambda::alias::AliasId;
@@ -63,7 +64,7 @@ pub async fn get(State(api): State<Api>, asked: Asked) -> Result<Response, Lambd
     let mut answer = Map::new();
     let configuration = shown.shape(&api, &world, &scope.place, stage_of(&api, &shown));
     answer.insert("Configuration".to_owned(), Value::Object(configuration));
-    answer.insert("Code".to_owned(), code::location(&api, &asked, shown.configuration));
+    answer.insert("Code".to_owned(), location(&api, &asked, shown.configuration));
     let Function { tags, reserved_concurrency, .. } = &state.function;
     if !tags.is_empty() {
         answer.insert("Tags".to_owned(), json!(tags));

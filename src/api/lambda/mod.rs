@@ -16,6 +16,7 @@ pub mod functions;
 #[cfg(any(test, feature = "fuzzing"))]
 pub(crate) mod fuzzed;
 pub mod invoke;
+mod location;
 pub mod operations;
 pub mod permissions;
 mod request;
@@ -25,7 +26,7 @@ pub mod updates;
 mod validate;
 
 use super::Api;
-use super::auth::Caller;
+use crate::api::caller::Caller;
 use crate::chance;
 use crate::clock;
 use crate::control::handle::DoorError;

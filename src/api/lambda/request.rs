@@ -14,7 +14,7 @@ use super::error::LambdaError;
 use super::validate::{Violations, check_qualifier};
 use super::{Naming, Scope};
 use crate::api::Api;
-use crate::api::auth::Caller;
+use crate::api::caller::Caller;
 use serin_core::model::arn::Place;
 
 /// Caller and call of a request, as they were read when it was admitted.

@@ -3,8 +3,8 @@
 use crate::cli::exit::Exit;
 use crate::cli::flags::{TableOrJson, json};
 use crate::cli::function::OfFunction;
-use crate::cli::render::line::Tone;
 use crate::cli::render::table::Sheet;
+use crate::cli::render::tone::Tone;
 use crate::cli::render::words;
 use crate::cli::session::Session;
 

@@ -8,7 +8,7 @@ use super::load::Seen;
 use super::stage::{self, BAD, Cast, GOOD, Stage, change};
 use super::view::View;
 use crate::api::wire::{Explanation, StartRequest};
-use crate::cli::render::line::Tone;
+use crate::cli::render::tone::Tone;
 use crate::cli::session::Session;
 use crate::clock;
 use serin_core::model::time::Timestamp;

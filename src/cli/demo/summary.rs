@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use super::stage::{BAD, FUNCTION};
 use super::story::{Chapter, Story};
-use crate::cli::render::line::{Line, Tone, wrapped};
+use crate::cli::render::line::{Line, wrapped};
+use crate::cli::render::tone::Tone;
 use crate::cli::render::{Look, words};
 use serin_core::model::time::Timestamp;
 

@@ -5,9 +5,10 @@ use std::time::{Duration, Instant};
 
 use super::load::Seen;
 use crate::api::wire::Explanation;
-use crate::cli::render::line::{Line, Tone, wrapped};
+use crate::cli::render::line::{Line, wrapped};
 use crate::cli::render::picture::scene;
 use crate::cli::render::sections::entry_text;
+use crate::cli::render::tone::Tone;
 use crate::cli::render::{Look, words};
 use crate::cli::session::Session;
 use crate::cli::watch::Screen;

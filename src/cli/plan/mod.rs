@@ -7,8 +7,8 @@ mod show;
 use clap::Subcommand;
 
 use super::exit::Exit;
-use super::render::line::Tone;
 use super::session::Session;
+use crate::cli::render::tone::Tone;
 
 /// What to do.
 #[derive(Debug, Subcommand)]

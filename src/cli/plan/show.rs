@@ -3,7 +3,8 @@
 use super::tone;
 use crate::cli::exit::Exit;
 use crate::cli::flags::{TableOrJson, json};
-use crate::cli::render::line::{Line, Tone, wrapped};
+use crate::cli::render::line::{Line, wrapped};
+use crate::cli::render::tone::Tone;
 use crate::cli::session::Session;
 
 /// Which plan.

@@ -1,10 +1,11 @@
 //! Why a rollout is where it is, in sentences: for whoever was just woken up and knows nothing yet.
 
 use super::Look;
-use super::line::{Line, Tone, wrapped};
+use super::line::{Line, wrapped};
 use super::sections::{FailuresShown, Split, failures, gate_needs, history, onward, progress, time_left};
 use super::words;
 use crate::api::wire::{ArmView, EvidenceView, Explanation, RolloutStatus};
+use crate::cli::render::tone::Tone;
 
 const FAILURES_SHOWN: FailuresShown = FailuresShown { count_max: 5, whole_traces: true };
 const HISTORY_SHOWN: usize = 8;

@@ -1,10 +1,11 @@
 //! The journal, an entry a line, as `serin history` prints it.
 
 use super::Look;
-use super::line::{Line, Tone, width, wrapped};
+use super::line::{Line, width, wrapped};
 use super::sections::{cut, entry_text};
 use super::words;
 use crate::api::wire::EventView;
+use crate::cli::render::tone::Tone;
 
 /// Below this the text of an entry is not wrapped, but goes over the edge.
 const TEXT_WIDTH_MIN: usize = 24;

@@ -1,10 +1,11 @@
 //! The list of rollouts: those that live, the few that ended last, and the plan files that are not in order.
 
 use super::Look;
-use super::line::{Line, Tone, wrapped};
+use super::line::{Line, wrapped};
 use super::table::Sheet;
 use super::words;
 use crate::api::wire::RolloutStatus;
+use crate::cli::render::tone::Tone;
 
 /// What `serin status` shows when no target is named.
 pub struct Overview<'a> {

@@ -11,6 +11,7 @@ pub mod picture;
 pub mod sections;
 pub mod simulation;
 pub mod table;
+pub mod tone;
 pub mod words;
 
 use jiff::tz::TimeZone;

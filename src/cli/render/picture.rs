@@ -3,13 +3,14 @@
 //! Verdict, traffic now, why, what is next and when, whether rollback is armed, what happened, what to type.
 
 use super::Look;
-use super::line::{Line, Tone, flowed, width, wrapped};
+use super::line::{Line, flowed, width, wrapped};
 use super::sections::{
     FailuresShown, Split, arms, evidence_bar, failures, gate_marks, gate_needs, history, indented, labelled,
     onward, progress,
 };
 use super::words;
 use crate::api::wire::{Explanation, ExposureView, GateView, RolloutStatus};
+use crate::cli::render::tone::Tone;
 
 /// The picture is at least this wide, and wraps on what is narrower.
 const WIDTH_MIN: usize = 60;

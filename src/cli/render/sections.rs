@@ -3,9 +3,10 @@
 use std::time::Duration;
 
 use super::Look;
-use super::line::{Line, Tone, flowed, width, wrapped};
+use super::line::{Line, flowed, width, wrapped};
 use super::words;
 use crate::api::wire::{ArmView, EventView, Explanation, FailureView, GateView, RoutingView};
+use crate::cli::render::tone::Tone;
 use serin_core::model::time::Timestamp;
 
 /// Where text begins after a label.

@@ -3,9 +3,10 @@
 use std::time::Duration;
 
 use super::Look;
-use super::line::{Line, Tone, wrapped};
+use super::line::{Line, wrapped};
 use super::words::{count, span};
-use crate::cli::simulate::{Simulated, Spread};
+use crate::cli::render::tone::Tone;
+use crate::cli::simulated::{Simulated, Spread};
 
 const LABEL_WIDTH: usize = 17;
 const FIGURE_WIDTH: usize = 10;

@@ -4,7 +4,7 @@ use comfy_table::presets::NOTHING;
 use comfy_table::{Attribute, Cell, CellAlignment, Color, ColumnConstraint, ContentArrangement, Table};
 
 use super::Look;
-use super::line::Tone;
+use crate::cli::render::tone::Tone;
 
 /// A table in the making.
 pub struct Sheet<'a> {

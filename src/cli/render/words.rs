@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use super::Look;
-use super::line::Tone;
 use crate::api::wire::{RolloutStatus, TimeoutsView};
+use crate::cli::render::tone::Tone;
 use serin_core::model::time::Timestamp;
 use serin_core::model::weight::Weight;
 

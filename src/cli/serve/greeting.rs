@@ -5,7 +5,8 @@
 use std::io::{self, IsTerminal};
 
 use crate::cli::render::Look;
-use crate::cli::render::line::{Line, Tone, wrapped};
+use crate::cli::render::line::{Line, wrapped};
+use crate::cli::render::tone::Tone;
 use crate::cli::render::words;
 use crate::cli::session::Session;
 use crate::config::ServeConfig;

@@ -3,10 +3,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use super::machine::{ALIASES, Fault, Machine};
+use super::machine::{ALIASES, Machine};
 use super::plans::book;
 use super::script::Mood;
 use crate::clock::Clock;
+use crate::control::simulation::script::Fault;
 use serin_core::commands::{Action, RolloutRef, Verb};
 use serin_core::lambda::alias::AliasId;
 use serin_core::plan::Step;

@@ -1,5 +1,6 @@
 //! One daemon under a seed: the real core, control loop, routing table, counters and store, driven through virtual time.
 
+use crate::control::simulation::script::Fault;
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
@@ -38,9 +39,6 @@ const TURNS_MAX: u32 = 200;
 const PATIENCE: Duration = Duration::from_secs(5);
 /// So many requests come between two turns, as within a tenth of a second or less.
 pub(super) const REQUESTS_A_TURN: u16 = 10;
-
-/// Why a seed failed.
-pub(super) type Fault = String;
 
 /// What one seed has seen, by name.
 pub(super) type Seen = BTreeMap<String, u64>;

@@ -18,7 +18,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use machine::{Fault, Machine, Seen};
+use crate::control::simulation::script::Fault;
+use machine::{Machine, Seen};
 use script::{Happening, Mood, What, script};
 
 /// One seed in so many has its store on the disk, the others have it in memory.

@@ -4,11 +4,12 @@ use std::time::Duration;
 
 use rand::RngExt;
 
-use super::machine::{Fault, Machine, REQUESTS_A_TURN};
+use super::machine::{Machine, REQUESTS_A_TURN};
 use super::plans::PLANS;
 use crate::chance;
 use crate::clock::{self, Clock};
 use crate::control::handle::DoorError;
+use crate::control::simulation::script::Fault;
 use crate::metrics::recorder::{Arm, FailureKind, FailureNote};
 use serin_core::commands::{Action, Command, IdempotencyKey, RolloutRef, Trigger, Verb};
 use serin_core::lambda::alias::{AdditionalVersion, AliasId};

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::ground::{Ground, Outside};
-use super::machine::Fault;
 use crate::control::scheduler::Scheduler;
+use crate::control::simulation::script::Fault;
 use crate::router::table::RoutingTable;
 use serin_core::journal::{Entry, Happening};
 use serin_core::lambda::alias::{Alias, AliasId, Routing};

@@ -224,3 +224,6 @@ pub(super) fn script(seed: u64, days: u64) -> Vec<Happening> {
     }
     happenings
 }
+
+/// Why a seed failed.
+pub(super) type Fault = String;

@@ -7,7 +7,7 @@ use rusqlite::{Connection, OptionalExtension, Row};
 
 use super::Waiting;
 use crate::store::StoreError;
-use crate::store::open::connect_for_reading;
+use crate::store::database::connect_for_reading;
 use serin_core::lambda::async_event::{AsyncEvent, Owed};
 use serin_core::model::time::Timestamp;
 

@@ -4,6 +4,7 @@
 //! the queue cannot take is dropped and counted. A power cut may cost the last moment (synchronous=NORMAL), and a
 //! broken file is set aside and begun anew. Backups leave it out.
 
+pub mod lines;
 mod minutes;
 mod read;
 mod runs;
@@ -24,7 +25,8 @@ use serin_core::model::time::Timestamp;
 
 use runs::Waiting;
 
-pub use read::{Cursor, LineFilter, LogReader, StoredLine, Stream, StreamFilter};
+pub use crate::store::logs::lines::{Cursor, LineFilter, StoredLine};
+pub use read::{LogReader, Stream, StreamFilter};
 
 /// The database's name within the data directory.
 const FILE: &str = "logs.db";

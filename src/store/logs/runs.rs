@@ -9,8 +9,8 @@ use rusqlite::types::Value;
 use rusqlite::{Connection, OptionalExtension, Transaction, params, params_from_iter};
 use uuid::Uuid;
 
-use super::read::{Cursor, LineFilter, StoredLine};
 use crate::clock;
+use crate::store::logs::lines::{Cursor, LineFilter, StoredLine};
 use serin_core::lambda::log::{Run, Runs};
 use serin_core::model::arn::{FunctionName, VersionId};
 use serin_core::model::time::Timestamp;

@@ -5,7 +5,8 @@ use serde::Serialize;
 use super::document::{Entry, Node, Place, Refusal};
 use super::draft::{Draft, Share, Step};
 use crate::cli::render::Look;
-use crate::cli::render::line::{Line, Tone, wrapped};
+use crate::cli::render::line::{Line, wrapped};
+use crate::cli::render::tone::Tone;
 
 /// What became of a line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
