@@ -1,5 +1,7 @@
 //! Slow clients, many clients and bad versions beside good users, and a soak: `scripts/bench-slow`.
 
+// What cannot be had ends the run, and says where.
+#![allow(clippy::unwrap_used)]
 #![expect(clippy::disallowed_methods, reason = "no part of serin: its time and its end are its own")]
 
 #[path = "../tests/support/lines.rs"]

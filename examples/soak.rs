@@ -3,6 +3,8 @@
 //! The first third has rollouts and full disks alone, so that one process is seen to stay as it is. In the second it is
 //! upgraded, in the last one killed, twice a minute. Each minute is a line.
 
+// What cannot be had ends the run, and says where.
+#![allow(clippy::unwrap_used)]
 #![expect(clippy::disallowed_methods, reason = "no part of serin: its time and its end are its own")]
 
 #[path = "../tests/support/lines.rs"]

@@ -1,5 +1,7 @@
 //! Upgrades a daemon again and again under load, and counts what its users did not get: `scripts/bench-upgrade`.
 
+// What cannot be had ends the run, and says where.
+#![allow(clippy::unwrap_used)]
 #![expect(clippy::disallowed_methods, reason = "no part of serin: its time and its end are its own")]
 
 #[path = "../tests/support/lines.rs"]

@@ -4,6 +4,7 @@
 //! to do it with. Facts come in, changes and effects go out as data, and whoever drives this crate does the rest: the
 //! daemon with threads, simulations with virtual time.
 
+#![forbid(unsafe_code)]
 // A new variant of an enum must be thought of wherever one is told from another.
 #![warn(clippy::wildcard_enum_match_arm)]
 
