@@ -7,9 +7,9 @@
 mod arrivals;
 mod clients;
 mod crowd;
+mod draws;
 #[cfg(test)]
 mod impatience;
-mod draws;
 mod log;
 mod many;
 mod recorded;
