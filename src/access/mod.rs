@@ -90,7 +90,7 @@ impl BodyHash<'_> {
 
 /// Why nobody is known by a request; the texts are AWS's, where AWS has one.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Stranger {
+pub enum AuthError {
     /// There is neither a signature nor a token.
     #[error("Missing Authentication Token")]
     Nobody,
@@ -105,14 +105,14 @@ pub enum Stranger {
     WrongSignature(String),
 }
 
-impl Stranger {
+impl AuthError {
     /// The exception's name on AWS.
     pub fn type_name(&self) -> &'static str {
         match self {
-            Stranger::Nobody => "MissingAuthenticationTokenException",
-            Stranger::UnknownKey => "UnrecognizedClientException",
-            Stranger::Incomplete(_) => "IncompleteSignatureException",
-            Stranger::WrongSignature(_) => "InvalidSignatureException",
+            AuthError::Nobody => "MissingAuthenticationTokenException",
+            AuthError::UnknownKey => "UnrecognizedClientException",
+            AuthError::Incomplete(_) => "IncompleteSignatureException",
+            AuthError::WrongSignature(_) => "InvalidSignatureException",
         }
     }
 }
@@ -201,17 +201,17 @@ impl Access {
 
     /// Who sent a request, as far as its head alone tells: the holder of a token, or `None` for a signature by a key that
     /// is known, which only the whole request shows to be right.
-    pub fn introduced(&self, asked: &Asked<'_>) -> Result<Option<Who>, Stranger> {
+    pub fn introduced(&self, asked: &Asked<'_>) -> Result<Option<Who>, AuthError> {
         match signature::Claim::read(asked)? {
             Some(claim) if self.keys.contains_key(&claim.scope.key_id) => Ok(None),
-            Some(_) => Err(Stranger::UnknownKey),
+            Some(_) => Err(AuthError::UnknownKey),
             None => self.bearer_of(asked).map(Some),
         }
     }
 
-    fn bearer_of(&self, asked: &Asked<'_>) -> Result<Who, Stranger> {
-        let bearer = bearer(asked.headers).ok_or(Stranger::Nobody)?;
-        let holder = self.holder(bearer).ok_or(Stranger::UnknownKey)?;
+    fn bearer_of(&self, asked: &Asked<'_>) -> Result<Who, AuthError> {
+        let bearer = bearer(asked.headers).ok_or(AuthError::Nobody)?;
+        let holder = self.holder(bearer).ok_or(AuthError::UnknownKey)?;
         Ok(Who::new(holder, asked.headers, |_| true))
     }
 
@@ -235,9 +235,9 @@ impl Access {
     ///
     /// A signature is believed for five minutes before and after it was made, as by AWS, and within them as often as
     /// it comes.
-    pub fn who(&self, asked: &Asked<'_>, now: Timestamp) -> Result<Who, Stranger> {
+    pub fn who(&self, asked: &Asked<'_>, now: Timestamp) -> Result<Who, AuthError> {
         let Some(claim) = signature::Claim::read(asked)? else { return self.bearer_of(asked) };
-        let key = self.keys.get(&claim.scope.key_id).ok_or(Stranger::UnknownKey)?;
+        let key = self.keys.get(&claim.scope.key_id).ok_or(AuthError::UnknownKey)?;
         claim.verify(asked, &key.credentials, now)?;
         Ok(Who::new(&key.holder, asked.headers, |header| claim.covers(header)))
     }

@@ -15,7 +15,7 @@ use percent_encoding::percent_decode_str;
 use std::time::{Duration, UNIX_EPOCH};
 use subtle::ConstantTimeEq;
 
-use super::{Asked, Stranger};
+use super::{Asked, AuthError};
 use serin_core::model::time::Timestamp;
 
 const ALGORITHM: &str = "AWS4-HMAC-SHA256";
@@ -96,7 +96,7 @@ pub(super) struct Claim {
 
 impl Claim {
     /// Reads the signature of a request, if it has one.
-    pub(super) fn read(asked: &Asked<'_>) -> Result<Option<Claim>, Stranger> {
+    pub(super) fn read(asked: &Asked<'_>) -> Result<Option<Claim>, AuthError> {
         let query = asked.uri.query().unwrap_or_default();
         let is_presigned = query
             .split('&')
@@ -104,7 +104,7 @@ impl Claim {
         let mut shown = asked.headers.get_all(header::AUTHORIZATION).iter();
         match (shown.next(), shown.next().is_some() || is_presigned) {
             // Which of them counts would be another one to a proxy before this, or to whoever reads the log.
-            (Some(_), true) => Err(Stranger::Incomplete(
+            (Some(_), true) => Err(AuthError::Incomplete(
                 "A request shows its credentials once: in one Authorization header, or in the query."
                     .to_owned(),
             )),
@@ -117,7 +117,7 @@ impl Claim {
         }
     }
 
-    fn from_header(asked: &Asked<'_>, parts: &str) -> Result<Claim, Stranger> {
+    fn from_header(asked: &Asked<'_>, parts: &str) -> Result<Claim, AuthError> {
         let part = |name: &str| part_of(parts, name);
         let at = text_of(asked.headers, "x-amz-date");
         let lacking: String = [
@@ -136,7 +136,7 @@ impl Claim {
         let (Some(credential), Some(signature), Some(signed), Some(at_text)) =
             (part("Credential"), part("Signature"), part("SignedHeaders"), at)
         else {
-            return Err(Stranger::Incomplete(lacking.trim_end().to_owned()));
+            return Err(AuthError::Incomplete(lacking.trim_end().to_owned()));
         };
         Ok(Claim {
             scope: scope_of(credential)?,
@@ -149,7 +149,7 @@ impl Claim {
         })
     }
 
-    fn from_query(asked: &Asked<'_>, query: &str) -> Result<Claim, Stranger> {
+    fn from_query(asked: &Asked<'_>, query: &str) -> Result<Claim, AuthError> {
         let mut target = asked.uri.path().to_owned();
         let (mut of_signature, mut between) = (Vec::new(), '?');
         for pair in query.split('&') {
@@ -165,21 +165,21 @@ impl Claim {
             let mut values = of_signature.iter().filter(|(name, _)| *name == wanted);
             values.next().map(|(_, value)| value.clone()).filter(|_| values.next().is_none()).ok_or_else(
                 || {
-                    Stranger::Incomplete(format!(
+                    AuthError::Incomplete(format!(
                         "AWS query-string parameters must include '{wanted}', once."
                     ))
                 },
             )
         };
         if value("X-Amz-Algorithm")? != ALGORITHM {
-            return Err(Stranger::Incomplete(format!(
+            return Err(AuthError::Incomplete(format!(
                 "Unsupported AWS 'algorithm': only {ALGORITHM} is known"
             )));
         }
         let expires_s =
             value("X-Amz-Expires")?.parse().ok().filter(|seconds| (1..=EXPIRES_MAX_S).contains(seconds));
         let expires_s = expires_s.ok_or_else(|| {
-            Stranger::Incomplete(format!("X-Amz-Expires is a number of seconds from 1 to {EXPIRES_MAX_S}"))
+            AuthError::Incomplete(format!("X-Amz-Expires is a number of seconds from 1 to {EXPIRES_MAX_S}"))
         })?;
         Ok(Claim {
             scope: scope_of(&value("X-Amz-Credential")?)?,
@@ -203,14 +203,14 @@ impl Claim {
         asked: &Asked<'_>,
         credentials: &Credentials,
         now: Timestamp,
-    ) -> Result<(), Stranger> {
+    ) -> Result<(), AuthError> {
         if self.has_session {
             // The keys of the configuration are long-lived; a token of a session is of somebody else's.
-            return Err(Stranger::UnknownKey);
+            return Err(AuthError::UnknownKey);
         }
         if self.scope.service != asked.service {
             let text = format!("Credential should be scoped to correct service: '{}'.", asked.service);
-            return Err(Stranger::WrongSignature(text));
+            return Err(AuthError::WrongSignature(text));
         }
         let at = self.time(now)?;
         self.check_payload(asked)?;
@@ -224,7 +224,7 @@ impl Claim {
     /// Refuses headers that decide something and that anybody on the way could have added.
     ///
     /// AWS wants every `x-amz-*` header signed, and what is serin's own decides as much.
-    fn check_covered(&self, headers: &HeaderMap) -> Result<(), Stranger> {
+    fn check_covered(&self, headers: &HeaderMap) -> Result<(), AuthError> {
         let counts = |name: &str| {
             name.starts_with("x-amz-") || name.starts_with("x-serin-") || name == "idempotency-key"
         };
@@ -233,15 +233,15 @@ impl Claim {
         if added.is_empty() {
             return Ok(());
         }
-        Err(Stranger::WrongSignature(format!(
+        Err(AuthError::WrongSignature(format!(
             "There were headers present in the request which were not signed: {}",
             added.join(", ")
         )))
     }
 
     /// The time of the signature, unless it is too far from ours.
-    fn time(&self, now: Timestamp) -> Result<Timestamp, Stranger> {
-        let wrong = |text: String| Err(Stranger::WrongSignature(text));
+    fn time(&self, now: Timestamp) -> Result<Timestamp, AuthError> {
+        let wrong = |text: String| Err(AuthError::WrongSignature(text));
         let Some(at) = read_time(&self.at_text) else {
             return wrong(format!(
                 "Date must be in ISO-8601 'basic format'. Got '{}'. See http://en.wikipedia.org/wiki/ISO_8601",
@@ -279,13 +279,13 @@ impl Claim {
     }
 
     /// Holds the hash that a client says its body has to the body.
-    fn check_payload(&self, asked: &Asked<'_>) -> Result<(), Stranger> {
+    fn check_payload(&self, asked: &Asked<'_>) -> Result<(), AuthError> {
         let Some(said) = text_of(asked.headers, "x-amz-content-sha256") else { return Ok(()) };
         if said.eq_ignore_ascii_case(&hex(&asked.body.sha256())) {
             return Ok(());
         }
         Err(if said.starts_with("UNSIGNED-PAYLOAD") || said.starts_with("STREAMING-") {
-            Stranger::WrongSignature(format!(
+            AuthError::WrongSignature(format!(
                 "x-amz-content-sha256 {said} is not accepted here; sign the body's hash"
             ))
         } else {
@@ -350,16 +350,16 @@ const OF_SIGNATURE: [&str; 7] = [
     "X-Amz-Security-Token",
 ];
 
-fn scope_of(credential: &str) -> Result<Scope, Stranger> {
+fn scope_of(credential: &str) -> Result<Scope, AuthError> {
     Scope::read(credential).ok_or_else(|| {
         let text = "Credential must have exactly 5 slash-delimited elements, \
                     e.g. keyid/date/region/service/term, ending in aws4_request";
-        Stranger::Incomplete(text.to_owned())
+        AuthError::Incomplete(text.to_owned())
     })
 }
 
-fn mismatch() -> Stranger {
-    Stranger::WrongSignature(MISMATCH.to_owned())
+fn mismatch() -> AuthError {
+    AuthError::WrongSignature(MISMATCH.to_owned())
 }
 
 fn text_of<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
@@ -425,7 +425,7 @@ mod tests {
     }
 
     impl Sent {
-        fn verified(&self) -> Result<(), Stranger> {
+        fn verified(&self) -> Result<(), AuthError> {
             let mut headers = HeaderMap::new();
             for (name, value) in &self.headers {
                 headers.append(*name, value.parse().unwrap());
@@ -533,7 +533,7 @@ mod tests {
         );
         assert!(day.contains("'20150831' != '20150830'"), "{day}");
         let session = vanilla().with(|sent| header(sent, "x-amz-security-token", "t"));
-        assert_eq!(session.verified(), Err(Stranger::UnknownKey));
+        assert_eq!(session.verified(), Err(AuthError::UnknownKey));
     }
 
     #[test]

@@ -22,7 +22,7 @@ use super::lambda::operations::is_invoke;
 use super::peer::Peer;
 use super::{Api, aws};
 use crate::access::page::{Names, refuse_pages};
-use crate::access::{Asked, BodyHash, Stranger, Who, claimed_scope};
+use crate::access::{Asked, AuthError, BodyHash, Who, claimed_scope};
 use crate::chance;
 use crate::clock;
 use serin_core::model::actor::{Actor, Standing};
@@ -141,7 +141,7 @@ async fn known(api: &Api, request: Request, mut arrival: Arrival) -> Result<Requ
     let (face, service) = (Face::of(request.uri().path()), aws::service(&request));
     let name = service.map_or(LAMBDA, aws::Service::signing_name);
     let access = api.access.now().clone();
-    let strange = |stranger: Stranger| strange(&stranger, face, service, access.has_principals());
+    let strange = |stranger: AuthError| strange(&stranger, face, service, access.has_principals());
     // Of strangers no body is read, and of whoever has a token none need be.
     let introduced = access.introduced(&asked(&request, BodyHash::Of(&[]), name)).map_err(strange)?;
     let (request, who) = match introduced {
@@ -183,7 +183,12 @@ fn with_caller(mut request: Request, caller: Caller, call: Option<Arc<Call>>) ->
 }
 
 /// What somebody is told who is not known.
-fn strange(stranger: &Stranger, face: Face, service: Option<aws::Service>, has_principals: bool) -> Response {
+fn strange(
+    stranger: &AuthError,
+    face: Face,
+    service: Option<aws::Service>,
+    has_principals: bool,
+) -> Response {
     if service.is_some() {
         return aws::refusal(StatusCode::FORBIDDEN, stranger.type_name(), &stranger.to_string());
     }
@@ -191,15 +196,15 @@ fn strange(stranger: &Stranger, face: Face, service: Option<aws::Service>, has_p
         return LambdaError::stranger(stranger).into_response();
     }
     let text = match (stranger, has_principals) {
-        (Stranger::Nobody, true) => {
+        (AuthError::Nobody, true) => {
             "this serin wants to know who asks: a bearer token (SERIN_TOKEN for the command line), or a signature"
                 .to_owned()
         }
-        (Stranger::Nobody, false) => "this serin wants a bearer token; set SERIN_TOKEN".to_owned(),
-        (Stranger::UnknownKey, true) => {
+        (AuthError::Nobody, false) => "this serin wants a bearer token; set SERIN_TOKEN".to_owned(),
+        (AuthError::UnknownKey, true) => {
             "the token or access key is not one of this serin's principals".to_owned()
         }
-        (Stranger::UnknownKey, false) => {
+        (AuthError::UnknownKey, false) => {
             "the bearer token is not one of this serin's; check SERIN_TOKEN".to_owned()
         }
         (other, _) => other.to_string(),

@@ -6,7 +6,7 @@ use axum::response::{IntoResponse, Response};
 
 use super::lambda::error::LambdaError;
 use super::wire::{ErrorBody, ErrorView};
-use crate::control::handle::DoorError;
+use crate::control::handle::CommandError;
 use crate::store::StoreError;
 use serin_core::commands::Refusal;
 
@@ -85,11 +85,11 @@ impl ApiError {
     }
 }
 
-impl From<DoorError> for ApiError {
-    fn from(error: DoorError) -> ApiError {
+impl From<CommandError> for ApiError {
+    fn from(error: CommandError) -> ApiError {
         match error {
-            DoorError::Refused(refusal) => refusal.into(),
-            DoorError::NotStored(ref source) | DoorError::Owed(ref source) => {
+            CommandError::Refused(refusal) => refusal.into(),
+            CommandError::NotStored(ref source) | CommandError::Owed(ref source) => {
                 let status = match **source {
                     StoreError::Full => StatusCode::INSUFFICIENT_STORAGE,
                     StoreError::Held { .. }
@@ -111,7 +111,7 @@ impl From<DoorError> for ApiError {
                 };
                 ApiError::new(status, "notStored", error.to_string())
             }
-            DoorError::Closed => ApiError::unavailable(error.to_string()),
+            CommandError::Closed => ApiError::unavailable(error.to_string()),
         }
     }
 }

@@ -40,7 +40,7 @@ use axum::{Router, middleware};
 use crate::access::{AccessControl, Seal};
 use crate::chance;
 use crate::code::CodeDirectory;
-use crate::control::handle::{Control, DoorError};
+use crate::control::handle::{CommandError, Control};
 use crate::control::meter::Meter;
 use crate::events::progress::Progress as AsyncProgress;
 use crate::metrics::certificate::CertificateState;
@@ -148,7 +148,7 @@ pub struct Api {
 
 impl Api {
     /// Asks the control plane for a change; code that nothing names afterwards is removed.
-    async fn submit(&self, command: Command) -> Result<Reply, DoorError> {
+    async fn submit(&self, command: Command) -> Result<Reply, CommandError> {
         let drops_code = matches!(
             command.action,
             Action::DeleteFunction(_) | Action::DeleteVersion(..) | Action::UpdateFunction { .. }

@@ -19,7 +19,7 @@ use super::wire::{
     WouldStart,
 };
 use crate::clock;
-use crate::control::handle::Sight;
+use crate::control::handle::QueryContext;
 use crate::control::watch;
 use crate::metrics::recorder::RecentFailure;
 use crate::metrics::tunnels::Tunnels;
@@ -32,7 +32,7 @@ use serin_core::model::arn::{VersionId, VersionNumber};
 use serin_core::model::time::Timestamp;
 use serin_core::plan::{Fault, Source};
 use serin_core::ports::{EntryFilter, RolloutFilter};
-use serin_core::rollout::{Resumption, Rollout, RolloutId, RolloutRecord};
+use serin_core::rollout::{DriftResolution, Rollout, RolloutId, RolloutRecord};
 use serin_core::world::plans::{PlanFile, ReadPlan, read_plan};
 
 /// How long a start waits until the plan's file has been read as it is.
@@ -89,12 +89,12 @@ async fn find(api: &Api, target: &str) -> Result<RolloutRef, ApiError> {
 async fn look<T: Send + 'static>(
     api: &Api,
     target: &str,
-    see: impl Fn(&Sight<'_>, &Rollout) -> T + Send + Clone + 'static,
+    see: impl Fn(&QueryContext<'_>, &Rollout) -> T + Send + Clone + 'static,
 ) -> Result<T, ApiError> {
     let target = find(api, target).await?;
-    let found = api.control.ask(move |sight| {
-        let found = target::find(&sight.core.world, sight.outside.past, &target);
-        found.map(|rollout| see(sight, &rollout))
+    let found = api.control.ask(move |context| {
+        let found = target::find(&context.core.world, context.outside.past, &target);
+        found.map(|rollout| see(context, &rollout))
     });
     Ok(found.await.ok_or_else(closing)??)
 }
@@ -108,7 +108,7 @@ pub async fn status(
     Path(target): Path<String>,
 ) -> Result<Json<RolloutStatus>, ApiError> {
     let tunnels = Arc::clone(&api.tunnels);
-    look(&api, &target, move |sight, rollout| status_of(sight, rollout, &*tunnels)).await.map(Json)
+    look(&api, &target, move |context, rollout| status_of(context, rollout, &*tunnels)).await.map(Json)
 }
 
 /// Why a rollout is where it is, what happens next and when.
@@ -120,8 +120,8 @@ pub async fn explain(
     Path(target): Path<String>,
 ) -> Result<Json<Explanation>, ApiError> {
     let (recorder, tunnels) = (Arc::clone(&api.recorder), Arc::clone(&api.tunnels));
-    let seen = look(&api, &target, move |sight, rollout| {
-        (explanation(sight, rollout, &recorder, &*tunnels), rollout.record.clone())
+    let seen = look(&api, &target, move |context, rollout| {
+        (explanation(context, rollout, &recorder, &*tunnels), rollout.record.clone())
     });
     let (mut explanation, record) = seen.await?;
     let id = record.id;
@@ -202,7 +202,7 @@ pub async fn list(
     let plan_faults = plan_faults(&api);
     if query.live == Some(true) {
         let tunnels = Arc::clone(&api.tunnels);
-        let rollouts = api.control.ask(move |sight| live(sight, &*tunnels)).await.ok_or_else(closing)?;
+        let rollouts = api.control.ask(move |context| live(context, &*tunnels)).await.ok_or_else(closing)?;
         let wanted = |status: &RolloutStatus| {
             let of_alias = alias.as_ref().is_none_or(|alias| {
                 status.function == alias.function.as_str() && status.alias == alias.alias.as_str()
@@ -221,19 +221,20 @@ pub async fn list(
     let mut rollouts = Vec::with_capacity(records.len());
     for record in records {
         let (id, tunnels) = (record.id, Arc::clone(&api.tunnels));
-        let status = api.control.ask(move |sight| match sight.core.world.rollout(id) {
-            Some(rollout) => Some(status_of(sight, rollout, &*tunnels)),
-            None => (sight.outside.past)(id).map(|rollout| status_of(sight, &rollout, &*tunnels)),
+        let status = api.control.ask(move |context| match context.core.world.rollout(id) {
+            Some(rollout) => Some(status_of(context, rollout, &*tunnels)),
+            None => (context.outside.past)(id).map(|rollout| status_of(context, &rollout, &*tunnels)),
         });
         rollouts.extend(status.await.ok_or_else(closing)?);
     }
     Ok(Json(RolloutList { rollouts, next, plan_faults }))
 }
 
-fn live(sight: &Sight<'_>, tunnels: &dyn Tunnels) -> Vec<RolloutStatus> {
-    let world = &sight.core.world;
+fn live(context: &QueryContext<'_>, tunnels: &dyn Tunnels) -> Vec<RolloutStatus> {
+    let world = &context.core.world;
     let rollouts = world.live.iter().filter_map(|id| world.rollout(*id));
-    let mut found: Vec<RolloutStatus> = rollouts.map(|rollout| status_of(sight, rollout, tunnels)).collect();
+    let mut found: Vec<RolloutStatus> =
+        rollouts.map(|rollout| status_of(context, rollout, tunnels)).collect();
     found.reverse();
     found
 }
@@ -485,8 +486,8 @@ pub async fn resume(
     Body(request): Body<ResumeRequest>,
 ) -> Result<Json<VerbReply>, ApiError> {
     let drift = request.drift.map(|choice| match choice {
-        DriftChoice::Restore => Resumption::Restore,
-        DriftChoice::Adopt => Resumption::Adopt,
+        DriftChoice::Restore => DriftResolution::Restore,
+        DriftChoice::Adopt => DriftResolution::Adopt,
     });
     operate(&api, asker, &target, Verb::Resume(drift), request.reason.clone(), &request).await
 }

@@ -9,13 +9,13 @@ use super::wire::{
     RefusalsView, RollbackView, RolloutStatus, RoutingView, SplitView, StableView, StepPosition, StepView,
     TriggerView, UsersView, WaitingForView, WarmingView, WatchView, WeightView,
 };
-use crate::control::handle::Sight;
+use crate::control::handle::QueryContext;
 use crate::metrics::recorder::{RecentFailure, Recorder};
 use crate::metrics::tunnels::Tunnels;
 use serin_core::analysis::Counts;
 use serin_core::analysis::evidence::{Evidence, LatencyFigures, Settings};
 use serin_core::analysis::ledger::{Kept, Record};
-use serin_core::analysis::mirror::Stratum;
+use serin_core::analysis::mirror::SampleKind;
 use serin_core::analysis::watch::Watch;
 use serin_core::commands::target;
 use serin_core::journal::narrate;
@@ -40,22 +40,22 @@ pub fn routing_view(routing: Routing) -> RoutingView {
 }
 
 /// A rollout's status as of now.
-pub fn status(sight: &Sight<'_>, rollout: &Rollout, tunnels: &dyn Tunnels) -> RolloutStatus {
-    let by = |facts: &Facts<'_>| status_by(sight, rollout, facts, tunnels);
-    sight.core.with_facts(rollout, sight.at, sight.outside, by)
+pub fn status(context: &QueryContext<'_>, rollout: &Rollout, tunnels: &dyn Tunnels) -> RolloutStatus {
+    let by = |facts: &Facts<'_>| status_by(context, rollout, facts, tunnels);
+    context.core.with_facts(rollout, context.at, context.outside, by)
 }
 
 fn status_by(
-    sight: &Sight<'_>,
+    context: &QueryContext<'_>,
     rollout: &Rollout,
     facts: &Facts<'_>,
     tunnels: &dyn Tunnels,
 ) -> RolloutStatus {
     let record = &rollout.record;
-    let state = sight.core.world.alias(&record.alias);
+    let state = context.core.world.alias(&record.alias);
     let committed = state.map_or(Weight::ZERO, |state| state.alias.routing.share_of(record.canary));
     let exposure = record.closing.as_ref().map_or(facts.exposure, |closing| closing.exposure);
-    let serving = if sight.overlaid.contains(&record.alias) { Weight::ZERO } else { committed };
+    let serving = if context.overlaid.contains(&record.alias) { Weight::ZERO } else { committed };
     RolloutStatus {
         id: record.id.to_string(),
         plan: record.plan_name.clone(),
@@ -103,7 +103,7 @@ fn status_by(
             Some(closing) => evidence_at_end(rollout, closing),
             None => facts.evidence.map(|(evidence, settings)| evidence_view(evidence, settings)),
         },
-        watch: watch_view(sight, rollout),
+        watch: watch_view(context, rollout),
         drift: record.drift.as_ref().map(|drift| DriftView {
             actor: drift.by.to_string(),
             at: drift.at.to_string(),
@@ -112,7 +112,7 @@ fn status_by(
         }),
         trigger: TriggerView { actor: record.origin.actor.to_string(), reason: record.origin.reason.clone() },
         reason: record.reason.clone(),
-        routing: state.map(|state| match sight.overlaid.contains(&record.alias) {
+        routing: state.map(|state| match context.overlaid.contains(&record.alias) {
             true => routing_view(state.alias.routing.without(record.canary, record.stable)),
             false => routing_view(state.alias.routing),
         }),
@@ -230,36 +230,36 @@ fn planned(record: &RolloutRecord) -> Weight {
 
 /// Why a rollout is where it is; history and failures are added by the caller.
 pub fn explanation(
-    sight: &Sight<'_>,
+    context: &QueryContext<'_>,
     rollout: &Rollout,
     recorder: &Recorder,
     tunnels: &dyn Tunnels,
 ) -> Explanation {
-    sight.core.with_facts(rollout, sight.at, sight.outside, |facts| {
+    context.core.with_facts(rollout, context.at, context.outside, |facts| {
         let gates = rollout.gates(facts);
-        let rollback = rollback(sight, rollout);
+        let rollback = rollback(context, rollout);
         Explanation {
-            status: status_by(sight, rollout, facts, tunnels),
+            status: status_by(context, rollout, facts, tunnels),
             steps: steps(rollout),
             onward: rollout.onward(),
             gates: gates.iter().map(|gate| gate_view(rollout, facts, gate)).collect(),
-            arms: arms(sight, rollout, facts, recorder),
+            arms: arms(context, rollout, facts, recorder),
             canary_requests_per_s: facts.canary_requests_per_s,
             armed: rollout.record.is_armed() && rollout.plan.analysis.is_some(),
             proof_claim: proof_claim(rollout),
-            notices: [notices(sight, rollout, facts), tunnels::sentences(tunnels, &rollout.record.alias)]
+            notices: [notices(context, rollout, facts), tunnels::sentences(tunnels, &rollout.record.alias)]
                 .concat(),
             recent_failures: Vec::new(),
             history: Vec::new(),
-            commands: commands(sight, rollout, &rollback),
+            commands: commands(context, rollout, &rollback),
             rollback,
         }
     })
 }
 
 /// What `rollback` would do, by the rule that it goes by; of the alias where that means this rollout, else of this one.
-fn rollback(sight: &Sight<'_>, rollout: &Rollout) -> RollbackView {
-    let world = &sight.core.world;
+fn rollback(context: &QueryContext<'_>, rollout: &Rollout) -> RollbackView {
+    let world = &context.core.world;
     let waits = rollout.record.phase == Phase::Pending;
     let Some(state) = world.alias(&rollout.record.alias).filter(|_| !waits) else {
         return RollbackView::default();
@@ -268,7 +268,7 @@ fn rollback(sight: &Sight<'_>, rollout: &Rollout) -> RollbackView {
     let to = target::way_back(world, state, Some(&named)).to();
     let further = match to {
         Some(_) => None,
-        None => target::further_back(world, state, sight.outside.before),
+        None => target::further_back(world, state, context.outside.before),
     };
     let text = |version: VersionNumber| version.to_string();
     RollbackView { to: to.map(text), further: further.map(text) }
@@ -331,9 +331,14 @@ fn gate_view(rollout: &Rollout, facts: &Facts<'_>, gate: &Gate) -> GateView {
     GateView { kind: gate.need.kind().to_owned(), met: gate.met, label, needs, progress }
 }
 
-fn arms(sight: &Sight<'_>, rollout: &Rollout, facts: &Facts<'_>, recorder: &Recorder) -> Vec<ArmView> {
+fn arms(
+    context: &QueryContext<'_>,
+    rollout: &Rollout,
+    facts: &Facts<'_>,
+    recorder: &Recorder,
+) -> Vec<ArmView> {
     let record = &rollout.record;
-    let (share, counted) = match (&record.closing, sight.core.judges.get(&record.id)) {
+    let (share, counted) = match (&record.closing, context.core.judges.get(&record.id)) {
         (Some(closing), _) => (closing.share, closing.arms),
         (None, Some(judge)) if rollout.proves_by_copies() => {
             (Weight::ZERO, judge.evidence.arms_aside_at(Weight::ZERO))
@@ -388,7 +393,7 @@ fn latency_at(
     for epoch in recorder.sample(&rollout.record.alias) {
         // Where copies are compared with what they are made of, nothing else is told.
         let is_told = match rollout.proves_by_copies() {
-            true => epoch.stratum != Stratum::Drawn,
+            true => epoch.stratum != SampleKind::Weighted,
             false => epoch.stratum.is_real(),
         };
         if epoch.routing.share_of(rollout.record.canary) != share || !is_told {
@@ -415,19 +420,19 @@ fn proof_claim(rollout: &Rollout) -> Option<String> {
 }
 
 /// The watch over what this rollout promoted, and what is known by now.
-fn watch_of(sight: &Sight<'_>, rollout: &Rollout) -> Option<(Arc<AliasWatch>, Watch)> {
+fn watch_of(context: &QueryContext<'_>, rollout: &Rollout) -> Option<(Arc<AliasWatch>, Watch)> {
     let id = &rollout.record.alias;
-    let watch = sight.core.world.alias(id)?.watch.clone()?;
-    let live = sight.core.watched.get(id).and_then(|watched| watched.evidence.clone());
+    let watch = context.core.world.alias(id)?.watch.clone()?;
+    let live = context.core.watched.get(id).and_then(|watched| watched.evidence.clone());
     let evidence = live.unwrap_or_else(|| watch.evidence.clone());
     (watch.rollout == rollout.record.id).then_some((watch, evidence))
 }
 
-fn watch_view(sight: &Sight<'_>, rollout: &Rollout) -> Option<WatchView> {
-    let (watch, evidence) = watch_of(sight, rollout)?;
+fn watch_view(context: &QueryContext<'_>, rollout: &Rollout) -> Option<WatchView> {
+    let (watch, evidence) = watch_of(context, rollout)?;
     Some(WatchView {
         version: watch.version.to_string(),
-        seconds_left: watch.until.since(sight.at.up).as_secs(),
+        seconds_left: watch.until.since(context.at.up).as_secs(),
         limit: evidence.limit,
         requests: evidence.seen.requests,
         failures: evidence.seen.failures,
@@ -437,21 +442,21 @@ fn watch_view(sight: &Sight<'_>, rollout: &Rollout) -> Option<WatchView> {
     })
 }
 
-fn notices(sight: &Sight<'_>, rollout: &Rollout, facts: &Facts<'_>) -> Vec<String> {
+fn notices(context: &QueryContext<'_>, rollout: &Rollout, facts: &Facts<'_>) -> Vec<String> {
     let record = &rollout.record;
     let mut notices = Vec::new();
-    if let Some(why) = sight.core.world.alias(&record.alias).and_then(|state| state.quarantine.clone()) {
+    if let Some(why) = context.core.world.alias(&record.alias).and_then(|state| state.quarantine.clone()) {
         notices.push(format!("quarantined: {why}"));
     }
-    if sight.overlaid.contains(&record.alias) {
+    if context.overlaid.contains(&record.alias) {
         notices.push(
             "the canary was taken out of the routing table; that could not be stored yet and is being tried again"
                 .to_owned(),
         );
     }
     notices.extend(rollout.trials_in_words().filter(|_| !record.phase.is_final()));
-    if let Some((watch, evidence)) = watch_of(sight, rollout) {
-        notices.push(watch.in_words(&evidence, sight.at.up));
+    if let Some((watch, evidence)) = watch_of(context, rollout) {
+        notices.push(watch.in_words(&evidence, context.at.up));
     }
     if let Some(drift) = &record.drift {
         notices.push(format!(
@@ -484,7 +489,7 @@ fn notices(sight: &Sight<'_>, rollout: &Rollout, facts: &Facts<'_>) -> Vec<Strin
         notices.extend(evidence.spells_in_words(settings));
         notices.extend(evidence.users_in_words(settings));
     }
-    if let Some(now) = moved_since(sight, record) {
+    if let Some(now) = moved_since(context, record) {
         notices.push(format!("{} was changed since this rollout ended; it is {now} now", record.alias));
     }
     if rollout.plan.analysis.is_none() && !record.phase.is_final() {
@@ -494,8 +499,8 @@ fn notices(sight: &Sight<'_>, rollout: &Rollout, facts: &Facts<'_>) -> Vec<Strin
 }
 
 /// What an alias is, where the last rollout on it has ended and somebody has moved it since.
-fn moved_since(sight: &Sight<'_>, record: &RolloutRecord) -> Option<Routing> {
-    let state = sight.core.world.alias(&record.alias)?;
+fn moved_since(context: &QueryContext<'_>, record: &RolloutRecord) -> Option<Routing> {
+    let state = context.core.world.alias(&record.alias)?;
     if state.last != Some(record.id) || !record.phase.is_final() {
         return None;
     }
@@ -520,9 +525,9 @@ fn moved_since(sight: &Sight<'_>, record: &RolloutRecord) -> Option<Routing> {
 }
 
 /// What an operator may type now, most likely first.
-fn commands(sight: &Sight<'_>, rollout: &Rollout, rollback: &RollbackView) -> Vec<String> {
+fn commands(context: &QueryContext<'_>, rollout: &Rollout, rollback: &RollbackView) -> Vec<String> {
     let RolloutRecord { id, alias, .. } = &rollout.record;
-    let is_meant = sight.core.world.alias(alias).is_some_and(|state| state.meant() == Some(*id));
+    let is_meant = context.core.world.alias(alias).is_some_and(|state| state.meant() == Some(*id));
     let target = if is_meant { alias.to_string() } else { id.short() };
     let say = |verbs: &[&str]| -> Vec<String> {
         verbs.iter().map(|verb| format!("serin {verb} {target}")).collect()

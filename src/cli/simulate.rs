@@ -18,7 +18,7 @@ use crate::simulate::replay::{Recorded, lines};
 use crate::simulate::{self, Run, Traffic};
 use serin_core::analysis::boundary::Margin;
 use serin_core::analysis::floor;
-use serin_core::analysis::mirror::Stratum;
+use serin_core::analysis::mirror::SampleKind;
 use serin_core::model::weight::Weight;
 use serin_core::plan::Plan;
 
@@ -152,7 +152,7 @@ fn floor_of(plan: &Plan, traffic: &Traffic) -> Option<Floor> {
     let weight = (1..=plan.steps.len()).find_map(|step| plan.weight_at(step))?;
     // Copies are pairs: the canary has half of their outcomes.
     let weight = Some(weight).filter(|weight| *weight < Weight::FULL).map(|weight| match weight {
-        Weight::ZERO => Stratum::Copied.share(weight),
+        Weight::ZERO => SampleKind::MirrorCopy.share(weight),
         weight => weight.fraction(),
     })?;
     let (canary, stable) = (traffic.canary.failures, traffic.stable.failures);

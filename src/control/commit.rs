@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
-use super::handle::{DoorError, Health, Input};
+use super::handle::{CommandError, Health, Input};
 use super::scheduler::{Scheduler, with_outside};
 use super::{notices, publish};
 use crate::clock;
@@ -41,7 +41,7 @@ impl Scheduler {
         round: Round,
         at: Moment,
         settled: &BTreeSet<AliasId>,
-    ) -> Vec<Result<Reply, DoorError>> {
+    ) -> Vec<Result<Reply, CommandError>> {
         let Round { mut finished, answers, must_commit } = round;
         if must_commit {
             let commit = std::mem::take(&mut finished.commit);
@@ -84,7 +84,7 @@ impl Scheduler {
             }
             self.again.extend(routed);
         }
-        answers.into_iter().map(|answer| answer.map_err(DoorError::Refused)).collect()
+        answers.into_iter().map(|answer| answer.map_err(CommandError::Refused)).collect()
     }
 
     /// Hands a change to the writer and watches over the canaries until it is durable.
@@ -248,12 +248,12 @@ impl Scheduler {
     pub(super) fn owe(
         &mut self,
         command: &Command,
-        answer: Result<Reply, DoorError>,
-    ) -> Result<Reply, DoorError> {
-        let (Err(DoorError::NotStored(why)), Some(alias)) = (&answer, self.taken_out_by(command)) else {
+        answer: Result<Reply, CommandError>,
+    ) -> Result<Reply, CommandError> {
+        let (Err(CommandError::NotStored(why)), Some(alias)) = (&answer, self.taken_out_by(command)) else {
             return answer;
         };
-        let owed = DoorError::Owed(Arc::clone(why));
+        let owed = CommandError::Owed(Arc::clone(why));
         self.owed.insert(alias, command.clone());
         Err(owed)
     }
@@ -285,10 +285,10 @@ impl Scheduler {
     }
 }
 
-fn not_stored(answer: Answer, error: &Arc<StoreError>) -> Result<Reply, DoorError> {
+fn not_stored(answer: Answer, error: &Arc<StoreError>) -> Result<Reply, CommandError> {
     match answer {
-        Ok(_) => Err(DoorError::NotStored(Arc::clone(error))),
-        Err(refusal) => Err(DoorError::Refused(refusal)),
+        Ok(_) => Err(CommandError::NotStored(Arc::clone(error))),
+        Err(refusal) => Err(CommandError::Refused(refusal)),
     }
 }
 

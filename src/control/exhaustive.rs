@@ -22,7 +22,7 @@ use serin_core::model::time::{Moment, Timestamp, Uptime};
 use serin_core::model::weight::Weight;
 use serin_core::plan::{Source, Step};
 use serin_core::ports::{Commit, Loaded, PinnedPlan, StoredAlias, StoredRollout, Write};
-use serin_core::rollout::{Ending, Event, Phase, Resumption, Rollout, RolloutId, RolloutRecord};
+use serin_core::rollout::{DriftResolution, Ending, Event, Phase, Rollout, RolloutId, RolloutRecord};
 use serin_core::world::World;
 use serin_core::world::boot;
 use serin_core::world::judge::Judge;
@@ -334,8 +334,8 @@ impl State {
                 vec![operate(match verb {
                     0 => Verb::Pause,
                     1 => Verb::Resume(None),
-                    2 => Verb::Resume(Some(Resumption::Restore)),
-                    3 => Verb::Resume(Some(Resumption::Adopt)),
+                    2 => Verb::Resume(Some(DriftResolution::Restore)),
+                    3 => Verb::Resume(Some(DriftResolution::Adopt)),
                     4 => Verb::Promote { step, full: false },
                     5 => Verb::Promote { step, full: true },
                     6 => Verb::Abort,

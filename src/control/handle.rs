@@ -21,13 +21,13 @@ use serin_core::engine::core::{Core, Outside};
 use serin_core::lambda::alias::AliasId;
 use serin_core::model::actor::Actor;
 use serin_core::model::time::Moment;
-use serin_core::rollout::{Answer, Errand};
+use serin_core::rollout::{Answer, ExternalCheck};
 use serin_core::world::World;
 use serin_core::world::plans::PlanBook;
 
 /// Why a command got no reply.
 #[derive(Debug, thiserror::Error)]
-pub enum DoorError {
+pub enum CommandError {
     /// It was decided against.
     #[error(transparent)]
     Refused(Refusal),
@@ -45,19 +45,19 @@ pub enum DoorError {
     Closed,
 }
 
-pub(super) type Question = Box<dyn FnOnce(&Sight<'_>) + Send>;
+pub(super) type Question = Box<dyn FnOnce(&QueryContext<'_>) + Send>;
 
 pub(super) enum Input {
-    Command(Box<Command>, oneshot::Sender<Result<Reply, DoorError>>),
+    Command(Box<Command>, oneshot::Sender<Result<Reply, CommandError>>),
     Ask(Question),
     Alarm(AliasId),
     Plans(Box<PlanBook>),
-    Answered(Box<(Errand, Answer)>),
+    Answered(Box<(ExternalCheck, Answer)>),
     Close,
 }
 
 /// What a question to the control plane may look at.
-pub struct Sight<'a> {
+pub struct QueryContext<'a> {
     /// World, evidence and deadlines.
     pub core: &'a Core,
     /// Plans, router, store.
@@ -156,10 +156,10 @@ impl Default for Inbox {
 
 impl Control {
     /// Asks for a change and waits until it is durable and served.
-    pub async fn submit(&self, command: Command) -> Result<Reply, DoorError> {
+    pub async fn submit(&self, command: Command) -> Result<Reply, CommandError> {
         let (sender, receiver) = oneshot::channel();
-        self.inbox.send(Input::Command(Box::new(command), sender)).map_err(|_| DoorError::Closed)?;
-        receiver.await.unwrap_or(Err(DoorError::Closed))
+        self.inbox.send(Input::Command(Box::new(command), sender)).map_err(|_| CommandError::Closed)?;
+        receiver.await.unwrap_or(Err(CommandError::Closed))
     }
 
     /// Notes in the history of every live rollout that this process goes on with it, and who wanted that.
@@ -169,7 +169,7 @@ impl Control {
         reason: Option<String>,
         from: String,
         to: String,
-    ) -> Result<(), DoorError> {
+    ) -> Result<(), CommandError> {
         let (fresh, action) = (chance::new_id(clock::wall_now()), Action::TakeOver { from, to });
         self.submit(Command { actor, reason, key: None, fresh, action }).await.map(|_| ())
     }
@@ -177,11 +177,11 @@ impl Control {
     /// Asks something of the control plane's memory; `None` when it is shutting down.
     pub async fn ask<T: Send + 'static>(
         &self,
-        question: impl FnOnce(&Sight<'_>) -> T + Send + 'static,
+        question: impl FnOnce(&QueryContext<'_>) -> T + Send + 'static,
     ) -> Option<T> {
         let (sender, receiver) = oneshot::channel();
-        let question: Question = Box::new(move |sight| {
-            let _ = sender.send(question(sight));
+        let question: Question = Box::new(move |context| {
+            let _ = sender.send(question(context));
         });
         self.inbox.send(Input::Ask(question)).ok()?;
         receiver.await.ok()
@@ -193,8 +193,8 @@ impl Control {
     }
 
     /// Hands over what came back from outside.
-    pub(super) fn answered(&self, errand: Errand, answer: Answer) {
-        let _ = self.inbox.send(Input::Answered(Box::new((errand, answer))));
+    pub(super) fn answered(&self, check: ExternalCheck, answer: Answer) {
+        let _ = self.inbox.send(Input::Answered(Box::new((check, answer))));
     }
 
     /// Ends the thread once what came in before is done.

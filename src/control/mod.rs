@@ -9,9 +9,9 @@
 
 mod commit;
 pub mod data_plane;
-mod errands;
 #[cfg(test)]
 mod exhaustive;
+mod external_checks;
 pub mod handle;
 pub mod meter;
 mod notices;

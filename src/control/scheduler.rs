@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
 
 use super::data_plane::DataPlane;
-use super::handle::{Control, DoorError, Input, Parts, Question, Sight};
+use super::handle::{CommandError, Control, Input, Parts, QueryContext, Question};
 use super::{notices, publish};
 use crate::chance;
 use crate::clock::{self, Clock};
@@ -30,7 +30,7 @@ use serin_core::model::arn::VersionNumber;
 use serin_core::model::histogram::HistogramSnapshot;
 use serin_core::model::time::{Moment, Timestamp, Uptime};
 use serin_core::ports::{Commit, RolloutFilter, Write};
-use serin_core::rollout::{Answer, Errand, Phase, Rollout, RolloutId};
+use serin_core::rollout::{Answer, ExternalCheck, Phase, Rollout, RolloutId};
 use serin_core::world::judge::Judge;
 use serin_core::world::plans::{PlanBook, PlanFile, reread_plan};
 use serin_core::world::tally::{ArmTally, EpochTally, KeptCohorts, Tallies};
@@ -60,7 +60,7 @@ const FAULTS_TOLD_MAX: usize = 10;
 /// Among so many of an alias's last successes the one that brought a version is looked for.
 const SUCCEEDED_LOOKED_AT: u32 = 200;
 
-type Waiting = oneshot::Sender<Result<Reply, DoorError>>;
+type Waiting = oneshot::Sender<Result<Reply, CommandError>>;
 
 pub(super) struct Scheduler {
     pub(super) inbox: mpsc::Receiver<Input>,
@@ -99,8 +99,8 @@ pub(super) struct Scheduler {
     pub(super) has_recovered: bool,
     pub(super) closing: bool,
     /// What is being asked outside.
-    pub(super) asked: BTreeSet<Errand>,
-    pub(super) answers: Vec<(Errand, Answer)>,
+    pub(super) asked: BTreeSet<ExternalCheck>,
+    pub(super) answers: Vec<(ExternalCheck, Answer)>,
     pub(super) asker: Box<dyn Asker>,
     pub(super) outside: Arc<OutsideSettings>,
     /// Pauses of rollouts whose plans want what this daemon is not given, to be asked for in the next turn.
@@ -316,7 +316,7 @@ impl Scheduler {
     pub(super) fn answer(&self, question: Question) {
         let at = self.clock.now();
         with_outside(&self.book, &*self.data_plane, &self.reader, |outside| {
-            question(&Sight { core: &self.core, outside, at, overlaid: &self.overlaid });
+            question(&QueryContext { core: &self.core, outside, at, overlaid: &self.overlaid });
         });
     }
 
@@ -337,8 +337,8 @@ impl Scheduler {
             owed.chain(commands.into_iter().map(|(command, asker)| (command, Some(asker)))).unzip();
         commands.extend(self.scheduled(at));
         commands.append(&mut self.pauses);
-        for (errand, answer) in std::mem::take(&mut self.answers) {
-            let (command, alias) = self.take_answer(errand, answer);
+        for (check, answer) in std::mem::take(&mut self.answers) {
+            let (command, alias) = self.take_answer(check, answer);
             commands.push(command);
             settle.extend(alias);
         }
@@ -357,7 +357,7 @@ impl Scheduler {
                 let _ = asker.send(answer);
             }
         }
-        self.send_errands(&settle, at);
+        self.send_external_checks(&settle, at);
         self.try_store(retry, at);
         self.housekeep(at);
     }

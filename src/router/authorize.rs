@@ -27,7 +27,7 @@ pub(super) fn introduce(worker: &Worker, head: &request::Parts) -> Result<(), In
     }
     let (method, uri, headers) = (&head.method, &head.uri, &head.headers);
     let asked = Asked { method, uri, headers, body: BodyHash::Of(&[]), service: "lambda" };
-    access.introduced(&asked).map(|_| ()).map_err(InvokeError::Stranger)
+    access.introduced(&asked).map(|_| ()).map_err(InvokeError::AuthError)
 }
 
 /// Refuses an Invoke whose sender is unknown, or is neither the owner nor allowed to by the policy on exactly the
@@ -55,7 +55,7 @@ pub(super) fn authorize(
         body: BodyHash::Of(payload),
         service: "lambda",
     };
-    let who = access.who(&asked, clock::wall_now()).map_err(InvokeError::Stranger)?;
+    let who = access.who(&asked, clock::wall_now()).map_err(InvokeError::AuthError)?;
     elsewhere()?;
     if who.known.is_owner {
         return Ok(());

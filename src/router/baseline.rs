@@ -12,7 +12,7 @@ use hyper::header::HeaderValue;
 use super::pick::Split;
 use super::steer::{Pick, Role};
 use crate::metrics::recorder::{Arm, EpochCounters};
-use serin_core::analysis::mirror::Stratum;
+use serin_core::analysis::mirror::SampleKind;
 use serin_core::plan::Baseline as Way;
 
 /// The baseline of a route.
@@ -51,7 +51,7 @@ impl Baseline {
 pub(super) fn label(pick: Pick) -> HeaderValue {
     HeaderValue::from_static(match (pick.role, pick.stratum, pick.arm) {
         (Role::Baseline | Role::BaselineCopy, _, _) => "baseline",
-        (Role::Plain, Stratum::Copied, _) | (Role::Plain, _, Arm::Additional) => "canary",
+        (Role::Plain, SampleKind::MirrorCopy, _) | (Role::Plain, _, Arm::Additional) => "canary",
         (Role::Plain, _, Arm::Primary) => "stable",
     })
 }

@@ -36,7 +36,7 @@ use super::drain::{Guard, Turn};
 use super::forwarded::Client;
 use super::http1::HEAD_BYTES_MAX;
 use super::http2::{self, PREFACE};
-use super::plain::{Outbox, PlainIo, hold_little_unsent};
+use super::plain::{PlainIo, WriteBatcher, hold_little_unsent};
 use super::proxy::{self, Source};
 use super::refusal::Refusal;
 use super::settings::Timeouts;
@@ -51,7 +51,7 @@ const LOOK_AGAIN_MIN: Duration = Duration::from_millis(5);
 const LOOK_AGAIN_MAX: Duration = Duration::from_secs(1);
 
 /// How the clients of one listener are spoken to; the same for every connection of a worker.
-pub(super) struct Door {
+pub(super) struct ConnectionContext {
     http1: http1::Builder,
     wants_proxy_header: bool,
     tls: Option<Arc<Tls>>,
@@ -59,9 +59,13 @@ pub(super) struct Door {
     is_full: Option<Vec<u8>>,
 }
 
-impl Door {
+impl ConnectionContext {
     /// A door for plain connections, or for TLS.
-    pub(super) fn new(timeouts: &Timeouts, wants_proxy_header: bool, tls: Option<Arc<Tls>>) -> Door {
+    pub(super) fn new(
+        timeouts: &Timeouts,
+        wants_proxy_header: bool,
+        tls: Option<Arc<Tls>>,
+    ) -> ConnectionContext {
         let mut http1 = http1::Builder::new();
         // At most 100 headers are hyper's own limit.
         http1
@@ -69,7 +73,7 @@ impl Door {
             .max_header_size(HEAD_BYTES_MAX)
             .max_buf_size(HEAD_BYTES_MAX);
         let is_full = (tls.is_none() && !wants_proxy_header).then(|| no_room().last_words());
-        Door { http1, wants_proxy_header, tls, is_full }
+        ConnectionContext { http1, wants_proxy_header, tls, is_full }
     }
 
     /// Turns a connection away that is one too many.
@@ -126,7 +130,7 @@ impl ClientIo for TokioIo<SecretIo> {
 /// Serves a connection until either side ends it, or until it is idle while the worker drains.
 pub(super) async fn serve(
     worker: Rc<Worker>,
-    door: Rc<Door>,
+    door: Rc<ConnectionContext>,
     mut stream: TcpStream,
     peer: SocketAddr,
     guard: Guard,
@@ -224,7 +228,7 @@ async fn begins_with_preface(stream: &TcpStream) -> std::io::Result<bool> {
 
 async fn serve_tls(
     worker: Rc<Worker>,
-    door: &Door,
+    door: &ConnectionContext,
     tls: &Tls,
     stream: TcpStream,
     mut client: Client,
@@ -268,7 +272,7 @@ enum Greeted {
     Plain(TcpStream),
 }
 
-async fn shake_hands(tls: &Tls, stream: TcpStream, outbox: &Rc<Outbox>) -> std::io::Result<Greeted> {
+async fn shake_hands(tls: &Tls, stream: TcpStream, outbox: &Rc<WriteBatcher>) -> std::io::Result<Greeted> {
     let mut first = [0];
     // Every method begins with a letter, and no record of TLS does.
     if stream.peek(&mut first).await? > 0 && first[0].is_ascii_alphabetic() {

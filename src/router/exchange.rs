@@ -22,11 +22,11 @@ use hyper::{Method, Response, StatusCode};
 use rustix::io::Errno;
 
 use super::download::Download;
+use super::endpoints::EndpointGuard;
 use super::grpc::{GrpcCall, GrpcOutcome};
 use super::headers;
 use super::http1::{Broken, Connection};
 use super::multiplex_exchange::answered_on_shared;
-use super::places::Seat;
 use super::pool::Link;
 use super::route::{Route, Service};
 use super::source::Source;
@@ -108,7 +108,7 @@ pub(super) struct Transit {
     of_baseline: Option<Box<Credit>>,
     about: About,
     /// Where it is sent, if its version is at several places.
-    seat: Option<Seat>,
+    seat: Option<EndpointGuard>,
     waits: Waits,
 }
 
@@ -126,7 +126,7 @@ impl Transit {
     }
 
     /// The same at one of several places.
-    pub(super) fn seated(self, seat: Option<Seat>) -> Transit {
+    pub(super) fn seated(self, seat: Option<EndpointGuard>) -> Transit {
         Transit { seat, ..self }
     }
 
@@ -300,7 +300,7 @@ impl Transit {
             let place = elsewhere.as_deref().unwrap_or(to);
             let now = clock::instant_now();
             let left = self.worker.timeouts.connect.saturating_sub(now.duration_since(begun));
-            let has_next = self.seat.as_ref().is_some_and(Seat::has_next);
+            let has_next = self.seat.as_ref().is_some_and(EndpointGuard::has_next);
             let part = if has_next { left / 2 } else { left };
             let fault = match self.worker.reach(place, part, now).await {
                 Ok(()) => return Ok(elsewhere),

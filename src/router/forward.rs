@@ -20,7 +20,7 @@ use super::steer::NotServed;
 use super::upload::{Upload, is_out_of_the_way, read_whole};
 use super::worker::Worker;
 use crate::metrics::recorder::Arm;
-use serin_core::analysis::mirror::Stratum;
+use serin_core::analysis::mirror::SampleKind;
 
 /// Forwards one request to the version that is drawn for it.
 pub(super) async fn forward(
@@ -132,7 +132,7 @@ async fn forwarded(
     {
         aside = Aside::by_chance(worker, &route, &head, body, addressed.rest);
         if aside.is_some() {
-            pick.stratum = Stratum::Mirrored;
+            pick.stratum = SampleKind::MirrorSource;
         }
     }
     let beside = match left {

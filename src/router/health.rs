@@ -15,13 +15,13 @@ use hyper::http::response;
 use tokio::sync::watch;
 use tokio::time::{sleep, sleep_until, timeout};
 
+use super::endpoint_health::EndpointHealth;
 use super::exchange::{Fault, FaultKind, describe};
 use super::multiplex::connect_apart;
 use super::multiplex_exchange::{Stream, as_http2};
 use super::pool::{Detached, Link};
 use super::route::Service;
 use super::source::Source;
-use super::standing::Standing;
 use super::upload::UpstreamBody;
 use super::worker::Worker;
 use crate::clock;
@@ -32,7 +32,7 @@ const BODY_BYTES_MAX: usize = 64 * 1024;
 
 /// Asks all places that are in the table to be asked, until this is dropped.
 pub(super) async fn run(worker: Rc<Worker>, mut published: watch::Receiver<()>) {
-    let mut asking: HashMap<Arc<str>, (Arc<Standing>, Detached)> = HashMap::new();
+    let mut asking: HashMap<Arc<str>, (Arc<EndpointHealth>, Detached)> = HashMap::new();
     loop {
         let asked = worker.places.asked();
         asking.retain(|name, (known, _)| asked.get(name).is_some_and(|now| Arc::ptr_eq(now, known)));
@@ -47,7 +47,7 @@ pub(super) async fn run(worker: Rc<Worker>, mut published: watch::Receiver<()>) 
 }
 
 /// Asks one place again and again, and notes how it is.
-async fn ask_on(worker: Rc<Worker>, standing: Arc<Standing>) {
+async fn ask_on(worker: Rc<Worker>, standing: Arc<EndpointHealth>) {
     let every = worker.timeouts.health_every;
     // Those that were published at once are not asked at once.
     sleep(every.mul_f64(worker.random_fraction())).await;
@@ -61,7 +61,7 @@ async fn ask_on(worker: Rc<Worker>, standing: Arc<Standing>) {
     }
 }
 
-async fn check(worker: &Worker, standing: &Standing, path: &str) {
+async fn check(worker: &Worker, standing: &EndpointHealth, path: &str) {
     let limit = worker.timeouts.health;
     let asked = timeout(limit, ask(worker, standing.service(), path, limit)).await;
     let (answered, why_not) = match asked {

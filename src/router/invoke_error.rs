@@ -5,7 +5,7 @@ use hyper::header::{CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER};
 use hyper::{Response, StatusCode};
 use serde_json::{Map, Value};
 
-use crate::access::Stranger;
+use crate::access::AuthError;
 use crate::runtime::Throttled;
 
 /// Names an error's type; clients read it before the body.
@@ -25,7 +25,7 @@ pub(super) enum InvokeError {
     /// There is no such function, alias or version; the ARN.
     FunctionNotFound(String),
     /// Nobody is known by the request.
-    Stranger(Stranger),
+    AuthError(AuthError),
     /// Whoever it is may not; why, in AWS's words.
     AccessDenied(String),
     /// The function is another account's, of which AWS says no word.
@@ -63,7 +63,7 @@ impl InvokeError {
             | InvokeError::OtherRegion { .. }
             | InvokeError::NotHere
             | InvokeError::UnknownOperation => StatusCode::NOT_FOUND,
-            InvokeError::Stranger(_) | InvokeError::AccessDenied(_) | InvokeError::OtherAccount => {
+            InvokeError::AuthError(_) | InvokeError::AccessDenied(_) | InvokeError::OtherAccount => {
                 StatusCode::FORBIDDEN
             }
             InvokeError::RequestTimedOut => StatusCode::REQUEST_TIMEOUT,
@@ -82,7 +82,7 @@ impl InvokeError {
             InvokeError::TooManyRequests(_) => "TooManyRequestsException",
             InvokeError::RequestTooLarge(_) => "RequestTooLargeException",
             InvokeError::FunctionNotFound(_) | InvokeError::OtherRegion { .. } => "ResourceNotFoundException",
-            InvokeError::Stranger(stranger) => stranger.type_name(),
+            InvokeError::AuthError(stranger) => stranger.type_name(),
             InvokeError::AccessDenied(_) | InvokeError::OtherAccount => "AccessDeniedException",
             InvokeError::NotHere | InvokeError::UnknownOperation => "UnknownOperationException",
             InvokeError::RequestTimedOut => "RequestTimeoutException",
@@ -107,7 +107,7 @@ impl InvokeError {
                 format!("Request must be smaller than {bytes} bytes for the InvokeFunction operation")
             }
             InvokeError::FunctionNotFound(arn) => format!("Function not found: {arn}"),
-            InvokeError::Stranger(stranger) => stranger.to_string(),
+            InvokeError::AuthError(stranger) => stranger.to_string(),
             InvokeError::AccessDenied(text) => text.clone(),
             InvokeError::OtherAccount => String::new(),
             InvokeError::OtherRegion { named, asked } => {
@@ -136,7 +136,7 @@ impl InvokeError {
     /// The answer, in AWS's shape.
     pub(super) fn response(&self) -> Response<Bytes> {
         let (blame, key) = match self {
-            InvokeError::Validation { .. } | InvokeError::Stranger(_) => (None, "message"),
+            InvokeError::Validation { .. } | InvokeError::AuthError(_) => (None, "message"),
             InvokeError::AccessDenied(_) | InvokeError::OtherAccount => (None, "Message"),
             InvokeError::FunctionNotFound(_) | InvokeError::OtherRegion { .. } => (Some("User"), "Message"),
             InvokeError::Busy | InvokeError::Service(_) | InvokeError::Unavailable(_) => {

@@ -28,7 +28,7 @@ use super::route::Route;
 use super::steer::{Pick, Role};
 use super::worker::Worker;
 use crate::metrics::recorder::{Arm, EpochCounters};
-use serin_core::analysis::mirror::Stratum;
+use serin_core::analysis::mirror::SampleKind;
 use serin_core::plan::{Mirror as MirrorPlan, MirrorMethods};
 
 /// So many copies may be under way on each thread.
@@ -53,11 +53,11 @@ impl Mirror {
     }
 
     /// Where a request of a stratum is counted, if it is one that the mirror is about.
-    pub(super) fn counters(&self, stratum: Stratum) -> Option<&Arc<EpochCounters>> {
+    pub(super) fn counters(&self, stratum: SampleKind) -> Option<&Arc<EpochCounters>> {
         match stratum {
-            Stratum::Mirrored => Some(&self.mirrored),
-            Stratum::Copied => Some(&self.copied),
-            Stratum::Drawn => None,
+            SampleKind::MirrorSource => Some(&self.mirrored),
+            SampleKind::MirrorCopy => Some(&self.copied),
+            SampleKind::Weighted => None,
         }
     }
 
@@ -116,7 +116,7 @@ impl Aside {
         rest: &str,
     ) -> Option<Aside> {
         let mirror = route.mirror().filter(|mirror| mirror.is_for(&head.method, body))?;
-        let pick = Pick { stratum: Stratum::Copied, ..Pick::drawn(Arm::Additional) };
+        let pick = Pick { stratum: SampleKind::MirrorCopy, ..Pick::drawn(Arm::Additional) };
         let aside = Aside::of(worker, route, pick, rest)?;
         mirror.plan.share.draws(worker.ticket()).then_some(aside)
     }

@@ -24,7 +24,7 @@ use tokio::time::timeout;
 use super::alarm::Alarm;
 use super::http1::HEAD_BYTES_MAX;
 use super::names::{Names, Whereabouts};
-use super::plain::{Outbox, PlainIo};
+use super::plain::{PlainIo, WriteBatcher};
 use super::pool::{connect_within, too_late};
 use super::route::Service;
 use crate::clock;
@@ -44,7 +44,7 @@ type Io = TokioIo<PlainIo>;
 
 /// One worker's connections of this kind.
 #[derive(Default)]
-pub(super) struct Trunks {
+pub(super) struct H2Pool {
     trunks: RefCell<HashMap<Arc<str>, Rc<Trunk>>>,
 }
 
@@ -92,13 +92,13 @@ impl Line {
     }
 }
 
-impl Trunks {
+impl H2Pool {
     /// A share in the connection to a service, which is made where there is none; fails when the limit is over.
     pub(super) async fn take(
         &self,
         to: &Service,
         limit: Duration,
-        by: (&Names, &Rc<Outbox>),
+        by: (&Names, &Rc<WriteBatcher>),
         now: Instant,
     ) -> io::Result<Share> {
         let trunk = {
@@ -143,12 +143,16 @@ impl Trunks {
 pub(super) async fn connect_apart(
     to: &Service,
     limit: Duration,
-    by: (&Names, &Rc<Outbox>),
+    by: (&Names, &Rc<WriteBatcher>),
 ) -> io::Result<Share> {
     Ok(connect(to, limit, by).await?.share())
 }
 
-async fn connect(to: &Service, limit: Duration, (names, outbox): (&Names, &Rc<Outbox>)) -> io::Result<Line> {
+async fn connect(
+    to: &Service,
+    limit: Duration,
+    (names, outbox): (&Names, &Rc<WriteBatcher>),
+) -> io::Result<Line> {
     let (stream, whereabouts) = connect_within(to, limit, names).await?;
     let io = TokioIo::new(PlainIo::new(stream, outbox));
     let mut builder = Builder::new();

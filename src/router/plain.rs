@@ -39,7 +39,7 @@ pub(super) fn hold_little_unsent(stream: &TcpStream) {
 
 /// The connections of one worker that have something to send at the end of this turn.
 #[derive(Default)]
-pub(super) struct Outbox {
+pub(super) struct WriteBatcher {
     full: RefCell<Vec<Rc<Socket>>>,
     sender: RefCell<Option<Waker>>,
     turns: Turns,
@@ -48,7 +48,7 @@ pub(super) struct Outbox {
 /// A plain TCP connection.
 pub(super) struct PlainIo {
     socket: Rc<Socket>,
-    outbox: Rc<Outbox>,
+    outbox: Rc<WriteBatcher>,
 }
 
 struct Socket {
@@ -67,7 +67,7 @@ struct Socket {
     fault: Cell<Option<io::Error>>,
 }
 
-impl Outbox {
+impl WriteBatcher {
     /// Sends what is due whenever a turn ends, after what is to be done before; runs as long as the worker.
     pub(super) async fn run(&self, before: impl Fn()) {
         let mut sending = Vec::new();
@@ -149,7 +149,7 @@ impl Socket {
 
 impl PlainIo {
     /// A connection that hyper can read and write; `outbox` is run by the same thread.
-    pub(super) fn new(stream: TcpStream, outbox: &Rc<Outbox>) -> PlainIo {
+    pub(super) fn new(stream: TcpStream, outbox: &Rc<WriteBatcher>) -> PlainIo {
         let socket = Socket {
             stream: RefCell::new(TokioIo::new(stream)),
             unsent: RefCell::default(),
@@ -315,10 +315,10 @@ mod tests {
     }
 
     /// Runs tasks beside what a worker runs for its outbox.
-    fn with_outbox(test: impl AsyncFnOnce(Rc<Outbox>)) {
+    fn with_outbox(test: impl AsyncFnOnce(Rc<WriteBatcher>)) {
         let runtime = runtime::Builder::new_current_thread().enable_all().build_local(Default::default());
         runtime.expect("a runtime").block_on(async {
-            let outbox = Rc::<Outbox>::default();
+            let outbox = Rc::<WriteBatcher>::default();
             let (sending, turning) = (Rc::clone(&outbox), Rc::clone(&outbox));
             spawn_local(async move { sending.run(|| ()).await });
             spawn_local(async move { turning.take_turns().await });

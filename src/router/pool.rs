@@ -19,7 +19,7 @@ use tokio::time::timeout;
 use super::alarm::Alarm;
 use super::http1::Connection;
 use super::names::{Names, Whereabouts};
-use super::plain::{Outbox, hold_little_unsent};
+use super::plain::{WriteBatcher, hold_little_unsent};
 use super::route::Service;
 use serin_core::model::time::human;
 
@@ -43,7 +43,7 @@ impl Link {
     pub(super) async fn connect(
         service: &Service,
         limit: Duration,
-        (names, outbox): (&Names, &Rc<Outbox>),
+        (names, outbox): (&Names, &Rc<WriteBatcher>),
     ) -> io::Result<Box<Link>> {
         let (stream, whereabouts) = connect_within(service, limit, names).await?;
         Ok(Box::new(Link {

@@ -9,15 +9,15 @@ use hyper::{StatusCode, Uri};
 
 use super::address::upstream_target;
 use super::baseline::{self, Baseline};
+use super::endpoints::{EndpointBook, EndpointGuard, Endpoints};
 use super::exchange::Waits;
 use super::mirror::Mirror;
 use super::pick::Split;
-use super::places::{PlaceBook, Places, Seat};
 use super::settings::Timeouts;
-use super::steer::{NotServed, Pick, Role, Steering};
+use super::steer::{AssignmentRules, NotServed, Pick, Role};
 use super::table::{FAILURE_STATUS_DEFAULT, RouteSpec};
 use crate::metrics::recorder::{Arm, EpochCounters, Recorder};
-use serin_core::analysis::mirror::Stratum;
+use serin_core::analysis::mirror::SampleKind;
 use serin_core::lambda::alias::{AliasId, Routing};
 use serin_core::lambda::function::{Revision, Target, UpstreamUrl, host_port};
 use serin_core::lambda::process::ProcessTarget;
@@ -65,7 +65,7 @@ pub(super) struct Route {
     pub(super) split: Split,
     counters: Arc<EpochCounters>,
     /// Apart, because most routes have none.
-    steering: Option<Box<Steering>>,
+    steering: Option<Box<AssignmentRules>>,
     primary: Upstream,
     additional: Option<Upstream>,
     failure_status: Vec<(u16, u16)>,
@@ -74,7 +74,7 @@ pub(super) struct Route {
 
 impl Route {
     /// The route of an alias at a revision, whose counters it opens.
-    pub(super) fn to_alias(spec: RouteSpec, recorder: &Recorder, book: &PlaceBook) -> Route {
+    pub(super) fn to_alias(spec: RouteSpec, recorder: &Recorder, book: &EndpointBook) -> Route {
         let RouteSpec { alias, epoch, mut routing, primary, additional, failure_status, canary, .. } = spec;
         let (steering, said, close_tunnels) = (spec.steering, spec.timeouts, spec.close_tunnels);
         if additional.is_none() && routing.additional.take().is_some() {
@@ -96,14 +96,15 @@ impl Route {
             // is there for nothing else.
             let is_beside = beside.is_some() && Split::of(&routing) != Split::All(Arm::Additional);
             let mirror = spec.mirror.filter(|_| is_beside);
-            let mirror =
-                mirror.map(|plan| Mirror::new(plan, aside(Stratum::Mirrored), aside(Stratum::Copied)));
+            let mirror = mirror.map(|plan| {
+                Mirror::new(plan, aside(SampleKind::MirrorSource), aside(SampleKind::MirrorCopy))
+            });
             // Nothing is beside a canary that has nothing, or everything.
             let has_part = matches!(Split::of(&routing), Split::Below(_));
             let baseline = spec.baseline.filter(|_| has_part);
             let baseline = baseline.map(|way| Baseline::new(way, counters.open_baseline()));
             let named = [Arc::clone(&primary), additional.unwrap_or(primary)];
-            Box::new(Steering::new(&spec, named, (mirror, baseline)))
+            Box::new(AssignmentRules::new(&spec, named, (mirror, baseline)))
         });
         Route {
             split: Split::of(&routing),
@@ -127,7 +128,7 @@ impl Route {
         version: VersionId,
         target: &Target,
         recorder: &Recorder,
-        book: &PlaceBook,
+        book: &EndpointBook,
     ) -> Route {
         Route {
             split: Split::All(Arm::Primary),
@@ -158,11 +159,11 @@ impl Route {
     /// Where a picked request is counted, and as which version's.
     pub(super) fn counters(&self, pick: Pick) -> (&Arc<EpochCounters>, Arm) {
         match self.steering.as_deref() {
-            Some(Steering { baseline: Some(baseline), .. }) if pick.role == Role::BaselineCopy => {
+            Some(AssignmentRules { baseline: Some(baseline), .. }) if pick.role == Role::BaselineCopy => {
                 (baseline.counters(), Arm::Primary)
             }
             Some(steering) if pick.is_named => (steering.named(pick.arm), Arm::Primary),
-            Some(Steering { mirror: Some(mirror), .. }) => {
+            Some(AssignmentRules { mirror: Some(mirror), .. }) => {
                 (mirror.counters(pick.stratum).unwrap_or(&self.counters), pick.arm)
             }
             _ => (&self.counters, pick.arm),
@@ -201,7 +202,7 @@ impl Route {
     }
 
     /// The versions that are at several places or have a health path.
-    pub(super) fn places(&self) -> impl Iterator<Item = (VersionId, &Arc<Places>)> {
+    pub(super) fn places(&self) -> impl Iterator<Item = (VersionId, &Arc<Endpoints>)> {
         let upstreams = [Some(&self.primary), self.additional.as_ref()].into_iter().flatten();
         upstreams.filter_map(|upstream| match &upstream.reach {
             Reach::Many(places) => Some((upstream.version, places)),
@@ -285,7 +286,7 @@ pub(super) enum Reach {
     /// A service at one place, of which nothing is known but what requests meet with.
     Http(Arc<Service>),
     /// A service at several places, or at one that is asked for a health path.
-    Many(Arc<Places>),
+    Many(Arc<Endpoints>),
     /// A process of serin's own.
     Process(Arc<ProcessTarget>),
 }
@@ -310,7 +311,7 @@ pub(super) struct Service {
 
 impl Reach {
     /// The service for one request, and its seat where there are several places; or the process.
-    pub(super) fn service(&self) -> Result<(Arc<Service>, Option<Seat>), &Arc<ProcessTarget>> {
+    pub(super) fn service(&self) -> Result<(Arc<Service>, Option<EndpointGuard>), &Arc<ProcessTarget>> {
         match self {
             Reach::Http(service) => Ok((Arc::clone(service), None)),
             Reach::Many(places) => {
@@ -341,7 +342,7 @@ impl Upstream {
     }
 
     /// What `plan` says of waiting counts before what the version does.
-    fn of(version: VersionId, target: &Target, plan: UpstreamTimeouts, book: &PlaceBook) -> Upstream {
+    fn of(version: VersionId, target: &Target, plan: UpstreamTimeouts, book: &EndpointBook) -> Upstream {
         let label = HeaderValue::try_from(version.to_string()).expect("digits or $LATEST");
         let reach = match target {
             Target::Http { url, health, .. } => {
@@ -351,7 +352,7 @@ impl Upstream {
                     Some(only) if services.is_empty() && health.is_none() => Reach::Http(only),
                     last => {
                         services.extend(last);
-                        Reach::Many(Arc::new(Places::of(services, health.as_ref(), book)))
+                        Reach::Many(Arc::new(Endpoints::of(services, health.as_ref(), book)))
                     }
                 }
             }

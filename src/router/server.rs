@@ -21,7 +21,7 @@ use tokio::task::{JoinHandle as JoinTask, spawn_local, yield_now};
 use tokio::time::{MissedTickBehavior, interval, timeout};
 
 use super::budget::PayloadBudget;
-use super::connection::{self, Door};
+use super::connection::{self, ConnectionContext};
 use super::drain::Drain;
 use super::handle::{InvokeBody, InvokeHandle, Job};
 use super::health;
@@ -384,9 +384,9 @@ async fn work(
     let mut published = table.published();
     let worker = Rc::new(Worker::new(writer, table, &config, (connections, payloads)));
     let drain = Rc::new(Drain::default());
-    let door = |tls| Rc::new(Door::new(&config.timeouts, config.wants_proxy_header, tls));
+    let door = |tls| Rc::new(ConnectionContext::new(&config.timeouts, config.wants_proxy_header, tls));
     let (plain, tls) = (door(None), door(tls));
-    let accept = |listener, door: &Rc<Door>| {
+    let accept = |listener, door: &Rc<ConnectionContext>| {
         spawn_local(accept(Rc::clone(&worker), listener, Rc::clone(door), Rc::clone(&drain)))
     };
     let mut accepting: Vec<JoinTask<()>> =
@@ -461,7 +461,7 @@ async fn stop_accepting(accepting: &mut Vec<JoinTask<()>>) {
     }
 }
 
-async fn accept(worker: Rc<Worker>, listener: TcpListener, door: Rc<Door>, drain: Rc<Drain>) {
+async fn accept(worker: Rc<Worker>, listener: TcpListener, door: Rc<ConnectionContext>, drain: Rc<Drain>) {
     let mut pause = Pause::default();
     let mut accepted = 0;
     loop {

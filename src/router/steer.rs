@@ -14,7 +14,7 @@ use super::mirror::Mirror;
 use super::pick::Split;
 use super::table::SteeringSpec;
 use crate::metrics::recorder::{Arm, EpochCounters};
-use serin_core::analysis::mirror::Stratum;
+use serin_core::analysis::mirror::SampleKind;
 use serin_core::plan::Affinity;
 
 /// Which version a request goes to, and how that came about.
@@ -25,7 +25,7 @@ pub(super) struct Pick {
     /// Whether the request named it. Then it was not drawn by weight, and is evidence for nothing.
     pub(super) is_named: bool,
     /// Whether it was set aside before, or is a copy.
-    pub(super) stratum: Stratum,
+    pub(super) stratum: SampleKind,
     /// Whose it is, hashed, where users are judged; who says nothing is somebody new.
     pub(super) user: Option<u64>,
     /// What it is to the canary's baseline.
@@ -46,7 +46,7 @@ pub(super) enum Role {
 impl Pick {
     /// A request that was drawn.
     pub(super) fn drawn(arm: Arm) -> Pick {
-        Pick { arm, is_named: false, stratum: Stratum::Drawn, user: None, role: Role::Plain }
+        Pick { arm, is_named: false, stratum: SampleKind::Weighted, user: None, role: Role::Plain }
     }
 
     /// A request that named its version.
@@ -56,9 +56,9 @@ impl Pick {
 }
 
 /// What a route goes by beside its weights.
-pub(super) struct Steering {
+pub(super) struct AssignmentRules {
     key: [u8; 16],
-    affinity: Option<Sign>,
+    affinity: Option<AffinityKey>,
     counts_users: bool,
     override_by: Option<HeaderName>,
     /// Where requests that name the function version and the additional version are counted.
@@ -70,7 +70,7 @@ pub(super) struct Steering {
 }
 
 /// What tells users apart.
-enum Sign {
+enum AffinityKey {
     Cookie(String),
     Header(HeaderName),
 }
@@ -84,22 +84,22 @@ pub(super) struct NotServed {
     pub(super) named: String,
 }
 
-impl Steering {
-    /// Steering as a plan asks for it; `named` counts requests that name one of the two versions.
+impl AssignmentRules {
+    /// AssignmentRules as a plan asks for it; `named` counts requests that name one of the two versions.
     pub(super) fn new(
         spec: &SteeringSpec,
         named: [Arc<EpochCounters>; 2],
         (mirror, baseline): (Option<Mirror>, Option<Baseline>),
-    ) -> Steering {
+    ) -> AssignmentRules {
         // Plans take no other names.
         let header = |name: &str| HeaderName::try_from(name).ok();
         let affinity = spec.affinity.as_ref().and_then(|affinity| match affinity {
-            Affinity::Cookie(name) => Some(Sign::Cookie(name.clone())),
-            Affinity::Header(name) => header(name).map(Sign::Header),
+            Affinity::Cookie(name) => Some(AffinityKey::Cookie(name.clone())),
+            Affinity::Header(name) => header(name).map(AffinityKey::Header),
         });
         let override_by = spec.override_header.as_deref().and_then(header);
         let (key, counts_users) = (spec.key, spec.counts_users);
-        Steering { key, affinity, counts_users, override_by, named, mirror, baseline }
+        AssignmentRules { key, affinity, counts_users, override_by, named, mirror, baseline }
     }
 
     /// Where requests that name a version are counted.
@@ -167,12 +167,12 @@ impl Steering {
     }
 }
 
-impl Sign {
+impl AffinityKey {
     /// What a request says of its user; an empty value says nothing.
     fn of<'a>(&self, headers: &'a HeaderMap) -> Option<&'a [u8]> {
         let value = match self {
-            Sign::Header(name) => headers.get(name)?.as_bytes().trim_ascii(),
-            Sign::Cookie(name) => {
+            AffinityKey::Header(name) => headers.get(name)?.as_bytes().trim_ascii(),
+            AffinityKey::Cookie(name) => {
                 let pairs = headers
                     .get_all(COOKIE)
                     .iter()
@@ -194,7 +194,7 @@ mod tests {
     use serin_core::model::arn::{VersionId, VersionNumber};
     use serin_core::model::weight::Weight;
 
-    fn steering(key: u8, affinity: Option<Affinity>) -> Steering {
+    fn steering(key: u8, affinity: Option<Affinity>) -> AssignmentRules {
         let recorder = Recorder::new(1, Arc::new(|_| {}));
         let open =
             |number| recorder.open_version(&"f".parse().unwrap(), VersionId::from(VersionNumber(number)));
@@ -208,7 +208,7 @@ mod tests {
             counts_users: true,
             baseline: None,
         };
-        Steering::new(&spec, [open(1), open(2)], (None, None))
+        AssignmentRules::new(&spec, [open(1), open(2)], (None, None))
     }
 
     fn headers(lines: &[(&'static str, &str)]) -> HeaderMap {
@@ -219,14 +219,18 @@ mod tests {
         headers
     }
 
-    fn picked(steering: &Steering, lines: &[(&'static str, &str)], ppm: u32) -> Result<Pick, NotServed> {
+    fn picked(
+        steering: &AssignmentRules,
+        lines: &[(&'static str, &str)],
+        ppm: u32,
+    ) -> Result<Pick, NotServed> {
         let (one, two) = (HeaderValue::from_static("1"), HeaderValue::from_static("2"));
         let routing = Routing::split(VersionNumber(1), VersionNumber(2), Weight::from_ppm(ppm).unwrap());
         // Whoever is nobody draws the canary.
         steering.pick(&headers(lines), [Some(&one), Some(&two)], Split::of(&routing), || 0)
     }
 
-    fn arm_of(steering: &Steering, cookie: &str, ppm: u32) -> Arm {
+    fn arm_of(steering: &AssignmentRules, cookie: &str, ppm: u32) -> Arm {
         picked(steering, &[("cookie", cookie)], ppm).unwrap().arm
     }
 
@@ -264,7 +268,7 @@ mod tests {
     fn users_are_known_by_exactly_their_cookie_or_header() {
         let by_cookie = steering(1, Some(Affinity::Cookie("s".to_owned())));
         let by_header = steering(1, Some(Affinity::Header("x-user".to_owned())));
-        let ticket = |steering: &Steering, lines: &[(&'static str, &str)]| {
+        let ticket = |steering: &AssignmentRules, lines: &[(&'static str, &str)]| {
             steering.affinity.as_ref().unwrap().of(&headers(lines)).map(|user| steering.hashes_of(user)[0])
         };
         let ana = ticket(&by_header, &[("x-user", "ana")]);

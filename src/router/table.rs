@@ -15,7 +15,7 @@ use hyper::HeaderMap;
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
-use super::places::PlaceBook;
+use super::endpoints::EndpointBook;
 use super::recipe::Recipe;
 use super::route::{Address, Route};
 use crate::clock::Heart;
@@ -142,7 +142,7 @@ pub enum Edit {
 pub struct RoutingTable {
     current: Arc<ArcSwap<Table>>,
     recorder: Arc<Recorder>,
-    places: Arc<PlaceBook>,
+    places: Arc<EndpointBook>,
     tunnels: Arc<OpenTunnels>,
     runtimes: Option<Runtimes>,
     publishing: Mutex<Publishing>,
@@ -269,7 +269,7 @@ impl RoutingTable {
     }
 
     /// How the places of versions stand.
-    pub(super) fn places(&self) -> &Arc<PlaceBook> {
+    pub(super) fn places(&self) -> &Arc<EndpointBook> {
         &self.places
     }
 

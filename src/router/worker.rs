@@ -13,13 +13,13 @@ use tokio::task::spawn_local;
 
 use super::bindings::Bindings;
 use super::budget::PayloadBudget;
+use super::endpoints::EndpointBook;
 use super::forwarded::TrustedProxies;
 use super::lines::Lines;
 use super::mirror::Copies;
-use super::multiplex::Trunks;
+use super::multiplex::H2Pool;
 use super::names::Names;
-use super::places::PlaceBook;
-use super::plain::Outbox;
+use super::plain::WriteBatcher;
 use super::pool::{Link, Pool, connect_within};
 use super::route::{Route, Service};
 use super::settings::{RouterConfig, Shows, Timeouts};
@@ -45,11 +45,11 @@ pub(super) struct Worker {
     /// Idle connections to versions.
     pub(super) pool: Pool,
     /// Connections to versions that carry many requests at once.
-    pub(super) shared: Trunks,
+    pub(super) shared: H2Pool,
     /// How the places of versions stand that have several, or a health path.
-    pub(super) places: Arc<PlaceBook>,
+    pub(super) places: Arc<EndpointBook>,
     /// What is to be sent at the end of this turn.
-    pub(super) outbox: Rc<Outbox>,
+    pub(super) outbox: Rc<WriteBatcher>,
     /// How long to wait for whom.
     pub(super) timeouts: Timeouts,
     /// Where the hosts of versions are.
@@ -102,7 +102,7 @@ impl Worker {
             payloads,
             copies: Copies::default(),
             outbox: Rc::default(),
-            shared: Trunks::default(),
+            shared: H2Pool::default(),
             pool: Pool::new(config.timeouts.upstream_idle),
             timeouts: config.timeouts,
             names: Rc::new(Names::new(Arc::clone(&config.resolver), config.timeouts.resolve_every)),

@@ -25,7 +25,7 @@ use super::cgroup::{self, Bounds, Group};
 use super::code::Unpacked;
 use super::environment::{Facts, environment};
 use super::output::Output;
-use super::pools::{House, Job, Next, Seat};
+use super::pools::{Job, Next, ProcessManager, Seat};
 use super::report::{self, Report};
 use super::sandbox::Cell;
 use super::spawn::{NotSpawned, Spawned, Stage};
@@ -50,7 +50,7 @@ const MIB: u64 = 1024 * 1024;
 const WRAPPER: &str = "AWS_LAMBDA_EXEC_WRAPPER";
 
 /// Lives the life of one process.
-pub(super) async fn live(house: Rc<House>, seat: Seat, target: Arc<ProcessTarget>) {
+pub(super) async fn live(house: Rc<ProcessManager>, seat: Seat, target: Arc<ProcessTarget>) {
     let is_provisioned = seat.is_provisioned;
     let mut process = match Process::start(&house, &seat, &target, is_provisioned).await {
         Ok(process) => process,
@@ -219,7 +219,7 @@ struct Process {
 impl Process {
     /// Starts one, and waits until it asks for an invocation.
     async fn start(
-        house: &Rc<House>,
+        house: &Rc<ProcessManager>,
         seat: &Seat,
         target: &Arc<ProcessTarget>,
         is_provisioned: bool,
@@ -419,7 +419,7 @@ impl Process {
     }
 
     /// Ends it and whatever it started, gives back what it had, and takes its last words.
-    async fn end(mut self, house: &House) -> Output {
+    async fn end(mut self, house: &ProcessManager) -> Output {
         if self.child.id().is_some() {
             let _ = kill_process_group(self.group, Signal::TERM);
             let gone = async {
@@ -464,7 +464,7 @@ struct Begun {
 }
 
 async fn begin(
-    house: &Rc<House>,
+    house: &Rc<ProcessManager>,
     seat: &Seat,
     target: &Arc<ProcessTarget>,
     stream: &str,

@@ -253,7 +253,8 @@ impl Runtimes {
             };
             runtime.block_on(async move {
                 let (mut received, apart) = (received, (availability, apart));
-                let open = || pools::House::open(config.clone(), code.clone(), apart.clone(), &data_dir);
+                let open =
+                    || pools::ProcessManager::open(config.clone(), code.clone(), apart.clone(), &data_dir);
                 let opened = match open() {
                     Err(error) if !is_of_the_disk(&error) => {
                         let _ = started.send(Err(error));

@@ -134,7 +134,7 @@ impl Pool {
 }
 
 /// Everything the thread owns.
-pub(super) struct House {
+pub(super) struct ProcessManager {
     pub(super) config: RuntimeConfig,
     pub(super) sandbox: Sandbox,
     pub(super) code: Arc<UnpackedCode>,
@@ -169,10 +169,10 @@ impl State {
 
 /// Opens it as soon as the disk lets it; until then nothing is run. `None` where it is told to stop before.
 pub(super) async fn open_in_time(
-    open: impl Fn() -> io::Result<Rc<House>>,
+    open: impl Fn() -> io::Result<Rc<ProcessManager>>,
     why: io::Error,
     messages: &mut mpsc::UnboundedReceiver<Message>,
-) -> Option<Rc<House>> {
+) -> Option<Rc<ProcessManager>> {
     tracing::error!("functions from zips cannot be run: {why}; that is tried again");
     let mut waiting = Vec::new();
     let mut next = tokio::time::interval(OPEN_EVERY);
@@ -205,19 +205,19 @@ pub(super) async fn open_in_time(
     }
 }
 
-impl House {
+impl ProcessManager {
     pub(super) fn open(
         config: RuntimeConfig,
         code: CodeDirectory,
         (availability, apart): (Arc<Availability>, Arc<Apart>),
         data_dir: &Path,
-    ) -> io::Result<Rc<House>> {
+    ) -> io::Result<Rc<ProcessManager>> {
         let sandbox = Sandbox::open(apart.wanted_user(), data_dir, config.is_beside)?;
         apart.try_in(sandbox.clone());
         let code = Arc::new(UnpackedCode::new(code, sandbox.clone()));
         let (groups, lacking) = Groups::open();
         apart.groups_lack(lacking);
-        Ok(Rc::new(House {
+        Ok(Rc::new(ProcessManager {
             config,
             sandbox,
             code,
@@ -231,7 +231,7 @@ impl House {
     }
 
     /// Does what it is told until it is told to stop.
-    pub(super) async fn work(self: Rc<House>, mut messages: mpsc::UnboundedReceiver<Message>) {
+    pub(super) async fn work(self: Rc<ProcessManager>, mut messages: mpsc::UnboundedReceiver<Message>) {
         let grace = loop {
             match messages.recv().await {
                 Some(Message::Run(job)) => self.run(*job),
@@ -276,7 +276,7 @@ impl House {
     }
 
     /// Hands an invocation to an idle process, or has it wait for one more.
-    pub(super) fn run(self: &Rc<House>, mut job: Job) {
+    pub(super) fn run(self: &Rc<ProcessManager>, mut job: Job) {
         let key = (job.invocation.function.clone(), job.invocation.version);
         let mut state = self.state.borrow_mut();
         if state.is_stopping {
@@ -304,7 +304,7 @@ impl House {
         }
     }
 
-    fn start_one(self: &Rc<House>, key: &Key, is_provisioned: bool) {
+    fn start_one(self: &Rc<ProcessManager>, key: &Key, is_provisioned: bool) {
         let mut state = self.state.borrow_mut();
         let process = state.new_id();
         let Some(pool) = state.pools.get_mut(key) else { return };
@@ -346,7 +346,11 @@ impl House {
     /// A process could not begin: gives the invocation that it was to run, which fails with it.
     ///
     /// One that was to be kept ready was started for none: whoever waits gets a process of their own.
-    pub(super) fn failed_to_start(self: &Rc<House>, seat: &Seat, by_its_own_doing: bool) -> Option<Job> {
+    pub(super) fn failed_to_start(
+        self: &Rc<ProcessManager>,
+        seat: &Seat,
+        by_its_own_doing: bool,
+    ) -> Option<Job> {
         let mut state = self.state.borrow_mut();
         let mut job = None;
         if let Some(pool) = state.pool(seat) {
@@ -386,7 +390,7 @@ impl House {
     }
 
     /// A process is gone.
-    pub(super) fn left(self: &Rc<House>, seat: &Seat) {
+    pub(super) fn left(self: &Rc<ProcessManager>, seat: &Seat) {
         let mut state = self.state.borrow_mut();
         state.alive -= 1;
         let is_stopping = state.is_stopping;
@@ -415,7 +419,7 @@ impl House {
     }
 
     fn provision(
-        self: &Rc<House>,
+        self: &Rc<ProcessManager>,
         function: &FunctionName,
         versions: Vec<(VersionId, Arc<ProcessTarget>, u32)>,
     ) {
@@ -442,7 +446,7 @@ impl House {
     }
 
     /// Starts what a pool lacks of its provisioned processes.
-    fn fill(self: &Rc<House>, key: &Key) {
+    fn fill(self: &Rc<ProcessManager>, key: &Key) {
         let lacking = {
             let state = self.state.borrow();
             let pool = state.pools.get(key).filter(|_| !state.is_stopping);

@@ -20,7 +20,7 @@ use crate::simulate::draws::{exponential, poisson, uniform};
 use serin_core::analysis::cohort::COHORT_MS;
 use serin_core::analysis::latency::Edges;
 use serin_core::analysis::marks::Marks;
-use serin_core::analysis::mirror::Stratum;
+use serin_core::analysis::mirror::SampleKind;
 use serin_core::analysis::patience::LEAST_WAIT;
 use serin_core::lambda::alias::Routing;
 use serin_core::lambda::function::Revision;
@@ -177,8 +177,8 @@ impl<'a> Arrivals<'a> {
     fn open(&mut self, epoch: Revision, routing: Routing) {
         let has_copies =
             self.copied.is_some() && routing.additional.is_some_and(|beside| beside.weight == Weight::ZERO);
-        let strata = [Stratum::Mirrored, Stratum::Copied, Stratum::Drawn];
-        for stratum in strata.into_iter().filter(|stratum| has_copies || *stratum == Stratum::Drawn) {
+        let strata = [SampleKind::MirrorSource, SampleKind::MirrorCopy, SampleKind::Weighted];
+        for stratum in strata.into_iter().filter(|stratum| has_copies || *stratum == SampleKind::Weighted) {
             self.tallies.epochs.push(EpochTally { stratum, ..EpochTally::empty(epoch, routing) });
             self.logs.push(Log::default());
             if self.counts_users {
@@ -191,7 +191,7 @@ impl<'a> Arrivals<'a> {
     /// The share of requests that is copied now, if any is.
     fn copies(&self) -> Option<f64> {
         let before = self.tallies.epochs.len().checked_sub(2)?;
-        let has_copies = self.tallies.epochs[before].stratum == Stratum::Copied;
+        let has_copies = self.tallies.epochs[before].stratum == SampleKind::MirrorCopy;
         self.copied.filter(|_| {
             has_copies && self.tallies.epochs[before].epoch == self.tallies.epochs[before + 1].epoch
         })

@@ -19,7 +19,9 @@ use serin_core::lambda::settings::Settings;
 use serin_core::model::actor::Actor;
 use serin_core::model::arn::{VersionId, VersionNumber};
 use serin_core::model::time::{Moment, Timestamp, Uptime};
-use serin_core::rollout::{Answer, Errand, HookAnswer, Question, Reading, Rollout, RolloutId, WaitingFor};
+use serin_core::rollout::{
+    Answer, ExternalCheck, HookAnswer, Question, Reading, Rollout, RolloutId, WaitingFor,
+};
 use serin_core::world::World;
 use serin_core::world::draft::Finished;
 use serin_core::world::judge::Judge;
@@ -76,11 +78,11 @@ pub fn run(plan: &Arc<ReadPlan>, traffic: &Traffic, until: Duration, seed: u64) 
 }
 
 /// Answers what a rollout asks outside, so long after its beginning; at once, in virtual time.
-pub type Script<'a> = &'a dyn Fn(&Rollout, &Errand, Duration) -> Answer;
+pub type Script<'a> = &'a dyn Fn(&Rollout, &ExternalCheck, Duration) -> Answer;
 
 /// A world outside in which every metric is within its bounds and every web hook agrees.
-pub fn agreeable(rollout: &Rollout, errand: &Errand, _: Duration) -> Answer {
-    match &errand.question {
+pub fn agreeable(rollout: &Rollout, check: &ExternalCheck, _: Duration) -> Answer {
+    match &check.question {
         Question::Metric { name, .. } => {
             let value = rollout.metric(name).and_then(|metric| metric.max.or(metric.min)).unwrap_or(0.0);
             Answer::Reading(Reading::Value(value))
@@ -233,13 +235,13 @@ impl<'a> Simulation<'a> {
             self.settle_inside();
             let up = self.now().up;
             let Some(rollout) = self.rollout().cloned() else { return };
-            let errands = rollout.errands(up);
-            if errands.is_empty() {
+            let external_checks = rollout.external_checks(up);
+            if external_checks.is_empty() {
                 return;
             }
-            for errand in errands {
-                let answer = (self.script)(&rollout, &errand, Duration::from_micros(self.now_us));
-                self.command(Action::Answered { errand, answer });
+            for check in external_checks {
+                let answer = (self.script)(&rollout, &check, Duration::from_micros(self.now_us));
+                self.command(Action::Answered { check, answer });
             }
         }
     }

@@ -14,7 +14,7 @@ use super::header::{Checked, Header};
 use super::load::load;
 use super::owner::Ownership;
 use super::read::Reader;
-use super::writer::{Desk, Writer};
+use super::writer::{Writer, WriterThread};
 use super::{StoreError, backup, private};
 use serin_core::ports::Loaded;
 
@@ -62,7 +62,7 @@ impl Store {
         need: Need,
         dir: &Path,
         holder: &str,
-        start: impl FnOnce(Desk) -> Result<Writer, StoreError>,
+        start: impl FnOnce(WriterThread) -> Result<Writer, StoreError>,
     ) -> Result<(Store, Loaded), StoreError> {
         refuse_affected_sqlite()?;
         private::refuse_pipes(dir)?;
@@ -77,13 +77,13 @@ impl Store {
             return Err(StoreError::Gone { path, dir: dir.to_owned() });
         }
         let (loaded, desk) = match open_to_write(dir, &path) {
-            Ok((loaded, connection, taken)) => (loaded, Desk::writing(connection, dir, taken)),
+            Ok((loaded, connection, taken)) => (loaded, WriterThread::writing(connection, dir, taken)),
             Err(why) if need == Need::Write || why.is_refusal() => return Err(why),
             Err(why) => {
                 let (mut loaded, epoch) = open_to_read(&path)?;
                 let trouble = format!("the store can be read and not written: {}", super::in_full(&why));
                 loaded.trouble = Some(trouble);
-                (loaded, Desk::waiting(dir, epoch))
+                (loaded, WriterThread::waiting(dir, epoch))
             }
         };
         let writer = start(desk)?;

@@ -76,7 +76,7 @@ impl Jobs {
 type Frozen = Arc<OnceLock<String>>;
 
 impl Writer {
-    pub(super) fn start(mut desk: Desk, dir: &Path) -> Result<Writer, StoreError> {
+    pub(super) fn start(mut desk: WriterThread, dir: &Path) -> Result<Writer, StoreError> {
         let (jobs, queue) = mpsc::channel();
         let frozen = Arc::clone(&desk.frozen);
         if desk.connection.is_some() {
@@ -209,7 +209,7 @@ fn changed_at(path: &Path) -> Option<(u64, i64, i64)> {
 }
 
 /// What the thread works with.
-pub(super) struct Desk {
+pub(super) struct WriterThread {
     dir: PathBuf,
     /// There is none before a store that could only be read is taken over.
     connection: Option<Connection>,
@@ -221,17 +221,17 @@ pub(super) struct Desk {
     frozen: Frozen,
 }
 
-impl Desk {
+impl WriterThread {
     /// For a store that was taken over.
-    pub(super) fn writing(connection: Connection, dir: &Path, taken: Taken) -> Desk {
+    pub(super) fn writing(connection: Connection, dir: &Path, taken: Taken) -> WriterThread {
         let (files, chain) = (Some(Files::of(dir)), Some(taken.chain));
-        Desk { connection: Some(connection), chain, files, ..Desk::waiting(dir, taken.epoch) }
+        WriterThread { connection: Some(connection), chain, files, ..WriterThread::waiting(dir, taken.epoch) }
     }
 
     /// For a store that could only be read, at an epoch.
-    pub(super) fn waiting(dir: &Path, epoch: i64) -> Desk {
+    pub(super) fn waiting(dir: &Path, epoch: i64) -> WriterThread {
         let dir = dir.to_owned();
-        Desk { dir, connection: None, chain: None, epoch, files: None, frozen: Frozen::default() }
+        WriterThread { dir, connection: None, chain: None, epoch, files: None, frozen: Frozen::default() }
     }
 
     fn run(&mut self, queue: &mpsc::Receiver<Job>) {

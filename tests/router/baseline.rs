@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use serin::metrics::recorder::{Counts, EpochCounts};
 use serin::router::settings::RouterConfig;
 use serin::router::table::{RouteSpec, SteeringSpec};
-use serin_core::analysis::mirror::Stratum;
+use serin_core::analysis::mirror::SampleKind;
 use serin_core::model::weight::Weight;
 use serin_core::plan::{Affinity, Baseline, Mirror, MirrorMethods};
 
@@ -47,7 +47,8 @@ fn routed(spec: RouteSpec, one: &Script) -> TestRouter {
 }
 
 fn drawn(router: &TestRouter) -> EpochCounts {
-    let is_it = |epoch: &EpochCounts| epoch.stratum == Stratum::Drawn && epoch.routing.additional.is_some();
+    let is_it =
+        |epoch: &EpochCounts| epoch.stratum == SampleKind::Weighted && epoch.routing.additional.is_some();
     router.epochs().into_iter().find(is_it).unwrap()
 }
 
@@ -157,7 +158,8 @@ fn it_is_beside_a_part_alone_with_users_and_copies_for_the_canary_too() {
     });
     let counted = || {
         let epochs = router.epochs();
-        let of = epochs.iter().rfind(|epoch| epoch.epoch.0 == 4 && epoch.stratum == Stratum::Drawn).unwrap();
+        let of =
+            epochs.iter().rfind(|epoch| epoch.epoch.0 == 4 && epoch.stratum == SampleKind::Weighted).unwrap();
         (of.baseline.unwrap().dispatched, of.clone())
     };
     let mut client = router.client();

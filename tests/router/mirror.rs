@@ -7,7 +7,7 @@ use std::time::Duration;
 use serin::metrics::recorder::EpochCounts;
 use serin::router::settings::{RouterConfig, Timeouts};
 use serin::router::table::{RouteSpec, SteeringSpec};
-use serin_core::analysis::mirror::Stratum;
+use serin_core::analysis::mirror::SampleKind;
 use serin_core::lambda::function::Revision;
 use serin_core::model::weight::Weight;
 use serin_core::plan::{Mirror, MirrorMethods};
@@ -51,7 +51,7 @@ fn routed(spec: RouteSpec, one: &Version) -> TestRouter {
     router
 }
 
-fn of(router: &TestRouter, stratum: Stratum) -> EpochCounts {
+fn of(router: &TestRouter, stratum: SampleKind) -> EpochCounts {
     let epochs = router.epochs();
     epochs.into_iter().find(|epoch| epoch.stratum == stratum && epoch.routing.additional.is_some()).unwrap()
 }
@@ -71,13 +71,13 @@ fn what_stable_answers_of_it_the_canary_answers_too() {
     }
     let (by_one, by_two) = (answers["1"], answers["2"]);
     assert_eq!(by_one + by_two, REQUESTS);
-    until("every copy has ended", || of(&router, Stratum::Copied).additional.completed == by_one);
-    let aside = of(&router, Stratum::Mirrored);
+    until("every copy has ended", || of(&router, SampleKind::MirrorCopy).additional.completed == by_one);
+    let aside = of(&router, SampleKind::MirrorSource);
     assert_eq!((aside.primary.dispatched, aside.additional.dispatched), (by_one, by_two));
     assert_eq!((aside.primary.failures.total(), aside.additional.failures.total()), (0, by_two));
-    let copies = of(&router, Stratum::Copied);
+    let copies = of(&router, SampleKind::MirrorCopy);
     assert_eq!((copies.primary.dispatched, copies.additional.failures.total()), (0, by_one));
-    assert_eq!(of(&router, Stratum::Drawn).primary.dispatched, 0);
+    assert_eq!(of(&router, SampleKind::Weighted).primary.dispatched, 0);
 
     let asked = asked.lock().unwrap();
     assert_eq!(asked.len() as u64, REQUESTS);
@@ -105,9 +105,9 @@ fn a_share_is_set_aside_and_the_rest_is_drawn_as_ever() {
         let counts = of(&router, stratum);
         (counts.primary.dispatched, counts.additional.dispatched)
     };
-    let (aside, drawn) = (sum(Stratum::Mirrored), sum(Stratum::Drawn));
+    let (aside, drawn) = (sum(SampleKind::MirrorSource), sum(SampleKind::Weighted));
     assert_eq!(aside.0 + aside.1 + drawn.0 + drawn.1, 2000);
-    assert_eq!(sum(Stratum::Copied), (0, aside.0));
+    assert_eq!(sum(SampleKind::MirrorCopy), (0, aside.0));
     for (found, of, share) in [
         (aside.0 + aside.1, 2000, 0.25),
         (aside.1, aside.0 + aside.1, 0.5),
@@ -129,14 +129,14 @@ fn a_canary_without_a_weight_gets_copies_and_nobody_else() {
         assert_eq!((answer.status, answer.version()), (200, Some("1")));
     }
     client.post("/shop:live/x", &[], "body");
-    until("every copy has ended", || of(&router, Stratum::Copied).additional.completed == 50);
-    let (aside, drawn) = (of(&router, Stratum::Mirrored), of(&router, Stratum::Drawn));
+    until("every copy has ended", || of(&router, SampleKind::MirrorCopy).additional.completed == 50);
+    let (aside, drawn) = (of(&router, SampleKind::MirrorSource), of(&router, SampleKind::Weighted));
     assert_eq!((aside.primary.dispatched, aside.additional.dispatched), (50, 0));
     assert_eq!((drawn.primary.dispatched, drawn.additional.dispatched), (1, 0));
     assert_eq!(asked.lock().unwrap().len(), 50);
     // A tester gets it, and is no copy.
     assert_eq!(client.ask("GET", "/shop:live/x", &["x-serin-version: 2"]).status, 500);
-    assert_eq!(of(&router, Stratum::Copied).additional.dispatched, 50);
+    assert_eq!(of(&router, SampleKind::MirrorCopy).additional.dispatched, 50);
 }
 
 #[test]
@@ -150,8 +150,8 @@ fn what_may_change_something_is_not_copied_unless_allowed() {
     client.send("GET /shop:live/x HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\n\r\nbody");
     client.answer();
     client.ask("GET", "/shop:live/x", &["x-serin-version: 1"]);
-    assert_eq!(of(&router, Stratum::Mirrored).primary.dispatched, 0);
-    assert_eq!(of(&router, Stratum::Drawn).primary.dispatched, 3, "and the one that named its version");
+    assert_eq!(of(&router, SampleKind::MirrorSource).primary.dispatched, 0);
+    assert_eq!(of(&router, SampleKind::Weighted).primary.dispatched, 3, "and the one that named its version");
 
     router
         .publish(RouteSpec { epoch: Revision(2), ..mirrored(1, 1_000_000, MirrorMethods::Any, &one, &two) });
@@ -184,9 +184,9 @@ fn nobody_waits_for_a_copy_and_copies_are_no_flood() {
     for _ in 0..600 {
         assert_eq!(client.get("/shop:live/x").text(), "one");
     }
-    assert_eq!(of(&router, Stratum::Copied).additional.dispatched, 256);
-    assert_eq!(of(&router, Stratum::Mirrored).primary.dispatched, 256);
-    assert_eq!(of(&router, Stratum::Drawn).primary.dispatched, 344, "set aside is only what is copied");
+    assert_eq!(of(&router, SampleKind::MirrorCopy).additional.dispatched, 256);
+    assert_eq!(of(&router, SampleKind::MirrorSource).primary.dispatched, 256);
+    assert_eq!(of(&router, SampleKind::Weighted).primary.dispatched, 344, "set aside is only what is copied");
 }
 
 #[test]
@@ -200,7 +200,7 @@ fn a_body_that_does_not_come_reaches_no_version_and_is_the_clients_fault() {
     client.send("POST /shop:live/x HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\n\r\nbo");
     let answer = client.answer();
     assert_eq!((answer.status, answer.header("x-serin-error")), (408, Some("request-body")), "{answer:?}");
-    for stratum in [Stratum::Mirrored, Stratum::Copied, Stratum::Drawn] {
+    for stratum in [SampleKind::MirrorSource, SampleKind::MirrorCopy, SampleKind::Weighted] {
         let counts = of(&router, stratum);
         assert_eq!(counts.primary.dispatched + counts.additional.dispatched, 0, "{stratum:?}");
     }

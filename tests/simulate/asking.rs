@@ -17,7 +17,7 @@ fn a_world_that_agrees_lets_it_through_and_one_that_is_down_holds_it() {
     let through = run(&plan, &traffic, HOURS, 1);
     assert_eq!(through.phase, "Succeeded", "{through:?}");
     assert!(through.elapsed >= Duration::from_secs(600), "{through:?}");
-    let down = run_asking(&plan, &traffic, HOURS, 1, &|_, errand, _| match errand.question {
+    let down = run_asking(&plan, &traffic, HOURS, 1, &|_, check, _| match check.question {
         Question::Metric { .. } => Answer::Reading(Reading::Nothing("connection refused".to_owned())),
         Question::Hook { .. } => Answer::Hook(HookAnswer::Agreed(200)),
     });

@@ -5,7 +5,7 @@ use serin::chance;
 use serin_core::analysis::boundary::Margin;
 use serin_core::analysis::dispersion::DispersionRule;
 use serin_core::analysis::evidence::{Block, Evidence, Settings};
-use serin_core::analysis::mirror::Stratum;
+use serin_core::analysis::mirror::SampleKind;
 use serin_core::analysis::past::Past;
 use serin_core::analysis::{Arms, Counts};
 use serin_core::lambda::function::Revision;
@@ -31,7 +31,7 @@ fn plays(seed: u64, canary_rates: [f64; 2], stable_rates: [f64; 2], requests: u3
     let mut evidence = Evidence::begin(Uptime(0), Past::warmed(100.0, 2000.0));
     let mut canary_failures = 0;
     for request in 0..requests {
-        let mut blocks = [Stratum::Mirrored, Stratum::Copied, Stratum::Drawn]
+        let mut blocks = [SampleKind::MirrorSource, SampleKind::MirrorCopy, SampleKind::Weighted]
             .map(|stratum| Block { stratum, ..Block::of_counts(Revision(1), weight, Arms::default()) });
         let mut draw = |share: f64| chance.random::<f64>() < share;
         // Only one kind may be copied, and of that every second request.

@@ -20,7 +20,7 @@ use crate::access::parameters::Parameters;
 use crate::api::Api;
 use crate::clock;
 use crate::code::{CodeError, Held, ZIP_BYTES_MAX};
-use serin_core::commands::{Action, Belief, Change};
+use serin_core::commands::{Action, Change, Precondition};
 use serin_core::lambda::configure::ConfigurationChange;
 use serin_core::lambda::function::{Configuration, Target};
 use serin_core::lambda::process::{Architecture, CodeSha256, ProcessTarget, Runtime};
@@ -253,7 +253,7 @@ pub async fn update(
     let architecture = read?;
     let (publish, dry_run) =
         (body.flag("Publish")?.unwrap_or_default(), body.flag("DryRun")?.unwrap_or_default());
-    let belief = Belief { revision_id: body.text("RevisionId")?, code_sha256: None };
+    let precondition = Precondition { revision_id: body.text("RevisionId")?, code_sha256: None };
     match api.control.world().function(&scope.function) {
         None => {
             return Err(LambdaError::not_found(format!("Function not found: {}", scope.arn(None))));
@@ -267,7 +267,7 @@ pub async fn update(
     let update = api.updates.begin(&scope)?;
     let (held, code_bytes) = take(&api, &body).await?;
     let change = Change::Code { code_sha256: held.digest(), code_bytes, architecture, publish, dry_run };
-    let action = Action::UpdateFunction { function: scope.function.clone(), change, belief };
+    let action = Action::UpdateFunction { function: scope.function.clone(), change, precondition };
     let reply = ask(&api, &asked.caller, &scope, action).await;
     drop(update);
     release(&api, held);
@@ -297,9 +297,9 @@ pub async fn update_configuration(
     check_targets(&api, &asked.caller, change.dead_letter.iter().flatten().map(String::as_str))?;
     change.runtime = body.text("Runtime")?.as_deref().map(configuration::runtime).transpose()?;
     api.updates.check(&scope)?;
-    let belief = Belief { revision_id: body.text("RevisionId")?, code_sha256: None };
+    let precondition = Precondition { revision_id: body.text("RevisionId")?, code_sha256: None };
     let change = Change::Configuration(Box::new(change));
-    let action = Action::UpdateFunction { function: scope.function.clone(), change, belief };
+    let action = Action::UpdateFunction { function: scope.function.clone(), change, precondition };
     let reply = ask(&api, &asked.caller, &scope, action).await?;
     configured(&api, &scope, reply, StatusCode::OK, Stage::Updating, false)
 }

@@ -18,7 +18,7 @@ use super::validate::Violations;
 use super::{Naming, Scope, ask, unexpected};
 use crate::api::Api;
 use crate::code::{UNPACKED_BYTES_MAX, ZIP_BYTES_MAX};
-use serin_core::commands::{Action, Reply, Upkeep};
+use serin_core::commands::{Action, FunctionSettingsChange, Reply};
 use serin_core::lambda::alias::AliasId;
 use serin_core::lambda::concurrency::{ACCOUNT_CONCURRENCY, Provisioned};
 use serin_core::lambda::process::CodeSha256;
@@ -42,7 +42,10 @@ pub async fn reserve(
         return Err(LambdaError::not_found(format!("Function not found: {}", scope.arn(Some("$LATEST")))));
     }
     let executions = asked_for.and_then(|executions| u32::try_from(executions).ok()).unwrap_or_default();
-    let action = Action::Upkeep(scope.function.clone(), Upkeep::Reserve(Some(executions)));
+    let action = Action::FunctionSettingsChange(
+        scope.function.clone(),
+        FunctionSettingsChange::Reserve(Some(executions)),
+    );
     ask(&api, &asked.caller, &scope, action).await?;
     Ok(Json(json!({ "ReservedConcurrentExecutions": executions })).into_response())
 }
@@ -63,7 +66,8 @@ pub async fn reserved(State(api): State<Api>, asked: Asked) -> Result<Response, 
 /// DeleteFunctionConcurrency.
 pub async fn unreserve(State(api): State<Api>, asked: Asked) -> Result<Response, LambdaError> {
     let scope = asked.function(&api, Naming::Plain, |_| {})?;
-    let action = Action::Upkeep(scope.function.clone(), Upkeep::Reserve(None));
+    let action =
+        Action::FunctionSettingsChange(scope.function.clone(), FunctionSettingsChange::Reserve(None));
     ask(&api, &asked.caller, &scope, action).await?;
     Ok(StatusCode::NO_CONTENT.into_response())
 }
@@ -163,7 +167,10 @@ pub async fn provision(
         Some(executions) => violations.range("provisionedConcurrentExecutions", executions, 1, i64::MAX),
     })?;
     let executions = asked_for.and_then(|executions| u32::try_from(executions).ok()).unwrap_or(1);
-    let action = Action::Upkeep(scope.function.clone(), Upkeep::Provision(qualifier, Some(executions)));
+    let action = Action::FunctionSettingsChange(
+        scope.function.clone(),
+        FunctionSettingsChange::Provision(qualifier, Some(executions)),
+    );
     let reply = ask(&api, &asked.caller, &scope, action).await?;
     let Reply::Provisioned(provisioned) = reply else { return Err(unexpected(&reply)) };
     Ok((StatusCode::ACCEPTED, Json(shape(&provisioned, 0, "IN_PROGRESS", None))).into_response())
@@ -215,7 +222,10 @@ async fn list(api: &Api, asked: &Asked) -> Result<Response, LambdaError> {
 /// DeleteProvisionedConcurrencyConfig; deleting what is not there succeeds.
 pub async fn unprovision(State(api): State<Api>, asked: Asked) -> Result<Response, LambdaError> {
     let (scope, qualifier) = provisionable(&api, &asked, NOT_PROVISIONED, |_| {})?;
-    let action = Action::Upkeep(scope.function.clone(), Upkeep::Provision(qualifier, None));
+    let action = Action::FunctionSettingsChange(
+        scope.function.clone(),
+        FunctionSettingsChange::Provision(qualifier, None),
+    );
     ask(&api, &asked.caller, &scope, action).await?;
     Ok(StatusCode::NO_CONTENT.into_response())
 }

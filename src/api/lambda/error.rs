@@ -6,8 +6,8 @@ use axum::response::{IntoResponse, Response};
 use serde_json::{Map, Value, json};
 
 use super::Scope;
-use crate::access::Stranger;
-use crate::control::handle::DoorError;
+use crate::access::AuthError;
+use crate::control::handle::CommandError;
 use crate::store::StoreError;
 use serin_core::commands::Refusal;
 use serin_core::lambda::alias::RoutingFault;
@@ -162,7 +162,7 @@ impl LambdaError {
     }
 
     /// Somebody who is not known.
-    pub fn stranger(stranger: &Stranger) -> LambdaError {
+    pub fn stranger(stranger: &AuthError) -> LambdaError {
         let error = LambdaError::new(StatusCode::FORBIDDEN, stranger.type_name(), stranger.to_string());
         LambdaError { fault_of: None, ..error }
     }
@@ -179,27 +179,27 @@ impl LambdaError {
     }
 
     /// What the control plane answered, in Lambda's words.
-    pub(in crate::api) fn of(error: DoorError, scope: &Scope) -> LambdaError {
+    pub(in crate::api) fn of(error: CommandError, scope: &Scope) -> LambdaError {
         match error {
-            DoorError::Refused(refusal) => LambdaError::refused(refusal, scope),
-            other @ (DoorError::NotStored(_) | DoorError::Owed(_) | DoorError::Closed) => {
+            CommandError::Refused(refusal) => LambdaError::refused(refusal, scope),
+            other @ (CommandError::NotStored(_) | CommandError::Owed(_) | CommandError::Closed) => {
                 LambdaError::failed(&other)
             }
         }
     }
 
     /// What kept the control plane from answering.
-    pub(super) fn failed(error: &DoorError) -> LambdaError {
+    pub(super) fn failed(error: &CommandError) -> LambdaError {
         match error {
-            DoorError::NotStored(source) | DoorError::Owed(source)
+            CommandError::NotStored(source) | CommandError::Owed(source)
                 if matches!(**source, StoreError::Full) =>
             {
                 LambdaError::full(error.to_string())
             }
-            error @ (DoorError::Refused(_)
-            | DoorError::NotStored(_)
-            | DoorError::Owed(_)
-            | DoorError::Closed) => LambdaError::unavailable(error.to_string()),
+            error @ (CommandError::Refused(_)
+            | CommandError::NotStored(_)
+            | CommandError::Owed(_)
+            | CommandError::Closed) => LambdaError::unavailable(error.to_string()),
         }
     }
 

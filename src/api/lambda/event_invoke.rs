@@ -13,7 +13,7 @@ use super::request::{Asked, Body, Payload};
 use super::validate::{Violations, is_arn};
 use super::{Naming, Scope, ask, unexpected};
 use crate::api::Api;
-use serin_core::commands::{Action, EventInvokeChange, Reply, Upkeep};
+use serin_core::commands::{Action, EventInvokeChange, FunctionSettingsChange, Reply};
 use serin_core::lambda::concurrency::EventInvoke;
 use serin_core::model::arn::{Qualifier, VersionId};
 use serin_core::model::time::Timestamp;
@@ -163,7 +163,10 @@ async fn store(
     check_services(&read)?;
     let targets = read.destinations.iter().flat_map(|(success, failure)| [success, failure]);
     check_targets(api, &asked.caller, targets.flatten().map(String::as_str))?;
-    let action = Action::Upkeep(scope.function.clone(), Upkeep::EventInvoke(parsed, change(read.config)));
+    let action = Action::FunctionSettingsChange(
+        scope.function.clone(),
+        FunctionSettingsChange::EventInvoke(parsed, change(read.config)),
+    );
     match ask(api, &asked.caller, &scope, action).await {
         Ok(Reply::EventInvoke(config)) => Ok(Json(shape(&scope, &qualifier, &config)).into_response()),
         Ok(other) => Err(unexpected(&other)),
@@ -210,8 +213,8 @@ pub async fn delete(State(api): State<Api>, asked: Asked) -> Result<Response, La
         Ok(qualifier) => qualifier,
         Err(_) => return Err(absent()),
     };
-    let upkeep = Upkeep::EventInvoke(parsed, EventInvokeChange::Delete);
-    let action = Action::Upkeep(scope.function.clone(), upkeep);
+    let upkeep = FunctionSettingsChange::EventInvoke(parsed, EventInvokeChange::Delete);
+    let action = Action::FunctionSettingsChange(scope.function.clone(), upkeep);
     ask(&api, &asked.caller, &scope, action).await.map_err(|error| match error.is_not_found() {
         true => absent(),
         false => error,

@@ -13,7 +13,7 @@ use super::shape::{Shown, Stage};
 use super::validate::Violations;
 use super::{Naming, Scope, ask};
 use crate::api::Api;
-use serin_core::commands::{Action, Belief, Reply};
+use serin_core::commands::{Action, Precondition, Reply};
 use serin_core::lambda::alias::AliasId;
 use serin_core::lambda::function::Function;
 use serin_core::model::arn::{Qualifier, VersionId};
@@ -199,14 +199,18 @@ pub async fn publish(
 ) -> Result<Response, LambdaError> {
     let body = Body::read(&bytes)?;
     let description = body.text("Description")?;
-    let belief = Belief { revision_id: body.text("RevisionId")?, code_sha256: body.text("CodeSha256")? };
+    let precondition =
+        Precondition { revision_id: body.text("RevisionId")?, code_sha256: body.text("CodeSha256")? };
     let scope = asked.function(&api, Naming::Plain, |violations| {
         description.iter().for_each(|text| violations.length("description", text, 0, 256));
     })?;
     super::configuration::refuse_foreign(&body)?;
     api.updates.check(&scope)?;
-    let belief = Belief { code_sha256: belief.code_sha256.filter(|digest| !digest.is_empty()), ..belief };
-    let action = Action::PublishLatest { function: scope.function.clone(), description, belief };
+    let precondition = Precondition {
+        code_sha256: precondition.code_sha256.filter(|digest| !digest.is_empty()),
+        ..precondition
+    };
+    let action = Action::PublishLatest { function: scope.function.clone(), description, precondition };
     let reply = ask(&api, &asked.caller, &scope, action).await?;
     configured(&api, &scope, reply, StatusCode::CREATED, Stage::Settled, true)
 }

@@ -29,7 +29,7 @@ use super::Api;
 use crate::api::caller::Caller;
 use crate::chance;
 use crate::clock;
-use crate::control::handle::DoorError;
+use crate::control::handle::CommandError;
 use error::LambdaError;
 use serin_core::commands::{Action, Command, Refusal, Reply};
 use serin_core::model::arn::{Called, FunctionName, FunctionRef, Place};
@@ -164,7 +164,7 @@ async fn ask(api: &Api, caller: &Caller, scope: &Scope, action: Action) -> Resul
 async fn submit(api: &Api, caller: &Caller, action: Action) -> Result<Result<Reply, Refusal>, LambdaError> {
     match api.submit(command(caller, action)).await {
         Ok(reply) => Ok(Ok(reply)),
-        Err(DoorError::Refused(refusal)) => Ok(Err(refusal)),
+        Err(CommandError::Refused(refusal)) => Ok(Err(refusal)),
         Err(other) => Err(LambdaError::failed(&other)),
     }
 }

@@ -14,7 +14,7 @@ use super::request::{Asked, Body, Payload};
 use super::validate::{Violations, is_account};
 use super::{Naming, Scope, ask, submit};
 use crate::api::Api;
-use serin_core::commands::{Action, Refusal, TagChange, Upkeep};
+use serin_core::commands::{Action, FunctionSettingsChange, Refusal, TagChange};
 
 const RESOURCE_PATTERN: &str = r"arn:(aws[a-zA-Z-]*):lambda:(eusc-)?[a-z]{2}((-gov)|(-iso([a-z]?)))?-[a-z]+-\d{1}:\d{12}:(function:[a-zA-Z0-9-_]+(:(\$LATEST|[a-zA-Z0-9-_]+))?|code-signing-config:csc-[a-z0-9]{17}|event-source-mapping:[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{12}|(capacity-provider|network-connector):[a-zA-Z0-9-_]{1,64})";
 const TAG_PATTERN: &str = r"([\p{L}\p{Z}\p{N}_.:/=+\-@]*)";
@@ -105,10 +105,11 @@ async fn change(
     match resource {
         Resource::Function(scope) => {
             let upkeep = match tags {
-                TagChange::Tag(tags) => Upkeep::Tag(tags),
-                TagChange::Untag(keys) => Upkeep::Untag(keys),
+                TagChange::Tag(tags) => FunctionSettingsChange::Tag(tags),
+                TagChange::Untag(keys) => FunctionSettingsChange::Untag(keys),
             };
-            ask(api, &asked.caller, scope, Action::Upkeep(scope.function.clone(), upkeep)).await?;
+            ask(api, &asked.caller, scope, Action::FunctionSettingsChange(scope.function.clone(), upkeep))
+                .await?;
         }
         Resource::Mapping(id) => match submit(api, &asked.caller, Action::TagEventSource(*id, tags)).await? {
             Ok(_) => {}

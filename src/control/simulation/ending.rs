@@ -11,7 +11,7 @@ use crate::control::simulation::script::Fault;
 use serin_core::commands::{Action, RolloutRef, Verb};
 use serin_core::lambda::alias::AliasId;
 use serin_core::plan::Step;
-use serin_core::rollout::{Phase, Resumption, RolloutId};
+use serin_core::rollout::{DriftResolution, Phase, RolloutId};
 
 impl Machine {
     /// Nothing goes wrong any more, people do what they are waited for, and requests come: everything ends, or says what
@@ -54,7 +54,7 @@ impl Machine {
         let target = RolloutRef::Id(rollout.record.id);
         let verb = match (&rollout.record.phase, rollout.current_step()) {
             (Phase::Paused(_), _) if rollout.record.drift.is_some() => {
-                Verb::Resume(Some(Resumption::Restore))
+                Verb::Resume(Some(DriftResolution::Restore))
             }
             (Phase::Paused(_), _) | (_, Some(Step::Pause)) => Verb::Resume(None),
             (_, Some(Step::Approval(_))) => Verb::Approve,

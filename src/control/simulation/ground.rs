@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use super::script::{Effect, Mood};
 use crate::clock::{self, Clock};
 use crate::control::data_plane::DataPlane;
-use crate::metrics::outside::{Asker, Inquiry, Settings, What as Asked};
+use crate::metrics::outside::{Asker, CheckRequest, Settings, What as Asked};
 use crate::router::table::{Edit, RoutingTable};
 use crate::store::{Disk, Fate, Reader, StoreError};
 use serin_core::lambda::alias::{AliasId, Routing};
@@ -223,7 +223,7 @@ struct Outsiders {
 }
 
 struct Asking {
-    inquiry: Inquiry,
+    inquiry: CheckRequest,
     answered: Box<dyn FnOnce(Answer) + Send>,
 }
 
@@ -268,7 +268,7 @@ impl Outside {
 impl Asker for Outside {
     fn ask(
         &self,
-        inquiry: Inquiry,
+        inquiry: CheckRequest,
         _: Arc<Settings>,
         _: Arc<dyn Clock>,
         answered: Box<dyn FnOnce(Answer) + Send>,

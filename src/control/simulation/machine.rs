@@ -17,7 +17,7 @@ use super::rules::Rules;
 use super::script::{Effect, Happening, Mood, What};
 use crate::chance;
 use crate::clock::Clock;
-use crate::control::handle::{Control, DoorError, Inbox, Parts};
+use crate::control::handle::{CommandError, Control, Inbox, Parts};
 use crate::control::scheduler::Scheduler;
 use crate::metrics::recorder::{Recorder, Writer as Counting};
 use crate::router::table::RoutingTable;
@@ -288,7 +288,7 @@ impl Machine {
     pub(super) fn turn(
         &mut self,
         commands: Vec<Command>,
-    ) -> Result<Option<Vec<Result<Reply, DoorError>>>, Fault> {
+    ) -> Result<Option<Vec<Result<Reply, CommandError>>>, Fault> {
         let answers = self.bare_turn(commands)?;
         let mut restless = 0;
         while self.mood != Mood::Late && self.outside.is_asked() {
@@ -305,7 +305,7 @@ impl Machine {
     pub(super) fn bare_turn(
         &mut self,
         commands: Vec<Command>,
-    ) -> Result<Option<Vec<Result<Reply, DoorError>>>, Fault> {
+    ) -> Result<Option<Vec<Result<Reply, CommandError>>>, Fault> {
         let process = self.process.as_mut().expect("a process runs between happenings");
         let (askers, answers): (Vec<_>, Vec<_>) = commands.iter().map(|_| oneshot::channel()).unzip();
         let turned = catch_unwind(AssertUnwindSafe(|| {

@@ -8,7 +8,7 @@ use super::machine::{Machine, REQUESTS_A_TURN};
 use super::plans::PLANS;
 use crate::chance;
 use crate::clock::{self, Clock};
-use crate::control::handle::DoorError;
+use crate::control::handle::CommandError;
 use crate::control::simulation::script::Fault;
 use crate::metrics::recorder::{Arm, FailureKind, FailureNote};
 use serin_core::commands::{Action, Command, IdempotencyKey, RolloutRef, Trigger, Verb};
@@ -18,7 +18,7 @@ use serin_core::lambda::settings::Settings;
 use serin_core::model::actor::{Actor, Standing};
 use serin_core::model::arn::{FunctionName, VersionId, VersionNumber};
 use serin_core::model::weight::Weight;
-use serin_core::rollout::Resumption;
+use serin_core::rollout::DriftResolution;
 
 impl Machine {
     /// Asks for something, and holds the answer against what then is; `twice` asks again with the same key.
@@ -41,10 +41,10 @@ impl Machine {
         let answers = self.turn(vec![command.clone()])?;
         let noted = self.rules.noted(&tag);
         match answers.as_ref().and_then(|answers| answers.first()) {
-            Some(Err(DoorError::Refused(_))) if noted > 0 => {
+            Some(Err(CommandError::Refused(_))) if noted > 0 => {
                 return Err(format!("I9: {tag} was refused, and the journal tells of it"));
             }
-            Some(Err(DoorError::NotStored(_))) if noted > 0 => {
+            Some(Err(CommandError::NotStored(_))) if noted > 0 => {
                 return Err(format!("I9: {tag} was not stored, and the journal tells of it"));
             }
             Some(_) | None => {}
@@ -116,7 +116,7 @@ impl Machine {
         let step = rollout.as_ref().map_or(0, |rollout| rollout.record.step);
         let step = if argument > 240 { step + 1 } else { step };
         let resumption =
-            [None, Some(Resumption::Restore), Some(Resumption::Adopt)][usize::from(argument) % 3];
+            [None, Some(DriftResolution::Restore), Some(DriftResolution::Adopt)][usize::from(argument) % 3];
         let (name, verb) = match verb % 10 {
             0 | 1 => ("promote", Verb::Promote { step, full: false }),
             2 => ("promote --full", Verb::Promote { step, full: true }),

@@ -8,7 +8,7 @@ use ureq::http::{Request, Response, StatusCode};
 use ureq::tls::{Certificate, PemItem, RootCerts, TlsConfig, parse_pem};
 use ureq::{Agent, Body};
 
-use super::{Inquiry, Settings};
+use super::{CheckRequest, Settings};
 use crate::config::{PlanCa, Withheld};
 use serin_core::plan::{Value, Webhook};
 
@@ -40,7 +40,7 @@ pub(super) fn query(
 }
 
 /// Posts to a web hook what it is about, once.
-pub(super) fn post(settings: &Settings, hook: &Webhook, inquiry: &Inquiry) -> Result<Reply, String> {
+pub(super) fn post(settings: &Settings, hook: &Webhook, inquiry: &CheckRequest) -> Result<Reply, String> {
     let url = settings.url(&hook.url)?;
     let body = serde_json::to_vec(&inquiry.subject).expect("a subject is plain data");
     let mut request = Request::builder()

@@ -50,7 +50,7 @@ impl Settings {
 
 /// A question, with all it takes to ask it.
 #[derive(Clone, Debug)]
-pub struct Inquiry {
+pub struct CheckRequest {
     /// What is asked.
     pub what: What,
     /// What web hooks are told.
@@ -103,7 +103,7 @@ pub struct Arm {
 }
 
 /// Asks, and waits for the answer; `now` tells the wall time.
-pub fn ask(inquiry: &Inquiry, settings: &Settings, now: &dyn Fn() -> Timestamp) -> Answer {
+pub fn ask(inquiry: &CheckRequest, settings: &Settings, now: &dyn Fn() -> Timestamp) -> Answer {
     match &inquiry.what {
         What::Consent(hook) => Answer::Hook(match call::post(settings, hook, inquiry) {
             Ok(reply) if (200..300).contains(&reply.status) => HookAnswer::Agreed(reply.status),
@@ -120,7 +120,7 @@ pub fn ask(inquiry: &Inquiry, settings: &Settings, now: &dyn Fn() -> Timestamp) 
 }
 
 /// A number from a web hook, which is tried again as often as it says while it gives none.
-fn number_of(settings: &Settings, hook: &Webhook, inquiry: &Inquiry) -> Reading {
+fn number_of(settings: &Settings, hook: &Webhook, inquiry: &CheckRequest) -> Reading {
     let mut tried = 0;
     loop {
         let reading =

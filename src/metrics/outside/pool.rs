@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use super::{Inquiry, Settings, ask};
+use super::{CheckRequest, Settings, ask};
 use crate::clock::Clock;
 use serin_core::rollout::Answer;
 
@@ -17,7 +17,7 @@ pub trait Asker: Send {
     /// Asks, and calls `answered` with what comes back, later and on another thread; never waits.
     fn ask(
         &self,
-        inquiry: Inquiry,
+        inquiry: CheckRequest,
         settings: Arc<Settings>,
         clock: Arc<dyn Clock>,
         answered: Box<dyn FnOnce(Answer) + Send>,
@@ -27,7 +27,7 @@ pub trait Asker: Send {
 impl Asker for Pool {
     fn ask(
         &self,
-        inquiry: Inquiry,
+        inquiry: CheckRequest,
         settings: Arc<Settings>,
         clock: Arc<dyn Clock>,
         answered: Box<dyn FnOnce(Answer) + Send>,

@@ -18,7 +18,7 @@ use crate::clock;
 use serin_core::analysis::cohort::{COHORT_MS, EDGES, Slot, Tally, ladder};
 use serin_core::analysis::latency::Edges;
 use serin_core::analysis::marks::{Marks, Visit};
-use serin_core::analysis::mirror::Stratum;
+use serin_core::analysis::mirror::SampleKind;
 use serin_core::analysis::patience::LEAST_WAIT;
 use serin_core::analysis::users::UserTally;
 use serin_core::lambda::alias::{AliasId, Routing};
@@ -153,7 +153,13 @@ impl ArmCells {
 /// What the requests were addressed to.
 pub(super) enum Subject {
     /// An alias at one of its revisions, or the part of its requests that are mirrored.
-    Alias { alias: Arc<AliasId>, epoch: Revision, routing: Routing, stratum: Stratum, log: Arc<FailureLog> },
+    Alias {
+        alias: Arc<AliasId>,
+        epoch: Revision,
+        routing: Routing,
+        stratum: SampleKind,
+        log: Arc<FailureLog>,
+    },
     /// A version by its number, or `$LATEST`.
     Version,
 }
@@ -180,7 +186,7 @@ pub struct EpochCounters {
 impl EpochCounters {
     pub(super) fn of_alias(
         (alias, log, edges): (&Arc<AliasId>, &Arc<FailureLog>, &Arc<EdgesInForce>),
-        (epoch, routing, stratum): (Revision, &Routing, Stratum),
+        (epoch, routing, stratum): (Revision, &Routing, SampleKind),
         canary: Option<VersionNumber>,
         common: &Arc<Common>,
     ) -> EpochCounters {

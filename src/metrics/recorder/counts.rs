@@ -4,7 +4,7 @@ use std::fmt;
 use std::ops::Range;
 
 use serin_core::analysis::cohort::Tally;
-use serin_core::analysis::mirror::Stratum;
+use serin_core::analysis::mirror::SampleKind;
 use serin_core::analysis::users::UserTally;
 use serin_core::lambda::alias::Routing;
 use serin_core::lambda::function::Revision;
@@ -157,7 +157,7 @@ pub struct EpochCounts {
     /// The weights all of its requests were drawn by.
     pub routing: Routing,
     /// How the requests came to their versions.
-    pub stratum: Stratum,
+    pub stratum: SampleKind,
     /// Requests that the function version got.
     pub primary: Counts,
     /// Requests that the additional version got; zero without one.
@@ -184,7 +184,7 @@ pub struct EpochSample {
     /// The weights all of its requests were drawn by.
     pub routing: Routing,
     /// How the requests came to their versions.
-    pub stratum: Stratum,
+    pub stratum: SampleKind,
     /// The versions the routing names, the function version first.
     pub versions: Vec<(VersionId, VersionCounts)>,
     /// Its baseline, where there is one.

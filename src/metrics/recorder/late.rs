@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use super::cells::{Arm, Subject};
 use super::counts::{Counts, EpochCounts, FailureKind, VersionCounts};
 use super::{Recorder, locked};
-use serin_core::analysis::mirror::Stratum;
+use serin_core::analysis::mirror::SampleKind;
 use serin_core::lambda::alias::{AliasId, Routing};
 use serin_core::lambda::function::Revision;
 use serin_core::model::histogram::{BUCKETS, HistogramSnapshot};
@@ -22,7 +22,7 @@ pub struct Late {
     epoch: Revision,
     routing: Routing,
     #[serde(default)]
-    stratum: Stratum,
+    stratum: SampleKind,
     primary: LateArm,
     additional: LateArm,
     /// Of its baseline; a process that knows of none says nothing, and hears nothing of it.

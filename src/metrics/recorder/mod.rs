@@ -26,7 +26,7 @@ use cells::{Common, EdgesInForce, Subject};
 use recent::FailureLog;
 use serin_core::analysis::cohort::Slot;
 use serin_core::analysis::latency::Edges;
-use serin_core::analysis::mirror::Stratum;
+use serin_core::analysis::mirror::SampleKind;
 use serin_core::lambda::alias::{AliasId, Routing};
 use serin_core::lambda::function::Revision;
 use serin_core::model::arn::{FunctionName, VersionId, VersionNumber};
@@ -123,7 +123,7 @@ impl Recorder {
             serving.set_canary(canary);
             return Arc::clone(serving);
         }
-        let counters = self.counters(&ledger, (epoch, routing, Stratum::Drawn), canary);
+        let counters = self.counters(&ledger, (epoch, routing, SampleKind::Weighted), canary);
         pages.epochs.push(Arc::clone(&counters));
         let superfluous = pages.epochs.len().saturating_sub(1 + SUPERSEDED_MAX);
         pages.retire_first(superfluous);
@@ -136,7 +136,7 @@ impl Recorder {
     pub fn open_beside(
         &self,
         alias: &AliasId,
-        (epoch, routing, stratum): (Revision, &Routing, Stratum),
+        (epoch, routing, stratum): (Revision, &Routing, SampleKind),
         canary: Option<VersionNumber>,
     ) -> Arc<EpochCounters> {
         let ledger = self.ledger_or_new(alias);
@@ -331,7 +331,7 @@ impl Recorder {
     fn counters(
         &self,
         ledger: &Ledger,
-        of: (Revision, &Routing, Stratum),
+        of: (Revision, &Routing, SampleKind),
         canary: Option<VersionNumber>,
     ) -> Arc<EpochCounters> {
         Arc::new(EpochCounters::of_alias(
@@ -410,7 +410,7 @@ impl Pages {
 
 /// The counts of an epoch by version; of copies only the canary gets any.
 fn series(counters: &EpochCounters) -> Vec<(Series, VersionCounts)> {
-    let are_copies = matches!(counters.subject(), Subject::Alias { stratum: Stratum::Copied, .. });
+    let are_copies = matches!(counters.subject(), Subject::Alias { stratum: SampleKind::MirrorCopy, .. });
     let part = if are_copies { Part::Copies } else { Part::Requests };
     let counts = counters.version_counts().into_iter().map(|(version, counts)| ((version, part), counts));
     let counts =

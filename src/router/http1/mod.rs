@@ -19,7 +19,7 @@ use hyper::http::{request, response};
 use hyper::{HeaderMap, Method};
 use tokio::net::TcpStream;
 
-use super::plain::{Outbox, PlainIo};
+use super::plain::{PlainIo, WriteBatcher};
 use super::upload::UpstreamBody;
 use framing::{Framing, Step};
 #[cfg(any(test, feature = "fuzzing"))]
@@ -76,7 +76,7 @@ pub(super) enum Broken {
 
 impl Connection {
     /// A connection over which nothing was said yet.
-    pub(super) fn new(stream: TcpStream, outbox: &std::rc::Rc<Outbox>) -> Connection {
+    pub(super) fn new(stream: TcpStream, outbox: &std::rc::Rc<WriteBatcher>) -> Connection {
         Connection {
             io: PlainIo::new(stream, outbox),
             input: BytesMut::new(),

@@ -154,7 +154,7 @@ fn a_reason_of_its_own_is_kept() {
 }
 
 /// A version that says what it is given and then `answer`, beside a connection to it.
-async fn beside(answer: &'static [u8]) -> (Connection, Rc<Outbox>, std::thread::JoinHandle<Vec<u8>>) {
+async fn beside(answer: &'static [u8]) -> (Connection, Rc<WriteBatcher>, std::thread::JoinHandle<Vec<u8>>) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
     let version = std::thread::spawn(move || {
@@ -165,7 +165,7 @@ async fn beside(answer: &'static [u8]) -> (Connection, Rc<Outbox>, std::thread::
         stream.write_all(answer).unwrap();
         heard
     });
-    let outbox = Rc::new(Outbox::default());
+    let outbox = Rc::new(WriteBatcher::default());
     let connection = Connection::new(TcpStream::connect(address).await.unwrap(), &outbox);
     (connection, outbox, version)
 }

@@ -110,7 +110,7 @@ impl Events {
         let (arrivals, waiting) = channel::unbounded_channel();
         let (jobs, queue) = mpsc::channel();
         let queued_bytes = Arc::new(AtomicU64::new(0));
-        let mut desk = write::Desk::new(&path, connection.ok(), arrivals, Arc::clone(&queued_bytes));
+        let mut desk = write::WriterThread::new(&path, connection.ok(), arrivals, Arc::clone(&queued_bytes));
         let thread = std::thread::Builder::new()
             .name("event-writer".to_owned())
             .spawn(move || desk.run(&queue))

@@ -102,7 +102,7 @@ fn a_full_disk_refuses_events_and_forgets_no_change() {
     connection.pragma_update(None, "max_page_count", pages + 20).unwrap();
     let (arrivals, mut waiting) = channel::unbounded_channel();
     let (jobs, queue) = mpsc::channel();
-    let mut desk = write::Desk::new(&path, Some(connection), arrivals, Arc::default());
+    let mut desk = write::WriterThread::new(&path, Some(connection), arrivals, Arc::default());
     let accept = |payload: &str| {
         let (answer, answered) = oneshot::channel();
         jobs.send(Job::Accept(Box::new(event(payload)), answer)).unwrap();

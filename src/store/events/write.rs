@@ -18,7 +18,7 @@ const GROUP_MAX: usize = 1024;
 /// How long after a change that could not be written it is tried again.
 const TRY_AGAIN: Duration = Duration::from_secs(1);
 
-pub(super) struct Desk {
+pub(super) struct WriterThread {
     path: PathBuf,
     /// There is none before the file can be opened.
     connection: Option<Connection>,
@@ -33,15 +33,15 @@ pub(super) struct Desk {
 
 type Accepted = (Box<AsyncEvent>, oneshot::Sender<Result<(), StoreError>>);
 
-impl Desk {
+impl WriterThread {
     pub(super) fn new(
         path: &Path,
         connection: Option<Connection>,
         arrivals: channel::UnboundedSender<Waiting>,
         queued_bytes: Arc<AtomicU64>,
-    ) -> Desk {
+    ) -> WriterThread {
         let path = path.to_owned();
-        Desk {
+        WriterThread {
             path,
             connection,
             arrivals,

@@ -91,7 +91,8 @@ impl Logs {
         let queued_bytes = Arc::new(AtomicU64::new(0));
         let waiting = Arc::<Waiting>::default();
         let counters = (Arc::clone(&queued_bytes), Arc::clone(&dropped));
-        let mut desk = write::Desk::new(&path, connection.ok(), limits, (Arc::clone(&waiting), counters));
+        let mut desk =
+            write::WriterThread::new(&path, connection.ok(), limits, (Arc::clone(&waiting), counters));
         let thread = std::thread::Builder::new()
             .name("log-writer".to_owned())
             .spawn(move || desk.run(&queue))

@@ -31,7 +31,7 @@ const SHARE: u64 = 8;
 /// How nice the thread is to those that carry traffic.
 const NICENESS: i32 = 10;
 
-pub(super) struct Desk {
+pub(super) struct WriterThread {
     path: PathBuf,
     /// There is none before the file can be opened.
     connection: Option<Connection>,
@@ -51,14 +51,14 @@ pub(super) struct Desk {
 /// Ids of functions and their streams.
 type Streams = HashMap<(String, Arc<str>), (i64, i64)>;
 
-impl Desk {
+impl WriterThread {
     pub(super) fn new(
         path: &Path,
         connection: Option<Connection>,
         limits: Limits,
         (waiting, (queued_bytes, dropped)): (Arc<Waiting>, (Arc<AtomicU64>, Arc<AtomicU64>)),
-    ) -> Desk {
-        Desk {
+    ) -> WriterThread {
+        WriterThread {
             path: path.to_owned(),
             connection,
             limits,

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::time::Duration;
 
-use super::{Desk, Frozen, Job, Jobs, StoreError, Writer};
+use super::{Frozen, Job, Jobs, StoreError, Writer, WriterThread};
 
 /// What becomes of a job.
 pub(crate) enum Fate {
@@ -30,13 +30,13 @@ pub(crate) trait Disk: Send + Sync {
 
 /// What is asked, and who does it.
 pub(super) struct Here {
-    desk: Mutex<Desk>,
+    desk: Mutex<WriterThread>,
     disk: Arc<dyn Disk>,
     held: Mutex<VecDeque<Job>>,
 }
 
 impl Writer {
-    pub(in crate::store) fn here(desk: Desk, disk: Arc<dyn Disk>) -> Writer {
+    pub(in crate::store) fn here(desk: WriterThread, disk: Arc<dyn Disk>) -> Writer {
         if desk.connection.is_some() {
             desk.fill_reserve();
         }

@@ -23,27 +23,30 @@ use crate::model::weight::Weight;
 
 /// How the requests of a block came to their versions; in the order in which the strata of an epoch are told.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-pub enum Stratum {
+pub enum SampleKind {
     /// Set aside; what stable answers of it the canary answers, too.
-    Mirrored,
+    #[serde(rename = "Mirrored")]
+    MirrorSource,
     /// The canary's copies of those, whose answers nobody waits for.
-    Copied,
+    #[serde(rename = "Copied")]
+    MirrorCopy,
     /// All other requests.
     #[default]
-    Drawn,
+    #[serde(rename = "Drawn")]
+    Weighted,
 }
 
-impl Stratum {
+impl SampleKind {
     /// Whether the answers go to somebody.
     pub fn is_real(self) -> bool {
-        self != Stratum::Copied
+        self != SampleKind::MirrorCopy
     }
 
     /// The canary's share by which outcomes are judged while the alias gives it `weight`, as a fraction.
     pub fn share(self, weight: Weight) -> f64 {
         match (self, weight) {
-            (Stratum::Drawn, _) | (_, Weight::FULL) => weight.fraction(),
-            (Stratum::Mirrored | Stratum::Copied, _) => 1.0 / (2.0 - weight.fraction()),
+            (SampleKind::Weighted, _) | (_, Weight::FULL) => weight.fraction(),
+            (SampleKind::MirrorSource | SampleKind::MirrorCopy, _) => 1.0 / (2.0 - weight.fraction()),
         }
     }
 }
@@ -80,7 +83,7 @@ mod tests {
         let mut closest: f64 = 0.0;
         for ppm in [0, 100, 30_000, 250_000, 900_000] {
             let share = weight(ppm).fraction();
-            let judged_at = Stratum::Mirrored.share(weight(ppm));
+            let judged_at = SampleKind::MirrorSource.share(weight(ppm));
             for (known, alternative) in [(0.001, 0.01), (0.001, 0.9), (0.05, 0.08), (0.3, 0.9)] {
                 let margin = Margin { ratio: 1.2, added: 0.0005 };
                 let harm = above(judged_at, alternative, known, margin);

@@ -40,7 +40,7 @@ pub enum Change {
 
 /// What a client believes of `$LATEST`; a belief that is wrong refuses the command.
 #[derive(Clone, Debug, Default)]
-pub struct Belief {
+pub struct Precondition {
     /// Its RevisionId.
     pub revision_id: Option<String>,
     /// Its code, in base64.
@@ -51,13 +51,17 @@ fn known<'a>(draft: &'a Draft<'_>, name: &FunctionName) -> Result<&'a Arc<Functi
     draft.world.function(name).ok_or_else(|| Refusal::FunctionNotFound(name.clone(), None))
 }
 
-fn check_belief(draft: &Draft<'_>, state: &FunctionState, belief: &Belief) -> Result<(), Refusal> {
+fn check_precondition(
+    draft: &Draft<'_>,
+    state: &FunctionState,
+    precondition: &Precondition,
+) -> Result<(), Refusal> {
     let latest = draft.world.revision_id(RevisionOf::Latest, state.function.revision);
-    if belief.revision_id.as_ref().is_some_and(|asked| *asked != latest) {
+    if precondition.revision_id.as_ref().is_some_and(|asked| *asked != latest) {
         return Err(Refusal::RevisionMismatch { what: format!("function {}", state.function.name), latest });
     }
     let code = state.function.latest.code_sha256();
-    match &belief.code_sha256 {
+    match &precondition.code_sha256 {
         Some(asked) if *asked != code => Err(Refusal::CodeMismatch { asked: asked.clone(), latest: code }),
         _ => Ok(()),
     }
@@ -109,11 +113,11 @@ pub(super) fn update(
     by: By<'_>,
     name: &FunctionName,
     change: &Change,
-    belief: &Belief,
+    precondition: &Precondition,
     fresh: Uuid,
 ) -> Result<Reply, Refusal> {
     let state = Arc::clone(known(draft, name)?);
-    check_belief(draft, &state, belief)?;
+    check_precondition(draft, &state, precondition)?;
     let before = &state.function.latest;
     let (next, words) = match change {
         Change::Configuration(change) => (
@@ -161,7 +165,7 @@ pub(super) fn update(
     }
     super::functions::touch_latest(draft, name);
     match change {
-        Change::Code { publish: true, .. } => publish(draft, by, name, None, &Belief::default(), fresh),
+        Change::Code { publish: true, .. } => publish(draft, by, name, None, &Precondition::default(), fresh),
         Change::Code { .. } | Change::Configuration(_) => latest(draft, name),
     }
 }
@@ -172,11 +176,11 @@ pub(super) fn publish(
     by: By<'_>,
     name: &FunctionName,
     description: Option<&str>,
-    belief: &Belief,
+    precondition: &Precondition,
     fresh: Uuid,
 ) -> Result<Reply, Refusal> {
     let state = Arc::clone(known(draft, name)?);
-    check_belief(draft, &state, belief)?;
+    check_precondition(draft, &state, precondition)?;
     let before = state.function.published_as.and_then(|number| state.versions.get(&number));
     if let Some(version) = before {
         return Ok(Reply::Configured {

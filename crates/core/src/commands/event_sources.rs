@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use uuid::Uuid;
 
-use super::upkeep::TAGS_MAX;
+use super::function_settings::TAGS_MAX;
 use super::{Refusal, Reply};
 use crate::journal::Happening;
 use crate::lambda::event_source::EventSource;

@@ -30,7 +30,7 @@ pub fn with_facts<T>(draft: &Draft<'_>, rollout: &Rollout, ask: impl FnOnce(&Fac
         evidence: judge.and_then(|judge| judge.verdict_basis()),
         exposure: judge.map(|judge| judge.evidence.exposure).unwrap_or_default(),
         copies: judge.map(|judge| judge.evidence.copies()).unwrap_or_default(),
-        serving: (draft.around.serving)(id),
+        serving: (draft.context.serving)(id),
         canary_requests_per_s: judge.and_then(|judge| judge.canary_requests_per_s()),
         base: base.as_ref().map_err(String::as_str),
         ahead,

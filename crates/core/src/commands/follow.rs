@@ -36,7 +36,7 @@ fn follow(draft: &mut Draft<'_>, id: &AliasId, fresh: Uuid) {
     end_waits(draft, id, alone);
     let Some(version) = alone else { return };
     let plans = draft
-        .around
+        .context
         .book
         .started_by(|start| matches!(start, plan::Start::After { target, .. } if target == id));
     for (index, read) in plans.into_iter().enumerate() {

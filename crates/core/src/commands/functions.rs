@@ -140,7 +140,7 @@ pub(super) fn start_published(
     number: VersionNumber,
     fresh: Uuid,
 ) -> Vec<crate::rollout::RolloutId> {
-    let plans = draft.around.book.started_by(|start| matches!(start, plan::Start::OnPublish));
+    let plans = draft.context.book.started_by(|start| matches!(start, plan::Start::OnPublish));
     let of_function = plans.into_iter().filter(|read| read.plan.target.function == *name);
     let mut started = Vec::new();
     for (index, read) in of_function.enumerate() {

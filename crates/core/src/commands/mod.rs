@@ -9,6 +9,7 @@ mod code;
 mod event_sources;
 mod facts;
 mod follow;
+mod function_settings;
 mod functions;
 mod operate;
 mod permissions;
@@ -20,7 +21,6 @@ mod settle;
 mod start;
 mod take_over;
 pub mod target;
-mod upkeep;
 mod verbs;
 mod watching;
 
@@ -38,18 +38,18 @@ use crate::lambda::policy::{PolicyScope, Statement};
 use crate::model::actor::Actor;
 use crate::model::arn::{FunctionName, VersionId, VersionNumber};
 use crate::model::time::Timestamp;
-use crate::rollout::{Answer, Errand, Resumption, RolloutId};
+use crate::rollout::{Answer, DriftResolution, ExternalCheck, RolloutId};
 use crate::world::draft::{By, Draft};
 use crate::world::plans::ReadPlan;
 
-pub use code::{Belief, Change};
+pub use code::{Change, Precondition};
 pub use event_sources::{EventSourceChange, TagChange};
 pub use facts::with_facts;
+pub use function_settings::{EventInvokeChange, FunctionSettingsChange};
 pub use refusal::Refusal;
 pub use settle::settle;
 pub use start::Trigger;
 pub use target::RolloutRef;
-pub use upkeep::{EventInvokeChange, Upkeep};
 
 /// A change somebody asks for.
 #[derive(Clone, Debug)]
@@ -105,7 +105,7 @@ pub enum Action {
         /// What becomes how.
         change: Change,
         /// Only if this is so.
-        belief: Belief,
+        precondition: Precondition,
     },
     /// Publish `$LATEST`.
     PublishLatest {
@@ -114,10 +114,10 @@ pub enum Action {
         /// The version's description; `$LATEST`'s unless given.
         description: Option<String>,
         /// Only if this is so.
-        belief: Belief,
+        precondition: Precondition,
     },
     /// Change what is kept beside a function's versions.
-    Upkeep(FunctionName, Upkeep),
+    FunctionSettingsChange(FunctionName, FunctionSettingsChange),
     /// Tell every live rollout that another process goes on with it.
     TakeOver {
         /// The version of serin before.
@@ -201,7 +201,7 @@ pub enum Action {
     /// Take what came back from outside.
     Answered {
         /// What was asked.
-        errand: Errand,
+        check: ExternalCheck,
         /// What came back.
         answer: Answer,
     },
@@ -227,7 +227,7 @@ pub enum Verb {
     /// Keep the weight, and wait.
     Pause,
     /// End a pause.
-    Resume(Option<Resumption>),
+    Resume(Option<DriftResolution>),
     /// Approve the current approval step.
     Approve,
     /// End it, canary weight 0.
@@ -388,13 +388,15 @@ fn act(draft: &mut Draft<'_>, command: &Command, by: By<'_>) -> Result<Reply, Re
         Action::CreateFunction { function, configuration, tags, publish } => {
             code::create(draft, by, function, configuration, tags, *publish, command.fresh)
         }
-        Action::UpdateFunction { function, change, belief } => {
-            code::update(draft, by, function, change, belief, command.fresh)
+        Action::UpdateFunction { function, change, precondition } => {
+            code::update(draft, by, function, change, precondition, command.fresh)
         }
-        Action::PublishLatest { function, description, belief } => {
-            code::publish(draft, by, function, description.as_deref(), belief, command.fresh)
+        Action::PublishLatest { function, description, precondition } => {
+            code::publish(draft, by, function, description.as_deref(), precondition, command.fresh)
         }
-        Action::Upkeep(function, upkeep) => upkeep::change(draft, by, function, upkeep),
+        Action::FunctionSettingsChange(function, upkeep) => {
+            function_settings::change(draft, by, function, upkeep)
+        }
         Action::TakeOver { from, to } => Ok(take_over::tell(draft, by, from, to)),
         Action::CreateEventSource(source) => event_sources::create(draft, by, source, command.fresh),
         Action::UpdateEventSource(id, change) => event_sources::update(draft, by, *id, change),
@@ -427,7 +429,7 @@ fn act(draft: &mut Draft<'_>, command: &Command, by: By<'_>) -> Result<Reply, Re
             start::start(draft, by, &asked, command.fresh, *dry_run)
                 .map_err(|refusal| refusal::with_routing(refusal, &plan.plan.target, routing))
         }
-        Action::Answered { errand, answer } => operate::answered(draft, by, errand, answer, command.fresh),
+        Action::Answered { check, answer } => operate::answered(draft, by, check, answer, command.fresh),
         Action::Operate { target, verb } => verbs::operate(draft, by, target, verb, command.fresh),
     }
 }

@@ -10,7 +10,7 @@ use super::{Refusal, Reply, RolloutRef, Verb, facts, follow, reply, reply::name_
 use crate::commands::target;
 use crate::lambda::alias::Routing;
 use crate::ports::PinnedPlan;
-use crate::rollout::{Answer, Errand, Event, Gate, Need, Phase, Rollout};
+use crate::rollout::{Answer, Event, ExternalCheck, Gate, Need, Phase, Rollout};
 use crate::world::draft::{By, Draft};
 use crate::world::plans::ReadPlan;
 
@@ -57,23 +57,22 @@ pub(super) fn take(
 pub(super) fn answered(
     draft: &mut Draft<'_>,
     by: By<'_>,
-    errand: &Errand,
+    check: &ExternalCheck,
     answer: &Answer,
     fresh: Uuid,
 ) -> Result<Reply, Refusal> {
-    let rollout = find(draft, &RolloutRef::Id(errand.rollout))?;
+    let rollout = find(draft, &RolloutRef::Id(check.rollout))?;
     if let Some(why) = draft.world.alias(&rollout.record.alias).and_then(|state| state.quarantine.clone()) {
         return Err(Refusal::Quarantined(why));
     }
-    let (now, changed, message) = match rollouts::take(draft, by, &rollout, errand.answered(answer.clone()))?
-    {
+    let (now, changed, message) = match rollouts::take(draft, by, &rollout, check.answered(answer.clone()))? {
         Taken::Unchanged(why) => (Rollout::clone(&rollout), false, why),
         Taken::Changed(now) => {
             follow::alias_changed(draft, &rollout.record.alias, fresh);
             (*now, true, "took the answer".to_owned())
         }
     };
-    let now = draft.world.rollout(errand.rollout).map_or(now, |now| Rollout::clone(now));
+    let now = draft.world.rollout(check.rollout).map_or(now, |now| Rollout::clone(now));
     Ok(reply::reply(draft, &now, changed, message))
 }
 
@@ -250,7 +249,7 @@ pub(super) fn retry(
 
 /// The plan as the rollout pinned it.
 fn pinned(draft: &Draft<'_>, rollout: &Rollout) -> Result<PinnedPlan, Refusal> {
-    let found = (draft.around.pinned)(&rollout.record.plan_digest);
+    let found = (draft.context.pinned)(&rollout.record.plan_digest);
     found.ok_or_else(|| {
         Refusal::Conflict(format!(
             "{} cannot be retried: the plan that it pinned cannot be read; `serin start PLAN --allow-rejected` starts it from a \
@@ -261,5 +260,5 @@ fn pinned(draft: &Draft<'_>, rollout: &Rollout) -> Result<PinnedPlan, Refusal> {
 }
 
 pub(super) fn find(draft: &Draft<'_>, target: &RolloutRef) -> Result<Arc<Rollout>, Refusal> {
-    target::find(&draft.world, draft.around.past, target)
+    target::find(&draft.world, draft.context.past, target)
 }

@@ -73,7 +73,7 @@ pub(super) fn back(
 /// What goes further back, as it is typed.
 fn further(draft: &Draft<'_>, state: &AliasState) -> String {
     let id = &state.alias.id;
-    match further_back(&draft.world, state, draft.around.before) {
+    match further_back(&draft.world, state, draft.context.before) {
         Some(version) => format!("`serin rollback {id} --to {version}` goes to v{version}"),
         None => format!("`serin rollback {id} --to VERSION` goes to any version that is published"),
     }

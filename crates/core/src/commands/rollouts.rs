@@ -46,7 +46,7 @@ pub(super) fn take(
     };
     let mut next = transition.next;
     if next.record.phase.is_active() && draft.judge(id).is_none() {
-        let watcher = draft.around.watchers.get(&next.record.alias);
+        let watcher = draft.context.watchers.get(&next.record.alias);
         draft.set_judge(id, Judge::begin(&next, draft.next_seq(), draft.at.up, watcher));
     }
     let mut alias_after = None;
@@ -70,7 +70,7 @@ pub(super) fn take(
             perform(draft, &next, effect);
         }
     }
-    if is_told(rollout, &next, &event) {
+    if should_journal(rollout, &next, &event) {
         let what = Happening::Rollout {
             event,
             phase: next.record.phase.name().to_owned(),
@@ -93,7 +93,7 @@ pub(super) fn take(
 }
 
 /// Whether an event is worth an entry: confirmations that change no phase are only noted with the rollout.
-fn is_told(before: &Rollout, after: &Rollout, event: &Event) -> bool {
+fn should_journal(before: &Rollout, after: &Rollout, event: &Event) -> bool {
     let quiet = matches!(event, Event::RoutingServed { .. } | Event::Touched { .. });
     let quiet = quiet || matches!(event, Event::Measured { metric, .. } if !after.is_news(before, metric));
     !quiet || before.record.phase.name() != after.record.phase.name()

@@ -233,7 +233,7 @@ fn trials_before(draft: &Draft<'_>, id: &AliasId, canary: VersionNumber) -> u32 
     let last = state.last.and_then(|last| draft.world.rollout(last));
     let last = last.filter(|last| last.record.canary == canary).map_or(0, |last| last.record.trials);
     let remembered = u32::from(state.remembered.contains_key(&canary));
-    (draft.around.tried)(id, canary).max(last).max(remembered)
+    (draft.context.tried)(id, canary).max(last).max(remembered)
 }
 
 fn refuse_remembered(

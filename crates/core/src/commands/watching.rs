@@ -16,7 +16,7 @@ use crate::world::notice::Notice;
 pub(super) fn begin(draft: &mut Draft<'_>, rollout: &Rollout) {
     let (Some(asked), Phase::Succeeded) = (rollout.plan.watch, &rollout.record.phase) else { return };
     let (id, at) = (rollout.record.alias.clone(), draft.at);
-    let watched = draft.around.watched.get(&id);
+    let watched = draft.context.watched.get(&id);
     let past = draft.judge(rollout.record.id).map(|judge| &judge.evidence.past);
     let (known, phi) =
         past.map(|past| (past.failures.counts(), past.dispersion.phi())).unwrap_or(((0.0, 0.0), 1.0));
@@ -56,7 +56,7 @@ pub(super) fn end(draft: &mut Draft<'_>, by: By<'_>, id: &AliasId, why: &str) {
 /// Says an alarm, and ends the watch when its time is over.
 pub(super) fn settle(draft: &mut Draft<'_>, id: &AliasId) {
     let Some(watch) = draft.world.alias(id).and_then(|state| state.watch.clone()) else { return };
-    let Some(watched) = draft.around.watched.get(id) else { return };
+    let Some(watched) = draft.context.watched.get(id) else { return };
     if watched.is_alarming(&watch) {
         let evidence = now(draft, id, &watch);
         let (version, limit, seen) = (watch.version, evidence.limit, evidence.seen);
@@ -79,7 +79,7 @@ fn daemon() -> Actor {
 
 /// What is known of a watch at this moment.
 fn now(draft: &Draft<'_>, id: &AliasId, watch: &AliasWatch) -> Watch {
-    let live = draft.around.watched.get(id).and_then(|watched| watched.evidence.clone());
+    let live = draft.context.watched.get(id).and_then(|watched| watched.evidence.clone());
     live.unwrap_or_else(|| watch.evidence.clone())
 }
 

@@ -17,7 +17,7 @@ use crate::ports::{IdempotentReply, PinnedPlan, Write};
 use crate::rollout::watching::AliasWatch;
 use crate::rollout::{Facts, Rollout, RolloutId};
 use crate::world::World;
-use crate::world::draft::{Draft, Finished, Surroundings, Touched};
+use crate::world::draft::{DecisionContext, Draft, Finished, Touched};
 use crate::world::judge::Judge;
 use crate::world::plans::PlanBook;
 use crate::world::tally::{EpochTally, Tallies};
@@ -216,7 +216,7 @@ impl Core {
         settle_aliases: &BTreeSet<AliasId>,
         outside: &Outside<'_>,
     ) -> Round {
-        let around = Surroundings {
+        let around = DecisionContext {
             judges: &self.judges,
             watchers: &self.watchers,
             watched: &self.watched,
@@ -302,7 +302,7 @@ impl Core {
     }
 
     fn with_draft<T>(&self, at: Moment, outside: &Outside<'_>, ask: impl FnOnce(&Draft<'_>) -> T) -> T {
-        let around = Surroundings {
+        let around = DecisionContext {
             judges: &self.judges,
             watchers: &self.watchers,
             watched: &self.watched,

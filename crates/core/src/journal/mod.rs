@@ -189,7 +189,7 @@ pub fn fold<'a>(entries: impl IntoIterator<Item = &'a Entry>) -> BTreeMap<AliasI
 mod tests {
     use super::*;
     use crate::model::weight::Weight;
-    use crate::rollout::{Base, Harm, HookAnswer, Reading, Resumption};
+    use crate::rollout::{Base, DriftResolution, Harm, HookAnswer, Reading};
 
     /// Entries are read back for years; a field that shadows another would only show then.
     #[test]
@@ -221,7 +221,7 @@ mod tests {
             Event::ApprovalTimedOut { step: 1 },
             Event::Promoted { step: 1, full: true, base: Some(base), skipped: vec!["proof".into()] },
             Event::PauseAsked,
-            Event::Resumed { drift: Some(Resumption::Adopt) },
+            Event::Resumed { drift: Some(DriftResolution::Adopt) },
             Event::Approved,
             Event::AbortAsked,
             Event::RollbackAsked { to: None },

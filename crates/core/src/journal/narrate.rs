@@ -8,7 +8,7 @@ use crate::model::arn::VersionId;
 use crate::model::time::human;
 use crate::model::weight::Weight;
 use crate::rollout::watching::WatchEvent;
-use crate::rollout::{Event, Resumption};
+use crate::rollout::{DriftResolution, Event};
 
 /// What an entry says, in one line without time and actor.
 pub fn sentence(entry: &Entry) -> String {
@@ -134,8 +134,10 @@ fn rollout(entry: &Entry, event: &Event, phase: &str, outcome: &str) -> String {
         }
         Event::PauseAsked => "paused".to_owned(),
         Event::Resumed { drift: None } => "resumed".to_owned(),
-        Event::Resumed { drift: Some(Resumption::Restore) } => format!("resumed and restored{went}"),
-        Event::Resumed { drift: Some(Resumption::Adopt) } => "resumed from the foreign weight".to_owned(),
+        Event::Resumed { drift: Some(DriftResolution::Restore) } => format!("resumed and restored{went}"),
+        Event::Resumed { drift: Some(DriftResolution::Adopt) } => {
+            "resumed from the foreign weight".to_owned()
+        }
         Event::Approved => "approved".to_owned(),
         Event::AbortAsked => format!("aborted{went}"),
         Event::RollbackAsked { .. } if phase == "Aborted" && went.is_empty() => "aborted".to_owned(),

@@ -18,7 +18,7 @@
 use std::time::Duration;
 
 use crate::analysis::boundary::Margin;
-use crate::analysis::mirror::Stratum;
+use crate::analysis::mirror::SampleKind;
 use crate::analysis::proof::{Proof, ProofTable, margin_before};
 use crate::analysis::users;
 use crate::model::weight::Weight;
@@ -258,7 +258,7 @@ fn decision(plan: &Plan, weight: Weight, next: Option<Weight>, stable_rate: f64)
     if plan.routing.judges_users() {
         return Decision::Users { clean_users: users::for_proof(margin), canary_users: None };
     }
-    let stratum = if weight == Weight::ZERO { Stratum::Copied } else { Stratum::Drawn };
+    let stratum = if weight == Weight::ZERO { SampleKind::MirrorCopy } else { SampleKind::Weighted };
     let table = ProofTable::new(stratum.share(weight), stable_rate.max(f64::MIN_POSITIVE), margin);
     let ln_limit = -proof.false_advance_rate.ln();
     let pace = table.pace(ln_limit).map(|pace| pace.damped(analysis.min_dispersion));

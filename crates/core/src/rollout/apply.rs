@@ -5,7 +5,7 @@
 mod back;
 mod outside;
 
-use super::event::{Base, Effect, Event, Harm, Outcome, Refusal, Resumption, Transition};
+use super::event::{Base, DriftResolution, Effect, Event, Harm, Outcome, Refusal, Transition};
 use super::state::{ApprovalGiven, Committed, Drift, Ending, Pause, PauseCause, Phase, Rollout};
 use crate::lambda::alias::Routing;
 use crate::lambda::function::Revision;
@@ -213,10 +213,10 @@ impl Rollout {
         }
     }
 
-    fn refuse_settling(&self, drift: Resumption) -> Answer {
+    fn refuse_settling(&self, drift: DriftResolution) -> Answer {
         let tried = match drift {
-            Resumption::Restore => "restored",
-            Resumption::Adopt => "adopted",
+            DriftResolution::Restore => "restored",
+            DriftResolution::Adopt => "adopted",
         };
         let next = match matches!(self.record.phase, Phase::Paused(_)) {
             true => format!("`{}` alone ends the pause", self.command("resume")),
@@ -434,10 +434,10 @@ impl Change<'_> {
         self.done()
     }
 
-    fn resume(self, choice: Option<Resumption>) -> Answer {
+    fn resume(self, choice: Option<DriftResolution>) -> Answer {
         match (&self.next.record.drift, choice) {
-            (Some(_), Some(Resumption::Restore)) => return self.restore(),
-            (Some(_), Some(Resumption::Adopt)) => return self.adopt(),
+            (Some(_), Some(DriftResolution::Restore)) => return self.restore(),
+            (Some(_), Some(DriftResolution::Adopt)) => return self.adopt(),
             (Some(drift), None) => {
                 let resume = self.next.command("resume");
                 return refuse(
@@ -523,7 +523,7 @@ impl Change<'_> {
 
     fn restore(mut self) -> Answer {
         let Some(drift) = self.next.record.drift.take() else {
-            return self.next.refuse_settling(Resumption::Restore);
+            return self.next.refuse_settling(DriftResolution::Restore);
         };
         self.route(drift.expected);
         self.end_drift_pause();
@@ -532,7 +532,7 @@ impl Change<'_> {
 
     fn adopt(mut self) -> Answer {
         let Some(drift) = self.next.record.drift.take() else {
-            return self.next.refuse_settling(Resumption::Adopt);
+            return self.next.refuse_settling(DriftResolution::Adopt);
         };
         let record = &mut self.next.record;
         let (stable, canary, found) = (record.stable, record.canary, drift.found);

@@ -103,7 +103,7 @@ impl std::fmt::Display for Harm {
 /// What to do about a foreign change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub enum Resumption {
+pub enum DriftResolution {
     /// Commit the plan's weight again.
     Restore,
     /// Go on from what was found.
@@ -210,7 +210,7 @@ pub enum Event {
     /// Somebody said `resume`.
     Resumed {
         /// What to do about drift.
-        drift: Option<Resumption>,
+        drift: Option<DriftResolution>,
     },
     /// Somebody approved.
     Approved,

@@ -16,9 +16,9 @@ pub mod watching;
 
 pub use answers::{Answers, HookAnswer, HookState, Judgement, Measured, MetricState, Question, Reading};
 pub use apply::Cause;
-pub use event::{Base, Effect, Event, Harm, Outcome, Refusal, Resumption, Transition};
+pub use event::{Base, DriftResolution, Effect, Event, Harm, Outcome, Refusal, Transition};
 pub use gates::{Facts, Gate, Need, WaitingFor};
-pub use outside::{Answer, Errand, bounds};
+pub use outside::{Answer, ExternalCheck, bounds};
 pub use state::{
     AfterWait, ApprovalGiven, Closing, Committed, Drift, Ending, NewRollout, Origin, Pause, PauseCause,
     Phase, Rollout, RolloutRecord,

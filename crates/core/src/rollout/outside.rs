@@ -14,7 +14,7 @@ use crate::plan::{Metric, Step, Webhook};
 
 /// Something to be asked outside now; data, performed at the edge.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Errand {
+pub struct ExternalCheck {
     /// For which rollout.
     pub rollout: RolloutId,
     /// What.
@@ -30,7 +30,7 @@ pub enum Answer {
     Hook(HookAnswer),
 }
 
-impl Errand {
+impl ExternalCheck {
     /// The event that an answer is; an answer of the wrong kind is none.
     pub fn answered(&self, answer: Answer) -> Event {
         match (&self.question, answer) {
@@ -161,9 +161,9 @@ impl Rollout {
     }
 
     /// What is to be asked outside by now; the same again until the answer is in.
-    pub fn errands(&self, up: Uptime) -> Vec<Errand> {
+    pub fn external_checks(&self, up: Uptime) -> Vec<ExternalCheck> {
         let due = self.questions().into_iter().filter(|(due, _)| *due <= up);
-        due.map(|(_, question)| Errand { rollout: self.record.id, question }).collect()
+        due.map(|(_, question)| ExternalCheck { rollout: self.record.id, question }).collect()
     }
 
     /// When the next errands become due, of those that are not yet.

@@ -236,8 +236,8 @@ fn events(bench: &Bench) -> Vec<(&'static str, Event)> {
         ),
         ("pause", Event::PauseAsked),
         ("resume", Event::Resumed { drift: None }),
-        ("resume --restore", Event::Resumed { drift: Some(Resumption::Restore) }),
-        ("resume --adopt", Event::Resumed { drift: Some(Resumption::Adopt) }),
+        ("resume --restore", Event::Resumed { drift: Some(DriftResolution::Restore) }),
+        ("resume --adopt", Event::Resumed { drift: Some(DriftResolution::Adopt) }),
         ("approve", Event::Approved),
         ("abort", Event::AbortAsked),
         ("rollback", Event::RollbackAsked { to: None }),
@@ -360,7 +360,7 @@ fn a_pause_keeps_baking_and_a_drift_does_not() {
     bench.drift(Routing::split(STABLE, CANARY, percent(50)));
     bench.wait(Duration::from_secs(10_000));
     assert_eq!(bench.alias, Routing::split(STABLE, CANARY, percent(50)));
-    bench.apply(Event::Resumed { drift: Some(Resumption::Restore) }, &ana()).unwrap();
+    bench.apply(Event::Resumed { drift: Some(DriftResolution::Restore) }, &ana()).unwrap();
     bench.settle();
     assert_eq!(bench.alias, Routing::split(STABLE, CANARY, percent(3)));
     bench.wait(Duration::from_secs(199));
@@ -374,7 +374,7 @@ fn adopting_a_foreign_weight_passes_over_the_weights_below_it() {
     let mut bench = Bench::new(plan(weights(&[3, 5, 10, 100])));
     bench.settle();
     bench.drift(Routing::split(STABLE, CANARY, percent(7)));
-    bench.apply(Event::Resumed { drift: Some(Resumption::Adopt) }, &ana()).unwrap();
+    bench.apply(Event::Resumed { drift: Some(DriftResolution::Adopt) }, &ana()).unwrap();
     bench.settle();
     bench.wait(Duration::from_secs(300));
     assert_eq!((bench.rollout.record.step, bench.alias), (3, Routing::split(STABLE, CANARY, percent(10))));

@@ -23,7 +23,7 @@ use crate::world::watcher::Watcher;
 use crate::world::{AliasState, FunctionState, World};
 
 /// What decisions look at besides the world.
-pub struct Surroundings<'a> {
+pub struct DecisionContext<'a> {
     /// Evidence of the active rollouts.
     pub judges: &'a HashMap<RolloutId, Judge>,
     /// What is known of aliases that no rollout moves.
@@ -71,7 +71,7 @@ pub struct Draft<'a> {
     /// When all of this is decided.
     pub at: Moment,
     /// What decisions look at besides.
-    pub around: &'a Surroundings<'a>,
+    pub context: &'a DecisionContext<'a>,
     writes: Vec<Write>,
     entries: Vec<Entry>,
     replies: Vec<IdempotentReply>,
@@ -127,11 +127,11 @@ pub struct Finished {
 
 impl<'a> Draft<'a> {
     /// A draft that changes nothing yet.
-    pub fn new(world: World, at: Moment, around: &'a Surroundings<'a>) -> Draft<'a> {
+    pub fn new(world: World, at: Moment, context: &'a DecisionContext<'a>) -> Draft<'a> {
         Draft {
             world,
             at,
-            around,
+            context,
             writes: Vec::new(),
             entries: Vec::new(),
             replies: Vec::new(),
@@ -344,7 +344,7 @@ impl<'a> Draft<'a> {
 
     /// The evidence of a rollout, with what this draft changed.
     pub fn judge(&self, id: RolloutId) -> Option<&Judge> {
-        self.judges.get(&id).or_else(|| self.around.judges.get(&id))
+        self.judges.get(&id).or_else(|| self.context.judges.get(&id))
     }
 
     /// The evidence of a rollout, to be changed.

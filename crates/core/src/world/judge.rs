@@ -12,7 +12,7 @@ use crate::analysis::evidence::{Block, Evidence, Settings};
 use crate::analysis::latency::Edges;
 use crate::analysis::latency_span::LatencySpan;
 use crate::analysis::ledger::{Ledger, Prior, StoredRow};
-use crate::analysis::mirror::Stratum;
+use crate::analysis::mirror::SampleKind;
 use crate::analysis::past::{Ends, Past};
 use crate::lambda::alias::{AliasId, Routing};
 use crate::lambda::function::Revision;
@@ -219,7 +219,7 @@ impl Judge {
             // The same canary may have been rolled back here before: its late failures are that rollout's, and so are
             // those of copies, which it may have had without any weight.
             .filter(|block| {
-                block.epoch >= from || (block.weight == Weight::ZERO && block.stratum == Stratum::Drawn)
+                block.epoch >= from || (block.weight == Weight::ZERO && block.stratum == SampleKind::Weighted)
             });
         let requests = blocks.clone().map(|block: Block<'_>| block.arms.canary.requests).sum();
         self.rate.add(requests, at.since(self.last_look));

@@ -2,7 +2,7 @@
 
 use crate::analysis::Counts;
 use crate::analysis::cohort::{Slot, Tally};
-use crate::analysis::mirror::Stratum;
+use crate::analysis::mirror::SampleKind;
 use crate::analysis::users::UserTally;
 use crate::lambda::alias::Routing;
 use crate::lambda::function::Revision;
@@ -18,7 +18,7 @@ pub struct EpochTally {
     /// Its routing.
     pub routing: Routing,
     /// How the requests came to their versions.
-    pub stratum: Stratum,
+    pub stratum: SampleKind,
     /// The function version's counts.
     pub primary: ArmTally,
     /// The additional version's counts.
@@ -75,7 +75,7 @@ impl EpochTally {
         EpochTally {
             epoch,
             routing,
-            stratum: Stratum::Drawn,
+            stratum: SampleKind::Weighted,
             primary,
             additional,
             baseline: Counts::default(),

@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use crate::analysis::Counts;
-use crate::analysis::mirror::Stratum;
+use crate::analysis::mirror::SampleKind;
 use crate::analysis::watch::{BLOCK, Days, Watch};
 use crate::lambda::alias::Routing;
 use crate::lambda::function::Revision;
@@ -22,7 +22,7 @@ const PERIOD: Duration = Duration::from_secs(10);
 struct Seen {
     epoch: Revision,
     routing: Routing,
-    stratum: Stratum,
+    stratum: SampleKind,
     primary: Counts,
     additional: Counts,
 }

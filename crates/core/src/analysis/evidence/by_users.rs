@@ -28,7 +28,7 @@ use crate::analysis::bound;
 use crate::analysis::boundary::Margin;
 use crate::analysis::cohort::{Side, Tally};
 use crate::analysis::exact;
-use crate::analysis::mirror::Stratum;
+use crate::analysis::mirror::SampleKind;
 use crate::analysis::patience::{self, Unanswered};
 use crate::analysis::proof::margin_before;
 use crate::analysis::users::{self, UserTally, Users, UsersHarm};
@@ -119,7 +119,7 @@ impl ByUsers {
         at: Uptime,
         blocks: impl Iterator<Item = Block<'a>>,
     ) {
-        for block in blocks.filter(|block| block.stratum == Stratum::Drawn) {
+        for block in blocks.filter(|block| block.stratum == SampleKind::Weighted) {
             let Some(tally) = block.users else { continue };
             if block.epoch > self.epoch || self.since.is_none() {
                 self.enter(block.epoch, block.weight, at);

@@ -18,7 +18,7 @@ use crate::analysis::cohort::Side;
 use crate::analysis::harm::HarmTable;
 use crate::analysis::latency::Comparisons;
 use crate::analysis::latency_span::PROCESSES;
-use crate::analysis::mirror::Stratum;
+use crate::analysis::mirror::SampleKind;
 use crate::analysis::past::Ends;
 use crate::analysis::split::{Split, SplitTable};
 use crate::analysis::{Arms, Counts};
@@ -62,7 +62,7 @@ fn by_epoch<'a>(
             has_copies: false,
             exceeded: [0; PROCESSES],
         });
-        let part = if block.stratum == Stratum::Drawn { DRAWN } else { ASIDE };
+        let part = if block.stratum == SampleKind::Weighted { DRAWN } else { ASIDE };
         group.views.is_final &= block.is_final;
         group.has_copies |= !block.stratum.is_real();
         match block.cohorts {

@@ -33,7 +33,7 @@ use super::ceiling::Ceiling;
 use super::cohort::{COHORT_MS, Cohorts};
 use super::harm::Harm;
 use super::latency::{Comparisons, Edges, LatencyHarm};
-use super::mirror::Stratum;
+use super::mirror::SampleKind;
 use super::mixture::{Classes, half_and_half};
 use super::past::Past;
 use super::proof::{Proof, ProofTable, margin_before};
@@ -72,7 +72,7 @@ pub struct Block<'a> {
     /// The canary's share in it.
     pub weight: Weight,
     /// How the requests came to their versions.
-    pub stratum: Stratum,
+    pub stratum: SampleKind,
     /// The counts since the last look, as they come: for people, and for what stable is like.
     pub arms: Arms,
     /// Requests refused since the last look: stable's, the canary's.
@@ -99,7 +99,7 @@ impl Block<'_> {
         Block {
             epoch,
             weight,
-            stratum: Stratum::Drawn,
+            stratum: SampleKind::Weighted,
             arms,
             refused: [0; 2],
             gave_up: [0; 2],
@@ -119,7 +119,7 @@ struct EpochTotals {
     epoch: Revision,
     weight: Weight,
     #[serde(default)]
-    stratum: Stratum,
+    stratum: SampleKind,
     arms: Arms,
     /// Requests refused: stable's, the canary's.
     #[serde(default)]
@@ -562,7 +562,7 @@ impl Evidence {
         }
         let margin = margin_before(goal.next_weight.fraction(), settings.limit.ratio, proof.budget);
         // Without a weight it is copies that prove.
-        let stratum = if weight == Weight::ZERO { Stratum::Copied } else { Stratum::Drawn };
+        let stratum = if weight == Weight::ZERO { SampleKind::MirrorCopy } else { SampleKind::Weighted };
         let table = ProofTable::new(stratum.share(weight), self.past.failures.rate(), margin);
         let phi = Dampings::new(settings, &self.past).failures.phi;
         self.proof.more_clean_requests(&table, settings.ln_proof_limit()?, phi)

@@ -7,7 +7,7 @@ use crate::analysis::dispersion::Damping;
 use crate::analysis::harm::HarmTable;
 use crate::analysis::latency::{Comparisons, LatencyTables};
 use crate::analysis::latency_span::PROCESSES;
-use crate::analysis::mirror::Stratum;
+use crate::analysis::mirror::SampleKind;
 use crate::analysis::past::Past;
 use crate::analysis::proof::{ProofTable, margin_before};
 use crate::analysis::spells::Kind;
@@ -109,7 +109,7 @@ impl Tables {
         has_aside: bool,
     ) -> Tables {
         let margins = Margins::new(settings, past);
-        let part = |stratum: Stratum| {
+        let part = |stratum: SampleKind| {
             PartTables::new(settings, past, (comparisons, &margins), goal, (epoch, weight, stratum))
         };
         Tables {
@@ -117,8 +117,8 @@ impl Tables {
             dampings: Dampings::new(settings, past),
             margins,
             stable_rate: past.failures.rate(),
-            drawn: part(Stratum::Drawn),
-            aside: has_aside.then(|| Box::new(part(Stratum::Mirrored))),
+            drawn: part(SampleKind::Weighted),
+            aside: has_aside.then(|| Box::new(part(SampleKind::MirrorSource))),
         }
     }
 }
@@ -129,7 +129,7 @@ impl PartTables {
         past: &Past,
         (comparisons, margins): (&Comparisons, &Margins),
         goal: Option<ProofGoal>,
-        (epoch, weight, stratum): (Revision, Weight, Stratum),
+        (epoch, weight, stratum): (Revision, Weight, SampleKind),
     ) -> PartTables {
         let (share, stable_rate) = (stratum.share(weight), past.failures.rate());
         let proof = goal.filter(|goal| epoch >= goal.from).and_then(|goal| {

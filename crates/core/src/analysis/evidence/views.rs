@@ -4,7 +4,7 @@ use super::queue::Queue;
 use super::tables::Dampings;
 use super::{EpochTotals, Evidence, FailureSplit, RatioInterval, Settings, interval};
 use crate::analysis::latency_span::{PROCESSES, QUANTILES};
-use crate::analysis::mirror::Stratum;
+use crate::analysis::mirror::SampleKind;
 use crate::analysis::patience::LEAST_WAIT;
 use crate::analysis::spells::Kind;
 use crate::analysis::users::Users;
@@ -54,7 +54,7 @@ impl Evidence {
         let mut of = (Revision(0), false);
         for totals in &self.totals {
             let (canary, stable) = (totals.arms.canary.failures, totals.arms.stable.failures);
-            let place = (totals.epoch, totals.stratum == Stratum::Drawn);
+            let place = (totals.epoch, totals.stratum == SampleKind::Weighted);
             // Copies are judged together with what they were made of.
             match splits.last_mut().filter(|_| place == of && !place.1) {
                 Some(last) => (last.canary, last.stable) = (last.canary + canary, last.stable + stable),
@@ -140,8 +140,10 @@ impl Evidence {
 
     /// What stable answered of requests at a weight that were set aside, and the copies of these.
     pub fn arms_aside_at(&self, weight: Weight) -> Arms {
-        let aside =
-            self.totals.iter().filter(|totals| totals.weight == weight && totals.stratum != Stratum::Drawn);
+        let aside = self
+            .totals
+            .iter()
+            .filter(|totals| totals.weight == weight && totals.stratum != SampleKind::Weighted);
         aside.fold(Arms::default(), |sum, totals| sum.plus(totals.arms))
     }
 
@@ -196,8 +198,9 @@ impl Evidence {
         if self.by_users.is_known {
             return Some(self.by_users.users().share());
         }
-        let is_of =
-            |totals: &&EpochTotals| (totals.epoch, totals.stratum) == (self.split_epoch, Stratum::Drawn);
+        let is_of = |totals: &&EpochTotals| {
+            (totals.epoch, totals.stratum) == (self.split_epoch, SampleKind::Weighted)
+        };
         let totals = self.totals.iter().find(is_of)?;
         Some(totals.arms.share())
     }

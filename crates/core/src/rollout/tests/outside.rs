@@ -45,12 +45,12 @@ fn no_pass() -> impl Strategy<Value = Reading> {
 
 /// Answers everything that is asked now.
 fn answer(bench: &mut Bench, answer: &Answer) -> usize {
-    let errands = bench.rollout.errands(bench.at.up);
-    for errand in &errands {
-        bench.apply(errand.answered(answer.clone()), &Actor::daemon()).unwrap();
+    let external_checks = bench.rollout.external_checks(bench.at.up);
+    for check in &external_checks {
+        bench.apply(check.answered(answer.clone()), &Actor::daemon()).unwrap();
     }
     bench.settle();
-    errands.len()
+    external_checks.len()
 }
 
 proptest! {
@@ -179,8 +179,8 @@ fn a_web_hook_is_tried_again_then_ends_it_or_waits_for_a_person() {
     assert_eq!(answer(&mut silent, &Answer::Hook(HookAnswer::Agreed(204))), 1);
     assert_eq!(silent.phase(), "Succeeded");
     // An answer that comes twice, or late, is one answer.
-    let errand = agreed.rollout.errands(agreed.at.up).remove(0);
-    let late = errand.answered(Answer::Hook(HookAnswer::Refused(500)));
+    let check = agreed.rollout.external_checks(agreed.at.up).remove(0);
+    let late = check.answered(Answer::Hook(HookAnswer::Refused(500)));
     agreed.apply(late.clone(), &Actor::daemon()).unwrap();
     let again = agreed.apply(late, &Actor::daemon()).unwrap();
     assert!(matches!(again, Outcome::Unchanged(_)), "{again:?}");

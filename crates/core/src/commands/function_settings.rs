@@ -14,7 +14,7 @@ use crate::world::draft::{About, By, Draft, Touched};
 
 /// What of it is to change.
 #[derive(Clone, Debug)]
-pub enum Upkeep {
+pub enum FunctionSettingsChange {
     /// Add tags, over those of the same name.
     Tag(BTreeMap<String, String>),
     /// Take tags away; one that is not there is no error.
@@ -45,25 +45,25 @@ pub(super) fn change(
     draft: &mut Draft<'_>,
     by: By<'_>,
     name: &FunctionName,
-    upkeep: &Upkeep,
+    upkeep: &FunctionSettingsChange,
 ) -> Result<Reply, Refusal> {
     let Some(state) = draft.world.function(name) else {
         return Err(Refusal::FunctionNotFound(name.clone(), None));
     };
     let mut function = state.function.clone();
     let (reply, words) = match upkeep {
-        Upkeep::Tag(tags) => {
+        FunctionSettingsChange::Tag(tags) => {
             function.tags.extend(tags.clone());
             if function.tags.len() > TAGS_MAX {
                 return Err(Refusal::Invalid("Number of tags exceeds resource tag limit.".to_owned()));
             }
             (Reply::Kept, format!("tagged {}", tags.keys().cloned().collect::<Vec<_>>().join(", ")))
         }
-        Upkeep::Untag(keys) => {
+        FunctionSettingsChange::Untag(keys) => {
             keys.iter().for_each(|key| _ = function.tags.remove(key));
             (Reply::Kept, format!("removed the tags {}", keys.join(", ")))
         }
-        Upkeep::Reserve(executions) => {
+        FunctionSettingsChange::Reserve(executions) => {
             check_reservation(&draft.world, name, *executions)?;
             function.reserved_concurrency = *executions;
             let words = executions.map_or("no longer reserves concurrency".to_owned(), |executions| {
@@ -71,18 +71,20 @@ pub(super) fn change(
             });
             (Reply::Kept, words)
         }
-        Upkeep::Provision(qualifier, None) => {
+        FunctionSettingsChange::Provision(qualifier, None) => {
             check_exists(&draft.world, name, qualifier)?;
             function.provisioned.remove(&qualifier.to_string());
             (Reply::Kept, format!("no longer keeps processes ready for {qualifier}"))
         }
-        Upkeep::Provision(qualifier, Some(executions)) => {
+        FunctionSettingsChange::Provision(qualifier, Some(executions)) => {
             check_provisioned(&draft.world, &function, qualifier, *executions)?;
             let provisioned = Provisioned { executions: *executions, modified_at: draft.at.wall };
             function.provisioned.insert(qualifier.to_string(), provisioned.clone());
             (Reply::Provisioned(provisioned), format!("keeps {executions} processes ready for {qualifier}"))
         }
-        Upkeep::EventInvoke(qualifier, change) => event_invoke(draft, &mut function, qualifier, change)?,
+        FunctionSettingsChange::EventInvoke(qualifier, change) => {
+            event_invoke(draft, &mut function, qualifier, change)?
+        }
     };
     let about = About { function: name, alias: None, rollout: None };
     draft.journal(by, about, Happening::FunctionChanged { change: words }, None);

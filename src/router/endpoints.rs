@@ -11,16 +11,16 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Instant;
 
+use super::endpoint_health::EndpointHealth;
 use super::route::{Route, Service};
-use super::standing::Standing;
 use crate::metrics::upstreams::UpstreamState;
 use serin_core::lambda::health::HealthPath;
 use serin_core::model::arn::{FunctionName, VersionId};
 
 /// How all places stand, and which of them the table has.
 #[derive(Default)]
-pub(super) struct PlaceBook {
-    standings: Mutex<HashMap<Arc<str>, Weak<Standing>>>,
+pub(super) struct EndpointBook {
+    standings: Mutex<HashMap<Arc<str>, Weak<EndpointHealth>>>,
     /// The versions at several places or with a health path, by the address of their route in the table.
     served: Mutex<BTreeMap<String, Vec<Served>>>,
 }
@@ -29,14 +29,14 @@ pub(super) struct PlaceBook {
 struct Served {
     function: FunctionName,
     version: VersionId,
-    places: Arc<Places>,
+    places: Arc<Endpoints>,
 }
 
-impl PlaceBook {
+impl EndpointBook {
     /// How a place stands, for all whose connections are alike and who ask it for the same.
     ///
     /// Who asks for something else has a standing of its own: a health path that is wrong puts nobody else out.
-    fn standing(&self, service: &Arc<Service>, health: Option<&HealthPath>) -> Arc<Standing> {
+    fn standing(&self, service: &Arc<Service>, health: Option<&HealthPath>) -> Arc<EndpointHealth> {
         let health = health.map(|health| format!("{}{health}", service.base_path));
         let name: Arc<str> = match &health {
             None => Arc::clone(&service.authority),
@@ -47,13 +47,13 @@ impl PlaceBook {
             return known;
         }
         standings.retain(|_, standing| standing.strong_count() > 0);
-        let new = Arc::new(Standing::new(Arc::clone(&name), service, health));
+        let new = Arc::new(EndpointHealth::new(Arc::clone(&name), service, health));
         standings.insert(name, Arc::downgrade(&new));
         new
     }
 
     /// The places that are out and may be tried now; each is given to one caller and counts as tried.
-    pub(super) fn due(&self, now: Instant) -> Vec<Arc<Standing>> {
+    pub(super) fn due(&self, now: Instant) -> Vec<Arc<EndpointHealth>> {
         let standings: Vec<_> = locked(&self.standings).values().filter_map(Weak::upgrade).collect();
         standings.into_iter().filter(|standing| standing.take_turn(now)).collect()
     }
@@ -80,7 +80,7 @@ impl PlaceBook {
     }
 
     /// The places in the table that are to be asked for a health path, by their names.
-    pub(super) fn asked(&self) -> HashMap<Arc<str>, Arc<Standing>> {
+    pub(super) fn asked(&self) -> HashMap<Arc<str>, Arc<EndpointHealth>> {
         let all = locked(&self.served);
         let standings = all.values().flatten().flat_map(|served| served.places.standings());
         let asked = standings.filter(|standing| standing.health().is_some());
@@ -107,20 +107,24 @@ fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 /// The places of one version.
-pub(super) struct Places {
-    places: Vec<(Arc<Service>, Arc<Standing>)>,
+pub(super) struct Endpoints {
+    places: Vec<(Arc<Service>, Arc<EndpointHealth>)>,
     /// Where the search for the next begins, so that ties go round.
     turn: AtomicUsize,
 }
 
-impl Places {
+impl Endpoints {
     /// The places of a version, at least one and at most 32; how they stand is in the book.
-    pub(super) fn of(services: Vec<Arc<Service>>, health: Option<&HealthPath>, book: &PlaceBook) -> Places {
+    pub(super) fn of(
+        services: Vec<Arc<Service>>,
+        health: Option<&HealthPath>,
+        book: &EndpointBook,
+    ) -> Endpoints {
         let stand = |service: Arc<Service>| {
             let standing = book.standing(&service, health);
             (service, standing)
         };
-        Places { places: services.into_iter().map(stand).collect(), turn: AtomicUsize::new(0) }
+        Endpoints { places: services.into_iter().map(stand).collect(), turn: AtomicUsize::new(0) }
     }
 
     /// What stands before every path, which is the same at all of them.
@@ -128,24 +132,24 @@ impl Places {
         self.places.first().map_or("", |(service, _)| &service.base_path)
     }
 
-    fn standings(&self) -> impl Iterator<Item = &Arc<Standing>> {
+    fn standings(&self) -> impl Iterator<Item = &Arc<EndpointHealth>> {
         self.places.iter().map(|(_, standing)| standing)
     }
 
     /// Takes a seat for a request where the fewest are.
-    pub(super) fn seat(self: &Arc<Places>) -> Seat {
+    pub(super) fn seat(self: &Arc<Endpoints>) -> EndpointGuard {
         self.seat_beside(0).expect("a version has a place")
     }
 
     /// The same among the places that are not in `tried`, of which each is a bit.
-    fn seat_beside(self: &Arc<Places>, tried: u32) -> Option<Seat> {
+    fn seat_beside(self: &Arc<Endpoints>, tried: u32) -> Option<EndpointGuard> {
         let turn = self.turn.fetch_add(1, Ordering::Relaxed);
         let index = fewest(self.places.len(), turn, tried, |index| {
             let standing = &self.places[index].1;
             (standing.is_out(), standing.under_way.load(Ordering::Relaxed))
         })?;
         self.places[index].1.under_way.fetch_add(1, Ordering::Relaxed);
-        Some(Seat { places: Arc::clone(self), index, tried: tried | 1 << index })
+        Some(EndpointGuard { places: Arc::clone(self), index, tried: tried | 1 << index })
     }
 }
 
@@ -156,20 +160,20 @@ fn fewest(count: usize, turn: usize, tried: u32, stands: impl Fn(usize) -> (bool
 }
 
 /// A request's place, which it keeps until it ends.
-pub(super) struct Seat {
-    places: Arc<Places>,
+pub(super) struct EndpointGuard {
+    places: Arc<Endpoints>,
     index: usize,
     tried: u32,
 }
 
-impl Seat {
+impl EndpointGuard {
     /// The service at this place.
     pub(super) fn service(&self) -> &Arc<Service> {
         &self.places.places[self.index].0
     }
 
     /// How the place stands.
-    pub(super) fn standing(&self) -> &Standing {
+    pub(super) fn standing(&self) -> &EndpointHealth {
         &self.places.places[self.index].1
     }
 
@@ -179,12 +183,12 @@ impl Seat {
     }
 
     /// A seat at a place that was not tried, if there is one.
-    pub(super) fn next(&self) -> Option<Seat> {
+    pub(super) fn next(&self) -> Option<EndpointGuard> {
         self.places.seat_beside(self.tried)
     }
 }
 
-impl Drop for Seat {
+impl Drop for EndpointGuard {
     fn drop(&mut self) {
         self.standing().under_way.fetch_sub(1, Ordering::Relaxed);
     }

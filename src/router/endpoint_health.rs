@@ -81,7 +81,7 @@ impl Record {
 }
 
 /// How a place stands, whatever versions it serves.
-pub(super) struct Standing {
+pub(super) struct EndpointHealth {
     /// What it is told from others by.
     pub(super) name: Arc<str>,
     service: Arc<Service>,
@@ -93,10 +93,10 @@ pub(super) struct Standing {
     record: Mutex<Record>,
 }
 
-impl Standing {
+impl EndpointHealth {
     /// A place that nothing is known of, and that gets requests until it fails.
-    pub(super) fn new(name: Arc<str>, service: &Arc<Service>, health: Option<String>) -> Standing {
-        Standing {
+    pub(super) fn new(name: Arc<str>, service: &Arc<Service>, health: Option<String>) -> EndpointHealth {
+        EndpointHealth {
             name,
             service: Arc::clone(service),
             health,
@@ -286,7 +286,7 @@ mod tests {
         let now = clock::instant_now();
         for health in [None, Some("/healthz".to_owned())] {
             let is_checked = health.is_some();
-            let standing = Standing::new("a:1".into(), &service, health);
+            let standing = EndpointHealth::new("a:1".into(), &service, health);
             (0..3).for_each(|_| standing.failed(now, "it broke"));
             assert!(standing.is_out() && !standing.take_turn(now));
             assert_eq!(standing.take_turn(now + PAUSE_MIN), !is_checked);

@@ -9,14 +9,14 @@ use std::time::Duration;
 
 use super::scheduler::Scheduler;
 use crate::chance;
-use crate::metrics::outside::{Arm, Inquiry, Subject, What};
+use crate::metrics::outside::{Arm, CheckRequest, Subject, What};
 use serin_core::commands::{Action, Command, RolloutRef, Verb};
 use serin_core::lambda::alias::AliasId;
 use serin_core::model::actor::Actor;
 use serin_core::model::arn::{VersionId, VersionNumber};
 use serin_core::model::time::Moment;
 use serin_core::plan::Step;
-use serin_core::rollout::{Answer, Errand, Phase, Question, Rollout};
+use serin_core::rollout::{Answer, ExternalCheck, Phase, Question, Rollout};
 use serin_core::world::World;
 use serin_core::world::plans::PlanBook;
 
@@ -28,7 +28,7 @@ impl Scheduler {
     ///
     /// While nothing can be stored, nobody is asked: the answer could not be kept, so the next question would follow it at
     /// once, and the one after that. Once something can be stored, every live rollout is looked at again.
-    pub(super) fn send_errands(&mut self, aliases: &BTreeSet<AliasId>, at: Moment) {
+    pub(super) fn send_external_checks(&mut self, aliases: &BTreeSet<AliasId>, at: Moment) {
         if self.shared.health().trouble.is_some() {
             return;
         }
@@ -37,8 +37,8 @@ impl Scheduler {
                 if self.pauses_for_lack(&rollout, at) {
                     continue;
                 }
-                for errand in rollout.errands(at.up) {
-                    self.send_errand(&rollout, errand);
+                for check in rollout.external_checks(at.up) {
+                    self.send_external_check(&rollout, check);
                 }
             }
         }
@@ -84,35 +84,35 @@ impl Scheduler {
         }
     }
 
-    fn send_errand(&mut self, rollout: &Rollout, errand: Errand) {
-        if self.asked.contains(&errand) {
+    fn send_external_check(&mut self, rollout: &Rollout, check: ExternalCheck) {
+        if self.asked.contains(&check) {
             return;
         }
-        let Some(inquiry) = inquiry(&self.core.world, rollout, &errand.question) else { return };
-        self.asked.insert(errand.clone());
+        let Some(inquiry) = inquiry(&self.core.world, rollout, &check.question) else { return };
+        self.asked.insert(check.clone());
         let (control, clock) = (self.shared.clone(), Arc::clone(&self.clock));
         let settings = Arc::clone(&self.outside);
-        let answered = Box::new(move |answer| control.answered(errand, answer));
+        let answered = Box::new(move |answer| control.answered(check, answer));
         self.asker.ask(inquiry, settings, clock, answered);
     }
 
     /// The change that an answer asks for, and the alias that it may move.
-    pub(super) fn take_answer(&mut self, errand: Errand, answer: Answer) -> (Command, Option<AliasId>) {
-        self.asked.remove(&errand);
-        let alias = self.core.world.rollout(errand.rollout).map(|rollout| rollout.record.alias.clone());
+    pub(super) fn take_answer(&mut self, check: ExternalCheck, answer: Answer) -> (Command, Option<AliasId>) {
+        self.asked.remove(&check);
+        let alias = self.core.world.rollout(check.rollout).map(|rollout| rollout.record.alias.clone());
         let command = Command {
             actor: Actor::daemon(),
             reason: None,
             key: None,
             fresh: chance::new_id(self.clock.now().wall),
-            action: Action::Answered { errand, answer },
+            action: Action::Answered { check, answer },
         };
         (command, alias)
     }
 }
 
 /// Puts together all it takes to ask a question; `None` if the plan has none such.
-fn inquiry(world: &World, rollout: &Rollout, question: &Question) -> Option<Inquiry> {
+fn inquiry(world: &World, rollout: &Rollout, question: &Question) -> Option<CheckRequest> {
     let record = &rollout.record;
     let (what, metric, key) = match question {
         Question::Metric { name, .. } => {
@@ -144,5 +144,5 @@ fn inquiry(world: &World, rollout: &Rollout, question: &Question) -> Option<Inqu
         canary: arm(record.canary),
         metric,
     };
-    Some(Inquiry { what, subject, key })
+    Some(CheckRequest { what, subject, key })
 }
