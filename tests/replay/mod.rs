@@ -146,8 +146,11 @@ fn failures_need_as_much_as_in_the_daemon() {
     // That nothing was refused is a little in the canary's favour.
     let shared = ln_harm(PLAN, &[]);
     assert!(alone > 4.6 && (shared - failures).abs() < 1e-4, "{shared} instead of {failures}");
+    // Where latency is not judged, clients who give up are, with a tenth; that none did is a little in its favour, too.
     let nothing_else = format!("{PLAN}analysis: {{latency: none, refusals: none}}\n");
-    assert!((ln_harm(&nothing_else, &[]) - alone).abs() < 1e-9);
+    let most = (0.9 * alone.exp() + 0.1).ln();
+    let shared = ln_harm(&nothing_else, &[]);
+    assert!((shared - most).abs() < 1e-4, "{shared} instead of {most}");
 }
 
 /// Whichever form counts come in, they are the same counts.
@@ -220,12 +223,15 @@ fn what_is_no_count_is_refused_with_its_line() {
 }
 
 /// What the daemon's core decided in a simulation, and what `replay` says to the counts it kept: a rollback of those that
-/// were rolled back, in the block it came in or seconds before, and of no others. One of twenty may be decided otherwise
-/// where how unevenly stable fails changed meanwhile, which counts by the second tell less well.
+/// were rolled back, in the block it came in or seconds before, and of no others. Counts by the second tell less well: what
+/// comes within a tenth of the limit may be decided otherwise, and so may one of twenty, where how unevenly stable
+/// fails changed meanwhile.
 #[test]
 fn replay_says_what_the_daemon_decided() {
     const STEPS: &str = "function: f\nalias: live\nsteps: [3%, 25%, 100%]\nbake: 0s\n\
                          analysis: {latency: none, refusals: none}\n";
+    const LIMIT: f64 = 4.605;
+    const NEAR: f64 = 0.11;
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("f.yaml");
     std::fs::write(&path, STEPS).unwrap();
@@ -241,11 +247,14 @@ fn replay_says_what_the_daemon_decided() {
             let seconds = |line: &Value| line["t"].as_f64().unwrap();
             let found = said.iter().find(|line| line["verdict"] == "rollback").map(seconds);
             let what = format!("canary {canary}, seed {seed}: {found:?} of {ended:#}");
-            if found.is_some() != is_back {
-                otherwise.push(what.clone());
-            }
             let last = seconds(said.last().unwrap());
-            assert!(found.is_none_or(|found| last - found <= 5.0), "{last}, {what}");
+            let differs = found.is_some() != is_back || found.is_some_and(|found| last - found > 5.0);
+            // The first to come so close is the one that decides.
+            let harm =
+                said.iter().filter_map(|line| line["lnHarm"].as_f64()).find(|harm| *harm > LIMIT - NEAR);
+            if differs && harm.is_none_or(|harm| harm > LIMIT + NEAR) {
+                otherwise.push(format!("{last}, {what}"));
+            }
             (back, up) = (back + usize::from(is_back), up + usize::from(!is_back));
         }
     }
